@@ -1,0 +1,9 @@
+"""Attacks: named settings of the one loop in `pgd`."""
+
+from attnlab.attacks.pgd import Attack
+
+#: name -> settings; a new attack is one more line
+ATTACKS: dict[str, Attack] = {
+    "fgsm": Attack(objective="cross-entropy"),
+    "stepll": Attack(objective="least-likely"),
+}

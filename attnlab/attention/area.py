@@ -1,0 +1,90 @@
+"""From a map to a binary area: which pixels or cells count as attended (eq. 3 of the paper).
+
+Ties go to the lower index everywhere, so an area has exactly the size asked for.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnlab.boxes import iou
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps at image size, bilinear with align_corners False: (N, h, w) to (N, H, W)."""
+    return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def highest(maps: Tensor, counts: Tensor) -> Tensor:
+    """The `counts[n]` highest values of map n; of equal values those with the lower index first.
+
+    Args:
+        maps: (N, h, w).
+        counts: Size of each area, (N,), whole numbers from 0 to h * w.
+
+    Returns:
+        Areas, (N, h, w), bool.
+    """
+    areas = []
+    for values, count in zip(maps.flatten(1), counts.tolist(), strict=True):
+        if count == 0:
+            areas.append(torch.zeros_like(values, dtype=torch.bool))
+            continue
+        threshold = values.kthvalue(len(values) - count + 1).values
+        above = values > threshold
+        tied = values == threshold
+        areas.append(above | (tied & (tied.cumsum(0) <= count - above.sum())))
+    return torch.stack(areas).view(maps.shape)
+
+
+def above_fixed(maps: Tensor, kappa: float) -> Tensor:
+    """Att(x) = [g(x) >= kappa] (eq. 3), (N, h, w), bool."""
+    return maps >= kappa
+
+
+def above_mean(maps: Tensor) -> Tensor:
+    """Att(x) = [g(x) >= mean of g(x)] (eq. 3 with the paper's default kappa), (N, h, w), bool."""
+    return maps >= maps.mean((1, 2), keepdim=True)
+
+
+def constant(maps: Tensor) -> Tensor:
+    """Which maps have the same value everywhere, so that no area can be read off them: (N,), bool."""
+    flat = maps.flatten(1)
+    return flat.amax(1) == flat.amin(1)
+
+
+def iou_with_mask(maps: Tensor, masks: Tensor) -> Tensor:
+    """IoU of each map's area with the mask, the area being as large as the mask (eq. 5).
+
+    Args:
+        maps: At any resolution, (N, h, w).
+        masks: Ground truth, (N, H, W), bool.
+
+    Returns:
+        IoU, (N,), float64; NaN where the mask is empty or the map constant.
+    """
+    areas = highest(enlarge(maps, (masks.shape[1], masks.shape[2])), masks.flatten(1).sum(1))
+    return iou(areas, masks).masked_fill(constant(maps), torch.nan)
+
+
+def shared_cells(first: Tensor, second: Tensor) -> Tensor:
+    """How many of the k highest cells two maps have in common, for every k at once (the numerator of eq. 6).
+
+    The IoU of the two areas of k cells is shared / (2 k - shared).
+
+    Args:
+        first: (N, h, w).
+        second: (N, h, w).
+
+    Returns:
+        Counts for k = 1 ... h * w, (N, h * w), int64; -1 throughout where either map is constant.
+    """
+    # a cell is in both areas from the k on that reaches its worse rank
+    needed = torch.maximum(_ranks(first), _ranks(second))
+    shared = torch.zeros_like(needed).scatter_add_(1, needed, torch.ones_like(needed)).cumsum(1)
+    return shared.masked_fill((constant(first) | constant(second))[:, None], -1)
+
+
+def _ranks(maps: Tensor) -> Tensor:
+    """Rank of every cell, 0 for the highest, the lower index first among equals: (N, h * w)."""
+    return maps.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)

@@ -1,0 +1,74 @@
+"""Grad-CAM (Selvaraju et al. 2017), in closed form where the network's head allows it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from attnlab.errors import UserError
+from attnlab.hooks import borrowed, capture
+from attnlab.models.classifier import Classifier
+
+
+def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM map of each image for its class (Selvaraju et al. 2017, eqs. 1-2; eq. 2 of the paper before the ReLU).
+
+    Args:
+        classifier: Any; it is used in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class to explain per image, (N,).
+
+    Returns:
+        Signed map at the layer's own resolution, (N, h, w), float32.
+
+    Raises:
+        UserError: If the classifier has no attention layer.
+    """
+    with borrowed(classifier), observed(classifier, cut=True) as activations:
+        logits = classifier(images)
+        return map_from(classifier, logits, activations[-1], classes)
+
+
+@contextmanager
+def observed(classifier: Classifier, *, cut: bool = False) -> Iterator[list[Tensor]]:
+    """Collect the attention layer's output of every forward pass inside the block, for `map_from`.
+
+    Args:
+        classifier: Its `attention_layer` is observed.
+        cut: No gradient needs to reach the images: keep no graph before the layer.
+
+    Yields:
+        List that grows by one (N, C, h, w) per forward pass.
+
+    Raises:
+        UserError: If the classifier has no attention layer.
+    """
+    if classifier.attention_layer is None:
+        raise UserError("this model has no spatial feature map of its own accord; name a layer with --layer")
+    with capture(classifier.network, classifier.attention_layer, cut=cut) as outputs:
+        yield outputs
+
+
+def map_from(classifier: Classifier, logits: Tensor, activations: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM map from a forward pass that was made inside `observed`.
+
+    With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
+    is the weighted sum of the activations and no backward pass is needed.
+
+    Args:
+        classifier: The classifier of that pass.
+        logits: Its logits, (N, K).
+        activations: Its attention layer's output, (N, C, h, w).
+        classes: Class to explain per image, (N,).
+
+    Returns:
+        Signed map, (N, h, w), float32, detached.
+    """
+    if classifier.head is not None:
+        weights = classifier.head_weight().detach()[classes] / activations[0, 0].numel()  # (N, C)
+    else:
+        score = logits.gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, activations, retain_graph=True)
+        weights = gradient.float().mean((2, 3))  # eq. 1: alpha, (N, C)
+    return torch.einsum("nc,nchw->nhw", weights, activations.detach().float())  # eq. 2

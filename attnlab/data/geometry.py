@@ -1,0 +1,183 @@
+"""How an image and its boxes reach the model's size, and the samples and batches that come of it."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from attnlab.boxes import mask_of, usable
+from attnlab.compat import functional, tv_tensors
+from attnlab.data.base import ImageSet
+from attnlab.errors import Unusable
+
+Size = tuple[int, int]
+
+
+class Sample(NamedTuple):
+    """One image at the model's size.
+
+    Attributes:
+        index: Position in the data set.
+        image_id: Its name there.
+        pixels: 0 to 255, (C, H, W), uint8.
+        label: Class index.
+        boxes: Usable boxes, half-open pixels of the sample, (B, 4), float32.
+        dropped_boxes: Number of boxes that were empty, inverted or outside the image.
+        mask: Union of the boxes, (H, W), bool.
+        box_share: Share of the boxes' area that the geometry left in the frame; NaN without a box.
+    """
+
+    index: int
+    image_id: str
+    pixels: Tensor
+    label: int
+    boxes: Tensor
+    dropped_boxes: int
+    mask: Tensor
+    box_share: float
+
+
+class Skipped(NamedTuple):
+    """One image that cannot be used, and why."""
+
+    index: int
+    image_id: str
+    reason: str
+
+
+class Batch(NamedTuple):
+    """Samples side by side, and what was skipped among them.
+
+    Only three fields are tensors, since each one that crosses from a worker process costs a file handle: pixels
+    (N, C, H, W) uint8, labels (N,), masks (N, H, W) bool. The others are lists of N values of Sample.
+    """
+
+    indices: list[int]
+    image_ids: list[str]
+    boxes: list[list[list[float]]]
+    dropped_boxes: list[int]
+    box_shares: list[float]
+    pixels: Tensor
+    labels: Tensor
+    masks: Tensor
+    skipped: list[Skipped]
+
+
+
+def squash(_image: Size, size: Size) -> Size:
+    """Resize to the model's size without keeping the aspect."""
+    return size
+
+
+def crop(image: Size, size: Size) -> Size:
+    """Resize the shorter side to 8/7 of the model's (256 for 224, 342 for 299), for a cut out of the centre."""
+    shorter, longer = min(image), max(image)
+    side = round(min(size) * 8 / 7)
+    long_side = int(side * longer / shorter)
+    return (side, long_side) if image[0] == shorter else (long_side, side)
+
+
+#: name -> (height and width of the image, of the model) -> height and width to resize to before the centre is cut out
+GEOMETRIES: dict[str, Callable[[Size, Size], Size]] = {"squash": squash, "crop": crop}
+
+
+@dataclass(frozen=True)
+class Prepared(Dataset["Sample | Skipped"]):
+    """An image set at the model's size; what a DataLoader's workers read.
+
+    Attributes:
+        images: Any image set.
+        size: Height and width the model wants.
+        geometry: A name in GEOMETRIES.
+    """
+
+    images: ImageSet
+    size: Size
+    geometry: str = "squash"
+
+    def __getitem__(self, index: int) -> "Sample | Skipped":
+        """Return the sample of that index, or why there is none."""
+        image_id = self.images.image_ids[index]
+        try:
+            image, label, stored = self.images.read(index)
+        except Unusable as reason:
+            return Skipped(index, image_id, str(reason))
+        boxes = usable(stored, image.height, image.width)
+        pixels, moved, share = place(image, boxes, self.size, self.geometry)
+        return Sample(
+            index, image_id, pixels, label, moved, len(stored) - len(boxes), mask_of(moved, *self.size), share
+        )
+
+    def __len__(self) -> int:
+        """Number of images, usable or not."""
+        return len(self.images.image_ids)
+
+
+def place(image: Image.Image, boxes: Tensor, size: Size, geometry: str) -> tuple[Tensor, Tensor, float]:
+    """Bring an image and its boxes to the model's size.
+
+    Args:
+        image: Mode RGB or L.
+        boxes: Half-open pixels of the image, (B, 4), float64.
+        size: Height and width of the result.
+        geometry: A name in GEOMETRIES.
+
+    Returns:
+        Pixels (C, H, W) uint8; the boxes that are still in the frame (B', 4) float32; the share of the boxes' area
+        that is, NaN without boxes.
+    """
+    frame = list(GEOMETRIES[geometry]((image.height, image.width), size))
+    canvas = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.height, image.width))
+    resized = functional.resize(canvas, frame)
+    cut = functional.center_crop(resized, list(size))
+    pixels = functional.pil_to_tensor(functional.center_crop(functional.resize(image, frame), list(size)))
+    # torchvision scales by float32 ratios: rounding the float64 product to float32 puts exact halves back in place
+    before, after = (usable(item.as_subclass(Tensor), *item.canvas_size).float() for item in (resized, cut))
+    share = mask_of(after, *size).sum() / mask_of(before, *frame).sum()
+    return pixels, after, float(share)
+
+
+def collate(items: "Sequence[Sample | Skipped]") -> Batch:
+    """Put samples side by side; images that cannot be used are left out and listed."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    return Batch(
+        indices=[sample.index for sample in samples],
+        image_ids=[sample.image_id for sample in samples],
+        boxes=[sample.boxes.tolist() for sample in samples],
+        dropped_boxes=[sample.dropped_boxes for sample in samples],
+        box_shares=[sample.box_share for sample in samples],
+        pixels=torch.stack([sample.pixels for sample in samples]) if samples else torch.empty(0),
+        labels=torch.tensor([sample.label for sample in samples], dtype=torch.long),
+        masks=torch.stack([sample.mask for sample in samples]) if samples else torch.empty(0),
+        skipped=[item for item in items if isinstance(item, Skipped)],
+    )
+
+
+def load_batches(prepared: Prepared, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+    """Read the batches in order, in worker processes unless `workers` is 0.
+
+    Args:
+        prepared: The images.
+        batches: Indices of each batch.
+        workers: Number of processes that decode and resize.
+
+    Returns:
+        One Batch per list of indices.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        prepared,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=min(workers, len(batches)),
+        collate_fn=collate,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+    return iter(loader)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,26 @@
+"""Errors a user can act on, worded "expected X, got Y", then the likely fix."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Wrong input that the user can mend; the command line prints its text as one line and exits with 1."""
+
+
+class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure of the run
+    """One image that cannot be used; its text is the reason written to skipped.csv."""
+
+
+def expect_one_of(value: str, names: Iterable[str], what: str) -> str:
+    """Return `value` if it is one of `names`.
+
+    Raises:
+        UserError: If it is not; the text lists the names and the nearest match.
+    """
+    known = list(names)
+    if value in known:
+        return value
+    near = get_close_matches(value, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"expected {what} to be one of {', '.join(known)}, got {value!r}{hint}")

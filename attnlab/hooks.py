@@ -1,0 +1,102 @@
+"""The only place that touches hooks, and the one that gives a borrowed model back as it was."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """The module of that name.
+
+    Raises:
+        UserError: If the model has no such module; the text lists the nearest names.
+    """
+    modules = dict(model.named_modules())
+    if name and name in modules:
+        return modules[name]
+    parent = name.rpartition(".")[0]
+    while parent and parent not in modules:
+        parent = parent.rpartition(".")[0]
+    here = ", ".join(child for child, _ in modules[parent].named_children()) or "none"
+    where = f"under {parent!r}" if parent else "at the top level"
+    raise UserError(f"expected a layer of the model, got {name!r}; layers {where}: {here}")
+
+
+@contextmanager
+def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list[Tensor]]:
+    """Collect the layer's output of every forward pass inside the block.
+
+    The layers that follow work on a copy, so an in-place operation behind the layer does not change what was captured.
+
+    Args:
+        model: Any module.
+        layer: Name of the layer, as in `model.named_modules()`.
+        cut: Start a new graph at the layer, so that a gradient reaches it and nothing before it.
+
+    Yields:
+        List that grows by one output per forward pass.
+
+    Raises:
+        UserError: If the model has no such layer.
+    """
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        output = output.detach().requires_grad_() if cut else output
+        outputs.append(output)
+        return output.clone()
+
+    handle = find_layer(model, layer).register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+class Output(NamedTuple):
+    """One module's output in a forward pass: its name, its class's name, and the output's shape, () if no tensor."""
+
+    module: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+def trace(model: nn.Module, inputs: Tensor) -> list[Output]:
+    """Run the model once and list its modules' outputs in the order they were finished."""
+    outputs: list[Output] = []
+    names = {module: name for name, module in model.named_modules() if name}
+
+    def note(module: nn.Module, _inputs: object, output: object) -> None:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        outputs.append(Output(names[module], type(module).__name__, shape))
+
+    handles = [module.register_forward_hook(note) for module in names]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode with frozen parameters; give each module and parameter its own flag back.
+
+    Gradients are taken with `torch.autograd.grad`, which never writes `.grad`, so that stays untouched too.
+    """
+    training = {module: module.training for module in model.modules()}
+    learning = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        model.eval()
+        model.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+        for parameter, flag in learning.items():
+            parameter.requires_grad_(flag)

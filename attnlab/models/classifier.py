@@ -1,0 +1,137 @@
+"""A network as the rest of attnlab sees it: pixels in, logits out, and where its attention is read."""
+
+import hashlib
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+from attnlab.hooks import borrowed, capture, find_layer, trace
+
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+DEFAULT_SIZE = (224, 224)
+
+
+class Classifier(nn.Module):
+    """A network with its normalisation inside.
+
+    What the network says of itself in optional attributes is used: `mean` and `std` (per channel, of pixels in
+    [0, 1]; identity where absent), `input_size` (height, width), `attention_layer` (a module's name).
+
+    Attributes:
+        network: The wrapped module; takes normalised images.
+        input_size: Height and width of its images in pixels.
+        channels: Number of colour channels of its images.
+        classes: Number of logits.
+        attention_layer: Module whose output Grad-CAM reads; None where none was found.
+        head: Name of the linear layer behind a global average pool of that output, or None. With it Grad-CAM has a
+            closed form.
+    """
+
+    def __init__(self, network: nn.Module, layer: str | None = None) -> None:
+        """Wrap the network and find its attention layer with one forward pass of noise.
+
+        Raises:
+            UserError: If `layer` is no module of the network or no spatial map comes out of it.
+        """
+        super().__init__()
+        self.network = network
+        self.channels = _input_channels(network)
+        self.input_size: tuple[int, int] = tuple(getattr(network, "input_size", None) or DEFAULT_SIZE)
+        for name, neutral in (("mean", 0.0), ("std", 1.0)):
+            values = torch.tensor(getattr(network, name, None) or [neutral] * self.channels, dtype=torch.float32)
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+        self._dtype = torch.float32
+        images = torch.rand(2, self.channels, *self.input_size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad(), borrowed(self):
+            logits = self(images)
+            self.classes: int = logits.shape[1]
+            layer = layer or getattr(network, "attention_layer", None)
+            self.attention_layer = layer or _last_feature_map(network, self._normalise(images), self.classes)
+            self.head = self._pooled_head(images) if self.attention_layer else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the images.
+
+        Args:
+            images: Pixels in [0, 1], (N, C, H, W).
+
+        Returns:
+            Logits, (N, K), float32.
+        """
+        output = self.network(self._normalise(images))
+        logits: Tensor = output[0] if isinstance(output, tuple) else output  # Inception in train mode adds its aux logits
+        return logits.float()
+
+    def head_weight(self) -> Tensor:
+        """Weight of the linear head, (K, C); only where `head` is not None."""
+        assert self.head is not None
+        weight = find_layer(self.network, self.head).weight
+        assert isinstance(weight, Tensor)
+        return weight.float()
+
+    def place(self, device: torch.device | str, precision: str = "fp32") -> "Classifier":
+        """Move to a device, in channels_last layout and a precision of PRECISIONS, for inference."""
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        self._dtype = PRECISIONS[precision]
+        self.to(device)
+        self.network.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all weights and buffers, by name."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        images = (images - self.mean) / self.std  # type: ignore[operator]
+        return images.to(self._dtype, memory_format=torch.channels_last)
+
+    def _pooled_head(self, images: Tensor) -> str | None:
+        """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""
+        assert self.attention_layer is not None
+        with capture(self.network, self.attention_layer) as outputs:
+            logits = self(images)
+        if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
+            raise UserError(
+                f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} with "
+                f"{_shape_of(outputs[0])}; name another with --layer"
+            )
+        pooled = outputs[0].mean((2, 3))
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.Linear) and module.weight.shape == (self.classes, pooled.shape[1]):
+                difference = (F.linear(pooled, module.weight, module.bias) - logits).abs().max()
+                if difference <= 1e-4 * logits.abs().max():
+                    return name
+        return None
+
+
+def _input_channels(network: nn.Module) -> int:
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first = next(convolutions, None)
+    return first.in_channels if first else 3
+
+
+def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str | None:
+    """Name of the module that gives the last feature map before the pool.
+
+    That is the last module to finish whose output is spatial, (N, C, h, w) with h, w > 1. Pools and dropout are passed
+    over, and so are maps with one channel per class: those are a convolutional head (SqueezeNet), not features. None
+    where a sequence of tokens (N, T, D) follows: a vision transformer's only spatial map is its patch embedding.
+    """
+    found: str | None = None
+    for output in trace(network, images):
+        if output.kind.startswith(("Dropout", "AdaptiveAvgPool", "AvgPool")):
+            continue
+        if len(output.shape) == 4 and min(output.shape[2:]) > 1 and output.shape[1] != classes:
+            found = output.module
+        elif len(output.shape) == 3 and output.shape[1] > 1:
+            found = None
+    return found
+
+
+def _shape_of(output: object) -> str:
+    return f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

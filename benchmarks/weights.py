@@ -1,0 +1,70 @@
+"""Train the built-in ResNet8 on the built-in scenes and write the weights that ship inside the package.
+
+    python -m benchmarks.weights [--epochs 20] [--out attnlab/models/resnet8.safetensors]
+
+Plain supervised training: cross-entropy, AdamW under a one-cycle learning rate, seed 0. The epoch count was chosen on
+scenes/val; scenes/test is read once, at the end, for the figure that is printed.
+"""
+
+import time
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from attnlab.data.geometry import Prepared, load_batches
+from attnlab.data.scenes import Scenes
+from attnlab.models.classifier import Classifier
+from attnlab.models.resnet8 import ResNet8
+
+BATCH = 128
+
+
+def load(split: str) -> tuple[Tensor, Tensor]:
+    """The whole split: pixels (N, 3, 64, 64) uint8, labels (N,)."""
+    prepared = Prepared(Scenes(split), (64, 64))
+    batches = [list(part) for part in torch.arange(len(prepared)).split(500)]
+    parts = list(load_batches(prepared, [[int(i) for i in batch] for batch in batches], workers=2))
+    return torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts])
+
+
+@torch.no_grad()
+def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
+    classifier.eval()
+    hits = [(classifier(x.float() / 255).argmax(1) == y).float() for x, y in zip(pixels.split(250), labels.split(250))]
+    return 100 * float(torch.cat(hits).mean())
+
+
+@click.command()
+@click.option("--epochs", default=20, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("attnlab/models/resnet8.safetensors"))
+def main(epochs: int, out: Path) -> None:
+    """Train ResNet8 on scenes/train and write its weights."""
+    torch.manual_seed(0)
+    pixels, labels = load("train")
+    val_pixels, val_labels = load("val")
+    classifier = Classifier(ResNet8())
+    classifier.network.to(memory_format=torch.channels_last)
+    steps = epochs * (len(labels) // BATCH)
+    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
+    start = time.perf_counter()
+    for epoch in range(epochs):
+        classifier.train()
+        for batch in torch.randperm(len(labels))[: len(labels) // BATCH * BATCH].split(BATCH):
+            loss = F.cross_entropy(classifier(pixels[batch].float() / 255), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        val = accuracy(classifier, val_pixels, val_labels)
+        click.echo(f"epoch {epoch + 1}: loss {loss:.3f}, val {val:.1f} %, {time.perf_counter() - start:.0f} s")
+        save_file({name: value.contiguous() for name, value in classifier.network.state_dict().items()}, out)
+    click.echo(f"test {accuracy(classifier, *load('test')):.1f} %; wrote {out}")
+
+
+if __name__ == "__main__":
+    main()

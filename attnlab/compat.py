@@ -9,6 +9,7 @@ import importlib
 import sys
 import warnings
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ def import_torchvision() -> ModuleType:
                 raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]  # what the failed import left behind
-        library = torch.library.Library("torchvision", "DEF")
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept.append(library)

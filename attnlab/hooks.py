@@ -15,7 +15,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         UserError: If the model has no such module; the text lists the nearest names.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if name and name in modules:
         return modules[name]
     parent = name.rpartition(".")[0]

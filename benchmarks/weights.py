@@ -2,8 +2,9 @@
 
     python -m benchmarks.weights [--epochs 20] [--out attnlab/models/resnet8.safetensors]
 
-Plain supervised training: cross-entropy, AdamW under a one-cycle learning rate, seed 0. The epoch count was chosen on
-scenes/val; scenes/test is read once, at the end, for the figure that is printed.
+Supervised training: cross-entropy, AdamW under a one-cycle learning rate, seed 0. Gaussian noise of a random strength
+lets a part of the images withstand the default attack, so that both groups of the tables are filled: without it
+6 % of scenes/val did. Scenes/test is read once, at the end, for the figure that is printed.
 """
 
 import time
@@ -21,6 +22,8 @@ from attnlab.models.classifier import Classifier
 from attnlab.models.resnet8 import ResNet8
 
 BATCH = 128
+#: largest standard deviation of the noise, pixels in [0, 1]
+NOISE = 0.25
 
 
 def load(split: str) -> tuple[Tensor, Tensor]:
@@ -34,12 +37,12 @@ def load(split: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
     classifier.eval()
-    hits = [(classifier(x.float() / 255).argmax(1) == y).float() for x, y in zip(pixels.split(250), labels.split(250))]
-    return 100 * float(torch.cat(hits).mean())
+    predictions = torch.cat([classifier(part.float() / 255).argmax(1) for part in pixels.split(250)])
+    return 100 * float((predictions == labels).float().mean())
 
 
 @click.command()
-@click.option("--epochs", default=20, show_default=True)
+@click.option("--epochs", default=12, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("attnlab/models/resnet8.safetensors"))
 def main(epochs: int, out: Path) -> None:
     """Train ResNet8 on scenes/train and write its weights."""
@@ -55,7 +58,9 @@ def main(epochs: int, out: Path) -> None:
     for epoch in range(epochs):
         classifier.train()
         for batch in torch.randperm(len(labels))[: len(labels) // BATCH * BATCH].split(BATCH):
-            loss = F.cross_entropy(classifier(pixels[batch].float() / 255), labels[batch])
+            noise = NOISE * torch.rand(len(batch), 1, 1, 1) * torch.randn(len(batch), *pixels.shape[1:])
+            images = (pixels[batch].float() / 255 + noise).clamp(0, 1)
+            loss = F.cross_entropy(classifier(images), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

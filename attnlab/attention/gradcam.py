@@ -20,7 +20,7 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
         classes: Class to explain per image, (N,).
 
     Returns:
-        Signed map at the layer's own resolution, (N, h, w), float32.
+        Signed map at the layer's own resolution, (N, h, w), in the logits' precision.
 
     Raises:
         UserError: If the classifier has no attention layer.
@@ -63,12 +63,12 @@ def map_from(classifier: Classifier, logits: Tensor, activations: Tensor, classe
         classes: Class to explain per image, (N,).
 
     Returns:
-        Signed map, (N, h, w), float32, detached.
+        Signed map, (N, h, w), in the logits' precision, detached.
     """
     if classifier.head is not None:
         weights = classifier.head_weight().detach()[classes] / activations[0, 0].numel()  # (N, C)
     else:
         score = logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, activations, retain_graph=True)
-        weights = gradient.float().mean((2, 3))  # eq. 1: alpha, (N, C)
-    return torch.einsum("nc,nchw->nhw", weights, activations.detach().float())  # eq. 2
+        weights = gradient.to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
+    return torch.einsum("nc,nchw->nhw", weights, activations.detach().to(logits.dtype))  # eq. 2

@@ -1,7 +1,8 @@
 """What every data set offers, and how one image file is read."""
 
+import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -32,14 +33,39 @@ class Example(NamedTuple):
 class ImageSet(Protocol):
     """A named list of labelled images that is read one by one, so that memory does not grow with its length."""
 
-    name: str
-    classes: Sequence[str]
-    """Class names in the order of the labels; empty where the images come with bare class indices."""
-    image_ids: Sequence[str]
-    size: tuple[int, int] | None
-    """Height and width in pixels where all images share them."""
-    channels: int
-    has_boxes: bool
+    @property
+    def name(self) -> str:
+        """Its name among the data sets."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names in the order of the labels; empty where the images come with bare class indices."""
+        ...
+
+    @property
+    def image_ids(self) -> Sequence[str]:
+        """Names of the images, in order."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width in pixels where all images share them."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        ...
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether images come with boxes at all."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what is known of the images without opening each: names, labels, boxes, file sizes."""
+        ...
 
     def read(self, index: int) -> Example:
         """Return the image of that index.
@@ -72,6 +98,15 @@ class FileSet:
     channels: int = 3
     has_boxes: bool = True
 
+    def fingerprint(self) -> str:
+        """SHA-256 of names, labels, boxes and file sizes."""
+        return digest(
+            f"{image_id} {entry.label} {entry.path.stat().st_size} {entry.boxes.tolist()} {entry.boxes_size}"
+            if isinstance(entry, Entry)
+            else f"{image_id} {entry}"
+            for image_id, entry in zip(self.image_ids, self.entries, strict=True)
+        )
+
     def read(self, index: int) -> Example:
         """Decode one file; raises Unusable where that cannot be done."""
         entry = self.entries[index]
@@ -81,10 +116,16 @@ class FileSet:
         boxes = entry.boxes
         if entry.boxes_size is not None:
             height, width = entry.boxes_size
-            boxes = boxes * torch.tensor(
-                [image.width / width, image.height / height] * 2, dtype=torch.float64
-            )
+            boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
         return Example(image, entry.label, boxes)
+
+
+def digest(lines: Iterable[str]) -> str:
+    """SHA-256 of the lines."""
+    total = hashlib.sha256()
+    for line in lines:
+        total.update(line.encode() + b"\n")
+    return total.hexdigest()
 
 
 def open_rgb(path: Path) -> Image.Image:

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     """One image at the model's size.
 
     Attributes:
-        index: Position in the data set.
+        position: Index in the data set.
         image_id: Its name there.
         pixels: 0 to 255, (C, H, W), uint8.
         label: Class index.
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
         box_share: Share of the boxes' area that the geometry left in the frame; NaN without a box.
     """
 
-    index: int
+    position: int
     image_id: str
     pixels: Tensor
     label: int
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 class Skipped(NamedTuple):
     """One image that cannot be used, and why."""
 
-    index: int
+    position: int
     image_id: str
     reason: str
 
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
     (N, C, H, W) uint8, labels (N,), masks (N, H, W) bool. The others are lists of N values of Sample.
     """
 
-    indices: list[int]
+    positions: list[int]
     image_ids: list[str]
     boxes: list[list[list[float]]]
     dropped_boxes: list[int]
@@ -66,7 +66,6 @@ class Batch(NamedTuple):
     labels: Tensor
     masks: Tensor
     skipped: list[Skipped]
-
 
 
 def squash(_image: Size, size: Size) -> Size:
@@ -146,7 +145,7 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     """Put samples side by side; images that cannot be used are left out and listed."""
     samples = [item for item in items if isinstance(item, Sample)]
     return Batch(
-        indices=[sample.index for sample in samples],
+        positions=[sample.position for sample in samples],
         image_ids=[sample.image_id for sample in samples],
         boxes=[sample.boxes.tolist() for sample in samples],
         dropped_boxes=[sample.dropped_boxes for sample in samples],
@@ -158,7 +157,7 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     )
 
 
-def load_batches(prepared: Prepared, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int) -> Iterator[Batch]:
     """Read the batches in order, in worker processes unless `workers` is 0.
 
     Args:
@@ -169,9 +168,9 @@ def load_batches(prepared: Prepared, batches: Sequence[Sequence[int]], workers: 
     Returns:
         One Batch per list of indices.
     """
-    loader: DataLoader[Batch] = DataLoader(
+    loader: Any = DataLoader(
         prepared,
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=batches,
         num_workers=min(workers, len(batches)),
         collate_fn=collate,
         worker_init_fn=_leave_interrupts_to_the_parent,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from attnlab.data.base import Example
+from attnlab.data.base import Example, digest
 from attnlab.errors import expect_one_of
 
 SIDE = 64
@@ -45,6 +45,10 @@ class Scenes:
     def image_ids(self) -> Sequence[str]:
         """`val-00000` and so on."""
         return _image_ids(self.split)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the split's names; the images follow from them."""
+        return digest(["scenes 1", *self.image_ids])
 
     def read(self, index: int) -> Example:
         """Make the image of that index."""

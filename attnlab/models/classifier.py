@@ -1,6 +1,8 @@
 """A network as the rest of attnlab sees it: pixels in, logits out, and where its attention is read."""
 
 import hashlib
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture, find_layer, trace
 
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 DEFAULT_SIZE = (224, 224)
 
 
@@ -24,6 +27,7 @@ class Classifier(nn.Module):
         channels: Number of colour channels of its images.
         classes: Number of logits.
         attention_layer: Module whose output Grad-CAM reads; None where none was found.
+        map_shape: Height and width of its maps in cells; empty without an attention layer.
         head: Name of the linear layer behind a global average pool of that output, or None. With it Grad-CAM has a
             closed form.
     """
@@ -41,13 +45,14 @@ class Classifier(nn.Module):
         for name, neutral in (("mean", 0.0), ("std", 1.0)):
             values = torch.tensor(getattr(network, name, None) or [neutral] * self.channels, dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
-        self._dtype = torch.float32
+        self._layout = torch.contiguous_format
         images = torch.rand(2, self.channels, *self.input_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad(), borrowed(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
             self.attention_layer = layer or _last_feature_map(network, self._normalise(images), self.classes)
+            self.map_shape: tuple[int, ...] = ()
             self.head = self._pooled_head(images) if self.attention_layer else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,25 +62,42 @@ class Classifier(nn.Module):
             images: Pixels in [0, 1], (N, C, H, W).
 
         Returns:
-            Logits, (N, K), float32.
+            Logits, (N, K), float32 (float64 from a float64 network).
         """
         output = self.network(self._normalise(images))
-        logits: Tensor = output[0] if isinstance(output, tuple) else output  # Inception in train mode adds its aux logits
-        return logits.float()
+        # Inception in train mode gives its auxiliary logits too
+        logits: Tensor = output[0] if isinstance(output, tuple) else output
+        return _at_least_float32(logits)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images have to be."""
+        return self.mean.device  # type: ignore[return-value]
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its results, for the manifest."""
+        return {
+            "sha256": self.fingerprint(),
+            "input_size": list(self.input_size),
+            "classes": self.classes,
+            "layer": self.attention_layer,
+            "head": self.head,
+            "map_shape": list(self.map_shape),
+        }
 
     def head_weight(self) -> Tensor:
         """Weight of the linear head, (K, C); only where `head` is not None."""
         assert self.head is not None
         weight = find_layer(self.network, self.head).weight
         assert isinstance(weight, Tensor)
-        return weight.float()
+        return _at_least_float32(weight)
 
-    def place(self, device: torch.device | str, precision: str = "fp32") -> "Classifier":
-        """Move to a device, in channels_last layout and a precision of PRECISIONS, for inference."""
+    def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
+        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self._dtype = PRECISIONS[precision]
+        self._layout = LAYOUTS[layout]
         self.to(device)
-        self.network.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(dtype=PRECISIONS[precision], memory_format=self._layout)  # type: ignore[call-overload]
         return self
 
     def fingerprint(self) -> str:
@@ -88,7 +110,8 @@ class Classifier(nn.Module):
 
     def _normalise(self, images: Tensor) -> Tensor:
         images = (images - self.mean) / self.std  # type: ignore[operator]
-        return images.to(self._dtype, memory_format=torch.channels_last)
+        dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
+        return images.to(dtype, memory_format=self._layout)
 
     def _pooled_head(self, images: Tensor) -> str | None:
         """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""
@@ -100,12 +123,13 @@ class Classifier(nn.Module):
                 f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} with "
                 f"{_shape_of(outputs[0])}; name another with --layer"
             )
+        self.map_shape = tuple(outputs[0].shape[2:])
         pooled = outputs[0].mean((2, 3))
         for name, module in self.network.named_modules():
             if isinstance(module, nn.Linear) and module.weight.shape == (self.classes, pooled.shape[1]):
                 difference = (F.linear(pooled, module.weight, module.bias) - logits).abs().max()
                 if difference <= 1e-4 * logits.abs().max():
-                    return name
+                    return str(name)
         return None
 
 
@@ -131,6 +155,10 @@ def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str |
         elif len(output.shape) == 3 and output.shape[1] > 1:
             found = None
     return found
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _shape_of(output: object) -> str:

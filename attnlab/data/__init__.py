@@ -1,0 +1,34 @@
+"""Data sets: a name and a split give labelled images, most with boxes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attnlab.data.base import ImageSet
+from attnlab.data.folder import folder
+from attnlab.data.imagenet import imagenet
+from attnlab.data.scenes import scenes
+from attnlab.data.vision import cifar10, mnist
+from attnlab.errors import expect_one_of
+
+#: name -> function(root, split) that opens it
+DATASETS: dict[str, Callable[[Path | None, str], ImageSet]] = {
+    "scenes": scenes,
+    "imagenet": imagenet,
+    "folder": folder,
+    "mnist": mnist,
+    "cifar10": cifar10,
+}
+
+
+def load_data(name: str, root: Path | None = None, split: str = "val") -> ImageSet:
+    """Open a split of a data set.
+
+    Args:
+        name: A name in DATASETS.
+        root: Folder that holds its files; `scenes` needs none.
+        split: Such as `train`, `val`, `test`.
+
+    Raises:
+        UserError: If the name or the split is unknown, or files are missing.
+    """
+    return DATASETS[expect_one_of(name, DATASETS, "--data")](root, split)

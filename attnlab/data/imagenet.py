@@ -1,0 +1,118 @@
+"""ILSVRC-2012 validation images, their labels and boxes, as they lie on a disk."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+
+from attnlab.data.base import Entry, FileSet, list_images, require_root
+from attnlab.errors import Unusable, UserError, expect_one_of
+
+BOXES_CSV = "LOC_val_solution.csv"
+SYNSETS = "LOC_synset_mapping.txt"
+IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
+HOLDS = f"the validation images and {BOXES_CSV} or the folder of ILSVRC2012_val_*.xml"
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+#: wnid, boxes (half-open pixels), and the height and width they refer to (None: the image's own)
+Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
+
+
+def imagenet(root: Path | None, split: str) -> FileSet:
+    """Open the validation split.
+
+    Images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
+    LOC_val_solution.csv or from XML files anywhere below the root. The label is the class's place among the sorted
+    wnids, which LOC_synset_mapping.txt lists (or, without it, the annotations of all 50,000 images).
+
+    Raises:
+        UserError: If images, boxes or the list of classes are missing.
+    """
+    root = require_root(root, "imagenet", HOLDS)
+    expect_one_of(split, ["val"], "--split")
+    annotations = _annotations(root)
+    wnids, names = _classes(root, annotations)
+    folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
+    if folder is None:
+        raise UserError(f"no images below {root}; expected ILSVRC2012_val_*.JPEG there or in {root / 'val'}")
+    paths = sorted(list_images(folder), key=lambda path: path.stem)
+    return FileSet(
+        name="imagenet",
+        classes=names,
+        image_ids=[path.stem for path in paths],
+        entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
+    )
+
+
+def _entry(path: Path, annotation: Annotation | Unusable | None, wnids: Mapping[str, int]) -> Entry | Unusable:
+    if annotation is None:
+        return Unusable("no annotation for this image")
+    if isinstance(annotation, Unusable):
+        return annotation
+    wnid, boxes, size = annotation
+    if wnid not in wnids:
+        return Unusable(f"wnid {wnid} is not among the classes")
+    return Entry(path, wnids[wnid], torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4), size)
+
+
+def _classes(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
+    """Class index per wnid, and class names."""
+    mapping = next((path for path in (root / SYNSETS, root.parent / SYNSETS) if path.is_file()), None)
+    if mapping is not None:
+        lines = sorted(line.split(maxsplit=1) for line in mapping.read_text().splitlines() if line.strip())
+        return {wnid: index for index, (wnid, _) in enumerate(lines)}, [name.split(",")[0] for _, name in lines]
+    wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
+    if len(wnids) != 1000:
+        raise UserError(f"cannot number the classes: no {SYNSETS} in {root}, and its boxes name {len(wnids)} of 1000")
+    return {wnid: index for index, wnid in enumerate(wnids)}, wnids
+
+
+def _annotations(root: Path) -> dict[str, Annotation | Unusable]:
+    for path in (root / BOXES_CSV, root.parent / BOXES_CSV):
+        if path.is_file():
+            return dict(_from_csv(path))
+    files = sorted(root.rglob("ILSVRC2012_val_*.xml"))
+    if not files:
+        raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
+    return {path.stem: _from_xml(path) for path in files}
+
+
+def _from_csv(path: Path) -> Iterator[tuple[str, Annotation | Unusable]]:
+    """`ImageId,PredictionString`, the latter groups of `wnid x1 y1 x2 y2`."""
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                words = row["PredictionString"].split()
+                groups = [words[start : start + 5] for start in range(0, len(words), 5)]
+                boxes = [[float(word) for word in group[1:]] for group in groups]
+                yield row["ImageId"], _one_object([group[0] for group in groups], boxes, None)
+            except KeyError:
+                raise UserError(f"expected the columns ImageId and PredictionString in {path}") from None
+            except ValueError:
+                yield row["ImageId"], Unusable(f"malformed boxes {row['PredictionString']!r}")
+
+
+def _from_xml(path: Path) -> Annotation | Unusable:
+    """PASCAL VOC layout, read by tag."""
+    try:
+        tree = ElementTree.parse(path).getroot()
+        objects = tree.findall("object")
+        names = [item.findtext("name", "") for item in objects]
+        boxes = [[float(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
+        height, width = (int(tree.findtext(f"size/{tag}", "0")) for tag in ("height", "width"))
+        return _one_object(names, boxes, (height, width) if height and width else None)
+    except (ElementTree.ParseError, ValueError) as error:
+        return Unusable(f"malformed annotation {path.name}: {error}")
+
+
+def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int, int] | None) -> Annotation | Unusable:
+    """The boxes of one class; ILSVRC's validation images show objects of one class each."""
+    if not names:
+        return Unusable("no object in its annotation")
+    if any(len(box) != 4 for box in boxes):
+        return Unusable(f"a box of {len(boxes[-1])} numbers instead of 4")
+    mine = [box for name, box in zip(names, boxes, strict=True) if name == names[0]]
+    return names[0], mine, size

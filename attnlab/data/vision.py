@@ -1,0 +1,127 @@
+"""MNIST and CIFAR-10 from the files they are published as, without boxes."""
+
+import gzip
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from attnlab.compat import torchvision
+from attnlab.data.base import Example, require_root
+from attnlab.errors import UserError, expect_one_of
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+@dataclass(frozen=True)
+class ArraySet:
+    """Images of one size that fit into memory.
+
+    Attributes:
+        pixels: (N, H, W) grey or (N, H, W, 3) colour.
+        labels: (N,).
+    """
+
+    name: str
+    split: str
+    pixels: Array = field(repr=False)
+    labels: Array = field(repr=False)
+    classes: Sequence[str]
+    has_boxes: bool = False
+
+    @property
+    def image_ids(self) -> Sequence[str]:
+        """`test-00000` and so on."""
+        return [f"{self.split}-{index:05d}" for index in range(len(self.labels))]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return 1 if self.pixels.ndim == 3 else 3
+
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and labels."""
+        return hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()
+
+    def read(self, index: int) -> Example:
+        """Return the image of that index, without boxes."""
+        return Example(Image.fromarray(self.pixels[index]), int(self.labels[index]), torch.empty(0, 4).double())
+
+
+def mnist(root: Path | None, split: str) -> ArraySet:
+    """Open MNIST's four IDX files, plain or gzipped, in the root or in torchvision's MNIST/raw.
+
+    Raises:
+        UserError: If a file is missing or damaged.
+    """
+    root = require_root(root, "mnist", "the IDX files, such as t10k-images-idx3-ubyte.gz")
+    prefix = {"train": "train", "test": "t10k"}[expect_one_of(split, ["train", "test"], "--split")]
+    pixels, labels = (_read_idx(root, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
+        raise UserError(f"MNIST's images {pixels.shape} and labels {labels.shape} in {root} do not belong together")
+    return ArraySet("mnist", split, pixels, labels, tuple("0123456789"))
+
+
+def cifar10(root: Path | None, split: str) -> ArraySet:
+    """Open CIFAR-10 in the official binary layout (cifar-10-batches-bin) or torchvision's (cifar-10-batches-py).
+
+    Raises:
+        UserError: If the files are missing or damaged.
+    """
+    root = require_root(root, "cifar10", "cifar-10-batches-bin or cifar-10-batches-py")
+    files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+    names = files[expect_one_of(split, files, "--split")]
+    places = [root / "cifar-10-batches-bin", root]
+    binary = next((place for place in places if (place / f"{names[0]}.bin").is_file()), None)
+    if binary is not None:
+        pixels, labels = _read_cifar_binary([binary / f"{name}.bin" for name in names])
+    elif (root / "cifar-10-batches-py").is_dir():
+        try:
+            stored = torchvision.datasets.CIFAR10(root, train=split == "train")
+        except (RuntimeError, OSError) as error:
+            raise UserError(f"cannot read {root / 'cifar-10-batches-py'}: {error}") from None
+        pixels, labels = stored.data, np.array(stored.targets, np.uint8)
+    else:
+        raise UserError(f"no CIFAR-10 in {root}; expected a folder cifar-10-batches-bin or cifar-10-batches-py")
+    return ArraySet("cifar10", split, pixels, labels, CIFAR10_NAMES)
+
+
+def _read_cifar_binary(paths: Sequence[Path]) -> tuple[Array, Array]:
+    """One label byte, then 3072 bytes channel first, per image."""
+    records = []
+    for path in paths:
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+        if data.size == 0 or data.size % 3073:
+            raise UserError(f"expected {path} to hold records of 3073 bytes, got {data.size} bytes")
+        records.append(data.reshape(-1, 3073))
+    joined = np.concatenate(records)
+    return joined[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), joined[:, 0].copy()
+
+
+def _read_idx(root: Path, name: str) -> Array:
+    """IDX: two zero bytes, the type (8: unsigned byte), the number of dimensions, their sizes, the values."""
+    places = [folder / f"{name}{suffix}" for folder in (root, root / "MNIST" / "raw") for suffix in ("", ".gz")]
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        raise UserError(f"no {name} in {root}; expected it there or in MNIST/raw, plain or .gz")
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        dimensions = data[3]
+        shape = np.frombuffer(data, ">u4", dimensions, 4)
+        if data[:3] != b"\0\0\x08":
+            raise ValueError(f"it starts with {data[:3]!r}")
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise UserError(f"expected {path} to be an IDX file of bytes: {error}") from None

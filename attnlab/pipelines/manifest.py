@@ -1,0 +1,47 @@
+"""How a result was made: versions, device, hashes, git state."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import attnlab
+
+LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "scikit-image", "scikit-learn", "scipy")
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """What a result was computed with, for run.json."""
+    return {
+        "attnlab": attnlab.__version__,
+        "git": git_state(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({cpu_name()})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_state() -> str | None:
+    """Commit of the checkout that attnlab runs from, with `-dirty` behind it if files differ; None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

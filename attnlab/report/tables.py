@@ -1,0 +1,148 @@
+"""Tables 1-3 of the paper: records in, a tidy frame out, one row per cell of the paper's table.
+
+The images are I_att: those the model classifies correctly and, in a data set that has boxes, whose label has one.
+Nothing else is filtered. `n` is the number of images a cell's mean runs over; an image whose map is constant has no
+area and drops out of the cells that need one.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnlab.errors import UserError
+from attnlab.report.statistics import bootstrap_interval
+
+GROUPS = ("succeed", "fail")
+CELLS = (5, 10, 20, 30)
+LOW_IOU = 0.5
+
+#: one row of a table; the paper's numbers as in paper.json
+Row = dict[str, Any]
+Paper = dict[str, Any]
+
+
+def table1(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+    """Share of both groups and mean IoU between attention and ground truth (Table 1).
+
+    Args:
+        images: I_att, one row per image and eps (see `i_att`).
+        budgets: The eps of the run; where there are several, the table gains a first column eps.
+        paper: The published numbers, where the run is the paper's.
+
+    Returns:
+        Columns group, n, percent, iou_att_gt, ci_low, ci_high, paper_percent, paper_iou_att_gt.
+    """
+    return _shares(images.dropna(subset="iou_att_gt"), budgets, "iou_att_gt", paper and paper["table1"])
+
+
+def table2(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+    """Share of both groups and mean confidence in the label, of the images with IoU < 0.5 (Table 2).
+
+    Arguments as for `table1`.
+
+    Returns:
+        Columns group, n, percent, confidence, ci_low, ci_high, paper_percent, paper_confidence.
+    """
+    return _shares(images[images["iou_att_gt"] < LOW_IOU], budgets, "confidence", paper and paper["table2"])
+
+
+def table3(
+    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, cells: Sequence[int] = CELLS
+) -> pd.DataFrame:
+    """Mean IoU of the k highest cells of the clean and the adversarial map (Table 3).
+
+    Arguments as for `table1`; cells: every k.
+
+    Returns:
+        Columns cells, group, n, iou_ori_adv, ci_low, ci_high, paper.
+
+    Raises:
+        UserError: If a map has fewer than k cells.
+    """
+    rows: list[Row] = []
+    for eps, of_eps in _by_eps(images.dropna(subset="shared_cells"), budgets):
+        shared = np.array(of_eps["shared_cells"].tolist()).reshape(len(of_eps), -1)
+        for k in cells:
+            if len(shared) and not 1 <= k <= shared.shape[1]:
+                raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
+            # |A and B| / |A or B| of two areas of k cells each (eq. 6)
+            iou = shared[:, k - 1] / (2 * k - shared[:, k - 1]) if len(shared) else np.empty(0)
+            for group in GROUPS:
+                values = iou[(of_eps["group"] == group).to_numpy()]
+                mean = _mean(values, "iou_ori_adv")
+                theirs = _by_size(paper["table3"], "cells", group).get(k) if paper else None
+                rows.append({**eps, "cells": k, "group": group, **mean, "paper": theirs})
+    return pd.DataFrame(rows)
+
+
+#: name -> function(I_att, budgets, paper's numbers); a new table is one more line
+TABLES: dict[str, Callable[..., pd.DataFrame]] = {"table1": table1, "table2": table2, "table3": table3}
+
+
+def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
+    """The images the tables are about (section 3.1 of the paper), with the attack's outcome as `group`.
+
+    Args:
+        records: As `read_records` gives them, one row per image and eps.
+        has_boxes: The data set has boxes; an image without a usable one is left out then.
+    """
+    correct = records["prediction"] == records["label"]
+    usable = records["box_share"] > 0 if has_boxes else True
+    images = records[correct & usable].copy()
+    changed = images["adv_prediction"] != images["prediction"]
+    images["group"] = np.where(changed, *GROUPS)
+    return images
+
+
+def published(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet's validation split, StepLL."""
+    options = manifest["options"]
+    ours = {key: options.get(key) for key in ("data", "split", "model", "weights", "images")}
+    theirs = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
+    if ours != theirs or options["attack"]["objective"] != "least-likely" or options["attack"]["steps"] != 1:
+        return None
+    numbers: Paper = json.loads(files("attnlab.report").joinpath("paper.json").read_text())
+    return numbers
+
+
+def _shares(images: pd.DataFrame, budgets: Sequence[float], column: str, paper: Paper | None) -> pd.DataFrame:
+    """Per group: number and share of images, and the mean of a column."""
+    rows: list[Row] = []
+    for eps, of_eps in _by_eps(images, budgets):
+        for group in GROUPS:
+            values = of_eps.loc[of_eps["group"] == group, column].to_numpy(float)
+            mean = _mean(values, column)
+            theirs = paper[group] if paper else {}
+            rows.append(
+                {
+                    **eps,
+                    "group": group,
+                    "n": mean.pop("n"),
+                    "percent": 100 * len(values) / len(of_eps) if len(of_eps) else None,
+                    **mean,
+                    "paper_percent": theirs.get("percent"),
+                    f"paper_{column}": theirs.get(column),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _by_size(paper: Paper, sizes: str, group: str) -> dict[int, float]:
+    """The paper's values of a group by the number of cells or features."""
+    return dict(zip(paper[sizes], paper[group], strict=True))
+
+
+def _by_eps(images: pd.DataFrame, budgets: Sequence[float]) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """The images of each eps, and the column that names it where there are several."""
+    for eps in budgets:
+        yield ({"eps": eps} if len(budgets) > 1 else {}), images[images["eps"] == eps]
+
+
+def _mean(values: np.ndarray, column: str) -> Row:
+    """Number, mean and interval; empty where there is no image."""
+    low, high = bootstrap_interval(values)
+    return {"n": len(values), column: values.mean() if len(values) else None, "ci_low": low, "ci_high": high}

@@ -1,0 +1,94 @@
+"""What a person sees: a progress line while images are done, then tables."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: seconds between two progress lines where there is no terminal
+PLAIN_EVERY = 10
+
+
+@contextmanager
+def image_progress(total: int, out: Path) -> Iterator[Callable[[int], None]]:
+    """Show images done, images a second and time left; yields a function to call with the number newly done."""
+    done = 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+
+    try:
+        if sys.stderr.isatty():
+            with _bar(total) as advance:
+
+                def move(images: int) -> None:
+                    count(images)
+                    advance(images)
+
+                yield move
+        else:
+            start, last = time.monotonic(), time.monotonic()
+
+            def tell(images: int) -> None:
+                nonlocal last
+                count(images)
+                now = time.monotonic()
+                if now - last >= PLAIN_EVERY or done == total:
+                    last = now
+                    click.echo(f"{done} of {total} images, {done / max(now - start, 1e-9):.1f} images/s", err=True)
+
+            yield tell
+    except KeyboardInterrupt:
+        click.echo(f"{done} of {total} images; finished parts are kept in {out}, the same command goes on.", err=True)
+        raise
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: object) -> Text:
+            speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
+            return Text(f"{speed:.1f} images/s" if speed else "")
+
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("images", total=total)
+        yield lambda images: progress.advance(task, images)
+
+
+def show_table(frame: "pd.DataFrame", title: str) -> None:
+    """Print a frame; columns without any value are left out."""
+    shown = frame.dropna(axis=1, how="all")
+    table = Table(title=title, title_justify="left", title_style="")
+    for name in shown.columns:
+        table.add_column(str(name), justify="left" if name in ("group", "eps") else "right")
+    for row in shown.itertuples(index=False):
+        table.add_row(*(_cell(str(name), value) for name, value in zip(shown.columns, row, strict=True)))
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    console.print()
+
+
+def _cell(name: str, value: object) -> str:
+    from attnlab.report.latex import as_fraction
+
+    if not isinstance(value, float):
+        return str(value)
+    if value != value:
+        return "-"
+    if name == "eps":
+        return as_fraction(value)
+    return f"{value:.1f}" if "percent" in name else f"{value:.4f}"

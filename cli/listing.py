@@ -1,0 +1,28 @@
+"""`attnlab list`."""
+
+import click
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=click.Choice(["data", "models", "attacks", "methods", "geometries"]))
+def list_names(kind: str | None) -> None:
+    """Name the data sets, models, attacks, attention methods and geometries there are."""
+    from attnlab.attacks import ATTACKS
+    from attnlab.attention import METHODS
+    from attnlab.compat import torchvision
+    from attnlab.data import DATASETS
+    from attnlab.data.geometry import GEOMETRIES
+    from attnlab.models import BUILT_IN
+
+    names = {
+        "data": list(DATASETS),
+        "models": [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)],
+        "attacks": list(ATTACKS),
+        "methods": list(METHODS),
+        "geometries": list(GEOMETRIES),
+    }
+    for heading, members in names.items():
+        if kind in (None, heading):
+            click.echo(f"{heading}: {', '.join(members)}")
+            if heading == "models":
+                click.echo("        and timm:NAME, FILE.py:FUNCTION, a checkpoint folder")

@@ -1,0 +1,70 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+SHARED = (
+    click.option("--data", default="scenes", show_default=True, help="Data set; `attnlab list` names them."),
+    click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
+    click.option("--split", default="val", show_default=True, help="Part of the data set."),
+    click.option(
+        "--model",
+        help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
+        "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
+    ),
+    click.option(
+        "--weights",
+        default="default",
+        show_default=True,
+        help="`default` (the model's own), `none` (random, seeded) or a .safetensors or .pth file.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "tf32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="Of the network's arithmetic.",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["channels-last", "contiguous"]),
+        default="channels-last",
+        show_default=True,
+        help="Memory layout of the network: channels-last is faster.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Images a pass; by default what suits the device."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        help="Processes that decode images; by default one a core, at most 8, for image files.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Run folder; by default runs/DATA-SPLIT-MODEL. One that was made with the same options is gone on with.",
+    ),
+)
+
+
+def shared_options(command: Command) -> Command:
+    """Add the options that every command on data and a model has."""
+    for option in reversed(SHARED):
+        command = option(command)
+    return command
+
+
+def whole_numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int] | None:
+    """Parse `5,10,20` to a list of ints."""
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected whole numbers with commas between them, got {text!r}") from None

@@ -1,0 +1,28 @@
+"""`attnlab tables`."""
+
+from pathlib import Path
+
+import click
+
+from .console import show_table
+from .options import whole_numbers
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--cells", callback=whole_numbers, metavar="K,K,...", help="Cells of Table 3; by default 5,10,20,30.")
+def tables(run: Path, cells: list[int] | None) -> None:
+    """Make the tables of a RUN again from its records; needs no model and no data."""
+    show_run(run, cells)
+
+
+def show_run(run: Path, cells: list[int] | None = None) -> None:
+    """Make and print a run's tables."""
+    from attnlab.report.export import report_run
+
+    report = report_run(run, cells)
+    for name, frame in report.frames.items():
+        show_table(frame, f"{name}: {report.captions[name]}")
+    for line in report.summary:
+        click.echo(line)
+    click.echo(f"{run}/tables: {', '.join(f'{name}.csv, {name}.tex' for name in report.frames)}")

@@ -19,6 +19,7 @@ from attnlab.report.statistics import bootstrap_interval
 GROUPS = ("succeed", "fail")
 CELLS = (5, 10, 20, 30)
 LOW_IOU = 0.5
+NONE = float("nan")
 
 #: one row of a table; the paper's numbers as in paper.json
 Row = dict[str, Any]
@@ -65,16 +66,15 @@ def table3(
     """
     rows: list[Row] = []
     for eps, of_eps in _by_eps(images.dropna(subset="shared_cells"), budgets):
-        shared = np.array(of_eps["shared_cells"].tolist()).reshape(len(of_eps), -1)
+        shared = np.array(of_eps["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
         for k in cells:
             if len(shared) and not 1 <= k <= shared.shape[1]:
                 raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
             # |A and B| / |A or B| of two areas of k cells each (eq. 6)
             iou = shared[:, k - 1] / (2 * k - shared[:, k - 1]) if len(shared) else np.empty(0)
             for group in GROUPS:
-                values = iou[(of_eps["group"] == group).to_numpy()]
-                mean = _mean(values, "iou_ori_adv")
-                theirs = _by_size(paper["table3"], "cells", group).get(k) if paper else None
+                mean = _mean(iou[(of_eps["group"] == group).to_numpy()], "iou_ori_adv")
+                theirs = _by_size(paper["table3"], "cells", group).get(k, NONE) if paper else NONE
                 rows.append({**eps, "cells": k, "group": group, **mean, "paper": theirs})
     return pd.DataFrame(rows)
 
@@ -122,10 +122,10 @@ def _shares(images: pd.DataFrame, budgets: Sequence[float], column: str, paper: 
                     **eps,
                     "group": group,
                     "n": mean.pop("n"),
-                    "percent": 100 * len(values) / len(of_eps) if len(of_eps) else None,
+                    "percent": 100 * len(values) / len(of_eps) if len(of_eps) else NONE,
                     **mean,
-                    "paper_percent": theirs.get("percent"),
-                    f"paper_{column}": theirs.get(column),
+                    "paper_percent": theirs.get("percent", NONE),
+                    f"paper_{column}": theirs.get(column, NONE),
                 }
             )
     return pd.DataFrame(rows)
@@ -145,4 +145,4 @@ def _by_eps(images: pd.DataFrame, budgets: Sequence[float]) -> Iterator[tuple[Ro
 def _mean(values: np.ndarray, column: str) -> Row:
     """Number, mean and interval; empty where there is no image."""
     low, high = bootstrap_interval(values)
-    return {"n": len(values), column: values.mean() if len(values) else None, "ci_low": low, "ci_high": high}
+    return {"n": len(values), column: values.mean() if len(values) else NONE, "ci_low": low, "ci_high": high}

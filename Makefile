@@ -1,0 +1,37 @@
+# Everything runs in .venv at the root, which the first target makes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint weights benchmarks clean
+
+demo: .venv/attnlab   ## analyse the built-in images with the built-in model, print Tables 1-3, write runs/demo
+	$(BIN)/attnlab analyze --split val --out runs/demo
+
+test: .venv/dev   ## the whole test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/dev   ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev   ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+weights: .venv/attnlab   ## train the built-in model again
+	$(BIN)/python -m benchmarks.weights
+
+benchmarks: .venv/dev   ## speed and memory against what one would write today
+	$(BIN)/python -m benchmarks.analyze
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/attnlab: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/attnlab
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .[dev]
+	touch $@

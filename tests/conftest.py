@@ -1,0 +1,70 @@
+"""What several tests share: real data where it lies beside the repository, small networks, one finished run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlab.data import load_data
+from attnlab.models import Classifier, load_model
+from attnlab.pipelines.analyze import Settings, analyze
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real data sets; tests that need it skip in a clone without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def resnet8() -> Classifier:
+    return load_model("resnet8").place("cpu")
+
+
+@pytest.fixture(scope="session")
+def scenes_batch() -> tuple[Tensor, Tensor]:
+    """Sixteen scenes: pixels in [0, 1] (16, 3, 64, 64) and labels (16,)."""
+    images = load_data("scenes", split="test")
+    examples = [images.read(index) for index in range(16)]
+    pixels = torch.stack([torch.tensor(list(example.image.tobytes())).view(64, 64, 3) for example in examples])
+    return pixels.permute(0, 3, 1, 2).float() / 255, torch.tensor([example.label for example in examples])
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
+    """A finished run of 300 scenes at two budgets: more than one part."""
+    out = tmp_path_factory.mktemp("runs") / "scenes"
+    settings = Settings(budgets=(4 / 255, 16 / 255))
+    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
+    analyze(resnet8, load_data("scenes"), out, settings, description=names, batch_size=50, limit=300)
+    return out
+
+
+class TwoConvolutions(nn.Module):
+    """A network whose head is not a pooled linear one: a hidden layer lies between, and an in-place ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, 2)
+        self.second = nn.Conv2d(6, 8, 3, 2)
+        self.hidden = nn.Linear(8, 12)
+        self.last = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu_(self.second(torch.relu_(self.first(x))))
+        return self.last(torch.tanh(self.hidden(x.mean((2, 3)))))
+
+
+@pytest.fixture
+def small() -> Classifier:
+    """The generic path's small network, in float64."""
+    torch.manual_seed(0)
+    network = TwoConvolutions()
+    network.input_size = (19, 23)
+    network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    return Classifier(network).double().eval()

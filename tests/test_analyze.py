@@ -1,0 +1,269 @@
+"""The analysis run: against an independent reference, cut short and gone on with, in any batch size."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from PIL import Image
+
+from attnlab.attacks import ATTACKS
+from attnlab.attention.gradcam import grad_cam
+from attnlab.data import load_data
+from attnlab.data.geometry import Prepared, collate
+from attnlab.errors import UserError
+from attnlab.hooks import find_layer
+from attnlab.models import Classifier, load_model
+from attnlab.pipelines import analyze as pipeline
+from attnlab.pipelines.analyze import Settings, analyze, observe
+from attnlab.records import Run, read_records
+from attnlab.report.export import report_run
+
+#: float columns agree to this; all others are equal
+DIGITS = 1e-5
+
+
+def assert_same_records(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    for name in first:
+        if name in ("map", "adv_map"):
+            for ours, theirs in zip(first[name], second[name], strict=True):
+                np.testing.assert_allclose(ours, theirs, atol=DIGITS * np.abs(theirs).max())
+        elif first[name].dtype.kind == "f":
+            np.testing.assert_allclose(first[name], second[name], atol=DIGITS)
+        else:
+            assert [str(value) for value in first[name]] == [str(value) for value in second[name]], name
+
+
+def reference_record(classifier: Classifier, image: Image.Image, box: list[float], label: int, eps: float) -> dict:
+    """One image with captum and plain loops: what section 3 of the paper says, without attnlab's own passes."""
+    x = torch.tensor(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    cam = LayerGradCam(classifier, find_layer(classifier.network, classifier.attention_layer))
+    x.requires_grad_(True)
+    logits = classifier(x)
+    loss = torch.nn.functional.cross_entropy(logits, logits.argmin(1))
+    adversarial = (x - eps * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1).detach()
+    clean_map, adversarial_map = (
+        cam.attribute(images.detach(), target=label, relu_attributions=False).detach() for images in (x, adversarial)
+    )
+    big = torch.nn.functional.interpolate(clean_map, size=(64, 64), mode="bilinear", align_corners=False)
+    truth = np.zeros((64, 64), bool)
+    x0, y0, x1, y1 = map(int, box)
+    truth[y0:y1, x0:x1] = True
+    area = np.zeros(64 * 64, bool)
+    area[np.argsort(-big.numpy().ravel(), kind="stable")[: truth.sum()]] = True
+    area = area.reshape(64, 64)
+    top = [set(np.argsort(-maps.numpy().ravel(), kind="stable")[:10]) for maps in (clean_map, adversarial_map)]
+    return {
+        "prediction": int(logits.argmax()),
+        "confidence": float(logits.detach().softmax(1)[0, label]),
+        "adv_prediction": int(classifier(adversarial).argmax()),
+        "iou_att_gt": (area & truth).sum() / (area | truth).sum(),
+        "iou_10": len(top[0] & top[1]) / len(top[0] | top[1]),
+    }
+
+
+def test_records_equal_captum_and_plain_loops(run):
+    classifier = load_model("resnet8")  # contiguous, image by image: another order of the same sums
+    images = load_data("scenes")
+    records = read_records(run)
+    for position in range(0, 300, 20):
+        image, label, boxes = images.read(position)
+        for _, record in records[records["image_id"] == images.image_ids[position]].iterrows():
+            expected = reference_record(classifier, image, boxes[0].tolist(), label, record["eps"])
+            assert record["label"] == label
+            assert record["boxes"][0].tolist() == boxes[0].tolist()
+            assert record["prediction"] == expected["prediction"]
+            assert record["adv_prediction"] == expected["adv_prediction"]
+            assert record["confidence"] == pytest.approx(expected["confidence"], abs=1e-5)
+            assert record["iou_att_gt"] == pytest.approx(expected["iou_att_gt"], abs=0.01)
+            shared = record["shared_cells"][9]
+            assert shared / (20 - shared) == pytest.approx(expected["iou_10"], abs=0.12)  # one cell of ten
+
+
+def test_every_image_has_a_record_for_each_eps_in_order(run):
+    records = read_records(run)
+    assert list(records["image_id"]) == [f"val-{number:05d}" for number in range(300) for _ in range(2)]
+    assert list(records["eps"]) == [4 / 255, 16 / 255] * 300
+    assert (records["label"] != records["prediction"]).any(), "misclassified images are recorded too"
+
+
+def test_maps_in_the_records_are_the_raw_signed_ones(run, resnet8):
+    prepared = Prepared(load_data("scenes"), (64, 64))
+    batch = collate([prepared[position] for position in range(4)])
+    maps = grad_cam(resnet8, batch.pixels.float() / 255, batch.labels)
+    stored = np.stack(read_records(run).query("eps > 0.05")["map"].iloc[:4].tolist())
+    np.testing.assert_allclose(stored, maps.flatten(1).numpy(), atol=1e-5)
+    assert stored.min() < 0
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 2), (32, 0)])
+def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_size, workers):
+    settings = Settings(budgets=(4 / 255, 16 / 255))
+    analyze(resnet8, load_data("scenes"), tmp_path / "r", settings, batch_size=batch_size, workers=workers, limit=64)
+    ours = read_records(tmp_path / "r")
+    assert_same_records(ours, read_records(run).iloc[: len(ours)])
+
+
+def test_several_eps_in_one_run_equal_one_run_each(tmp_path, run, resnet8):
+    for eps in (4 / 255, 16 / 255):
+        out = tmp_path / f"{eps:.3f}"
+        analyze(resnet8, load_data("scenes"), out, Settings(budgets=(eps,)), batch_size=50, limit=50)
+        both = read_records(run)
+        assert_same_records(read_records(out), both[both["eps"] == eps].iloc[:50].reset_index(drop=True))
+
+
+def test_closed_and_generic_path_give_the_same_records(tmp_path):
+    outs = []
+    for head in ("classifier", None):
+        classifier = load_model("resnet8")
+        classifier.head = head
+        out = tmp_path / str(head)
+        # the two are one model, so the manifests differ in `head` alone
+        analyze(classifier, load_data("scenes"), out, Settings(), limit=32, batch_size=16)
+        outs.append(read_records(out))
+    assert_same_records(*outs)
+
+
+def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
+    images, labels = scenes_batch
+    wrong = (labels + 1) % 10
+    clean, (adversarial,) = observe(resnet8, images, wrong, Settings(target="predicted"))
+    torch.testing.assert_close(clean.maps, grad_cam(resnet8, images, clean.logits.argmax(1)))
+    from attnlab.attacks.pgd import perturb
+
+    attacked = perturb(resnet8, images, wrong, replace(ATTACKS["stepll"], eps=16 / 255))
+    torch.testing.assert_close(adversarial.maps, grad_cam(resnet8, attacked, adversarial.logits.argmax(1)))
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    kept = [*out.glob("records/*"), *out.glob("tables/*"), out / "skipped.csv"]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted_one(tmp_path):
+    command = [sys.executable, "-m", "attnlab_cli", "analyze", "--batch-size", "8", "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, killed], env=environment, stderr=subprocess.DEVNULL)
+    while not (killed / "records/part-00000.parquet").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "records/part-00001.parquet").exists()
+    for out in (killed, whole):
+        subprocess.run([*command, out], env=environment, check=True, capture_output=True)
+    assert files_of(killed) == files_of(whole)
+    assert len(files_of(whole)) == 9
+
+
+def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):
+    monkeypatch.setattr(pipeline, "PART", 16)
+    calls = []
+
+    def interrupt(count):
+        calls.append(count)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    images, out = load_data("scenes"), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        analyze(resnet8, images, out, Settings(), batch_size=8, limit=64, progress=interrupt)
+    assert [path.name for path in (out / "records").iterdir()] == ["part-00000.parquet"]
+    assert Run(out).manifest["finished"] is None
+    report = report_run_of(out)
+    assert any("unfinished" in line for line in report.summary)
+    seen = []
+    analyze(resnet8, images, out, Settings(), batch_size=8, limit=64, progress=seen.append)
+    assert seen[0] == 16, "what was done before is counted as done"
+    assert len(read_records(out)) == 64
+    assert Run(out).manifest["finished"] is not None
+
+
+def report_run_of(out: Path):
+    """A report of a run that was made without the command line's names."""
+    manifest = json.loads((out / "run.json").read_text())
+    manifest["options"] |= {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default"}
+    manifest["options"] |= {"attack_name": "stepll"}
+    copy = out.with_name("copy")
+    shutil.copytree(out, copy)
+    (copy / "run.json").write_text(json.dumps(manifest))
+    return report_run(copy)
+
+
+def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
+    with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
+        analyze(resnet8, load_data("scenes"), run, Settings(budgets=(0.5,)), limit=300)
+
+
+def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
+    classifier = load_model("resnet8")
+    weight = classifier.network.classifier.weight
+    weight.data[0, 0] = torch.nan
+    with pytest.raises(UserError, match="not finite for image val-00000"):
+        analyze(classifier, load_data("scenes"), tmp_path / "run", Settings(), limit=8)
+
+
+def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
+    root = tmp_path / "images"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["image,label,x0,y0,x1,y1"]
+    for number in range(6):
+        Image.fromarray(rng.integers(0, 255, (80, 90, 3), np.uint8)).save(root / f"{number}.png")
+    lines += ["0.png,1,5,5,60,60", "1.png,2,5,5,60,60", "1.png,2,50,50,20,20"]  # 1: a second, inverted box
+    lines += ["2.png,3,,,,", "3.png,4,70,70,70,90", "4.png,5,1,1,50,50"]  # 2: no box; 3: an empty one
+    (root / "4.png").write_bytes((root / "4.png").read_bytes()[:300])
+    (root / "boxes.csv").write_text("\n".join(lines))
+    run = analyze(resnet8, load_data("folder", root), tmp_path / "run", Settings(), batch_size=4)
+    skipped = pd.read_csv(run.folder / "skipped.csv").set_index("image_id")["reason"]
+    assert list(skipped.index) == ["2.png", "3.png", "4.png", "5.png"]
+    assert "none given" in skipped["2.png"]
+    assert "empty" in skipped["3.png"]
+    assert "cannot be decoded" in skipped["4.png"]
+    assert "no row in boxes.csv" in skipped["5.png"]
+    records = read_records(run.folder).set_index("image_id")
+    assert list(records.index) == ["0.png", "1.png", "2.png", "3.png"]
+    assert list(records["dropped_boxes"]) == [0, 1, 0, 1]
+    assert list(records["iou_att_gt"].isna()) == [False, False, True, True]
+
+
+def test_data_without_boxes_has_a_table_3(tmp_path, shared):
+    convolution, head = torch.nn.Conv2d(1, 8, 5, 4), torch.nn.Linear(288, 10)
+    network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), head)
+    network.input_size = (28, 28)
+    classifier = Classifier(network.eval())
+    names = {"data": "mnist", "split": "test", "model": "net", "weights": "none", "attack_name": "stepll"}
+    images = load_data("mnist", shared / "mnist", "test")
+    analyze(classifier, images, tmp_path / "run", Settings(), description=names, limit=200, batch_size=100)
+    frames = report_run(tmp_path / "run").frames
+    assert frames["table1"]["n"].tolist() == [0, 0]
+    assert frames["table3"]["n"].sum() > 0
+
+
+def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
+    """The first 40 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
+    classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
+    images = load_data("imagenet", shared / "imagenet-val")
+    analyze(classifier, images, tmp_path / "run", Settings(), limit=40, batch_size=4)
+    records = read_records(tmp_path / "run")
+    mine = records[records["label"] == records["prediction"]]
+    assert len(mine) == REFERENCE["correct"]
+    assert (mine["adv_prediction"] != mine["prediction"]).sum() == REFERENCE["succeed"]
+    assert mine["iou_att_gt"].mean() == pytest.approx(REFERENCE["iou"], abs=1e-4)
+    shared_cells = np.array(mine["shared_cells"].tolist())[:, 9]
+    assert (shared_cells / (20 - shared_cells)).mean() == pytest.approx(REFERENCE["k10"], abs=5e-3)
+
+
+#: reference_tables.py's records of the first 40 images at eps 16/255: I_att, succeed, mean IoU, mean IoU of 10 cells
+REFERENCE = {"correct": 24, "succeed": 21, "iou": 0.669772, "k10": 0.425827}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from attnlab.errors import Unusable, UserError
@@ -101,7 +101,7 @@ class FileSet:
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, boxes and file sizes."""
         return digest(
-            f"{image_id} {entry.label} {entry.path.stat().st_size} {entry.boxes.tolist()} {entry.boxes_size}"
+            f"{image_id} {entry.label} {_bytes(entry.path)} {entry.boxes.tolist()} {entry.boxes_size}"
             if isinstance(entry, Entry)
             else f"{image_id} {entry}"
             for image_id, entry in zip(self.image_ids, self.entries, strict=True)
@@ -136,6 +136,7 @@ def open_rgb(path: Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as on damaged EXIF data, which nothing here reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if image.mode[0] in "IF":  # I, I;16, F: RGB would clip their range
@@ -143,8 +144,19 @@ def open_rgb(path: Path) -> Image.Image:
                 return image.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
+    except UnidentifiedImageError:
+        raise Unusable("no image that Pillow can read" if _bytes(path) else "the file is empty") from None
     except (OSError, SyntaxError, ValueError) as error:  # the decoders raise all three
-        raise Unusable(f"cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}") from None
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise Unusable(f"cannot be decoded: {reason}") from None
+
+
+def _bytes(path: Path) -> int | None:
+    """Size of a file; None where even that cannot be had, as of a link to nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """How an image and its boxes reach the model's size, and the samples and batches that come of it."""
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -137,8 +138,10 @@ def place(image: Image.Image, boxes: Tensor, size: Size, geometry: str) -> tuple
     pixels = functional.pil_to_tensor(functional.center_crop(functional.resize(image, frame), list(size)))
     # torchvision scales by float32 ratios: rounding the float64 product to float32 puts exact halves back in place
     before, after = (usable(item.as_subclass(Tensor), *item.canvas_size).float() for item in (resized, cut))
-    share = mask_of(after, *size).sum() / mask_of(before, *frame).sum()
-    return pixels, after, float(share)
+    area, kept = int(mask_of(before, *frame).sum()), int(mask_of(after, *size).sum())
+    if not area:  # no box, or none that is a pixel wide at the model's size
+        return pixels, after, 0.0 if len(boxes) else math.nan
+    return pixels, after, kept / area
 
 
 def collate(items: "Sequence[Sample | Skipped]") -> Batch:

@@ -62,8 +62,9 @@ def _classes(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tu
     """Class index per wnid, and class names."""
     mapping = next((path for path in (root / SYNSETS, root.parent / SYNSETS) if path.is_file()), None)
     if mapping is not None:
-        lines = sorted(line.split(maxsplit=1) for line in mapping.read_text().splitlines() if line.strip())
-        return {wnid: index for index, (wnid, _) in enumerate(lines)}, [name.split(",")[0] for _, name in lines]
+        lines = sorted(line.split(maxsplit=1) for line in mapping.read_text("utf-8").splitlines() if line.strip())
+        # a line may hold the wnid alone
+        return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
     wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
     if len(wnids) != 1000:
         raise UserError(f"cannot number the classes: no {SYNSETS} in {root}, and its boxes name {len(wnids)} of 1000")
@@ -82,15 +83,18 @@ def _annotations(root: Path) -> dict[str, Annotation | Unusable]:
 
 def _from_csv(path: Path) -> Iterator[tuple[str, Annotation | Unusable]]:
     """`ImageId,PredictionString`, the latter groups of `wnid x1 y1 x2 y2`."""
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.DictReader(file)
+        if not {"ImageId", "PredictionString"} <= set(rows.fieldnames or []):
+            raise UserError(
+                f"expected the columns ImageId,PredictionString in {path}, got {','.join(rows.fieldnames or [])}"
+            )
+        for row in rows:
+            words = (row["PredictionString"] or "").split()
+            groups = [words[start : start + 5] for start in range(0, len(words), 5)]
             try:
-                words = row["PredictionString"].split()
-                groups = [words[start : start + 5] for start in range(0, len(words), 5)]
                 boxes = [[float(word) for word in group[1:]] for group in groups]
                 yield row["ImageId"], _one_object([group[0] for group in groups], boxes, None)
-            except KeyError:
-                raise UserError(f"expected the columns ImageId and PredictionString in {path}") from None
             except ValueError:
                 yield row["ImageId"], Unusable(f"malformed boxes {row['PredictionString']!r}")
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,8 +91,11 @@ def cifar10(root: Path | None, split: str) -> ArraySet:
     elif (root / "cifar-10-batches-py").is_dir():
         try:
             stored = torchvision.datasets.CIFAR10(root, train=split == "train")
-        except (RuntimeError, OSError) as error:
-            raise UserError(f"cannot read {root / 'cifar-10-batches-py'}: {error}") from None
+        except RuntimeError:  # torchvision unpickles nothing whose checksum is not the published one
+            raise UserError(
+                f"expected {root / 'cifar-10-batches-py'} to hold the published files, got some that are missing or "
+                "damaged; unpack the archive again, or use the binary version (cifar-10-batches-bin)"
+            ) from None
         pixels, labels = stored.data, np.array(stored.targets, np.uint8)
     else:
         raise UserError(f"no CIFAR-10 in {root}; expected a folder cifar-10-batches-bin or cifar-10-batches-py")
@@ -123,5 +127,5 @@ def _read_idx(root: Path, name: str) -> Array:
         if data[:3] != b"\0\0\x08":
             raise ValueError(f"it starts with {data[:3]!r}")
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise UserError(f"expected {path} to be an IDX file of bytes: {error}") from None

@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         for name, neutral in (("mean", 0.0), ("std", 1.0)):
             values = torch.tensor(getattr(network, name, None) or [neutral] * self.channels, dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
-        self._layout = torch.contiguous_format
+        self.layout = torch.contiguous_format
         images = torch.rand(2, self.channels, *self.input_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad(), borrowed(self):
             logits = self(images)
@@ -95,9 +95,9 @@ class Classifier(nn.Module):
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
         """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self._layout = LAYOUTS[layout]
+        self.layout = LAYOUTS[layout]
         self.to(device)
-        self.network.to(dtype=PRECISIONS[precision], memory_format=self._layout)  # type: ignore[call-overload]
+        self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
         return self
 
     def fingerprint(self) -> str:
@@ -111,7 +111,7 @@ class Classifier(nn.Module):
     def _normalise(self, images: Tensor) -> Tensor:
         images = (images - self.mean) / self.std  # type: ignore[operator]
         dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
-        return images.to(dtype, memory_format=self._layout)
+        return images.to(dtype, memory_format=self.layout)
 
     def _pooled_head(self, images: Tensor) -> str | None:
         """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""

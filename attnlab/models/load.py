@@ -1,21 +1,22 @@
 """From a name to a classifier: torchvision, timm, a user's own file, a checkpoint folder, or what is built in."""
 
 import importlib.util
-import pickle
+import sys
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from attnlab.compat import torchvision
-from attnlab.errors import UserError, expect_one_of
-from attnlab.models.checkpoint import WEIGHTS, read_description
-from attnlab.models.classifier import Classifier
+from attnlab.errors import UserError
+from attnlab.models.checkpoint import WEIGHTS, load_weights, read_description
+from attnlab.models.classifier import DEFAULT_SIZE, Classifier
 from attnlab.models.resnet8 import ResNet8
 
 #: name -> function that builds the network; its trained weights, if there are any, lie beside this file
@@ -30,28 +31,41 @@ def load_model(name: str = "resnet8", weights: str | Path = "default", layer: st
     Args:
         name: A torchvision name, `timm:NAME`, `FILE.py:FUNCTION` (a function that returns an nn.Module, optionally
             with the attributes `attention_layer`, `mean`, `std`, `input_size`), a checkpoint folder, or a name in
-            BUILT_IN.
+            BUILT_IN. A folder that has a model's name is written ./NAME.
         weights: `default` (the library's own), `none` (random, from seed 0), or a .safetensors, .pth or .pt file.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
 
     Returns:
-        The classifier, in eval mode.
+        The classifier, on the CPU and in eval mode.
 
     Raises:
-        UserError: If the name is unknown, weights cannot be had or belong to another network, or the layer does not
-            exist.
+        UserError: If the name is unknown, weights cannot be had or belong to another network, the layer does not
+            exist, or a user's own function or network fails.
     """
     weights = str(weights)
-    if Path(name).is_dir():
+    if name not in _names() and Path(name).is_dir():
         description = read_description(Path(name))
         own = Path(name) / WEIGHTS
         return load_model(description["model"], own if weights == "default" else weights, layer or description["layer"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are the same in every run
-        network = _build(name, weights)
+        network = _build(name, weights).cpu().eval()
     if weights not in ("default", "none"):
-        _load_weights(network, Path(weights))
-    return Classifier(network.eval(), layer).eval()
+        load_weights(network, Path(weights))
+    try:
+        return Classifier(network, layer).eval()
+    except UserError:
+        raise
+    except Exception as error:  # the network's own code, on images of a size or with channels it may not take
+        height, width = getattr(network, "input_size", None) or DEFAULT_SIZE
+        raise UserError(
+            f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got {_told(error)}; "
+            "an attribute input_size = (height, width) of the network sets another size"
+        ) from error
+
+
+def _names() -> list[str]:
+    return [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def _build(name: str, weights: str) -> nn.Module:
@@ -59,36 +73,43 @@ def _build(name: str, weights: str) -> nn.Module:
     if name in BUILT_IN:
         network = BUILT_IN[name]()
         if weights == "default":
-            _load_weights(network, Path(__file__).with_name(f"{name}.safetensors"))
+            load_weights(network, Path(__file__).with_name(f"{name}.safetensors"))
         return network
+    if name in _names():
+        return _from_torchvision(name, pretrained=weights == "default")
     if name.startswith("timm:"):
         return _from_timm(name.removeprefix("timm:"), pretrained=weights == "default")
     if ".py:" in name:
         return _from_file(name)
-    known = torchvision.models.list_models(module=torchvision.models)
-    try:
-        expect_one_of(name, [*BUILT_IN, *known], "--model")
-    except UserError as error:
-        near = f"; did{str(error).rpartition('; did')[2]}" if "; did" in str(error) else ""
-        raise UserError(f"expected --model to be {HELP} ({', '.join(BUILT_IN)}), got {name!r}{near}") from None
-    return _from_torchvision(name, pretrained=weights == "default")
+    if name.endswith(".py"):
+        hint = f"; did you mean '{name}:FUNCTION', a function there that returns the network?"
+    elif Path(name).is_file():
+        hint = "; a file of weights is given with --weights, and the network it belongs to with --model"
+    else:
+        hint = _nearest(name, _names()) or "; `attnlab list models` names them"
+    raise UserError(f"expected --model to be {HELP} ({', '.join(BUILT_IN)}), got {name!r}{hint}")
 
 
 def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
     best = torchvision.models.get_model_weights(name).DEFAULT
-    options: dict[str, Any] = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
-    if options and not pretrained:  # what the weights would have set, and no slow initialisation
-        options |= {"transform_input": True, "init_weights": False}
+    preset = best.transforms()
+    options: dict[str, Any] = {}
+    if not pretrained and name in ("inception_v3", "googlenet"):
+        # what the weights would have set, and no slow initialisation
+        options = {"aux_logits": False, "transform_input": True, "init_weights": False}
+    if not pretrained and name.startswith("vit_"):
+        options = {"image_size": preset.crop_size[0]}
     try:
         network: nn.Module = torchvision.models.get_model(name, weights=best if pretrained else None, **options)
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:  # no way there, cut off, a wrong hash
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())}); "
+            f"the weights of {name} could not be downloaded ({_told(error)}); "
             f"fetch {best.url} elsewhere and pass it as --weights FILE"
         ) from None
-    preset = best.transforms()
+    if name == "inception_v3":  # its weights bring a head for training only
+        network.aux_logits, network.AuxLogits = False, None  # type: ignore[assignment]
     network.mean, network.std = tuple(preset.mean), tuple(preset.std)  # type: ignore[assignment]
     network.input_size = (preset.crop_size[0],) * 2  # type: ignore[assignment]
     return network
@@ -99,16 +120,21 @@ def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
         import timm
     except ImportError:
         raise UserError("--model timm:NAME needs timm: pip install 'attnlab[timm]'") from None
-    if name.partition(".")[0] not in timm.list_models():
-        expect_one_of(name, timm.list_models(), "timm model")
+    architecture, _, tag = name.partition(".")
+    if architecture not in timm.list_models():
+        raise UserError(
+            f"expected a model of timm {timm.__version__}, got {name!r}{_nearest(name, timm.list_models())}"
+        )
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in tagged:
+        raise UserError(f"expected one of timm's weights {', '.join(tagged) or '(none)'}, got {name!r}")
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained)
     except Exception as error:  # the hub's client raises many kinds
         if not pretrained:
             raise
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the weights of timm:{name} could not be downloaded ({reason}); "
+            f"the weights of timm:{name} could not be downloaded ({_told(error)}); "
             "fetch its model.safetensors elsewhere and pass it as --weights FILE"
         ) from None
     preset: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
@@ -119,51 +145,48 @@ def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
 
 def _from_file(name: str) -> nn.Module:
     path_text, _, function = name.rpartition(":")
-    path = Path(path_text)
+    path = Path(path_text).resolve()
     if not path.is_file():
         raise UserError(f"expected --model FILE.py:FUNCTION with an existing file, got {path_text!r}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    network = getattr(module, expect_one_of(function, functions, f"the function in {path.name}"))()
+    sys.path.insert(0, str(path.parent))  # the file may import its neighbours, as a script may
+    try:
+        network = _call(path, function)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = lines[-1] if lines else getattr(error, "lineno", None)
+        raise UserError(f"cannot build {name}: {_told(error)} ({path.name}, line {line})") from error
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(str(path.parent))
     if not isinstance(network, nn.Module):
         raise UserError(f"expected {name} to return an nn.Module, got {type(network).__name__}")
     return network
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict; auxiliary heads that the network does without are left out.
-
-    Raises:
-        UserError: If the file cannot be read or holds the weights of another network.
-    """
-    state = {name.removeprefix("module."): value for name, value in _read_state(path).items()}
-    wanted = network.state_dict()
-    surplus = [name for name in state if name not in wanted and not name.startswith(("AuxLogits.", "aux1.", "aux2."))]
-    missing = [name for name in wanted if name not in state]
-    other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
-    if surplus or missing or other:
-        kinds = {"missing": missing, "unknown": surplus, "of another shape": other}
-        told = "; ".join(f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names)
-        raise UserError(f"{path} holds the weights of another network: {told}")
-    network.load_state_dict({name: state[name] for name in wanted})
+def _call(path: Path, function: str) -> object:
+    """What the function of that file returns."""
+    spec = importlib.util.spec_from_file_location(f"attnlab_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    found = getattr(module, function, None)
+    if not callable(found):
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == spec.name]
+        listed = ", ".join(own) or "none"
+        raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{_nearest(function, own)}")
+    return found()
 
 
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"expected {path} to hold a state dict of tensors, got {type(state).__name__}")
-    return state
+def _nearest(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _told(error: Exception) -> str:
+    """An error of other people's code, as one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

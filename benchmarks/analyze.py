@@ -1,0 +1,125 @@
+"""One analysis pass against the chain a user would write today, and against its floor.
+
+    python -m benchmarks.analyze [--device cuda --batch-size 64 --rounds 20]
+
+Per image: prediction and Grad-CAM map of x, StepLL, prediction and map of x_adv. The chain is grad-cam's GradCAM and
+torchattacks' FGSM in its least-likely mode, on the network as torchvision gives it. The floor is what no program can do
+without: forward of x with its graph, gradient to the input, forward of x_adv; bare, in the same precision and layout.
+Then peak memory of `attnlab analyze` on 100 and on 1,000 images.
+"""
+
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnlab.models import Classifier, load_model
+from attnlab.pipelines.analyze import Settings, observe
+from benchmarks.timing import machine, side_by_side
+
+EPS = 16 / 255
+
+
+def fused(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[], object]:
+    """The pass of attnlab, down to numbers on the CPU."""
+
+    def run() -> object:
+        clean, (adversarial,) = observe(classifier, images, labels, Settings(budgets=(EPS,)))
+        return [part.cpu() for seen in (clean, adversarial) for part in (seen.logits.argmax(1), seen.maps)]
+
+    return run
+
+
+def floor(classifier: Classifier, images: Tensor) -> Callable[[], object]:
+    """Two forwards and one input gradient, and nothing else."""
+    network = classifier.network.requires_grad_(False)
+    parameter = next(network.parameters())
+    x = images.to(parameter.dtype).contiguous(memory_format=classifier.layout)
+
+    def run() -> object:
+        watched = x.detach().requires_grad_()
+        logits = network(watched)
+        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, logits.argmin(1)), watched)
+        with torch.no_grad():
+            return network(x - EPS * gradient.sign()).cpu()
+
+    return run
+
+
+def chain(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[], object]:
+    """What one writes with grad-cam and torchattacks."""
+    import torchattacks
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    layer = classifier.get_submodule(f"network.{classifier.attention_layer}")
+    attack = torchattacks.FGSM(classifier, eps=EPS)
+    attack.set_mode_targeted_least_likely(quiet=True)
+    targets = [ClassifierOutputTarget(int(label)) for label in labels]
+
+    def run() -> object:
+        with GradCAM(classifier, [layer]) as cam:
+            clean = cam(images, targets), cam.outputs.argmax(1)
+            adversarial = attack(images, labels)
+            return clean, cam(adversarial, targets), cam.outputs.argmax(1)
+
+    return run
+
+
+def peak_memory(images: int) -> float:
+    """Peak MiB of a whole `attnlab analyze` on that many scenes."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [sys.executable, "-m", "attnlab_cli", "analyze", "--split", "train", "--limit", str(images)]
+        code = (
+            f"import resource, subprocess; subprocess.run({[*command, '--out', str(out)]!r}, check=True, "
+            "capture_output=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(answer.stdout) / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+@click.command()
+@click.option("--model", default="inception_v3", show_default=True, help="With random weights.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--batch-size", default=8, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--memory/--no-memory", default=True, show_default=True)
+def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) -> None:
+    """Print milliseconds an image, ratios, and peak memory."""
+    warnings.filterwarnings("ignore")
+    plain = load_model(model, "none").place(device, layout="contiguous")
+    placed = {precision: load_model(model, "none").place(device, precision) for precision in ("fp32", "bf16")}
+    images = torch.rand(batch_size, 3, *plain.input_size, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.arange(batch_size, device=device)
+    ways = {"chain": chain(plain, images, labels)}
+    for precision, classifier in placed.items():
+        ways |= {
+            f"attnlab {precision}": fused(classifier, images, labels),
+            f"floor {precision}": floor(classifier, images),
+        }
+    seconds = side_by_side(ways, rounds, device)
+    click.echo(f"{model}, {plain.input_size[0]} px, batch {batch_size}, median of {rounds} rounds")
+    click.echo(machine(device, ("torch", "torchvision", "grad-cam", "torchattacks")))
+    for name, value in seconds.items():
+        click.echo(f"{name:14} {1000 * value / batch_size:8.1f} ms an image {batch_size / value:8.1f} images/s")
+    for precision in placed:
+        ours = seconds[f"attnlab {precision}"]
+        click.echo(
+            f"{precision}: {seconds['chain'] / ours:.2f}x faster than the chain, "
+            f"{ours / seconds[f'floor {precision}']:.2f}x the floor"
+        )
+    if memory:
+        peaks = ", ".join(f"{count} images {peak_memory(count):.0f} MiB" for count in (100, 1000))
+        click.echo(f"peak memory of attnlab analyze on scenes: {peaks}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,15 @@
 """Train the built-in ResNet8 on the built-in scenes and write the weights that ship inside the package.
 
-    python -m benchmarks.weights [--epochs 20] [--out attnlab/models/resnet8.safetensors]
+    python -m benchmarks.weights [--epochs 8] [--out attnlab/models/resnet8.safetensors]
 
-Supervised training: cross-entropy, AdamW under a one-cycle learning rate, seed 0. Gaussian noise of a random strength
-lets a part of the images withstand the default attack, so that both groups of the tables are filled: without it
-6 % of scenes/val did. Scenes/test is read once, at the end, for the figure that is printed.
+Cross-entropy, AdamW under a one-cycle learning rate, seed 0; half of each batch is moved by FGSM, its eps drawn anew.
+The light adversarial training lets a part of the images withstand the default attack, so that both groups of the tables
+are filled: after plain training 6 % of scenes/val did. Scenes/test is read once, at the end, for the figure that is
+printed.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,14 +18,17 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from attnlab.attacks import ATTACKS
+from attnlab.attacks.pgd import perturb
 from attnlab.data.geometry import Prepared, load_batches
 from attnlab.data.scenes import Scenes
 from attnlab.models.classifier import Classifier
 from attnlab.models.resnet8 import ResNet8
 
 BATCH = 128
-#: largest standard deviation of the noise, pixels in [0, 1]
-NOISE = 0.25
+HALF = BATCH // 2
+#: upper end of the range the training budgets are drawn from, pixels in [0, 1]
+LARGEST_EPS = 12 / 255
 
 
 def load(split: str) -> tuple[Tensor, Tensor]:
@@ -42,7 +47,7 @@ def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
 
 
 @click.command()
-@click.option("--epochs", default=12, show_default=True)
+@click.option("--epochs", default=8, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("attnlab/models/resnet8.safetensors"))
 def main(epochs: int, out: Path) -> None:
     """Train ResNet8 on scenes/train and write its weights."""
@@ -58,8 +63,10 @@ def main(epochs: int, out: Path) -> None:
     for epoch in range(epochs):
         classifier.train()
         for batch in torch.randperm(len(labels))[: len(labels) // BATCH * BATCH].split(BATCH):
-            noise = NOISE * torch.rand(len(batch), 1, 1, 1) * torch.randn(len(batch), *pixels.shape[1:])
-            images = (pixels[batch].float() / 255 + noise).clamp(0, 1)
+            images = pixels[batch].float() / 255
+            eps = LARGEST_EPS * float(torch.rand(()))
+            attacked = perturb(classifier, images[:HALF], labels[batch][:HALF], replace(ATTACKS["fgsm"], eps=eps))
+            images = torch.cat([attacked, images[HALF:]])
             loss = F.cross_entropy(classifier(images), labels[batch])
             optimizer.zero_grad()
             loss.backward()

@@ -1,6 +1,7 @@
 """The `attnlab` command. No module here imports torch before a command runs, so that `--help` answers at once."""
 
 import errno
+import os
 import sys
 
 import click
@@ -33,14 +34,23 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno == errno.EPIPE:  # whoever read the output has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+            sys.exit(1)
+        if error.strerror is None:
             raise
-        _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; what was finished is kept")
-    except (KeyboardInterrupt, click.Abort):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; finished parts are kept: make room, and the same command goes on" if full else ""
+        _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}{hint}")
+    except (KeyboardInterrupt, click.Abort):  # Abort is a RuntimeError
         click.echo("Interrupted.", err=True)
         sys.exit(130)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; it is not imported here
+            raise
+        _fail(f"{str(error).partition('.')[0]}; finished parts are kept: the same command with a smaller --batch-size")
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {' '.join(message.splitlines())}", err=True)
     sys.exit(1)

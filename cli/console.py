@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,37 +21,46 @@ PLAIN_EVERY = 10
 
 @contextmanager
 def image_progress(total: int, out: Path) -> Iterator[Callable[[int], None]]:
-    """Show images done, images a second and time left; yields a function to call with the number newly done."""
+    """Show images done, images a second and time left.
+
+    Yields a function to call with the number newly done; its first call tells how many were done by an earlier run.
+    """
     done = 0
+    with _bar(total) if sys.stderr.isatty() else nullcontext(_lines(total)) as show:
 
-    def count(images: int) -> None:
-        nonlocal done
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            show(images)
+
+        try:
+            yield count
+        except KeyboardInterrupt:
+            text = f"{done} of {total} images; finished parts are kept in {out}, the same command goes on."
+            click.echo(text, err=True)
+            raise
+
+
+def _lines(total: int) -> Callable[[int], None]:
+    """Plain lines, one in PLAIN_EVERY seconds and one at the end."""
+    before: int | None = None
+    done = 0
+    start = last = time.monotonic()
+
+    def show(images: int) -> None:
+        nonlocal before, done, start, last
         done += images
+        now = time.monotonic()
+        if before is None:
+            before, start = images, now
+        if now - last >= PLAIN_EVERY or done == total:
+            last = now
+            speed = (done - before) / max(now - start, 1e-9)
+            left = timedelta(seconds=round((total - done) / speed)) if speed else None
+            told = f", {speed:.1f} images/s, {left} left" if left else f", {speed:.1f} images/s" if speed else ""
+            click.echo(f"{done} of {total} images{told}", err=True)
 
-    try:
-        if sys.stderr.isatty():
-            with _bar(total) as advance:
-
-                def move(images: int) -> None:
-                    count(images)
-                    advance(images)
-
-                yield move
-        else:
-            start, last = time.monotonic(), time.monotonic()
-
-            def tell(images: int) -> None:
-                nonlocal last
-                count(images)
-                now = time.monotonic()
-                if now - last >= PLAIN_EVERY or done == total:
-                    last = now
-                    click.echo(f"{done} of {total} images, {done / max(now - start, 1e-9):.1f} images/s", err=True)
-
-            yield tell
-    except KeyboardInterrupt:
-        click.echo(f"{done} of {total} images; finished parts are kept in {out}, the same command goes on.", err=True)
-        raise
+    return show
 
 
 @contextmanager
@@ -72,12 +82,13 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
 def show_table(frame: "pd.DataFrame", title: str) -> None:
     """Print a frame; columns without any value are left out."""
     shown = frame.dropna(axis=1, how="all")
-    table = Table(title=title, title_justify="left", title_style="")
+    table = Table()
     for name in shown.columns:
         table.add_column(str(name), justify="left" if name in ("group", "eps") else "right")
     for row in shown.itertuples(index=False):
         table.add_row(*(_cell(str(name), value) for name, value in zip(shown.columns, row, strict=True)))
     console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(title, markup=False, emoji=False, highlight=False)
     console.print(table)
     console.print()
 

@@ -26,7 +26,7 @@ SHARED = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "tf32", "bf16"]),
+        type=click.Choice(["fp64", "fp32", "tf32", "bf16"]),
         default="fp32",
         show_default=True,
         help="Of the network's arithmetic.",

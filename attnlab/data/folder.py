@@ -82,9 +82,7 @@ def _label(image: str, value: str, names: list[str]) -> int:
         return names.index(value)
     if value.isdecimal() and (not names or int(value) < len(names)):
         return int(value)
-    known = (
-        f"a name in {NAMES} ({len(names)} names) or their index" if names else f"a class index ({NAMES} gives names)"
-    )
+    known = f"one of the {len(names)} names in {NAMES} or an index" if names else f"a class index (no {NAMES} here)"
     raise UserError(f"expected each label in {BOXES} to be {known}, got {value!r} for image {image}")
 
 

@@ -132,11 +132,11 @@ def place(image: Image.Image, boxes: Tensor, size: Size, geometry: str) -> tuple
         that is, NaN without boxes.
     """
     frame = list(GEOMETRIES[geometry]((image.height, image.width), size))
-    canvas = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.height, image.width))
-    resized = functional.resize(canvas, frame)
+    # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32
+    scaled = boxes * torch.tensor([*frame[::-1]] * 2) / torch.tensor([image.width, image.height] * 2)
+    resized = tv_tensors.BoundingBoxes(scaled, format="XYXY", canvas_size=frame)
     cut = functional.center_crop(resized, list(size))
     pixels = functional.pil_to_tensor(functional.center_crop(functional.resize(image, frame), list(size)))
-    # torchvision scales by float32 ratios: rounding the float64 product to float32 puts exact halves back in place
     before, after = (usable(item.as_subclass(Tensor), *item.canvas_size).float() for item in (resized, cut))
     area, kept = int(mask_of(before, *frame).sum()), int(mask_of(after, *size).sum())
     if not area:  # no box, or none that is a pixel wide at the model's size

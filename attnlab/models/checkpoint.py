@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,15 +94,20 @@ def _in_todays_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
     """The state dict without what training wrapped around the network, in the names torchvision uses today."""
     # the version of each module, by which it knows an old state dict; safetensors files have none
     versions: dict[str, Any] = getattr(state, "_metadata", None) or getattr(wanted, "_metadata", {})
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in state) and not any(name.startswith(wrapper) for name in wanted):
-            state = {name.removeprefix(wrapper): value for name, value in state.items()}
-            versions = {f"{name}.".removeprefix(wrapper).rstrip("."): value for name, value in versions.items()}
+    while wrapper := next(
+        (start for start in WRAPPERS if _all_begin(state, start) and not _all_begin(wanted, start)), ""
+    ):
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+        versions = {f"{name}.".removeprefix(wrapper).rstrip("."): value for name, value in versions.items()}
     # the published DenseNets say norm.1 where torchvision now says norm1
     dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
     result = OrderedDict((dense.sub(r"\1", name), value) for name, value in state.items())
     result._metadata = versions  # type: ignore[attr-defined]
     return result
+
+
+def _all_begin(state: Mapping[str, Tensor], start: str) -> bool:
+    return bool(state) and all(name.startswith(start) for name in state)
 
 
 def _read_state(path: Path) -> Mapping[str, Tensor]:
@@ -110,7 +116,9 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is told below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen kinds
         pickled = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         if pickled:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture, find_layer, trace
 
-PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 DEFAULT_SIZE = (224, 224)
 
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
-            self.attention_layer = layer or _last_feature_map(network, self._normalise(images), self.classes)
+            self.attention_layer = layer or _last_feature_map(network, self.normalise(images), self.classes)
             self.map_shape: tuple[int, ...] = ()
             self.head = self._pooled_head(images) if self.attention_layer else None
 
@@ -64,7 +64,17 @@ class Classifier(nn.Module):
         Returns:
             Logits, (N, K), float32 (float64 from a float64 network).
         """
-        output = self.network(self._normalise(images))
+        return self.logits(self.normalise(images))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """What the network takes: the images normalised pixel by pixel, in its precision and layout, (N, C, H, W)."""
+        images = (images - self.mean) / self.std  # type: ignore[operator]
+        dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
+        return images.to(dtype, memory_format=self.layout)
+
+    def logits(self, normalised: Tensor) -> Tensor:
+        """Logits of images that are normalised already, (N, K)."""
+        output = self.network(normalised)
         # Inception in train mode gives its auxiliary logits too
         logits: Tensor = output[0] if isinstance(output, tuple) else output
         return _at_least_float32(logits)
@@ -107,11 +117,6 @@ class Classifier(nn.Module):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        images = (images - self.mean) / self.std  # type: ignore[operator]
-        dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
-        return images.to(dtype, memory_format=self.layout)
 
     def _pooled_head(self, images: Tensor) -> str | None:
         """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""

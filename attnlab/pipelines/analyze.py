@@ -135,7 +135,7 @@ def analyze(
             rows.update(_rows(classifier, batch, settings))
             progress(len(batch.positions) + len(batch.skipped))
         run.write_part(number, [rows[index] for index in sorted(rows)])
-    if missing:
+    if run.manifest["finished"] is None:
         run.write_manifest({**run.manifest, "finished": now(), "seconds": round(perf_counter() - start, 1)})
     run.write_skipped()
     return run

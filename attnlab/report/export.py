@@ -41,7 +41,8 @@ def report_run(folder: Path, cells: Sequence[int] | None = None) -> Report:
     Raises:
         UserError: If the folder holds no readable run.
     """
-    manifest = Run(folder).manifest
+    run = Run(folder)
+    manifest = run.manifest
     options = manifest["options"]
     records = read_records(folder)
     images = i_att(records, manifest["data"]["has_boxes"])
@@ -55,7 +56,8 @@ def report_run(folder: Path, cells: Sequence[int] | None = None) -> Report:
     for name, frame in frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
         write_whole(folder / "tables" / f"{name}.tex", LATEX[name](frame, captions[name]).encode())
-    return Report(_summary(manifest, records, images), captions, frames)
+    skipped = run.table()["skipped"].drop_null()
+    return Report(_summary(manifest, records, images, len(skipped)), captions, frames)
 
 
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame) -> str:
@@ -71,7 +73,7 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame) -> str:
     )
 
 
-def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.DataFrame) -> list[str]:
+def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.DataFrame, skipped: int) -> list[str]:
     wanted = manifest["options"]["images"]
     once = records[records["eps"] == manifest["options"]["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
@@ -79,6 +81,8 @@ def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.Data
         f"{len(once)} of {wanted} images recorded, accuracy {100 * len(correct) / max(len(once), 1):.2f} %; "
         f"I_att: {images['image_id'].nunique()} images"
     ]
+    if skipped:
+        lines.append(f"{skipped} images could not be used; skipped.csv tells why")
     if manifest["finished"] is None:
         lines.append("unfinished: the same command goes on with this run")
     if manifest["data"]["has_boxes"]:

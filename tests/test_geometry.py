@@ -1,0 +1,275 @@
+"""How images and boxes reach the model's size: against plain arithmetic, and torchvision's own preset."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attnlab.boxes import mask_of
+from attnlab.compat import torchvision
+from attnlab.data import load_data
+from attnlab.data.base import Example
+from attnlab.data.geometry import GEOMETRIES, Batch, Prepared, Skipped, load_batches, place
+from attnlab.errors import Unusable
+
+NO_BOXES = torch.empty(0, 4).double()
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def moved(
+    image: Image.Image, box: list[float], size: tuple[int, int], geometry: str
+) -> tuple[list[list[float]], float]:
+    """A box at the model's size and the share of its area that is left."""
+    _, boxes, share = place(image, torch.tensor([box]).double(), size, geometry)
+    return boxes.tolist(), share
+
+
+# ------------------------------------------------------------------ sizes and pixels
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "resized"),
+    [
+        ((500, 375), (224, 224), (341, 256)),  # height, width
+        ((375, 500), (224, 224), (256, 341)),
+        ((333, 500), (224, 224), (256, 384)),  # 384.38: cut off, not rounded up
+        ((500, 375), (299, 299), (456, 342)),
+        ((299, 299), (299, 299), (342, 342)),
+        ((64, 64), (64, 64), (73, 73)),
+    ],
+)
+def test_crop_resizes_the_shorter_side_to_eight_sevenths(image, size, resized):
+    assert GEOMETRIES["crop"](image, size) == resized
+
+
+@pytest.mark.parametrize("name", ["resnet50", "inception_v3"])
+@pytest.mark.parametrize("shape", [(500, 375), (375, 500), (640, 427), (100, 90)])
+def test_crop_equals_torchvisions_own_preset(name, shape):
+    weights = {"resnet50": "IMAGENET1K_V1"}.get(name, "DEFAULT")
+    preset = torchvision.models.get_model_weights(name)[weights].transforms()
+    image, side = noise(*shape), preset.crop_size[0]
+    pixels, _, _ = place(image, NO_BOXES, (side, side), "crop")
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preset.mean, preset.std))
+    theirs = preset(image) * std + mean
+    torch.testing.assert_close(pixels.float() / 255, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_squash_equals_pillows_own_resize(mode):
+    image = noise(90, 50, mode)
+    pixels, _, _ = place(image, NO_BOXES, (64, 32), "squash")
+    theirs = np.asarray(image.resize((32, 64), Image.Resampling.BILINEAR)).reshape(64, 32, -1)
+    np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), theirs)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_an_image_of_the_models_size_is_not_blurred_by_squash(geometry):
+    image = noise(64, 64)
+    pixels, _, _ = place(image, NO_BOXES, (64, 64), geometry)
+    same = np.array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image))
+    assert same == (geometry == "squash")
+
+
+# ------------------------------------------------------------------ boxes
+
+
+def by_hand(box: np.ndarray, image: tuple[int, int], size: tuple[int, int], geometry: str) -> np.ndarray:
+    """Where a box (x0, y0, x1, y1) of an image (width, height) comes to lie, in plain arithmetic."""
+    width, height = image
+    if geometry == "squash":
+        return box * np.array([size[1] / width, size[0] / height] * 2)
+    short = round(min(size) * 8 / 7)
+    new = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    left, top = round((new[0] - size[1]) / 2), round((new[1] - size[0]) / 2)
+    scaled = box * np.array([new[0] / width, new[1] / height] * 2) - np.array([left, top] * 2)
+    return scaled.clip(0, np.array([size[1], size[0]] * 2))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("side", [224, 299])
+def test_boxes_equal_plain_arithmetic(geometry, side):
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        width, height = random.integers(60, 700, 2)
+        corners = np.sort(random.random((2, 2)) * [width, height], axis=0)
+        box = corners.reshape(-1)
+        expected = by_hand(box, (width, height), (side, side), geometry)
+        got, _ = moved(Image.new("L", (int(width), int(height))), box.tolist(), (side, side), geometry)
+        if (expected[2:] > expected[:2]).all():
+            np.testing.assert_allclose(got[0], expected, atol=1e-3)
+        else:
+            assert got == []
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_mask_edges_equal_rational_arithmetic_also_halfway_between_pixels(geometry):
+    random, halves = np.random.default_rng(0), 0
+    for width, height in [(400, 512), (512, 333), (500, 375), (375, 500), (448, 300), (586, 586)]:
+        rows, columns = GEOMETRIES[geometry]((height, width), (256, 256))
+        left, top = round((columns - 256) / 2), round((rows - 256) / 2)
+        for _ in range(40):
+            (x0, x1), (y0, y1) = (
+                sorted(random.choice(side + 1, 2, replace=False).tolist()) for side in (width, height)
+            )
+            edges = [Fraction(x * columns, width) - left for x in (x0, x1)]
+            edges += [Fraction(y * rows, height) - top for y in (y0, y1)]
+            halves += sum(edge.denominator == 2 for edge in edges)
+            edges = [min(max(round(edge), 0), 256) for edge in edges]  # Python rounds halves to even
+            expected = torch.zeros(256, 256, dtype=torch.bool)
+            expected[edges[2] : edges[3], edges[0] : edges[1]] = True
+            image, box = Image.new("L", (width, height)), torch.tensor([[x0, y0, x1, y1]]).double()
+            assert torch.equal(mask_of(place(image, box, (256, 256), geometry)[1], 256, 256), expected)
+    assert halves > 20
+
+
+def test_a_box_moves_with_what_it_frames():
+    """A white rectangle on black: after either geometry the box still frames exactly the bright pixels."""
+    image = np.zeros((300, 420), np.uint8)
+    image[90:210, 120:300] = 255
+    for geometry in GEOMETRIES:
+        pixels, boxes, _ = place(
+            Image.fromarray(image), torch.tensor([[120, 90, 300, 210]]).double(), (64, 64), geometry
+        )
+        assert ((pixels[0] > 127) == mask_of(boxes, 64, 64)).all()
+
+
+def test_crop_cuts_a_box_at_the_frame_and_tells_the_share_that_is_left():
+    # 400 x 200 becomes 512 x 256; the middle 224 x 224 starts at (144, 16)
+    image = Image.new("RGB", (400, 200))
+    assert moved(image, [0, 0, 400, 200], (224, 224), "crop") == ([[0, 0, 224, 224]], 224 * 224 / (512 * 256))
+    assert moved(image, [100, 50, 300, 150], (224, 224), "crop") == ([[0, 48, 224, 176]], 224 / 256)
+    assert moved(image, [150, 50, 250, 150], (224, 224), "crop") == ([[48, 48, 176, 176]], 1)
+    assert moved(image, [0, 0, 100, 200], (224, 224), "crop") == ([], 0)
+
+
+def test_share_counts_where_boxes_overlap_once():
+    boxes = torch.tensor([[0, 0, 300, 200], [100, 0, 400, 200]]).double()  # together the whole image
+    _, _, share = place(Image.new("RGB", (400, 200)), boxes, (224, 224), "crop")
+    assert share == 224 * 224 / (512 * 256)
+
+
+def test_squash_keeps_all_of_every_box():
+    assert moved(Image.new("RGB", (400, 200)), [0, 0, 100, 200], (224, 224), "squash") == ([[0, 0, 56, 224]], 1)
+
+
+def test_without_a_box_there_is_no_share():
+    assert math.isnan(place(Image.new("RGB", (400, 200)), NO_BOXES, (224, 224), "crop")[2])
+
+
+def test_of_a_box_too_thin_for_a_pixel_at_the_models_size_nothing_is_left():
+    _, share = moved(Image.new("RGB", (4000, 200)), [104, 0, 108, 200], (100, 100), "squash")  # 0.1 pixels wide
+    assert share == 0
+
+
+# ------------------------------------------------------------------ samples
+
+
+class Few:
+    """An image set in memory."""
+
+    name, classes, size, channels, has_boxes = "few", (), None, 3, True
+
+    def __init__(self, *examples: Example | Unusable) -> None:
+        self.examples = examples
+
+    @property
+    def image_ids(self) -> list[str]:
+        return [f"image-{index}" for index in range(len(self.examples))]
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def read(self, index: int) -> Example:
+        example = self.examples[index]
+        if isinstance(example, Unusable):
+            raise example
+        return example
+
+
+def boxed(*boxes: list[float]) -> Example:
+    return Example(noise(20, 10), 3, torch.tensor(boxes).double().reshape(-1, 4))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [5, 2, 5, 8],  # empty
+        [5, 8, 15, 8],
+        [15, 2, 5, 8],  # inverted
+        [5, 8, 15, 2],
+        [20, 0, 30, 10],  # right of the image
+        [-9, 0, 0, 10],
+        [0, 10, 20, 12],
+        [0, -5, 20, 0],
+        [float("nan"), 0, 20, 10],
+    ],
+)
+def test_an_unusable_box_is_dropped_and_counted_and_the_others_stay(box):
+    sample = Prepared(Few(boxed(box, [2, 1, 6, 9])), (10, 20))[0]
+    assert (sample.boxes.tolist(), sample.dropped_boxes, sample.box_share) == ([[2, 1, 6, 9]], 1, 1)
+    alone = Prepared(Few(boxed(box)), (10, 20))[0]
+    assert (len(alone.boxes), alone.dropped_boxes, int(alone.mask.sum())) == (0, 1, 0)
+    assert math.isnan(alone.box_share)
+
+
+def test_a_box_that_leaves_the_image_is_clipped():
+    assert Prepared(Few(boxed([-5, -5, 10, 30])), (10, 20))[0].boxes.tolist() == [[0, 0, 10, 10]]
+
+
+def test_the_mask_is_the_half_open_union_of_the_boxes():
+    sample = Prepared(Few(boxed([2, 1, 5, 3], [4, 2, 6, 10])), (10, 20))[0]
+    expected = torch.zeros(10, 20, dtype=torch.bool)
+    for y in range(10):
+        for x in range(20):
+            expected[y, x] = (2 <= x < 5 and 1 <= y < 3) or (4 <= x < 6 and 2 <= y < 10)
+    assert torch.equal(sample.mask, expected)
+
+
+def test_edges_halfway_between_pixels_round_to_even():
+    sample = Prepared(Few(boxed([1, 0, 5, 10])), (10, 10))[0]  # x: 0.5 to 2.5 at half the width
+    assert sample.mask[0].nonzero().flatten().tolist() == [0, 1]
+
+
+# ------------------------------------------------------------------ batches
+
+
+def fields(batches: list[Batch]) -> list[list[object]]:
+    return [[value.tolist() if isinstance(value, Tensor) else value for value in batch] for batch in batches]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_worker_processes_give_the_same_batches_in_the_same_order(geometry):
+    images = Few(*(boxed([index, 1, index + 5, 9]) for index in range(5)), Unusable("broken"), boxed([1, 1, 4, 4]))
+    prepared = Prepared(images, (16, 16), geometry)
+    batches = [[0, 1, 2], [6, 5], [4], [3]]
+    here, elsewhere = (list(load_batches(prepared, batches, workers)) for workers in (0, 2))
+    assert fields(here) == fields(elsewhere)
+    assert [batch.positions for batch in here] == [[0, 1, 2], [6], [4], [3]]
+    assert here[1].skipped == [Skipped(5, "image-5", "broken")]
+
+
+def test_a_batch_of_unusable_images_holds_their_reasons_alone():
+    (batch,) = load_batches(Prepared(Few(Unusable("one"), Unusable("two")), (8, 8)), [[0, 1]], 0)
+    assert (batch.positions, len(batch.pixels), len(batch.labels), len(batch.masks)) == ([], 0, 0, 0)
+    assert [skipped.reason for skipped in batch.skipped] == ["one", "two"]
+
+
+def test_a_batch_holds_its_samples_side_by_side():
+    prepared = Prepared(load_data("scenes"), (32, 48))
+    (batch,) = load_batches(prepared, [[4, 9]], 0)
+    assert batch.image_ids == ["val-00004", "val-00009"]
+    for place_in_batch, index in enumerate((4, 9)):
+        sample = prepared[index]
+        assert torch.equal(batch.pixels[place_in_batch], sample.pixels)
+        assert torch.equal(batch.masks[place_in_batch], sample.mask)
+        assert batch.labels[place_in_batch] == sample.label
+        assert batch.boxes[place_in_batch] == sample.boxes.tolist()
+    assert batch.pixels.dtype == torch.uint8

@@ -41,11 +41,13 @@ def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list
         List that grows by one output per forward pass.
 
     Raises:
-        UserError: If the model has no such layer.
+        UserError: If the model has no such layer, or its output is not one tensor.
     """
     outputs: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise UserError(f"expected layer {layer!r} to give one tensor, got {type(output).__name__}")
         output = output.detach().requires_grad_() if cut else output
         outputs.append(output)
         return output.clone()

@@ -141,8 +141,8 @@ def open_run(folder: Path, manifest: Mapping[str, Any]) -> Run:
     if (folder / "run.json").exists():
         before = run.manifest
         different = [
-            f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
-            for section in ("options", "data", "model")
+            f"{name}{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
+            for section, name in (("options", ""), ("data", "data "), ("model", "model "))
             for old, new in [(before.get(section, {}), json.loads(json.dumps(manifest[section])))]
             for key in dict.fromkeys([*old, *new])
             if old.get(key) != new.get(key)
@@ -155,6 +155,11 @@ def open_run(folder: Path, manifest: Mapping[str, Any]) -> Run:
     (folder / "records").mkdir(parents=True, exist_ok=True)
     run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
     return run
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:

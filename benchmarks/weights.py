@@ -64,7 +64,8 @@ def main(epochs: int, out: Path) -> None:
         classifier.train()
         for batch in torch.randperm(len(labels))[: len(labels) // BATCH * BATCH].split(BATCH):
             images = pixels[batch].float() / 255
-            eps = LARGEST_EPS * float(torch.rand(()))
+            ramp = min(1.0, 2 * schedule.last_epoch / steps)  # the full eps from the first step would stay at chance
+            eps = LARGEST_EPS * ramp * float(torch.rand(()))
             attacked = perturb(classifier, images[:HALF], labels[batch][:HALF], replace(ATTACKS["fgsm"], eps=eps))
             images = torch.cat([attacked, images[HALF:]])
             loss = F.cross_entropy(classifier(images), labels[batch])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
 FLOORS = [
-    ["attnlab", "attnlab.errors", "attnlab.compat", "attnlab.boxes", "attnlab.hooks", "attnlab.records"],
+    ["attnlab", *(f"attnlab.{name}" for name in ("errors", "compat", "boxes", "hooks", "records", "superpixels"))],
     ["attnlab.data", "attnlab.models"],
     ["attnlab.attention"],
     ["attnlab.attacks"],

@@ -123,10 +123,12 @@ class Classifier(nn.Module):
         assert self.attention_layer is not None
         with capture(self.network, self.attention_layer) as outputs:
             logits = self(images)
-        if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
+        if not outputs:
+            raise UserError(f"layer {self.attention_layer!r} does not run in a forward pass; name another with --layer")
+        if outputs[0].ndim != 4:
             raise UserError(
-                f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} with "
-                f"{_shape_of(outputs[0])}; name another with --layer"
+                f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} of "
+                f"shape {tuple(outputs[0].shape)}; name another with --layer"
             )
         self.map_shape = tuple(outputs[0].shape[2:])
         pooled = outputs[0].mean((2, 3))
@@ -164,7 +166,3 @@ def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str |
 
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _shape_of(output: object) -> str:
-    return f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

@@ -57,6 +57,10 @@ def load_model(name: str = "resnet8", weights: str | Path = "default", layer: st
     except UserError:
         raise
     except Exception as error:  # the network's own code, on images of a size or with channels it may not take
+        if layer:
+            raise UserError(
+                f"cannot read layer {layer!r} of {name} ({_told(error)}); name one that runs and gives a spatial map"
+            ) from error
         height, width = getattr(network, "input_size", None) or DEFAULT_SIZE
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got {_told(error)}; "

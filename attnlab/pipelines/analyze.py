@@ -52,10 +52,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value once."""
-        expect_one_of(self.target, TARGETS, "target")
-        expect_one_of(self.geometry, GEOMETRIES, "geometry")
-        if not self.budgets:
-            raise UserError("expected at least one eps")
+        expect_one_of(self.target, TARGETS, "--target")
+        expect_one_of(self.geometry, GEOMETRIES, "--geometry")
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
+            raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, self.budgets)) or 'none'}")
         for eps in self.budgets:
             replace(self.attack, eps=eps)
 
@@ -240,12 +240,13 @@ def _or_none(value: float) -> float | None:
 def _check_fit(classifier: Classifier, images: ImageSet) -> None:
     if images.channels != classifier.channels:
         raise UserError(
-            f"expected a data set of {classifier.channels} colour channels for this model, got {images.name} with "
-            f"{images.channels}"
+            f"expected a model of {images.channels} colour channels for {images.name}, got one of "
+            f"{classifier.channels}; name another with --model"
         )
     if images.classes and len(images.classes) != classifier.classes:
         raise UserError(
-            f"expected a model of {len(images.classes)} classes for {images.name}, got one of {classifier.classes}"
+            f"expected a model of {len(images.classes)} classes for {images.name}, got one of {classifier.classes}; "
+            "name another with --model"
         )
 
 

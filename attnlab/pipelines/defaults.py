@@ -38,8 +38,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"expected --device to be one that this machine has, got {name!r}: {first}") from None
+        known = name.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")
+        reason = f" ({str(error).strip().splitlines()[0]})" if known else ""
+        raise UserError(
+            f"expected --device to be auto, cpu or an accelerator of this machine, got {name!r}{reason}; try --device cpu"
+        ) from None
     return device
 
 

@@ -1,0 +1,132 @@
+"""Superpixels: an image cut into segments, and the area of an explanation that weighs them.
+
+Images are cut in worker processes. Nothing here knows torch, so that workers start fast.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from attnlab.errors import expect_one_of
+
+Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Labels = np.ndarray[Any, np.dtype[np.uint16]]
+Weights = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+#: side of a grid's squares, as a share of the image's shorter side
+GRID = 8
+
+
+def quickshift(image: Image, seed: int) -> np.ndarray[Any, Any]:
+    """Quickshift (Vedaldi and Soatto 2008) as lime calls it: kernel size 4, maximal distance 200, ratio 0.2."""
+    from skimage import segmentation
+
+    labels: np.ndarray[Any, Any] = segmentation.quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)  # type: ignore[no-untyped-call]
+    return labels
+
+
+def slic(image: Image, _seed: int) -> np.ndarray[Any, Any]:
+    """SLIC (Achanta et al. 2012), about 50 segments."""
+    from skimage import segmentation
+
+    labels: np.ndarray[Any, Any] = segmentation.slic(image, n_segments=50, start_label=0)
+    return labels
+
+
+def grid(image: Image, _seed: int) -> np.ndarray[Any, Any]:
+    """Squares of an eighth of the image's shorter side."""
+    height, width = image.shape[:2]
+    side = max(1, min(height, width) // GRID)
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    labels: np.ndarray[Any, Any] = rows[:, None] * (columns[-1] + 1) + columns
+    return labels
+
+
+#: name -> function(image (H, W, 3) in [0, 1], seed) -> labels (H, W)
+SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
+    "quickshift": quickshift,
+    "slic": slic,
+    "grid": grid,
+}
+
+
+def superpixels(image: Image, method: str, seed: int) -> Labels:
+    """Cut an image into segments.
+
+    Args:
+        image: Pixels in [0, 1], (C, H, W); C is 1 or 3.
+        method: A name in SEGMENTERS.
+        seed: Decides the ties of quickshift.
+
+    Returns:
+        Labels 0 ... n - 1, every one of them used, (H, W), uint16.
+
+    Raises:
+        UserError: If there is no such method.
+    """
+    segmenter = SEGMENTERS[expect_one_of(method, SEGMENTERS, "--lime-superpixels")]
+    colour = np.repeat(image, 4 - len(image), axis=0)[:3] if len(image) < 3 else image
+    labels = segmenter(np.ascontiguousarray(colour.transpose(1, 2, 0), dtype=np.float64), seed)
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.uint16)
+
+
+def strongest(weights: Weights, features: int) -> Mask:
+    """The positive ones among the `features` superpixels with the largest absolute weight, (superpixels,).
+
+    What lime's get_image_and_mask marks as 1 with positive_only=False.
+    """
+    order = np.argsort(-np.abs(weights), kind="stable")[:features]
+    chosen = np.zeros(len(weights), bool)
+    chosen[order] = weights[order] > 0
+    return chosen
+
+
+def area(weights: Weights, segments: Labels, features: int) -> Mask:
+    """Area of an explanation: the union of its `strongest` superpixels, (H, W).
+
+    Args:
+        weights: Of each superpixel, (superpixels,).
+        segments: Superpixel of each pixel, (H, W).
+        features: How many superpixels count.
+    """
+    return strongest(weights, features)[segments]
+
+
+@contextmanager
+def segmenting(workers: int) -> Iterator[Callable[[Image, str, int], "Future[Labels]"]]:
+    """Cut images into segments in worker processes.
+
+    Args:
+        workers: Number of processes; 0 does the work in this one, when it is asked for.
+
+    Yields:
+        A function with the arguments of `superpixels` that returns a future.
+    """
+    if workers == 0:
+        yield _at_once
+        return
+    # forked workers start at once and share what is loaded; where there is no fork they import this module alone
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
+    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), _leave_interrupts_to_the_parent) as pool:
+        try:
+            yield lambda image, method, seed: pool.submit(superpixels, image, method, seed)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _at_once(image: Image, method: str, seed: int) -> "Future[Labels]":
+    future: Future[Labels] = Future()
+    future.set_result(superpixels(image, method, seed))
+    return future
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

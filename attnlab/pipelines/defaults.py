@@ -41,7 +41,8 @@ def choose_device(name: str) -> torch.device:
         known = name.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")
         reason = f" ({str(error).strip().splitlines()[0]})" if known else ""
         raise UserError(
-            f"expected --device to be auto, cpu or an accelerator of this machine, got {name!r}{reason}; try --device cpu"
+            f"expected --device to be auto, cpu or an accelerator of this machine, got {name!r}{reason}; "
+            "try --device cpu"
         ) from None
     return device
 

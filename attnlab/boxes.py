@@ -3,8 +3,13 @@
 A box is (x0, y0, x1, y1) in pixels, half-open: x0 <= x < x1 and y0 <= y < y1.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def usable(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -23,7 +28,7 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 
-def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:
+def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Union of the boxes as a mask; every edge is rounded to the nearest pixel border (half to even).
 
     Args:
@@ -34,10 +39,31 @@ def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:
     Returns:
         Mask, (height, width), bool.
     """
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    for x0, y0, x1, y1 in boxes.round().long().clamp(min=0).tolist():
+    mask = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in boxes.round().astype(int).clip(min=0):
         mask[y0:y1, x0:x1] = True
     return mask
+
+
+def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:
+    """`rasterise` for tensors: (B, 4) to (height, width), bool."""
+    return torch.from_numpy(rasterise(boxes.numpy(), height, width))
+
+
+def matched_box(boxes: Array, area: float) -> Array:
+    """The frame around the boxes, scaled about its centre to an area; it may reach beyond the image.
+
+    Args:
+        boxes: Half-open pixels, (B, 4), B at least 1.
+        area: Of the result, in pixels.
+
+    Returns:
+        One box, (1, 4).
+    """
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    half = (high - low) / 2 * np.sqrt(area / np.prod(high - low))
+    centre = (low + high) / 2
+    return np.concatenate([centre - half, centre + half])[None]
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:

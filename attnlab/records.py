@@ -2,6 +2,7 @@
 
     run.json                 the manifest
     records/part-00000.parquet ...   one row per image, in the data set's order; written whole or not at all
+    records/part-00001.unfinished    the rows so far of the part at hand
     skipped.csv              image_id,reason
 
 A part covers a fixed range of images, so a run that was cut short goes on with the parts that are missing. Nothing here
@@ -26,6 +27,16 @@ from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
 
+#: a LIME explanation
+LIME = pa.struct(
+    {
+        "class": pa.int32(),
+        "samples": pa.int32(),
+        "segments": pa.binary(),  # zlib of the superpixel of each pixel, uint16, row by row
+        "weights": pa.list_(pa.float64()),  # of each superpixel
+    }
+)
+
 #: what an attack of one eps did to one image
 ADVERSARIAL = pa.struct(
     {
@@ -34,6 +45,7 @@ ADVERSARIAL = pa.struct(
         "iou_att_gt": pa.float64(),  # null: no box or constant map
         "shared_cells": pa.list_(pa.int32()),  # of the k highest cells of both maps, k = 1 ...; null: constant map
         "map": pa.list_(pa.float32()),
+        "lime": LIME,
     }
 )
 
@@ -49,6 +61,8 @@ SCHEMA = pa.schema(
         "box_share": pa.float32(),  # of the boxes' area, what the geometry left in the frame; null: no box
         "iou_att_gt": pa.float64(),  # null: no box or constant map
         "map": pa.list_(pa.float32()),  # signed, row by row
+        "lime": LIME,
+        "lime_again": LIME,  # from a second seed
         "adversarial": pa.list_(ADVERSARIAL),  # one per eps, in the manifest's order
     },
     metadata={"attnlab_schema": str(SCHEMA_VERSION)},
@@ -88,10 +102,36 @@ class Run:
         write_whole(self.folder / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
     def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the rows of a part, whole or not at all."""
+        """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), sink, compression="zstd")
         write_whole(self.part(number), sink.getvalue())
+        self._unfinished(number).unlink(missing_ok=True)
+
+    def append(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep rows of a part that is not whole yet."""
+        with self._unfinished(number).open("ab") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+            writer.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+    def unfinished(self, number: int) -> list[dict[str, Any]]:
+        """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped."""
+        rows: list[dict[str, Any]] = []
+        path = self._unfinished(number)
+        if not path.exists():
+            return rows
+        whole = 0
+        with path.open("rb") as file:
+            while True:
+                try:
+                    rows += pa.ipc.open_stream(file).read_all().to_pylist()
+                except (pa.ArrowInvalid, OSError):
+                    break
+                whole = file.tell()
+        os.truncate(path, whole)
+        return rows
+
+    def _unfinished(self, number: int) -> Path:
+        return self.part(number).with_suffix(".unfinished")
 
     def table(self) -> pa.Table:
         """All records so far, one row per image, skipped ones included.
@@ -165,8 +205,9 @@ def _short(value: Any) -> str:
 def read_records(folder: Path | str) -> pd.DataFrame:
     """Records of a run for pandas: one row per image and eps, skipped images left out.
 
-    Columns: image_id, label, prediction, confidence, boxes, dropped_boxes, box_share, iou_att_gt, map, then eps and
-    what the attack of that eps did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map.
+    Columns: image_id, label, prediction, confidence, boxes, dropped_boxes, box_share, iou_att_gt, map, lime,
+    lime_again, then eps and what the attack of that eps did: adv_prediction, adv_confidence, adv_iou_att_gt,
+    shared_cells, adv_map, adv_lime. What the run did not compute is null.
 
     Raises:
         UserError: If the folder holds no readable records.

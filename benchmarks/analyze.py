@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.analyze import Settings, observe
+from attnlab.pipelines.observe import observe
+from attnlab.pipelines.settings import Settings
 from benchmarks.timing import machine, side_by_side
 
 EPS = 16 / 255

@@ -1,16 +1,23 @@
 """`attnlab analyze`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .console import image_progress
-from .options import shared_options
+from .options import LIME_GT, Samples, shared_options, whole_numbers
 from .tables import show_run
 
 
 @click.command()
 @shared_options
+@click.option(
+    "--method",
+    default="grad-cam",
+    show_default=True,
+    help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them.",
+)
 @click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
 @click.option("--attack", default="stepll", show_default=True, help="Attack; `attnlab list` names them.")
 @click.option(
@@ -23,9 +30,9 @@ from .tables import show_run
 @click.option("--label-smoothing", type=float, default=0.0, show_default=True, help="Of the attack's target.")
 @click.option(
     "--target",
-    default="true",
-    show_default=True,
-    help="Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own).",
+    default="",
+    help="Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); "
+    "by default true for grad-cam and predicted for lime.",
 )
 @click.option(
     "--geometry",
@@ -33,77 +40,49 @@ from .tables import show_run
     show_default=True,
     help="How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
 )
-def analyze(
-    data: str,
-    root: Path | None,
-    split: str,
-    model: str | None,
-    weights: str,
-    layer: str | None,
-    attack: str,
-    eps: str,
-    label_smoothing: float,
-    target: str,
-    geometry: str,
-    device: str,
-    precision: str,
-    layout: str,
-    batch_size: int | None,
-    workers: int | None,
-    limit: int | None,
-    out: Path | None,
-) -> None:
-    r"""Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-3.
+@click.option("--seed", default=0, show_default=True, help="Of everything random, together with the image's name.")
+@click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed.")
+@click.option(
+    "--lime-samples",
+    type=Samples(),
+    default="1000",
+    show_default=True,
+    help="Perturbed images an explanation; `auto` stops once the areas have held for 300, at 1000 at the latest.",
+)
+@click.option("--lime-superpixels", default="quickshift", show_default=True, help="quickshift, slic or grid.")
+@click.option("--lime-hide", default="grey", show_default=True, help="What hides a superpixel: grey or its own mean.")
+@click.option(
+    "--lime-segments",
+    default="own",
+    show_default=True,
+    help="Adversarial images are cut on their `own`, or `shared` the clean image's superpixels.",
+)
+@click.option("--features", default="8,10", show_default=True, callback=whole_numbers, help="Of Tables 4 and 5.")
+@LIME_GT
+@click.option(
+    "--lime-floor/--no-lime-floor",
+    default=True,
+    show_default=True,
+    help="Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
+)
+@click.option("--lime-batch-size", type=click.IntRange(min=1), help="Samples a pass; by default the fastest found.")
+def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any) -> None:
+    r"""Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
-    attack changes the prediction, as `fail` where it does not. The run folder holds run.json, records/*.parquet,
-    skipped.csv and tables/*.csv and *.tex.
+    attack changes the prediction, as `fail` where it does not. LIME explains the images that the tables use: those
+    classified correctly. The run folder holds run.json, records/*.parquet, skipped.csv and tables/*.csv and *.tex.
 
     \b
     attnlab analyze --data imagenet --root /data/imagenet --split val
     attnlab analyze --data folder --root mine --model net.py:build --eps 4/255,8/255
+    attnlab analyze --data imagenet --root /data/imagenet --method grad-cam,lime --limit 500 --stratify
     """
-    from dataclasses import replace
+    from attnlab.pipelines.job import prepare
 
-    from attnlab.attacks import ATTACKS
-    from attnlab.attacks.pgd import parse_eps
-    from attnlab.data import load_data
-    from attnlab.errors import expect_one_of
-    from attnlab.models import load_model
-    from attnlab.pipelines import defaults
-    from attnlab.pipelines.analyze import Settings
-    from attnlab.pipelines.analyze import analyze as run_analysis
-
-    expect_one_of(attack, ATTACKS, "--attack")
-    settings = Settings(
-        attack=replace(ATTACKS[attack], label_smoothing=label_smoothing),
-        budgets=tuple(parse_eps(text) for text in eps.split(",")),
-        target=target,
-        geometry=geometry,
-    )
-    images = load_data(data, root, split)
-    model = model or defaults.model_for(data)
-    out = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
-    place = defaults.choose_device(device)
-    classifier = load_model(model, weights, layer).place(place, precision, layout)
-    with image_progress(min(len(images.image_ids), limit or len(images.image_ids)), out) as progress:
-        run_analysis(
-            classifier,
-            images,
-            out,
-            settings,
-            description={
-                "data": data,
-                "split": split,
-                "model": model,
-                "weights": weights,
-                "attack_name": attack,
-                "precision": precision,
-                "layout": layout,
-            },
-            batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
-            workers=defaults.workers(images) if workers is None else workers,
-            limit=limit,
-            progress=progress,
-        )
-    show_run(out)
+    job = prepare(out=out, features=tuple(features), **options)
+    if job.cost:
+        click.echo(job.cost, err=True)
+    with image_progress(len(job.positions), job.out) as progress:
+        job.run(progress)
+    show_run(job.out, lime_gt=lime_gt)

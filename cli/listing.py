@@ -8,11 +8,11 @@ import click
 def list_names(kind: str | None) -> None:
     """Name the data sets, models, attacks, attention methods and geometries there are."""
     from attnlab.attacks import ATTACKS
-    from attnlab.attention import METHODS
     from attnlab.compat import torchvision
     from attnlab.data import DATASETS
     from attnlab.data.geometry import GEOMETRIES
     from attnlab.models import BUILT_IN
+    from attnlab.pipelines.settings import METHODS
 
     names = {
         "data": list(DATASETS),

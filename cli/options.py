@@ -53,6 +53,32 @@ SHARED = (
 )
 
 
+LIME_GT = click.option(
+    "--lime-gt",
+    default="matched",
+    show_default=True,
+    help="LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
+)
+
+
+class Samples(click.ParamType[tuple[int, int]]):
+    """A number of LIME samples, or `auto` for at most 1000; gives (samples, patience)."""
+
+    name = "number|auto"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse the text."""
+        if isinstance(value, tuple):
+            return value
+        if value == "auto":
+            return 1000, 3
+        if not str(value).isdecimal():
+            self.fail(f"expected a whole number or auto, got {value!r}", parameter, context)
+        return int(str(value)), 0
+
+
 def shared_options(command: Command) -> Command:
     """Add the options that every command on data and a model has."""
     for option in reversed(SHARED):

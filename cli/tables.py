@@ -5,22 +5,26 @@ from pathlib import Path
 import click
 
 from .console import show_table
-from .options import whole_numbers
+from .options import LIME_GT, whole_numbers
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--cells", callback=whole_numbers, metavar="K,K,...", help="Cells of Table 3; by default 5,10,20,30.")
-def tables(run: Path, cells: list[int] | None) -> None:
+@click.option("--features", callback=whole_numbers, metavar="N,N,...", help="Of Tables 4, 5; by default the run's.")
+@LIME_GT
+def tables(run: Path, cells: list[int] | None, features: list[int] | None, lime_gt: str) -> None:
     """Make the tables of a RUN again from its records; needs no model and no data."""
-    show_run(run, cells)
+    show_run(run, cells, features, lime_gt)
 
 
-def show_run(run: Path, cells: list[int] | None = None) -> None:
+def show_run(
+    run: Path, cells: list[int] | None = None, features: list[int] | None = None, lime_gt: str = "matched"
+) -> None:
     """Make and print a run's tables."""
     from attnlab.report.export import report_run
 
-    report = report_run(run, cells)
+    report = report_run(run, cells, features, lime_gt)
     for name, frame in report.frames.items():
         show_table(frame, f"{name}: {report.captions[name]}")
     for line in report.summary:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.analyze import Settings, analyze
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.settings import Settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -41,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     out = tmp_path_factory.mktemp("runs") / "scenes"
     settings = Settings(budgets=(4 / 255, 16 / 255))
     names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
-    analyze(resnet8, load_data("scenes"), out, settings, description=names, batch_size=50, limit=300)
+    analyze(resnet8, load_data("scenes"), out, settings, description=names, batch_size=50, positions=range(300))
     return out
 
 

@@ -25,7 +25,9 @@ from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines import analyze as pipeline
-from attnlab.pipelines.analyze import Settings, analyze, observe
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.observe import observe
+from attnlab.pipelines.settings import Settings
 from attnlab.records import Run, read_records
 from attnlab.report.export import report_run
 
@@ -109,7 +111,15 @@ def test_maps_in_the_records_are_the_raw_signed_ones(run, resnet8):
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 2), (32, 0)])
 def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_size, workers):
     settings = Settings(budgets=(4 / 255, 16 / 255))
-    analyze(resnet8, load_data("scenes"), tmp_path / "r", settings, batch_size=batch_size, workers=workers, limit=64)
+    analyze(
+        resnet8,
+        load_data("scenes"),
+        tmp_path / "r",
+        settings,
+        batch_size=batch_size,
+        workers=workers,
+        positions=range(64),
+    )
     ours = read_records(tmp_path / "r")
     assert_same_records(ours, read_records(run).iloc[: len(ours)])
 
@@ -117,7 +127,7 @@ def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_s
 def test_several_eps_in_one_run_equal_one_run_each(tmp_path, run, resnet8):
     for eps in (4 / 255, 16 / 255):
         out = tmp_path / f"{eps:.3f}"
-        analyze(resnet8, load_data("scenes"), out, Settings(budgets=(eps,)), batch_size=50, limit=50)
+        analyze(resnet8, load_data("scenes"), out, Settings(budgets=(eps,)), batch_size=50, positions=range(50))
         both = read_records(run)
         assert_same_records(read_records(out), both[both["eps"] == eps].iloc[:50].reset_index(drop=True))
 
@@ -129,7 +139,7 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
         classifier.head = head
         out = tmp_path / str(head)
         # the two are one model, so the manifests differ in `head` alone
-        analyze(classifier, load_data("scenes"), out, Settings(), limit=32, batch_size=16)
+        analyze(classifier, load_data("scenes"), out, Settings(), positions=range(32), batch_size=16)
         outs.append(read_records(out))
     assert_same_records(*outs)
 
@@ -178,14 +188,15 @@ def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resn
 
     images, out = load_data("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, images, out, Settings(), batch_size=8, limit=64, progress=interrupt)
-    assert [path.name for path in (out / "records").iterdir()] == ["part-00000.parquet"]
+        analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=interrupt)
+    assert sorted(path.name for path in (out / "records").iterdir()) == ["part-00000.parquet", "part-00001.unfinished"]
     assert Run(out).manifest["finished"] is None
     report = report_run_of(out)
     assert any("unfinished" in line for line in report.summary)
     seen = []
-    analyze(resnet8, images, out, Settings(), batch_size=8, limit=64, progress=seen.append)
-    assert seen[0] == 16, "what was done before is counted as done"
+    analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=seen.append)
+    assert seen[0] == 24, "what was done before is counted as done"
+    assert [path.name for path in (out / "records").glob("*.unfinished")] == []
     assert len(read_records(out)) == 64
     assert Run(out).manifest["finished"] is not None
 
@@ -203,7 +214,7 @@ def report_run_of(out: Path):
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
     with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
-        analyze(resnet8, load_data("scenes"), run, Settings(budgets=(0.5,)), limit=300)
+        analyze(resnet8, load_data("scenes"), run, Settings(budgets=(0.5,)), positions=range(300))
 
 
 def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
@@ -211,7 +222,7 @@ def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
     weight = classifier.network.classifier.weight
     weight.data[0, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for image val-00000"):
-        analyze(classifier, load_data("scenes"), tmp_path / "run", Settings(), limit=8)
+        analyze(classifier, load_data("scenes"), tmp_path / "run", Settings(), positions=range(8))
 
 
 def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
@@ -245,7 +256,7 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     classifier = Classifier(network.eval())
     names = {"data": "mnist", "split": "test", "model": "net", "weights": "none", "attack_name": "stepll"}
     images = load_data("mnist", shared / "mnist", "test")
-    analyze(classifier, images, tmp_path / "run", Settings(), description=names, limit=200, batch_size=100)
+    analyze(classifier, images, tmp_path / "run", Settings(), description=names, positions=range(200), batch_size=100)
     frames = report_run(tmp_path / "run").frames
     assert frames["table1"]["n"].tolist() == [0, 0]
     assert frames["table3"]["n"].sum() > 0
@@ -255,7 +266,7 @@ def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
     """The first 40 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
     classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
     images = load_data("imagenet", shared / "imagenet-val")
-    analyze(classifier, images, tmp_path / "run", Settings(), limit=40, batch_size=4)
+    analyze(classifier, images, tmp_path / "run", Settings(), positions=range(40), batch_size=4)
     records = read_records(tmp_path / "run")
     mine = records[records["label"] == records["prediction"]]
     assert len(mine) == REFERENCE["correct"]

@@ -51,8 +51,8 @@ def test_imports_point_downwards(path):
         assert module.split(".")[0] not in ("click", "attnlab_cli", "cli"), path
 
 
-def test_report_stands_on_records_alone():
-    allowed = {"attnlab.records", "attnlab.errors", "attnlab.report"}
+def test_report_stands_on_records_and_geometry_alone():
+    allowed = {f"attnlab.{name}" for name in ("records", "errors", "boxes", "superpixels", "report")}
     for path in (ROOT / "attnlab/report").glob("*.py"):
         own = {room_of(module) for module in imports_of(path) if module.startswith("attnlab")}
         assert own <= allowed

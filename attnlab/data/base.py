@@ -63,6 +63,10 @@ class ImageSet(Protocol):
         """Whether images come with boxes at all."""
         ...
 
+    def label_of(self, index: int) -> int | None:
+        """Label of an image without reading it; None where the image cannot be used."""
+        ...
+
     def fingerprint(self) -> str:
         """SHA-256 of what is known of the images without opening each: names, labels, boxes, file sizes."""
         ...
@@ -97,6 +101,11 @@ class FileSet:
     size: tuple[int, int] | None = None
     channels: int = 3
     has_boxes: bool = True
+
+    def label_of(self, index: int) -> int | None:
+        """Label of an image without opening it; None where its entry says that it cannot be used."""
+        entry = self.entries[index]
+        return entry.label if isinstance(entry, Entry) else None
 
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, boxes and file sizes."""

@@ -46,6 +46,11 @@ class Scenes:
         """`val-00000` and so on."""
         return _image_ids(self.split)
 
+    def label_of(self, index: int) -> int | None:
+        """Label of an image without making it: the digit is the first draw."""
+        _, labels = _digits(self.split)
+        return int(labels[int(self._draws(index).random() * len(labels))])
+
     def fingerprint(self) -> str:
         """SHA-256 of the split's names; the images follow from them."""
         return digest(["scenes 1", *self.image_ids])
@@ -53,7 +58,7 @@ class Scenes:
     def read(self, index: int) -> Example:
         """Make the image of that index."""
         glyphs, labels = _digits(self.split)
-        draw = np.random.default_rng([list(LENGTHS).index(self.split), index]).random
+        draw = self._draws(index).random
 
         def pick(count: int) -> int:
             return int(draw() * count)
@@ -70,6 +75,9 @@ class Scenes:
         box = [x + columns.min(), y + rows.min(), x + columns.max() + 1, y + rows.max() + 1]
         image = Image.fromarray(background.astype(np.uint8))
         return Example(image, int(labels[which]), torch.tensor([box], dtype=torch.float64))
+
+    def _draws(self, index: int) -> np.random.Generator:
+        return np.random.default_rng([list(LENGTHS).index(self.split), index])
 
 
 def scenes(root: object, split: str) -> Scenes:

@@ -52,6 +52,10 @@ class ArraySet:
         """1 or 3."""
         return 1 if self.pixels.ndim == 3 else 3
 
+    def label_of(self, index: int) -> int | None:
+        """Label of an image."""
+        return int(self.labels[index])
+
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
         return hashlib.sha256(self.pixels.tobytes() + self.labels.tobytes()).hexdigest()

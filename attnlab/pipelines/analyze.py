@@ -1,63 +1,33 @@
-"""Attention records: what a classifier looks at, on each image and on its adversarial counterpart.
-
-The clean forward pass gives prediction, confidence, map and the attack's gradient; one input gradient and one forward
-pass per eps do the rest: three forward-equivalents an image for one eps.
-"""
+"""Attention records: what a classifier looks at, on each image and on its adversarial counterpart."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import Attack, clean_pass, perturb
 from attnlab.attention.area import iou_with_mask, shared_cells
-from attnlab.attention.gradcam import map_from, observed
-from attnlab.data.base import ImageSet
-from attnlab.data.geometry import GEOMETRIES, Batch, Prepared, load_batches
-from attnlab.errors import UserError, expect_one_of
-from attnlab.hooks import borrowed
+from attnlab.data.base import ImageSet, digest
+from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
+from attnlab.pipelines.explain import Explainer, Job
 from attnlab.pipelines.manifest import surroundings
+from attnlab.pipelines.observe import Observation, observe
+from attnlab.pipelines.settings import Settings
 from attnlab.records import Run, now, open_run
+from attnlab.superpixels import segmenting
 
-#: images a part of the records covers: what a killed run has to do again, at most
+#: images a part of the records covers
 PART = 256
 
-TARGETS = ("true", "predicted")
-
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is computed for each image.
-
-    Attributes:
-        attack: The attack; its own eps is replaced by each of `budgets`.
-        budgets: L-infinity budgets eps, pixels in [0, 1]; all share the clean pass.
-        target: Class the maps explain: the `true` label, or each image's own `predicted` class.
-        geometry: How images reach the model's size, a name in GEOMETRIES.
-    """
-
-    attack: Attack = field(default_factory=lambda: ATTACKS["stepll"])
-    budgets: tuple[float, ...] = (16 / 255,)
-    target: str = "true"
-    geometry: str = "squash"
-
-    def __post_init__(self) -> None:
-        """Check every value once."""
-        expect_one_of(self.target, TARGETS, "--target")
-        expect_one_of(self.geometry, GEOMETRIES, "--geometry")
-        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
-            raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, self.budgets)) or 'none'}")
-        for eps in self.budgets:
-            replace(self.attack, eps=eps)
+Row = dict[str, Any]
+#: records by the images' index in the data set
+Rows = dict[int, Row]
 
 
 def analyze(
@@ -68,11 +38,12 @@ def analyze(
     *,
     description: dict[str, Any] | None = None,
     batch_size: int = 8,
+    lime_batch_size: int = 32,
     workers: int = 0,
-    limit: int | None = None,
+    positions: range | list[int] | None = None,
     progress: Progress = lambda count: None,
 ) -> Run:
-    """Write a record of every image to a run folder, or go on with the parts that are missing there.
+    """Write a record of every image to a run folder, or go on with what is missing there.
 
     Args:
         classifier: Placed on its device; it is given back as it was.
@@ -81,8 +52,9 @@ def analyze(
         settings: What is computed.
         description: What else the manifest should say under "options", such as the names the user gave.
         batch_size: Images a pass; it changes no record beyond the last float digits.
-        workers: Processes that read and resize images; 0 reads in this one.
-        limit: Only the first so many images.
+        lime_batch_size: LIME samples a pass, likewise.
+        workers: Processes that read images and cut superpixels; 0 does it in this one.
+        positions: Indices of the images to use, rising; by default all.
         progress: Called with the number of images each time some are done.
 
     Returns:
@@ -92,107 +64,106 @@ def analyze(
         UserError: If the folder holds another run, model and data do not fit, or the model gives NaN.
     """
     _check_fit(classifier, images)
-    count = min(len(images.image_ids), limit or len(images.image_ids))
-    device = classifier.device
-    run = open_run(
-        out,
-        {
-            "kind": "analyze",
-            "options": {
-                **(description or {}),
-                "attack": {key: value for key, value in asdict(settings.attack).items() if key != "eps"},
-                "eps": list(settings.budgets),
-                "target": settings.target,
-                "geometry": settings.geometry,
-                "images": count,
-            },
-            "data": {
-                "name": images.name,
-                "has_boxes": images.has_boxes,
-                "classes": list(images.classes),
-                "sha256": images.fingerprint(),
-            },
-            "model": classifier.describe(),
-            "batch_size": batch_size,
-            "workers": workers,
-            **surroundings(device),
-        },
-    )
+    used = list(range(len(images.image_ids)) if positions is None else positions)
+    run = open_run(out, _manifest(classifier, images, settings, used, description or {}, batch_size, workers))
     start = perf_counter()
-    parts = [range(first, min(first + PART, count)) for first in range(0, count, PART)]
+    parts = [used[first : first + PART] for first in range(0, len(used), PART)]
     missing = {number: part for number, part in enumerate(parts) if not run.part(number).exists()}
-    progress(count - sum(map(len, missing.values())))
-    prepared = Prepared(images, classifier.input_size, settings.geometry)
+    known = {number: _kept(run, number, images, part) for number, part in missing.items()}
+    progress(len(used) - sum(len(part) - len(known[number]) for number, part in missing.items()))
+    # whole batches, also where a part of one is known: its company decides an image's last float digits
     batches = {
-        number: [list(part[at : at + batch_size]) for at in range(0, len(part), batch_size)]
+        number: [
+            batch
+            for batch in (part[at : at + batch_size] for at in range(0, len(part), batch_size))
+            if not known[number].keys() >= set(batch)
+        ]
         for number, part in missing.items()
     }
-    loaded = load_batches(prepared, [batch for part in batches.values() for batch in part], workers)
-    for number, part_batches in batches.items():
-        rows: dict[int, dict[str, Any]] = {}
-        for _ in part_batches:
-            batch = next(loaded)
-            rows.update(_rows(classifier, batch, settings))
-            progress(len(batch.positions) + len(batch.skipped))
-        run.write_part(number, [rows[index] for index in sorted(rows)])
+    prepared = Prepared(images, classifier.input_size, settings.geometry)
+    wanted = [batch for part in batches.values() for batch in part]
+    done = {position for rows in known.values() for position in rows}
+    with _explaining(classifier, settings, lime_batch_size, workers) as explainer:
+        finished = _stream(
+            classifier, load_batches(prepared, wanted, workers), settings, images.has_boxes, explainer, done
+        )
+        for number, part in missing.items():
+            rows = known[number]
+            while len(rows) < len(part):
+                new = next(finished)
+                run.append(number, list(new.values()))
+                rows |= new
+                progress(len(new))
+            run.write_part(number, [rows[position] for position in part])
     if run.manifest["finished"] is None:
         run.write_manifest({**run.manifest, "finished": now(), "seconds": round(perf_counter() - start, 1)})
     run.write_skipped()
     return run
 
 
-class Observation(NamedTuple):
-    """What a classifier makes of a batch.
+@contextmanager
+def _explaining(
+    classifier: Classifier, settings: Settings, batch_size: int, workers: int
+) -> Iterator[Explainer | None]:
+    """Worker processes and what else LIME needs, if it is asked for."""
+    if "lime" not in settings.methods:
+        yield None
+        return
+    with segmenting(workers) as cut:
+        yield Explainer(classifier, settings, cut, batch_size)
 
-    Attributes:
-        logits: (N, K).
-        maps: Signed, (N, h, w).
+
+def _stream(
+    classifier: Classifier,
+    batches: Iterator[Batch],
+    settings: Settings,
+    has_boxes: bool,
+    explainer: Explainer | None,
+    done: set[int],
+) -> Iterator[Rows]:
+    """Records of the images that are not done yet, as soon as they are complete.
+
+    A batch is observed, and its superpixels are on their way, before the batch ahead of it is explained.
     """
-
-    logits: Tensor
-    maps: Tensor
-
-
-def observe(
-    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings
-) -> tuple[Observation, list[Observation]]:
-    """See the clean images, and their adversarial counterparts of every eps.
-
-    Args:
-        classifier: Any; it is given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
-        settings: What is computed.
-
-    Returns:
-        What is seen of the clean images; what is seen of the adversarial ones, in the order of `settings.budgets`.
-    """
-    images = images.detach().requires_grad_()
-    with borrowed(classifier), torch.enable_grad(), observed(classifier) as activations:
-        logits = classifier(images)
-        maps = map_from(classifier, logits, activations.pop(), _explained(logits, labels, settings))
-        clean = clean_pass(logits, images, labels, settings.attack)
-    adversarial = []
-    for eps in settings.budgets:
-        attacked = perturb(classifier, images, labels, replace(settings.attack, eps=eps), clean)
-        with borrowed(classifier), torch.enable_grad(), observed(classifier, cut=True) as activations:
-            logits = classifier(attacked)
-            classes = _explained(logits, labels, settings)
-            adversarial.append(Observation(logits.detach(), map_from(classifier, logits, activations.pop(), classes)))
-    return Observation(clean.logits, maps), adversarial
+    ahead: Iterator[Rows] = iter(())
+    for batch in batches:
+        rows, clean, adversarial = _rows(classifier, batch, settings)
+        if explainer is None:
+            yield {position: row for position, row in rows.items() if position not in done}
+            continue
+        # the tables use these alone
+        explained = [
+            place
+            for place, position in enumerate(batch.positions)
+            if position not in done
+            and rows[position]["prediction"] == rows[position]["label"]
+            and (batch.box_shares[place] > 0 or not has_boxes)
+        ]
+        jobs = explainer.order(clean, adversarial, batch.labels, explained) if clean else []
+        yield from ahead
+        ahead = _complete(explainer, jobs, batch, rows, done)
+    yield from ahead
 
 
-def _explained(logits: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    return labels if settings.target == "true" else logits.argmax(1)
+def _complete(explainer: Explainer, jobs: list[Job], batch: Batch, rows: Rows, done: set[int]) -> Iterator[Rows]:
+    """Put LIME explanations into a batch's records; records that get none come first."""
+    waiting = {batch.positions[job.place] for job in jobs}
+    yield {position: row for position, row in rows.items() if position not in waiting | done}
+    for made in explainer.make(jobs, batch.image_ids):
+        for job, explanation in made:
+            row = rows[batch.positions[job.place]]
+            (row if job.eps is None else row["adversarial"][job.eps])[job.name] = explanation
+        ready = {batch.positions[job.place] for job, _ in made}
+        yield {position: rows[position] for position in sorted(ready)}
 
 
-def _rows(classifier: Classifier, batch: Batch, settings: Settings) -> dict[int, dict[str, Any]]:
-    """Records of a batch by the images' index in the data set."""
-    rows: dict[int, dict[str, Any]] = {
-        index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped
-    }
+def _rows(
+    classifier: Classifier, batch: Batch, settings: Settings
+) -> tuple[Rows, Observation | None, list[Observation]]:
+    """Records of a batch without LIME, and what was seen of it."""
+    rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
-        return rows
+        return rows, None, []
     _check_labels(classifier, batch)
     device = classifier.device
     images = batch.pixels.to(device, non_blocking=True).float() / 255
@@ -202,39 +173,73 @@ def _rows(classifier: Classifier, batch: Batch, settings: Settings) -> dict[int,
         _check_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
     attacked = [
-        _columns(seen, labels, masks) | {"shared_cells": _lists(shared_cells(clean.maps, seen.maps))}
-        for seen in adversarial
+        _columns(seen, labels, masks) | {"shared_cells": _shared_cells(clean.maps, seen.maps)} for seen in adversarial
     ]
-    for place, index in enumerate(batch.positions):
-        rows[index] = {
+    for place, position in enumerate(batch.positions):
+        rows[position] = {
             "image_id": batch.image_ids[place],
             "label": int(batch.labels[place]),
             "boxes": batch.boxes[place],
             "dropped_boxes": batch.dropped_boxes[place],
             "box_share": _or_none(batch.box_shares[place]),
-            **{name: values[place] for name, values in columns.items()},
-            "adversarial": [{name: values[place] for name, values in one.items()} for one in attacked],
+            **{name: values[place] for name, values in columns.items() if values},
+            "adversarial": [{name: values[place] for name, values in one.items() if values} for one in attacked],
         }
-    return rows
+    return rows, clean, adversarial
 
 
 def _columns(seen: Observation, labels: Tensor, masks: Tensor) -> dict[str, list[Any]]:
-    """What the records tell of clean and adversarial images alike, a value per image."""
+    """What the records tell of clean and adversarial images alike, a value per image; empty without maps."""
     confidence = seen.logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    maps = seen.maps
     return {
         "prediction": seen.logits.argmax(1).tolist(),
         "confidence": confidence.tolist(),
-        "iou_att_gt": [_or_none(value) for value in iou_with_mask(seen.maps, masks).tolist()],
-        "map": seen.maps.flatten(1).cpu().numpy().tolist(),
+        "iou_att_gt": [] if maps is None else [_or_none(value) for value in iou_with_mask(maps, masks).tolist()],
+        "map": [] if maps is None else maps.flatten(1).cpu().numpy().tolist(),
     }
 
 
-def _lists(counts: Tensor) -> list[list[int] | None]:
-    return [None if row[0] < 0 else row for row in counts.tolist()]
+def _shared_cells(clean: Tensor | None, adversarial: Tensor | None) -> list[list[int] | None]:
+    if clean is None or adversarial is None:
+        return []
+    return [None if row[0] < 0 else row for row in shared_cells(clean, adversarial).tolist()]
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _kept(run: Run, number: int, images: ImageSet, part: list[int]) -> Rows:
+    """What an earlier run had done of a part."""
+    positions = {images.image_ids[position]: position for position in part}
+    return {positions[row["image_id"]]: row for row in run.unfinished(number)}
+
+
+def _manifest(
+    classifier: Classifier,
+    images: ImageSet,
+    settings: Settings,
+    used: list[int],
+    description: dict[str, Any],
+    batch_size: int,
+    workers: int,
+) -> dict[str, Any]:
+    return {
+        "kind": "analyze",
+        "options": {**description, **settings.describe(), "images": len(used)},
+        "data": {
+            "name": images.name,
+            "has_boxes": images.has_boxes,
+            "classes": list(images.classes),
+            "sha256": images.fingerprint(),
+            "used": digest(map(str, used)),
+        },
+        "model": classifier.describe(),
+        "batch_size": batch_size,
+        "workers": workers,
+        **surroundings(classifier.device),
+    }
 
 
 def _check_fit(classifier: Classifier, images: ImageSet) -> None:

@@ -1,17 +1,22 @@
 """What a run uses where the user says nothing."""
 
 import os
+from time import perf_counter
 
 import torch
+from torch import Tensor
 
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
 
 #: data set -> model that belongs to it
 MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 16_000_000}
+LARGEST_LIME_BATCH = 1024
 LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 
 
@@ -53,6 +58,37 @@ def batch_size(device: torch.device, size: tuple[int, int]) -> int:
     return max(1, min(LARGEST_BATCH[kind], PIXELS[kind] // (size[0] * size[1])))
 
 
-def workers(images: ImageSet) -> int:
-    """Processes that decode images; none for sets whose images are all of one size, which need no decoding."""
-    return 0 if images.size else min(8, os.cpu_count() or 1)
+def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
+    """Samples a pass that give the most samples a second, and how many those are.
+
+    Found by trying, twice as many each time, as long as it pays and there is memory for it.
+    """
+    device = classifier.device
+    best, best_speed = 1, 0.0
+    size = 32 if device.type == "cuda" else 1
+    with torch.no_grad(), borrowed(classifier):
+        while size <= LARGEST_LIME_BATCH:
+            images = torch.rand(size, classifier.channels, *classifier.input_size, device=device)
+            try:
+                speed = max(_speed(classifier, images) for _ in range(3))
+            except RuntimeError as error:
+                if "memory" not in str(error):
+                    raise
+                break
+            if speed > best_speed * 1.02:
+                best, best_speed = size, speed
+            elif size > 4 * best:
+                break
+            size *= 2
+    return best, best_speed
+
+
+def _speed(classifier: Classifier, images: Tensor) -> float:
+    start = perf_counter()
+    classifier(images).sum().item()  # waits for the device
+    return len(images) / (perf_counter() - start)
+
+
+def workers(images: ImageSet, with_lime: bool = False) -> int:
+    """Processes that decode images and cut superpixels; none where there is nothing to decode or cut."""
+    return 0 if images.size and not with_lime else min(8, os.cpu_count() or 1)

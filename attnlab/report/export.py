@@ -6,14 +6,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from attnlab.errors import expect_one_of
 from attnlab.records import Run, read_records, write_whole
 from attnlab.report.latex import LATEX, as_fraction
-from attnlab.report.tables import CELLS, LOW_IOU, TABLES, i_att, published, table3
+from attnlab.report.lime import GROUND_TRUTHS, lime_tables
+from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 
 TITLES = {
     "table1": "Average IoU between attention (Grad-CAM) and ground-truth area",
     "table2": f"Percentage and average confidence of the images with IoU < {LOW_IOU}",
     "table3": "Average attention IoU between original and adversarial images, by number of kept cells",
+    "table4": "LIME: average IoU between attention and ground-truth area, by number of features",
+    "table4_adversarial": "LIME: the same as Table 4 for the adversarial images",
+    "table5": "LIME: average attention IoU between original and adversarial images, by number of features",
+    "noise_floor": "LIME: average attention IoU of the original images from two seeds, what noise alone leaves",
 }
 
 
@@ -31,28 +37,45 @@ class Report(NamedTuple):
     frames: dict[str, pd.DataFrame]
 
 
-def report_run(folder: Path, cells: Sequence[int] | None = None) -> Report:
+def report_run(
+    folder: Path,
+    cells: Sequence[int] | None = None,
+    features: Sequence[int] | None = None,
+    lime_gt: str = "matched",
+) -> Report:
     """Make a run's tables from its records and write them to its folder, tables/*.csv and tables/*.tex.
 
     Args:
         folder: A run, finished or not.
         cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have as many.
+        features: Numbers of superpixels of Tables 4 and 5; by default those the run was made with.
+        lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
 
     Raises:
-        UserError: If the folder holds no readable run.
+        UserError: If the folder holds no readable run, or it has no map of so many cells.
     """
+    expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
     run = Run(folder)
     manifest = run.manifest
     options = manifest["options"]
+    budgets = options["eps"]
     records = read_records(folder)
     images = i_att(records, manifest["data"]["has_boxes"])
     paper = published(manifest)
-    height, width = manifest["model"]["map_shape"]
-    cells = cells or [k for k in CELLS if k < height * width]
-    frames = {name: table(images, options["eps"], paper) for name, table in TABLES.items() if name != "table3"}
-    frames["table3"] = table3(images, options["eps"], paper, cells)
-    setting = _setting(manifest, images)
-    captions = {name: f"{TITLES[name]}. {setting}" for name in frames}
+    frames: dict[str, pd.DataFrame] = {}
+    if "grad-cam" in options["methods"]:
+        height, width = manifest["model"]["map_shape"]
+        cells = cells or [k for k in CELLS if k < height * width]
+        frames["table1"] = table1(images, budgets, paper)
+        frames["table2"] = table2(images, budgets, paper)
+        frames["table3"] = table3(images, budgets, paper, cells)
+    if "lime" in options["methods"]:
+        size = tuple(manifest["model"]["input_size"])
+        features = features or options["lime"]["features"]
+        frames |= lime_tables(images, budgets, size, paper, features, lime_gt)
+        if not options["lime_floor"]:
+            del frames["noise_floor"]
+    captions = {name: f"{TITLES[name]}. {_setting(manifest, images, name, lime_gt)}" for name in frames}
     for name, frame in frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
         write_whole(folder / "tables" / f"{name}.tex", LATEX[name](frame, captions[name]).encode())
@@ -60,16 +83,29 @@ def report_run(folder: Path, cells: Sequence[int] | None = None) -> Report:
     return Report(_summary(manifest, records, images, len(skipped)), captions, frames)
 
 
-def _setting(manifest: Mapping[str, Any], images: pd.DataFrame) -> str:
+def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
     smoothing = options["attack"]["label_smoothing"]
+    method = "grad-cam" if table in ("table1", "table2", "table3") else "lime"
+    details = [
+        f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
+        f"maps of the {options['target'][method]} class",
+        f"geometry {options['geometry']}",
+    ]
+    if method == "lime":
+        lime = options["lime"]
+        samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]
+        details.append(f"{lime['superpixels']}, {samples} samples, hidden {lime['hide']}")
+        if table.startswith("table4"):
+            details.append("box scaled to the area's size" if lime_gt == "matched" else "plain box")
+        if table == "table5":
+            details.append(f"{options['lime_segments']} superpixels")
     return (
         f"{Path(options['model']).name}, {options['data']} {options['split']}, "
         f"n = {images['image_id'].nunique()} correctly classified images; "
-        f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}, "
-        f"maps of the {options['target']} class, geometry {options['geometry']}; brackets: 95 % bootstrap interval"
+        f"{', '.join(details)}; brackets: 95 % bootstrap interval"
     )
 
 
@@ -92,6 +128,12 @@ def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.Data
         dropped = int(once["dropped_boxes"].sum())
         if dropped:
             lines.append(f"{dropped} boxes were empty, inverted or outside their image, and dropped")
+    if "lime" in manifest["options"]["methods"]:
+        explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
+        samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
+        lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
+    if "grad-cam" not in manifest["options"]["methods"]:
+        return lines
     for eps, of_eps in images.groupby("eps", sort=False):
         constant = int(of_eps["shared_cells"].isna().sum())
         if constant:

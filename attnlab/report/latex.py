@@ -26,18 +26,19 @@ def shares_as_latex(frame: pd.DataFrame, caption: str, head: str) -> str:
     return _table(first, GROUP_HEADS, ["Percentage", head] * 2, lines, caption)
 
 
-def sizes_as_latex(frame: pd.DataFrame, caption: str, head: str) -> str:
-    """Table 3: one line per number of cells, one column per group, the paper's values beside ours."""
-    sizes = "cells"
+def sizes_as_latex(frame: pd.DataFrame, caption: str, head: str, first_head: str) -> str:
+    """Tables 3, 4, 5: one line per number of cells or features, one column per group, the paper's values beside."""
+    with_eps = int("eps" in frame)
+    sizes, column = str(frame.columns[with_eps]), str(frame.columns[with_eps + 3])
     with_paper = frame["paper"].notna().any()
     lines = []
     for eps, rows in _by_eps(frame):
         for succeed, fail in zip(rows[::2], rows[1::2], strict=True):
             cells = [*([eps] if eps else []), str(succeed[sizes])]
             for row in (succeed, fail):
-                cells += [_interval(row, "iou_ori_adv"), *([_number(row["paper"])] if with_paper else [])]
+                cells += [_interval(row, column), *([_number(row["paper"])] if with_paper else [])]
             lines.append(cells)
-    first = [*([r"$\varepsilon$"] if "eps" in frame else []), r"\#cell"]
+    first = [*([r"$\varepsilon$"] if "eps" in frame else []), first_head]
     return _table(first, GROUP_HEADS, [head, *(["paper"] if with_paper else [])] * 2, lines, caption)
 
 
@@ -45,7 +46,11 @@ def sizes_as_latex(frame: pd.DataFrame, caption: str, head: str) -> str:
 LATEX: dict[str, Callable[[pd.DataFrame, str], str]] = {
     "table1": lambda frame, caption: shares_as_latex(frame, caption, r"IoU$_{Att\_GT}$"),
     "table2": lambda frame, caption: shares_as_latex(frame, caption, "Top 1 Confidence"),
-    "table3": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{ori\_adv}$"),
+    "table3": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{ori\_adv}$", r"\#cell"),
+    "table4": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
+    "table4_adversarial": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
+    "table5": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{ori\_adv}$", r"\#.Features"),
+    "noise_floor": lambda frame, caption: sizes_as_latex(frame, caption, "IoU of two seeds", r"\#.Features"),
 }
 
 

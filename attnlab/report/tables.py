@@ -6,7 +6,7 @@ area and drops out of the cells that need one.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -64,23 +64,43 @@ def table3(
     Raises:
         UserError: If a map has fewer than k cells.
     """
+    with_area = images.dropna(subset="shared_cells")
+    shared = np.array(with_area["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
+    for k in cells:
+        if len(shared) and not 1 <= k <= shared.shape[1]:
+            raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
+    # |A and B| / |A or B| of two areas of k cells each (eq. 6)
+    values = {k: shared[:, k - 1] / (2 * k - shared[:, k - 1]) if len(shared) else np.empty(0) for k in cells}
+    return by_size(with_area, budgets, "cells", "iou_ori_adv", values, paper and paper["table3"])
+
+
+def by_size(
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    size: str,
+    column: str,
+    values: Mapping[int, np.ndarray],
+    paper: Paper | None,
+) -> pd.DataFrame:
+    """Mean of a value per size of area and group: the shape of Tables 3, 4 and 5.
+
+    Args:
+        images: One row per image and eps.
+        budgets: The eps of the run.
+        size: What the sizes count, `cells` or `features`.
+        column: What the value is called.
+        values: Of each size, a value per row of `images`; NaN where there is none.
+        paper: The published table, where the run is the paper's.
+    """
     rows: list[Row] = []
-    for eps, of_eps in _by_eps(images.dropna(subset="shared_cells"), budgets):
-        shared = np.array(of_eps["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
-        for k in cells:
-            if len(shared) and not 1 <= k <= shared.shape[1]:
-                raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
-            # |A and B| / |A or B| of two areas of k cells each (eq. 6)
-            iou = shared[:, k - 1] / (2 * k - shared[:, k - 1]) if len(shared) else np.empty(0)
+    for eps in budgets:
+        for number, of_images in values.items():
             for group in GROUPS:
-                mean = _mean(iou[(of_eps["group"] == group).to_numpy()], "iou_ori_adv")
-                theirs = _by_size(paper["table3"], "cells", group).get(k, NONE) if paper else NONE
-                rows.append({**eps, "cells": k, "group": group, **mean, "paper": theirs})
+                mine = of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()]
+                theirs = dict(zip(paper[size], paper[group], strict=True)).get(number, NONE) if paper else NONE
+                mean = _mean(mine[~np.isnan(mine)], column)
+                rows.append({**_named(eps, budgets), size: number, "group": group, **mean, "paper": theirs})
     return pd.DataFrame(rows)
-
-
-#: name -> function(I_att, budgets, paper's numbers); a new table is one more line
-TABLES: dict[str, Callable[..., pd.DataFrame]] = {"table1": table1, "table2": table2, "table3": table3}
 
 
 def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
@@ -112,14 +132,15 @@ def published(manifest: Mapping[str, Any]) -> Paper | None:
 def _shares(images: pd.DataFrame, budgets: Sequence[float], column: str, paper: Paper | None) -> pd.DataFrame:
     """Per group: number and share of images, and the mean of a column."""
     rows: list[Row] = []
-    for eps, of_eps in _by_eps(images, budgets):
+    for eps in budgets:
+        of_eps = images[images["eps"] == eps]
         for group in GROUPS:
             values = of_eps.loc[of_eps["group"] == group, column].to_numpy(float)
             mean = _mean(values, column)
             theirs = paper[group] if paper else {}
             rows.append(
                 {
-                    **eps,
+                    **_named(eps, budgets),
                     "group": group,
                     "n": mean.pop("n"),
                     "percent": 100 * len(values) / len(of_eps) if len(of_eps) else NONE,
@@ -131,15 +152,9 @@ def _shares(images: pd.DataFrame, budgets: Sequence[float], column: str, paper: 
     return pd.DataFrame(rows)
 
 
-def _by_size(paper: Paper, sizes: str, group: str) -> dict[int, float]:
-    """The paper's values of a group by the number of cells or features."""
-    return dict(zip(paper[sizes], paper[group], strict=True))
-
-
-def _by_eps(images: pd.DataFrame, budgets: Sequence[float]) -> Iterator[tuple[Row, pd.DataFrame]]:
-    """The images of each eps, and the column that names it where there are several."""
-    for eps in budgets:
-        yield ({"eps": eps} if len(budgets) > 1 else {}), images[images["eps"] == eps]
+def _named(eps: float, budgets: Sequence[float]) -> Row:
+    """The column that names the eps where there are several."""
+    return {"eps": eps} if len(budgets) > 1 else {}
 
 
 def _mean(values: np.ndarray, column: str) -> Row:

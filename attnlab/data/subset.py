@@ -1,0 +1,33 @@
+"""Which images of a set to use when not all."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from attnlab.data.base import ImageSet
+
+
+def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed: int = 0) -> list[int]:
+    """Indices of the images to use, rising.
+
+    Args:
+        images: Any image set.
+        limit: How many; None for all.
+        stratify: Take them from all classes in turn, drawn by the seed, instead of from the beginning.
+        seed: Of the draw.
+    """
+    count = min(len(images.image_ids), limit or len(images.image_ids))
+    if not stratify:
+        return list(range(count))
+    of_class: dict[int, list[int]] = defaultdict(list)
+    draw = np.random.default_rng(seed)
+    for index in np.argsort(draw.random(len(images.image_ids)), kind="stable").tolist():
+        label = images.label_of(index)
+        if label is not None:
+            of_class[label].append(index)
+    # the first of every class, then the second of every class, ...; classes in a drawn order
+    classes = sorted(of_class)
+    order = [classes[place] for place in np.argsort(draw.random(len(classes)), kind="stable").tolist()]
+    turns = max(map(len, of_class.values()), default=0)
+    taken = [of_class[label][turn] for turn in range(turns) for label in order if turn < len(of_class[label])]
+    return sorted(taken[:count])

@@ -1,0 +1,126 @@
+"""From the names a user gives to an analysis that is ready to run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from attnlab.attacks import ATTACKS
+from attnlab.attacks.pgd import parse_eps
+from attnlab.attention.lime import LimeSettings
+from attnlab.data import load_data
+from attnlab.data.subset import choose
+from attnlab.errors import expect_one_of
+from attnlab.models import load_model
+from attnlab.pipelines import defaults
+from attnlab.pipelines.analyze import Progress, analyze
+from attnlab.pipelines.settings import Settings
+from attnlab.records import Run
+
+#: bytes of a LIME explanation in the records, at 299 px: compressed superpixels and weights
+LIME_BYTES = 4_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """An analysis that is ready to run.
+
+    Attributes:
+        out: Run folder.
+        positions: Indices of the images it uses.
+        cost: What is worth knowing before it starts; empty where it will not take long.
+        run: Runs it, telling the progress.
+    """
+
+    out: Path
+    positions: list[int]
+    cost: str
+    run: Callable[[Progress], Run]
+
+
+def prepare(
+    *,
+    data: str = "scenes",
+    root: Path | None = None,
+    split: str = "val",
+    model: str | None = None,
+    weights: str = "default",
+    layer: str | None = None,
+    method: str = "grad-cam",
+    attack: str = "stepll",
+    eps: str = "16/255",
+    label_smoothing: float = 0.0,
+    target: str = "",
+    geometry: str = "squash",
+    seed: int = 0,
+    limit: int | None = None,
+    stratify: bool = False,
+    lime_samples: tuple[int, int] = (1000, 0),
+    lime_superpixels: str = "quickshift",
+    lime_hide: str = "grey",
+    lime_segments: str = "own",
+    lime_floor: bool = True,
+    lime_batch_size: int | None = None,
+    features: tuple[int, ...] = (8, 10),
+    device: str = "auto",
+    precision: str = "fp32",
+    layout: str = "channels-last",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    out: Path | None = None,
+) -> Job:
+    """Open data and model and settle every default; the arguments are the options of `attnlab analyze`.
+
+    Raises:
+        UserError: If a name is unknown, a value out of range, or something cannot be had.
+    """
+    expect_one_of(attack, ATTACKS, "--attack")
+    samples, patience = lime_samples
+    settings = Settings(
+        methods=tuple(name.strip() for name in method.split(",")),
+        attack=replace(ATTACKS[attack], label_smoothing=label_smoothing),
+        budgets=tuple(parse_eps(text) for text in eps.split(",")),
+        target=target,
+        geometry=geometry,
+        seed=seed,
+        lime=LimeSettings(samples, lime_superpixels, lime_hide, features, patience),
+        lime_segments=lime_segments,
+        lime_floor=lime_floor,
+    )
+    images = load_data(data, root, split)
+    positions = choose(images, limit, stratify=stratify, seed=seed)
+    model = model or defaults.model_for(data)
+    place = defaults.choose_device(device)
+    classifier = load_model(model, weights, layer).place(place, precision, layout)
+    with_lime = "lime" in settings.methods
+    lime_batch, speed = defaults.lime_batch_size(classifier) if with_lime else (1, 1.0)
+    folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
+    names = {"data": data, "split": split, "model": model, "weights": weights, "attack_name": attack}
+
+    def run(progress: Progress) -> Run:
+        return analyze(
+            classifier,
+            images,
+            folder,
+            settings,
+            description={**names, "precision": precision, "layout": layout},
+            batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
+            lime_batch_size=lime_batch_size or lime_batch,
+            workers=defaults.workers(images, with_lime) if workers is None else workers,
+            positions=positions,
+            progress=progress,
+        )
+
+    return Job(folder, positions, _cost(settings, len(positions), speed) if with_lime else "", run)
+
+
+def _cost(settings: Settings, images: int, speed: float) -> str:
+    """What LIME will take at most, if every image is classified correctly."""
+    explanations = images * (1 + len(settings.budgets) + settings.lime_floor)
+    forwards = explanations * settings.lime.samples
+    return (
+        f"LIME: at most {images} images x {explanations // max(1, images)} explanations x {settings.lime.samples} "
+        f"samples = {forwards:,} forward passes, about {timedelta(seconds=round(forwards / speed))} "
+        f"at {speed:.0f} a second; "
+        f"records of about {explanations * LIME_BYTES / 1e6:.0f} MB"
+    )

@@ -1,0 +1,70 @@
+"""One pass over a batch: the clean images, and their adversarial counterparts of every eps.
+
+The clean forward pass gives prediction, confidence, Grad-CAM map and the attack's gradient; one input gradient and one
+forward pass per eps do the rest: three forward-equivalents an image for one eps.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnlab.attacks.pgd import clean_pass, perturb
+from attnlab.attention.gradcam import map_from, observed
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+from attnlab.pipelines.settings import Settings
+
+
+class Observation(NamedTuple):
+    """What a classifier makes of a batch.
+
+    Attributes:
+        images: Pixels in [0, 1], (N, C, H, W).
+        logits: (N, K).
+        maps: Signed Grad-CAM maps, (N, h, w); None where they were not asked for.
+    """
+
+    images: Tensor
+    logits: Tensor
+    maps: Tensor | None
+
+
+def observe(
+    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings
+) -> tuple[Observation, list[Observation]]:
+    """See the clean images, and their adversarial counterparts of every eps.
+
+    Args:
+        classifier: Any; it is given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        settings: What is computed.
+
+    Returns:
+        What is seen of the clean images; what is seen of the adversarial ones, in the order of `settings.budgets`.
+    """
+    images = images.detach().requires_grad_()
+    logits, maps = _look(classifier, images, labels, settings, cut=False)
+    with borrowed(classifier):
+        clean = clean_pass(logits, images, labels, settings.attack)
+    adversarial = []
+    for eps in settings.budgets:
+        attacked = perturb(classifier, images, labels, replace(settings.attack, eps=eps), clean)
+        logits, maps_of_attacked = _look(classifier, attacked, labels, settings, cut=True)
+        adversarial.append(Observation(attacked, logits.detach(), maps_of_attacked))
+    return Observation(images.detach(), clean.logits, maps), adversarial
+
+
+def _look(
+    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings, *, cut: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
+    with borrowed(classifier), torch.enable_grad():
+        if "grad-cam" not in settings.methods:
+            return classifier(images), None
+        with observed(classifier, cut=cut) as activations:
+            logits = classifier(images)
+        classes = labels if settings.target_of("grad-cam") == "true" else logits.argmax(1)
+        return logits, map_from(classifier, logits, activations.pop(), classes)

@@ -1,0 +1,91 @@
+"""Tables 4 and 5 of the paper: areas of LIME explanations, from the superpixels and weights in the records."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnlab.boxes import matched_box, rasterise
+from attnlab.report.tables import Paper, by_size
+from attnlab.superpixels import Mask, area
+
+FEATURES = (8, 10)
+#: what the area is held against: the plain box, or one scaled to the area's size
+GROUND_TRUTHS = ("matched", "box")
+
+Size = tuple[int, int]
+Struct = Mapping[str, Any]
+
+
+def lime_tables(
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    size: Size,
+    paper: Paper | None = None,
+    features: Sequence[int] = FEATURES,
+    ground_truth: str = "matched",
+) -> dict[str, pd.DataFrame]:
+    """Tables 4 and 5, and what stands beside them.
+
+    Args:
+        images: I_att with LIME explanations, one row per image and eps.
+        budgets: The eps of the run.
+        size: Height and width of the images in pixels.
+        paper: The published numbers, where the run is the paper's.
+        features: Numbers of superpixels an area is made of.
+        ground_truth: A name in GROUND_TRUTHS.
+
+    Returns:
+        table4: IoU of the clean image's area with the ground truth; table4_adversarial: of the adversarial image's;
+        table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. Columns features,
+        group, n, then the IoU, ci_low, ci_high, paper.
+    """
+    images = images.dropna(subset="lime")
+    values: dict[str, dict[int, np.ndarray]] = {
+        name: {count: np.full(len(images), np.nan) for count in features}
+        for name in ("table4", "table4_adversarial", "table5", "noise_floor")
+    }
+    for row, (_, image) in enumerate(images.iterrows()):
+        for count in features:
+            clean, attacked, again = (_area(image[name], size, count) for name in ("lime", "adv_lime", "lime_again"))
+            pairs = {
+                "table4": (clean, _truth(image["boxes"], clean, size, ground_truth)),
+                "table4_adversarial": (attacked, _truth(image["boxes"], attacked, size, ground_truth)),
+                "table5": (clean, attacked),
+                "noise_floor": (clean, again),
+            }
+            for name, pair in pairs.items():
+                values[name][count][row] = _iou(*pair)
+    columns = {"table4": "iou_att_gt", "table4_adversarial": "iou_att_gt", "table5": "iou_ori_adv"}
+    return {
+        name: by_size(
+            images, budgets, "features", columns.get(name, "iou_two_seeds"), of_table, paper and paper.get(name)
+        )
+        for name, of_table in values.items()
+    }
+
+
+def _area(explanation: Struct | None, size: Size, features: int) -> Mask | None:
+    if explanation is None:
+        return None
+    labels = np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
+    return area(np.asarray(explanation["weights"]), labels, features)
+
+
+def _truth(boxes: Sequence[Sequence[float]], area_: Mask | None, size: Size, ground_truth: str) -> Mask | None:
+    """The boxes as a mask; for `matched` their common frame, scaled to the area's size."""
+    if len(boxes) == 0 or area_ is None:
+        return None
+    corners = np.stack([np.asarray(box, float) for box in boxes])
+    if ground_truth == "matched":
+        corners = matched_box(corners, float(area_.sum()))
+    return rasterise(corners, *size)
+
+
+def _iou(first: Mask | None, second: Mask | None) -> float:
+    """NaN where an area is missing or both are empty."""
+    if first is None or second is None or not (first | second).any():
+        return float("nan")
+    return float((first & second).sum() / (first | second).sum())

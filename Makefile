@@ -4,8 +4,8 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow lint weights benchmarks clean
 
-demo: .venv/attnlab   ## analyse the built-in images with the built-in model, print Tables 1-3, write runs/demo
-	$(BIN)/attnlab analyze --split val --out runs/demo
+demo: .venv/attnlab   ## analyse the built-in images with the built-in model, print Tables 1-5, write runs/demo
+	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
 
 test: .venv/dev   ## the whole test suite
 	$(BIN)/python -m pytest -m "not slow"

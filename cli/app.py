@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 
 import click
 
@@ -24,8 +25,13 @@ for command in (analyze, tables, list_names):
     app.add_command(command)
 
 
+def _show_warning(message: Warning | str, *_place: object) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
+    warnings.showwarning = _show_warning
     try:
         app.main(standalone_mode=False)
     except click.ClickException as error:

@@ -254,8 +254,8 @@ def test_cells_that_are_none_are_refused(analyze, attnlab):
 
 def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(analyze):
     analyze()
-    assert analyze("--target", "predicted").error == (
-        "out holds a run with other options (target was {'grad-cam': 'true'}, is {'grad-cam': 'predicted'}); choose another --out"
+    assert analyze("--geometry", "crop").error == (
+        "out holds a run with other options (geometry was 'squash', is 'crop'); choose another --out"
     )
     error = analyze("--eps", "0.5", "--limit", 9).error
     assert f"eps was [{16 / 255}], is [0.5]" in error

@@ -1,5 +1,6 @@
 """LIME explanations of observed batches, their superpixels cut in worker processes meanwhile."""
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -61,6 +62,7 @@ class Explainer:
         self.settings = settings
         self.cut = cut
         self.batch_size = batch_size
+        self.warned = False
 
     def order(self, clean: Observation, adversarial: list[Observation], labels: Tensor, places: list[int]) -> list[Job]:
         """Have the images of these places in the batch cut, and list the explanations to make."""
@@ -111,6 +113,7 @@ class Explainer:
             perturbations(image_ids[job.place], int(labels.max()) + 1, self.settings.lime.samples, job.seed)
             for job, labels in zip(jobs, segments, strict=True)
         ]
+        self._warn_of_few_samples(max(rows.shape[1] for rows in shown))
         explanations = explain(sampler, shown, self.settings.lime)
         self.batch_size = sampler.batch_size
         return [
@@ -122,6 +125,16 @@ class Explainer:
             }
             for job, labels, explanation in zip(jobs, segments, explanations, strict=True)
         ]
+
+    def _warn_of_few_samples(self, superpixels: int) -> None:
+        samples = self.settings.lime.samples
+        if samples < superpixels and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{samples} LIME samples for an image of {superpixels} superpixels: fewer equations than unknowns, so the "
+                "weights lean on the ridge penalty and change much from seed to seed; raise --lime-samples",
+                stacklevel=2,
+            )
 
     def _job(
         self,

@@ -31,7 +31,7 @@ def _show_warning(message: Warning | str, *_place: object) -> None:
 
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app.main(standalone_mode=False)
     except click.ClickException as error:

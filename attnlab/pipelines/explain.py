@@ -131,8 +131,8 @@ class Explainer:
         if samples < superpixels and not self.warned:
             self.warned = True
             warnings.warn(
-                f"{samples} LIME samples for an image of {superpixels} superpixels: fewer equations than unknowns, so the "
-                "weights lean on the ridge penalty and change much from seed to seed; raise --lime-samples",
+                f"{samples} LIME samples for an image of {superpixels} superpixels: fewer equations than unknowns, so "
+                "the weights lean on the ridge penalty and change much from seed to seed; raise --lime-samples",
                 stacklevel=2,
             )
 

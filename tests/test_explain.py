@@ -1,0 +1,151 @@
+"""LIME inside a run: what is recorded, cut short and gone on with, in any batch size."""
+
+import zlib
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from attnlab.attention.lime import LimeSettings, Sampler, explain, perturbations
+from attnlab.data import load_data
+from attnlab.data.geometry import Prepared
+from attnlab.data.subset import choose
+from attnlab.errors import UserError
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.settings import Settings
+from attnlab.records import Run, read_records
+from attnlab.superpixels import superpixels
+
+LIME = Settings(methods=("grad-cam", "lime"), lime=LimeSettings(samples=50, superpixels="slic"))
+
+
+@pytest.fixture(scope="module")
+def lime_run(tmp_path_factory, resnet8):
+    out = tmp_path_factory.mktemp("lime") / "run"
+    analyze(resnet8, load_data("scenes"), out, LIME, batch_size=5, lime_batch_size=16, positions=range(12))
+    return read_records(out)
+
+
+def weights_of(records, name):
+    return [explanation["weights"] for explanation in records[name].dropna()]
+
+
+def assert_same_explanations(first, second):
+    for name in ("lime", "lime_again", "adv_lime"):
+        for ours, theirs in zip(first[name].dropna(), second[name].dropna(), strict=True):
+            assert ours["segments"] == theirs["segments"]
+            assert (ours["class"], ours["samples"]) == (theirs["class"], theirs["samples"])
+            np.testing.assert_allclose(ours["weights"], theirs["weights"], atol=1e-5)
+
+
+def test_correct_images_are_explained_and_no_others(lime_run):
+    correct = lime_run["label"] == lime_run["prediction"]
+    assert correct.any()
+    for name in ("lime", "lime_again", "adv_lime"):
+        assert (lime_run[name].notna() == correct).all()
+
+
+def test_a_record_is_what_the_engine_says_of_the_image(lime_run, resnet8):
+    record = lime_run[lime_run["lime"].notna()].iloc[0]
+    sample = Prepared(load_data("scenes"), (64, 64))[int(record["image_id"][-5:])]
+    image = sample.pixels[None].float() / 255
+    for name, seed in (("lime", 0), ("lime_again", 1)):
+        segments = superpixels(image[0].numpy(), "slic", seed)
+        assert np.array_equal(np.frombuffer(zlib.decompress(record[name]["segments"]), np.uint16), segments.ravel())
+        shown = perturbations(record["image_id"], int(segments.max()) + 1, 50, seed)
+        labels = torch.tensor(segments.astype(np.int64))[None]
+        sampler = Sampler(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", 50)
+        (expected,) = explain(sampler, [shown], LIME.lime)
+        np.testing.assert_allclose(record[name]["weights"], expected.weights, atol=1e-5)
+
+
+def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_path, lime_run, resnet8):
+    changed = lime_run.dropna(subset="lime").query("adv_prediction != label")
+    assert len(changed) > 0
+    assert [explanation["class"] for explanation in changed["adv_lime"]] == changed["adv_prediction"].tolist()
+    settings = replace(LIME, target="true", lime_floor=False)
+    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(6))
+    explained = read_records(tmp_path / "run").dropna(subset="adv_lime")
+    assert [explanation["class"] for explanation in explained["adv_lime"]] == explained["label"].tolist()
+    assert explained["lime_again"].isna().all()
+
+
+@pytest.mark.parametrize(("batch_size", "lime_batch_size", "workers"), [(1, 7, 0), (12, 400, 2)])
+def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, batch_size, lime_batch_size, workers):
+    how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers, "positions": range(12)}
+    analyze(resnet8, load_data("scenes"), tmp_path / "run", LIME, **how)
+    assert_same_explanations(read_records(tmp_path / "run"), lime_run)
+
+
+def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
+    settings = replace(LIME, lime_segments="shared", lime_floor=False)
+    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))
+    for _, record in read_records(tmp_path / "run").dropna(subset="lime").iterrows():
+        assert record["adv_lime"]["segments"] == record["lime"]["segments"]
+
+
+def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, resnet8):
+    told = []
+
+    def interrupt(count):
+        told.append(count)
+        if sum(told) >= 7:
+            raise KeyboardInterrupt
+
+    images, out = load_data("scenes"), tmp_path / "run"
+    how = {"batch_size": 5, "lime_batch_size": 16, "positions": range(12)}
+    with pytest.raises(KeyboardInterrupt):
+        analyze(resnet8, images, out, LIME, progress=interrupt, **how)
+    kept = Run(out).unfinished(0)
+    assert len(kept) == sum(told) == 7
+    journal = out / "records/part-00000.unfinished"
+    journal.write_bytes(journal.read_bytes()[:-100])  # killed while the last image was being written
+    seen = []
+    analyze(resnet8, images, out, LIME, progress=seen.append, **how)
+    assert seen[0] == 6
+    assert_same_explanations(read_records(out), lime_run)
+
+
+def test_lime_alone_needs_no_attention_layer(tmp_path, resnet8):
+    from attnlab.models import load_model
+
+    classifier = load_model("resnet8")
+    classifier.attention_layer = None
+    settings = replace(LIME, methods=("lime",))
+    analyze(classifier, load_data("scenes"), tmp_path / "run", settings, positions=range(3))
+    records = read_records(tmp_path / "run")
+    assert records["map"].isna().all()
+    assert records["lime"].notna().any()
+
+
+def test_fewer_samples_than_superpixels_are_warned_of(tmp_path, resnet8):
+    settings = replace(LIME, lime=LimeSettings(samples=5, superpixels="grid"))
+    with pytest.warns(UserWarning, match=r"5 LIME samples for an image of 64 superpixels.*--lime-samples"):
+        analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))
+
+
+@pytest.mark.parametrize("field", [{"methods": ("lime", "shap")}, {"lime_segments": "mine"}, {"methods": ()}])
+def test_settings_that_do_not_exist_are_refused(field):
+    with pytest.raises(UserError, match="expected --"):
+        replace(LIME, **field)
+
+
+def test_a_limit_takes_the_first_images_or_all_classes_in_turn():
+    images = load_data("scenes")
+    assert choose(images, 5) == [0, 1, 2, 3, 4]
+    assert choose(images, None) == choose(images, 10_000) == list(range(500))
+    chosen = choose(images, 43, stratify=True, seed=3)
+    labels = Counter(images.read(position).label for position in chosen)
+    assert sorted(chosen) == chosen
+    assert len(set(chosen)) == 43
+    assert sorted(labels.values()) == [4] * 7 + [5] * 3
+    assert chosen == choose(images, 43, stratify=True, seed=3)
+    assert chosen != choose(images, 43, stratify=True, seed=4)
+
+
+def test_labels_are_known_without_reading_the_images(shared):
+    for images in (load_data("scenes", split="train"), load_data("imagenet", shared / "imagenet-val")):
+        for position in range(0, 300, 37):
+            assert images.label_of(position) == images.read(position).label

@@ -23,6 +23,7 @@ weights: .venv/attnlab   ## train the built-in model again
 
 benchmarks: .venv/dev   ## speed and memory against what one would write today
 	$(BIN)/python -m benchmarks.analyze
+	$(BIN)/python -m benchmarks.lime
 
 clean:
 	rm -rf .venv build dist *.egg-info

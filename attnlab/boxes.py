@@ -3,11 +3,14 @@
 A box is (x0, y0, x1, y1) in pixels, half-open: x0 <= x < x1 and y0 <= y < y1.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # tables are made without torch
+    from torch import Tensor
 
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -23,8 +26,7 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     Returns:
         The boxes left, (B', 4) with B' <= B, in their order.
     """
-    limit = boxes.new_tensor([width, height, width, height])
-    clipped = boxes.clamp(min=torch.zeros_like(limit), max=limit)
+    clipped = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
     return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 
@@ -47,6 +49,8 @@ def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype
 
 def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:
     """`rasterise` for tensors: (B, 4) to (height, width), bool."""
+    import torch
+
     return torch.from_numpy(rasterise(boxes.numpy(), height, width))
 
 

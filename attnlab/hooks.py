@@ -85,6 +85,12 @@ def trace(model: nn.Module, inputs: Tensor) -> list[Output]:
     return outputs
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or the machine had too little memory, so that a smaller batch may do."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return any(sign in str(error) for sign in signs)
+
+
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode with frozen parameters; give each module and parameter its own flag back.

@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
+#: what closes an Arrow stream
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 #: a LIME explanation
 LIME = pa.struct(
@@ -123,18 +125,23 @@ class Run:
         with path.open("rb") as file:
             while True:
                 try:
-                    rows += pa.ipc.open_stream(file).read_all().to_pylist()
+                    piece = pa.ipc.open_stream(file).read_all().to_pylist()
                 except (pa.ArrowInvalid, OSError):
                     break
-                whole = file.tell()
+                end = file.tell()
+                file.seek(end - len(END_OF_STREAM))
+                if file.read(len(END_OF_STREAM)) != END_OF_STREAM:
+                    break
+                rows += piece
+                whole = end
         os.truncate(path, whole)
         return rows
 
     def _unfinished(self, number: int) -> Path:
         return self.part(number).with_suffix(".unfinished")
 
-    def table(self) -> pa.Table:
-        """All records so far, one row per image, skipped ones included.
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All records so far, one row per image, skipped ones included; of all columns, or of some.
 
         Raises:
             UserError: If there are none yet, or a part is damaged.
@@ -143,7 +150,7 @@ class Run:
         if not parts:
             raise UserError(f"{self.folder} holds no records yet")
         try:
-            return pa.concat_tables([pq.read_table(part) for part in parts])
+            return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{self.folder} holds a damaged part: {error}") from None
 
@@ -152,7 +159,7 @@ class Run:
 
         An image without a usable box is listed too: it has a record, but no IoU with boxes.
         """
-        rows = self.table().select(["image_id", "skipped", "dropped_boxes", "box_share"]).to_pylist()
+        rows = self.table(["image_id", "skipped", "dropped_boxes", "box_share"]).to_pylist()
         has_boxes = self.manifest["data"]["has_boxes"]
         listed = []
         for row in rows:

@@ -3,9 +3,11 @@
 Images are cut in worker processes. Nothing here knows torch, so that workers start fast.
 """
 
+import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -55,6 +57,11 @@ SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
     "slic": slic,
     "grid": grid,
 }
+
+
+def seed_of(seed: int, image_id: str) -> int:
+    """Seed of what is random about one image: it depends on the run's seed and the image's name alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8], "big")
 
 
 def superpixels(image: Image, method: str, seed: int) -> Labels:
@@ -114,7 +121,7 @@ def segmenting(workers: int) -> Iterator[Callable[[Image, str, int], "Future[Lab
         return
     # forked workers start at once and share what is loaded; where there is no fork they import this module alone
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), _leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
         try:
             yield lambda image, method, seed: pool.submit(superpixels, image, method, seed)
         except BaseException:
@@ -128,5 +135,14 @@ def _at_once(image: Image, method: str, seed: int) -> "Future[Labels]":
     return future
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin_worker() -> None:
+    """Leave interrupts to the parent, and end when it ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .console import image_progress
-from .options import LIME_GT, Samples, shared_options, whole_numbers
+from .options import LIME_GT, shared_options, whole_numbers
 from .tables import show_run
 
 
@@ -44,7 +44,6 @@ from .tables import show_run
 @click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed.")
 @click.option(
     "--lime-samples",
-    type=Samples(),
     default="1000",
     show_default=True,
     help="Perturbed images an explanation; `auto` stops once the areas have held for 300, at 1000 at the latest.",

@@ -42,7 +42,7 @@ SHARED = (
     click.option(
         "--workers",
         type=click.IntRange(min=0),
-        help="Processes that decode images; by default one a core, at most 8, for image files.",
+        help="Processes that decode images and cut superpixels; by default one a core, at most 8, where there is work.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images."),
     click.option(
@@ -55,28 +55,11 @@ SHARED = (
 
 LIME_GT = click.option(
     "--lime-gt",
+    type=click.Choice(["matched", "box"]),
     default="matched",
     show_default=True,
     help="LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
 )
-
-
-class Samples(click.ParamType[tuple[int, int]]):
-    """A number of LIME samples, or `auto` for at most 1000; gives (samples, patience)."""
-
-    name = "number|auto"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> tuple[int, int]:
-        """Parse the text."""
-        if isinstance(value, tuple):
-            return value
-        if value == "auto":
-            return 1000, 3
-        if not str(value).isdecimal():
-            self.fail(f"expected a whole number or auto, got {value!r}", parameter, context)
-        return int(str(value)), 0
 
 
 def shared_options(command: Command) -> Command:

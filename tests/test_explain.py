@@ -1,22 +1,29 @@
 """LIME inside a run: what is recorded, cut short and gone on with, in any batch size."""
 
+import subprocess
+import sys
+import time
 import zlib
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from attnlab.attention.lime import LimeSettings, Sampler, explain, perturbations
+from attnlab.attention.lime import LimeSettings, Sampler, explain, parse_samples, perturbations
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.defaults import lime_batch_size
+from attnlab.pipelines.explain import SECOND_SEED
 from attnlab.pipelines.settings import Settings
 from attnlab.records import Run, read_records
-from attnlab.superpixels import superpixels
+from attnlab.report.lime import lime_tables
+from attnlab.superpixels import seed_of, superpixels
 
 LIME = Settings(methods=("grad-cam", "lime"), lime=LimeSettings(samples=50, superpixels="slic"))
 
@@ -51,8 +58,8 @@ def test_a_record_is_what_the_engine_says_of_the_image(lime_run, resnet8):
     record = lime_run[lime_run["lime"].notna()].iloc[0]
     sample = Prepared(load_data("scenes"), (64, 64))[int(record["image_id"][-5:])]
     image = sample.pixels[None].float() / 255
-    for name, seed in (("lime", 0), ("lime_again", 1)):
-        segments = superpixels(image[0].numpy(), "slic", seed)
+    for name, seed in (("lime", 0), ("lime_again", SECOND_SEED)):
+        segments = superpixels(image[0].numpy(), "slic", seed_of(seed, record["image_id"]))
         assert np.array_equal(np.frombuffer(zlib.decompress(record[name]["segments"]), np.uint16), segments.ravel())
         shown = perturbations(record["image_id"], int(segments.max()) + 1, 50, seed)
         labels = torch.tensor(segments.astype(np.int64))[None]
@@ -80,10 +87,10 @@ def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, 
 
 
 def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
-    settings = replace(LIME, lime_segments="shared", lime_floor=False)
+    settings = replace(LIME, lime_segments="shared")
     analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))
     for _, record in read_records(tmp_path / "run").dropna(subset="lime").iterrows():
-        assert record["adv_lime"]["segments"] == record["lime"]["segments"]
+        assert record["adv_lime"]["segments"] == record["lime"]["segments"] == record["lime_again"]["segments"]
 
 
 def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, resnet8):
@@ -149,3 +156,69 @@ def test_labels_are_known_without_reading_the_images(shared):
     for images in (load_data("scenes", split="train"), load_data("imagenet", shared / "imagenet-val")):
         for position in range(0, 300, 37):
             assert images.label_of(position) == images.read(position).label
+
+
+def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
+    logits = type(resnet8).logits
+    monkeypatch.setattr(type(resnet8), "logits", lambda self, x: logits(self, x) * (torch.nan if len(x) == 50 else 1))
+    settings = replace(LIME, methods=("lime",))
+    with pytest.raises(UserError, match="perturbed copy of image val-0000"):
+        analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, lime_batch_size=50, positions=range(3))
+
+
+def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
+    run = Run(tmp_path)
+    (tmp_path / "records").mkdir()
+    row = {"image_id": "a", "skipped": "why"}
+    run.append(0, [row])
+    run.append(0, [row | {"image_id": "b"}])
+    journal = tmp_path / "records/part-00000.unfinished"
+    journal.write_bytes(journal.read_bytes()[:-8])
+    assert [kept["image_id"] for kept in run.unfinished(0)] == ["a"]
+    run.append(0, [row | {"image_id": "c"}])
+    assert [kept["image_id"] for kept in run.unfinished(0)] == ["a", "c"]
+
+
+def test_samples_are_a_number_or_auto():
+    assert parse_samples("250") == (250, 0)
+    assert parse_samples("auto") == (1000, 3)
+    with pytest.raises(UserError, match="whole number or auto, got 'many'"):
+        parse_samples("many")
+
+
+def test_numbers_of_features_below_1_are_refused(lime_run):
+    with pytest.raises(UserError, match="from 1 on"):
+        LimeSettings(features=(8, 0))
+    with pytest.raises(UserError, match="from 1 on"):
+        lime_tables(lime_run, [16 / 255], (64, 64), features=[-2])
+
+
+def test_the_fastest_batch_is_found_where_memory_is_short(resnet8, monkeypatch):
+    logits = type(resnet8).logits
+
+    def small_device(self, normalised):
+        if len(normalised) > 4:
+            raise RuntimeError("CUDA out of memory")
+        return logits(self, normalised)
+
+    monkeypatch.setattr(type(resnet8), "logits", small_device)
+    size, speed = lime_batch_size(resnet8)
+    assert size in (1, 2, 4)
+    assert speed > 0
+
+
+def test_workers_end_with_their_parent():
+    code = (
+        "import os, signal\nfrom attnlab.superpixels import segmenting\nimport numpy as np\n"
+        "with segmenting(1) as cut:\n"
+        "    cut(np.zeros((3, 8, 8)), 'grid', 0).result()\n"
+        "    import multiprocessing; print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    worker = Path("/proc") / answer.stdout.strip()
+    for _ in range(100):
+        if not worker.exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker outlived its parent")

@@ -5,7 +5,6 @@ probability on which superpixels are shown gives each superpixel its weight. Sam
 whole batches are composed by one gather on the device, and all fits are one batched solve in float64.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.errors import UserError, expect_one_of
-from attnlab.hooks import borrowed
+from attnlab.hooks import borrowed, out_of_memory
 from attnlab.models.classifier import Classifier
-from attnlab.superpixels import SEGMENTERS, Weights, strongest
+from attnlab.superpixels import SEGMENTERS, Weights, seed_of, strongest
 
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
@@ -26,6 +25,8 @@ GREY = 0.5
 HIDES = ("grey", "mean")
 #: samples between two looks at whether the areas still change
 BLOCK = 100
+#: blocks the areas must hold for `auto` to stop
+PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,23 @@ class LimeSettings:
         expect_one_of(self.hide, HIDES, "--lime-hide")
         if self.samples < 2:
             raise UserError(f"expected at least 2 LIME samples, got {self.samples}")
+        if not self.features or min(self.features) < 1:
+            raise UserError(
+                f"expected numbers of features from 1 on, got {', '.join(map(str, self.features)) or 'none'}"
+            )
+
+
+def parse_samples(text: str) -> tuple[int, int]:
+    """`samples` and `patience` of LimeSettings from `1000` or `auto` (at most 1000, until 3 blocks change nothing).
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if text == "auto":
+        return LimeSettings.samples, PATIENCE
+    if not text.isdecimal():
+        raise UserError(f"expected --lime-samples to be a whole number or auto, got {text!r}")
+    return int(text), 0
 
 
 def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> Tensor:
@@ -60,8 +78,7 @@ def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> T
 
     The rows depend on the image's name and the seed alone, and fewer samples are the first of more.
     """
-    key = hashlib.sha256(f"{seed} {image_id}".encode()).digest()
-    draws = np.random.default_rng(list(key)).integers(0, 2, (samples, superpixels), dtype=np.uint8)
+    draws = np.random.default_rng(seed_of(seed, image_id)).integers(0, 2, (samples, superpixels), dtype=np.uint8)
     draws[0] = 1
     return torch.from_numpy(draws).bool()
 
@@ -127,6 +144,14 @@ def fit(shown: Sequence[Tensor], values: Sequence[Tensor]) -> list[Weights]:
     return [row[:count].numpy() for row, count in zip(coefficients, counts.tolist(), strict=True)]
 
 
+class NotFinite(UserError):  # noqa: N818 - named after what the model gave
+    """The model gave NaN for a perturbed image; `image` is the number of that image."""
+
+    def __init__(self, image: int, name: str = "") -> None:
+        super().__init__(f"the model gave NaN for a perturbed copy of image {name or image}")
+        self.image = image
+
+
 class Sampler:
     """Asks a classifier for the explained class's probability of perturbed images."""
 
@@ -144,7 +169,7 @@ class Sampler:
             batch_size: Samples a forward pass; halved for good when memory runs out.
         """
         self.classifier = classifier
-        self.classes = classes
+        self.classes = classes.to(images.device)
         self.batch_size = batch_size
         self.segments = segments.long().flatten(1)  # (N, H W)
         # normalisation works pixel by pixel, so it may come before the images are composed
@@ -162,13 +187,12 @@ class Sampler:
             Probability of each sample, (samples,), float64 on the CPU, per pair.
 
         Raises:
-            UserError: If the model gives NaN.
+            NotFinite: If the model gives NaN.
         """
         widest = max(rows.shape[1] for _, rows in samples)
         shown = torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for _, rows in samples])
         owners = torch.cat([torch.full((len(rows),), image) for image, rows in samples])
-        device = self.images.device
-        shown, owners = shown.to(device), owners.to(device)
+        shown = shown.to(self.images.device)
         values: list[Tensor] = []
         start = 0
         while start < len(shown):
@@ -177,26 +201,30 @@ class Sampler:
                 values.append(self._probabilities(shown[part], owners[part]))
                 start += self.batch_size
             except RuntimeError as error:
-                if self.batch_size == 1 or "memory" not in str(error):
+                if self.batch_size == 1 or not out_of_memory(error):
                     raise
                 self.batch_size //= 2
         probabilities = torch.cat(values).double().cpu()
-        if not probabilities.isfinite().all():
-            raise UserError("the model gave NaN for a perturbed image")
+        finite = probabilities.isfinite()
+        if not finite.all():
+            raise NotFinite(int(owners[~finite][0]))
         return list(torch.split(probabilities, [len(rows) for _, rows in samples]))
 
     def _probabilities(self, shown: Tensor, owners: Tensor) -> Tensor:
-        """Compose one batch and run it: (B,)."""
+        """Compose one batch and run it: (B,); the owners are on the CPU, so that nothing waits for the device."""
         first = int(owners[0])
         if bool((owners == first).all()):  # the images need not be repeated
             mask = shown[:, self.segments[first]]
             image, hidden = self.images[first : first + 1], self.hidden[first : first + 1]
+            classes = self.classes[first].expand(len(shown))
         else:
+            owners = owners.to(self.images.device)
+            classes = self.classes[owners]
             mask = shown.gather(1, self.segments[owners])
             image, hidden = self.images[owners], self.hidden[owners]
         composed = torch.where(mask.view(len(shown), 1, *image.shape[2:]), image, hidden)
         logits = self.classifier.logits(composed)
-        return logits.softmax(1).gather(1, self.classes[owners][:, None])[:, 0]
+        return logits.softmax(1).gather(1, classes[:, None])[:, 0]
 
 
 def hidden_images(images: Tensor, segments: Tensor, hide: str) -> Tensor:
@@ -234,7 +262,7 @@ def explain(sampler: Sampler, shown: Sequence[Tensor], settings: LimeSettings) -
         settings: Says when to stop.
 
     Raises:
-        UserError: If the model gives NaN.
+        NotFinite: If the model gives NaN.
     """
     block = BLOCK if settings.patience else settings.samples
     values: list[Tensor] = [torch.empty(0, dtype=torch.float64) for _ in shown]

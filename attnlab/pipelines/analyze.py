@@ -14,7 +14,7 @@ from attnlab.data.base import ImageSet, digest
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.explain import Explainer, Job
+from attnlab.pipelines.explain import Explainer, Request
 from attnlab.pipelines.manifest import surroundings
 from attnlab.pipelines.observe import Observation, observe
 from attnlab.pipelines.settings import Settings
@@ -65,7 +65,8 @@ def analyze(
     """
     _check_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
-    run = open_run(out, _manifest(classifier, images, settings, used, description or {}, batch_size, workers))
+    how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers}
+    run = open_run(out, _manifest(classifier, images, settings, used, description or {}) | how)
     start = perf_counter()
     parts = [used[first : first + PART] for first in range(0, len(used), PART)]
     missing = {number: part for number, part in enumerate(parts) if not run.part(number).exists()}
@@ -139,21 +140,23 @@ def _stream(
             and rows[position]["prediction"] == rows[position]["label"]
             and (batch.box_shares[place] > 0 or not has_boxes)
         ]
-        jobs = explainer.order(clean, adversarial, batch.labels, explained) if clean else []
+        requests = explainer.order(clean, adversarial, batch.labels, batch.image_ids, explained) if clean else []
         yield from ahead
-        ahead = _complete(explainer, jobs, batch, rows, done)
+        ahead = _complete(explainer, requests, batch, rows, done)
     yield from ahead
 
 
-def _complete(explainer: Explainer, jobs: list[Job], batch: Batch, rows: Rows, done: set[int]) -> Iterator[Rows]:
+def _complete(
+    explainer: Explainer, requests: list[Request], batch: Batch, rows: Rows, done: set[int]
+) -> Iterator[Rows]:
     """Put LIME explanations into a batch's records; records that get none come first."""
-    waiting = {batch.positions[job.place] for job in jobs}
+    waiting = {batch.positions[request.place] for request in requests}
     yield {position: row for position, row in rows.items() if position not in waiting | done}
-    for made in explainer.make(jobs, batch.image_ids):
-        for job, explanation in made:
-            row = rows[batch.positions[job.place]]
-            (row if job.eps is None else row["adversarial"][job.eps])[job.name] = explanation
-        ready = {batch.positions[job.place] for job, _ in made}
+    for made in explainer.make(requests, batch.image_ids):
+        for request, explanation in made:
+            row = rows[batch.positions[request.place]]
+            (row if request.eps is None else row["adversarial"][request.eps])[request.name] = explanation
+        ready = {batch.positions[request.place] for request, _ in made}
         yield {position: rows[position] for position in sorted(ready)}
 
 
@@ -222,8 +225,6 @@ def _manifest(
     settings: Settings,
     used: list[int],
     description: dict[str, Any],
-    batch_size: int,
-    workers: int,
 ) -> dict[str, Any]:
     return {
         "kind": "analyze",
@@ -236,8 +237,7 @@ def _manifest(
             "used": digest(map(str, used)),
         },
         "model": classifier.describe(),
-        "batch_size": batch_size,
-        "workers": workers,
+        "features": list(settings.lime.features),
         **surroundings(classifier.device),
     }
 

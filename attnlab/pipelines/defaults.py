@@ -8,16 +8,16 @@ from torch import Tensor
 
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
+from attnlab.hooks import borrowed, out_of_memory
 from attnlab.models.classifier import Classifier
 
 #: data set -> model that belongs to it
 MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
-PIXELS = {"cpu": 500_000, "cuda": 16_000_000}
+PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
 LARGEST_LIME_BATCH = 1024
-LARGEST_BATCH = {"cpu": 64, "cuda": 256}
+LARGEST_BATCH = {"cpu": 64, "cuda": 128}
 
 
 def model_for(data: str) -> str:
@@ -64,7 +64,7 @@ def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
     Found by trying, twice as many each time, as long as it pays and there is memory for it.
     """
     device = classifier.device
-    best, best_speed = 1, 0.0
+    best, best_speed = 0, 0.0
     size = 32 if device.type == "cuda" else 1
     with torch.no_grad(), borrowed(classifier):
         while size <= LARGEST_LIME_BATCH:
@@ -72,12 +72,15 @@ def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
             try:
                 speed = max(_speed(classifier, images) for _ in range(3))
             except RuntimeError as error:
-                if "memory" not in str(error):
+                if not out_of_memory(error) or size == 1:
                     raise
-                break
+                if best:
+                    break
+                size //= 2
+                continue
             if speed > best_speed * 1.02:
                 best, best_speed = size, speed
-            elif size > 4 * best:
+            elif size >= 4 * best:
                 break
             size *= 2
     return best, best_speed

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.lime import Sampler, explain, perturbations
+from attnlab.attention.lime import BLOCK, NotFinite, Sampler, explain, perturbations
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings
-from attnlab.superpixels import Labels
+from attnlab.superpixels import Labels, seed_of
 
-#: distance of the second seed from the first, for the noise floor
-SECOND_SEED = 1
+#: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
+SECOND_SEED = 2**31
 
 Cut = Callable[[Any, str, int], "Future[Labels]"]
 #: what the records call an explanation
 Struct = dict[str, Any]
 
 
-class Job(NamedTuple):
+class Request(NamedTuple):
     """One explanation to make.
 
     Attributes:
@@ -64,25 +64,46 @@ class Explainer:
         self.batch_size = batch_size
         self.warned = False
 
-    def order(self, clean: Observation, adversarial: list[Observation], labels: Tensor, places: list[int]) -> list[Job]:
+    def order(
+        self,
+        clean: Observation,
+        adversarial: list[Observation],
+        labels: Tensor,
+        image_ids: list[str],
+        places: list[int],
+    ) -> list[Request]:
         """Have the images of these places in the batch cut, and list the explanations to make."""
-        seed = self.settings.seed
-        jobs = []
+        first, second = self.settings.seed, self.settings.seed + SECOND_SEED
+        requests = []
         for place in places:
-            own = self._job(clean, labels, place, None, "lime", seed)
-            jobs.append(own)
-            for eps, seen in enumerate(adversarial):
-                segments = own.segments if self.settings.lime_segments == "shared" else None
-                jobs.append(self._job(seen, labels, place, eps, "lime", seed, segments))
-            if self.settings.lime_floor:
-                jobs.append(self._job(clean, labels, place, None, "lime_again", seed + SECOND_SEED))
-        return jobs
 
-    def make(self, jobs: list[Job], image_ids: list[str]) -> Iterator[list[tuple[Job, Struct]]]:
+            def ask(
+                seen: Observation,
+                eps: int | None,
+                name: str,
+                seed: int,
+                segments: "Future[Labels] | None" = None,
+                place: int = place,
+            ) -> Request:
+                classes = labels if self.settings.target_of("lime") == "true" else seen.logits.argmax(1)
+                if segments is None:
+                    key = seed_of(seed, image_ids[place])
+                    segments = self.cut(seen.images[place].cpu().numpy(), self.settings.lime.superpixels, key)
+                return Request(place, eps, name, seen.images[place], classes[place], segments, seed)
+
+            own = ask(clean, None, "lime", first)
+            shared = own.segments if self.settings.lime_segments == "shared" else None
+            requests.append(own)
+            requests += [ask(seen, eps, "lime", first, shared) for eps, seen in enumerate(adversarial)]
+            if self.settings.lime_floor:
+                requests.append(ask(clean, None, "lime_again", second, shared))
+        return requests
+
+    def make(self, requests: list[Request], image_ids: list[str]) -> Iterator[list[tuple[Request, Struct]]]:
         """Make the explanations, so many images at a time as fill a forward pass.
 
         Args:
-            jobs: As `order` listed them.
+            requests: As `order` listed them.
             image_ids: Of the whole batch, by place.
 
         Yields:
@@ -91,39 +112,43 @@ class Explainer:
         Raises:
             UserError: If the model gives NaN.
         """
-        places = list(dict.fromkeys(job.place for job in jobs))
-        samples = self.settings.lime.samples * len(jobs) // max(1, len(places))  # of one image
+        places = list(dict.fromkeys(request.place for request in requests))
+        at_once = BLOCK if self.settings.lime.patience else self.settings.lime.samples
+        samples = at_once * len(requests) // max(1, len(places))  # of one image
         step = max(1, self.batch_size // max(1, samples))
         for start in range(0, len(places), step):
-            group = [job for job in jobs if job.place in places[start : start + step]]
+            group = [request for request in requests if request.place in places[start : start + step]]
             yield list(zip(group, self._explain(group, image_ids), strict=True))
 
-    def _explain(self, jobs: list[Job], image_ids: list[str]) -> list[Struct]:
-        segments = [job.segments.result() for job in jobs]
+    def _explain(self, requests: list[Request], image_ids: list[str]) -> list[Struct]:
+        segments = [request.segments.result() for request in requests]
         device = self.classifier.device
         sampler = Sampler(
             self.classifier,
-            torch.stack([job.image for job in jobs]),
-            torch.stack([job.class_ for job in jobs]),
+            torch.stack([request.image for request in requests]),
+            torch.stack([request.class_ for request in requests]),
             torch.from_numpy(np.stack(segments).astype(np.int64)).to(device),
             self.settings.lime.hide,
             self.batch_size,
         )
         shown = [
-            perturbations(image_ids[job.place], int(labels.max()) + 1, self.settings.lime.samples, job.seed)
-            for job, labels in zip(jobs, segments, strict=True)
+            perturbations(image_ids[request.place], int(labels.max()) + 1, self.settings.lime.samples, request.seed)
+            for request, labels in zip(requests, segments, strict=True)
         ]
         self._warn_of_few_samples(max(rows.shape[1] for rows in shown))
-        explanations = explain(sampler, shown, self.settings.lime)
+        try:
+            explanations = explain(sampler, shown, self.settings.lime)
+        except NotFinite as error:
+            raise NotFinite(error.image, image_ids[requests[error.image].place]) from None
         self.batch_size = sampler.batch_size
         return [
             {
-                "class": int(job.class_),
+                "class": int(request.class_),
                 "samples": explanation.samples,
                 "segments": zlib.compress(labels.tobytes()),
                 "weights": explanation.weights.tolist(),
             }
-            for job, labels, explanation in zip(jobs, segments, explanations, strict=True)
+            for request, labels, explanation in zip(requests, segments, explanations, strict=True)
         ]
 
     def _warn_of_few_samples(self, superpixels: int) -> None:
@@ -135,18 +160,3 @@ class Explainer:
                 "the weights lean on the ridge penalty and change much from seed to seed; raise --lime-samples",
                 stacklevel=2,
             )
-
-    def _job(
-        self,
-        seen: Observation,
-        labels: Tensor,
-        place: int,
-        eps: int | None,
-        name: str,
-        seed: int,
-        segments: "Future[Labels] | None" = None,
-    ) -> Job:
-        classes = labels if self.settings.target_of("lime") == "true" else seen.logits.argmax(1)
-        if segments is None:
-            segments = self.cut(seen.images[place].cpu().numpy(), self.settings.lime.superpixels, seed)
-        return Job(place, eps, name, seen.images[place], classes[place], segments, seed)

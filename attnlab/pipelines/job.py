@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.pgd import parse_eps
-from attnlab.attention.lime import LimeSettings
+from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import expect_one_of
@@ -28,7 +28,7 @@ class Job:
     Attributes:
         out: Run folder.
         positions: Indices of the images it uses.
-        cost: What is worth knowing before it starts; empty where it will not take long.
+        cost: What LIME will take at most; empty without LIME, and where its speed was not tried.
         run: Runs it, telling the progress.
     """
 
@@ -55,7 +55,7 @@ def prepare(
     seed: int = 0,
     limit: int | None = None,
     stratify: bool = False,
-    lime_samples: tuple[int, int] = (1000, 0),
+    lime_samples: str = "1000",
     lime_superpixels: str = "quickshift",
     lime_hide: str = "grey",
     lime_segments: str = "own",
@@ -75,7 +75,7 @@ def prepare(
         UserError: If a name is unknown, a value out of range, or something cannot be had.
     """
     expect_one_of(attack, ATTACKS, "--attack")
-    samples, patience = lime_samples
+    samples, patience = parse_samples(lime_samples)
     settings = Settings(
         methods=tuple(name.strip() for name in method.split(",")),
         attack=replace(ATTACKS[attack], label_smoothing=label_smoothing),
@@ -93,8 +93,14 @@ def prepare(
     place = defaults.choose_device(device)
     classifier = load_model(model, weights, layer).place(place, precision, layout)
     with_lime = "lime" in settings.methods
-    lime_batch, speed = defaults.lime_batch_size(classifier) if with_lime else (1, 1.0)
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
+    cost = ""
+    if with_lime and lime_batch_size is None:
+        # a run that is gone on with keeps its batch size, so that its last digits do not depend on the interruption
+        lime_batch_size = Run(folder).manifest["lime_batch_size"] if (folder / "run.json").exists() else None
+    if with_lime and lime_batch_size is None:
+        lime_batch_size, speed = defaults.lime_batch_size(classifier)
+        cost = _cost(settings, len(positions), speed)
     names = {"data": data, "split": split, "model": model, "weights": weights, "attack_name": attack}
 
     def run(progress: Progress) -> Run:
@@ -105,13 +111,13 @@ def prepare(
             settings,
             description={**names, "precision": precision, "layout": layout},
             batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
-            lime_batch_size=lime_batch_size or lime_batch,
+            lime_batch_size=lime_batch_size or 1,
             workers=defaults.workers(images, with_lime) if workers is None else workers,
             positions=positions,
             progress=progress,
         )
 
-    return Job(folder, positions, _cost(settings, len(positions), speed) if with_lime else "", run)
+    return Job(folder, positions, cost, run)
 
 
 def _cost(settings: Settings, images: int, speed: float) -> str:

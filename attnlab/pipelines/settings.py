@@ -72,6 +72,9 @@ class Settings:
             "geometry": self.geometry,
         }
         if "lime" in self.methods:
-            described["lime"] = asdict(self.lime) | {"features": list(self.lime.features)}
+            described["lime"] = asdict(self.lime)
+            features = described["lime"].pop("features")
+            if self.lime.patience:  # else they decide the tables alone, not the records
+                described["lime"]["features"] = list(features)
             described |= {"seed": self.seed, "lime_segments": self.lime_segments, "lime_floor": self.lime_floor}
         return described

@@ -9,7 +9,7 @@ import pandas as pd
 from attnlab.errors import expect_one_of
 from attnlab.records import Run, read_records, write_whole
 from attnlab.report.latex import LATEX, as_fraction
-from attnlab.report.lime import GROUND_TRUTHS, lime_tables
+from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 
 TITLES = {
@@ -71,7 +71,7 @@ def report_run(
         frames["table3"] = table3(images, budgets, paper, cells)
     if "lime" in options["methods"]:
         size = tuple(manifest["model"]["input_size"])
-        features = features or options["lime"]["features"]
+        features = features or manifest["features"]
         frames |= lime_tables(images, budgets, size, paper, features, lime_gt)
         if not options["lime_floor"]:
             del frames["noise_floor"]
@@ -79,8 +79,8 @@ def report_run(
     for name, frame in frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
         write_whole(folder / "tables" / f"{name}.tex", LATEX[name](frame, captions[name]).encode())
-    skipped = run.table()["skipped"].drop_null()
-    return Report(_summary(manifest, records, images, len(skipped)), captions, frames)
+    skipped = run.table(["skipped"])["skipped"].drop_null()
+    return Report(_summary(manifest, records, images, len(skipped), frames), captions, frames)
 
 
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
@@ -109,7 +109,13 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
     )
 
 
-def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.DataFrame, skipped: int) -> list[str]:
+def _summary(
+    manifest: Mapping[str, Any],
+    records: pd.DataFrame,
+    images: pd.DataFrame,
+    skipped: int,
+    frames: Mapping[str, pd.DataFrame],
+) -> list[str]:
     wanted = manifest["options"]["images"]
     once = records[records["eps"] == manifest["options"]["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
@@ -132,6 +138,10 @@ def _summary(manifest: Mapping[str, Any], records: pd.DataFrame, images: pd.Data
         explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
         samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
         lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
+        for name, frame in frames.items():
+            counted = len(explained) * (len(frame) // 2)
+            if name in LIME_TABLES and frame["n"].sum() < counted:
+                lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
     if "grad-cam" not in manifest["options"]["methods"]:
         return lines
     for eps, of_eps in images.groupby("eps", sort=False):

@@ -8,10 +8,20 @@ import numpy as np
 import pandas as pd
 
 from attnlab.boxes import matched_box, rasterise
+from attnlab.errors import UserError
 from attnlab.report.tables import Paper, by_size
-from attnlab.superpixels import Mask, area
+from attnlab.superpixels import Labels, Mask, area
 
 FEATURES = (8, 10)
+#: table -> what its mean is called
+LIME_TABLES = {
+    "table4": "iou_att_gt",
+    "table4_adversarial": "iou_att_gt",
+    "table5": "iou_ori_adv",
+    "noise_floor": "iou_two_seeds",
+}
+#: columns of the records that hold explanations
+EXPLANATIONS = ("lime", "adv_lime", "lime_again")
 #: what the area is held against: the plain box, or one scaled to the area's size
 GROUND_TRUTHS = ("matched", "box")
 
@@ -40,16 +50,23 @@ def lime_tables(
     Returns:
         table4: IoU of the clean image's area with the ground truth; table4_adversarial: of the adversarial image's;
         table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. Columns features,
-        group, n, then the IoU, ci_low, ci_high, paper.
+        group, n, then the IoU, ci_low, ci_high, paper. An image whose areas are both empty has no IoU and is left out
+        of n: none of its strongest superpixels speaks for the class.
+
+    Raises:
+        UserError: If a number of features is below 1.
     """
+    if min(features) < 1:
+        raise UserError(f"expected numbers of features from 1 on, got {list(features)}")
     images = images.dropna(subset="lime")
-    values: dict[str, dict[int, np.ndarray]] = {
-        name: {count: np.full(len(images), np.nan) for count in features}
-        for name in ("table4", "table4_adversarial", "table5", "noise_floor")
-    }
+    values = {name: {count: np.full(len(images), np.nan) for count in features} for name in LIME_TABLES}
     for row, (_, image) in enumerate(images.iterrows()):
+        labels = [_labels(image[name], size) for name in EXPLANATIONS]
         for count in features:
-            clean, attacked, again = (_area(image[name], size, count) for name in ("lime", "adv_lime", "lime_again"))
+            clean, attacked, again = (
+                None if cut is None else area(np.asarray(image[name]["weights"]), cut, count)
+                for name, cut in zip(EXPLANATIONS, labels, strict=True)
+            )
             pairs = {
                 "table4": (clean, _truth(image["boxes"], clean, size, ground_truth)),
                 "table4_adversarial": (attacked, _truth(image["boxes"], attacked, size, ground_truth)),
@@ -58,20 +75,16 @@ def lime_tables(
             }
             for name, pair in pairs.items():
                 values[name][count][row] = _iou(*pair)
-    columns = {"table4": "iou_att_gt", "table4_adversarial": "iou_att_gt", "table5": "iou_ori_adv"}
     return {
-        name: by_size(
-            images, budgets, "features", columns.get(name, "iou_two_seeds"), of_table, paper and paper.get(name)
-        )
+        name: by_size(images, budgets, "features", LIME_TABLES[name], of_table, paper and paper.get(name))
         for name, of_table in values.items()
     }
 
 
-def _area(explanation: Struct | None, size: Size, features: int) -> Mask | None:
+def _labels(explanation: Struct | None, size: Size) -> Labels | None:
     if explanation is None:
         return None
-    labels = np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
-    return area(np.asarray(explanation["weights"]), labels, features)
+    return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
 
 
 def _truth(boxes: Sequence[Sequence[float]], area_: Mask | None, size: Size, ground_truth: str) -> Mask | None:

@@ -85,6 +85,31 @@ def trace(model: nn.Module, inputs: Tensor) -> list[Output]:
     return outputs
 
 
+def fed_by(
+    model: nn.Module, inputs: Tensor, consumers: type[nn.Module], producers: type[nn.Module]
+) -> list[tuple[str, str]]:
+    """Run the model once; name each consumer whose input is, untouched, a producer's output, and that producer."""
+    pairs: list[tuple[str, str]] = []
+    outputs: dict[int, tuple[str, object]] = {}  # the outputs are kept, so that no other takes their identity
+    names = {module: name for name, module in model.named_modules()}
+
+    def keep(module: nn.Module, _inputs: object, output: object) -> None:
+        outputs[id(output)] = (names[module], output)
+
+    def look(module: nn.Module, arguments: tuple[object, ...]) -> None:
+        if arguments and id(arguments[0]) in outputs:
+            pairs.append((names[module], outputs[id(arguments[0])][0]))
+
+    handles = [module.register_forward_hook(keep) for module in names if isinstance(module, producers)]
+    handles += [module.register_forward_pre_hook(look) for module in names if isinstance(module, consumers)]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return pairs
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether a device or the machine had too little memory, so that a smaller batch may do."""
     signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture, find_layer, trace
+from attnlab.models.fold import fold_batch_norms
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -46,7 +47,9 @@ class Classifier(nn.Module):
             values = torch.tensor(getattr(network, name, None) or [neutral] * self.channels, dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.layout = torch.contiguous_format
-        images = torch.rand(2, self.channels, *self.input_size, generator=torch.Generator().manual_seed(0))
+        self.sha256 = ""  # of the weights as they were before `place` changed them
+        self.folded = 0
+        images = _noise(self.channels, self.input_size)
         with torch.no_grad(), borrowed(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
@@ -87,12 +90,13 @@ class Classifier(nn.Module):
     def describe(self) -> dict[str, Any]:
         """What decides its results, for the manifest."""
         return {
-            "sha256": self.fingerprint(),
+            "sha256": self.sha256 or self.fingerprint(),
             "input_size": list(self.input_size),
             "classes": self.classes,
             "layer": self.attention_layer,
             "head": self.head,
             "map_shape": list(self.map_shape),
+            "folded_batch_norms": self.folded,
         }
 
     def head_weight(self) -> Tensor:
@@ -103,9 +107,17 @@ class Classifier(nn.Module):
         return _at_least_float32(weight)
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
-        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
+        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS.
+
+        In the layout channels-last batch norms are folded into the convolutions before them, too.
+        """
+        self.sha256 = self.sha256 or self.fingerprint()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
+        if self.layout == torch.channels_last:
+            images = self.normalise(_noise(self.channels, self.input_size))
+            self.network, folded = fold_batch_norms(self.network.eval(), images, self.attention_layer)
+            self.folded += folded
         self.to(device)
         self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
         return self
@@ -162,6 +174,11 @@ def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str |
         elif len(output.shape) == 3 and output.shape[1] > 1:
             found = None
     return found
+
+
+def _noise(channels: int, size: tuple[int, int]) -> Tensor:
+    """Two images of noise, the same each time."""
+    return torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

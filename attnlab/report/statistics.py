@@ -22,7 +22,7 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
         (np.asarray(values, np.float64),),
         np.mean,
         n_resamples=RESAMPLES,
-        batch=max(1, 10_000_000 // len(values)),
+        batch=max(1, 1_000_000 // len(values)),
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval

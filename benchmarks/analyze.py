@@ -102,26 +102,27 @@ def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) ->
     """Print milliseconds an image, ratios, and peak memory."""
     warnings.filterwarnings("ignore")
     plain = load_model(model, "none").place(device, layout="contiguous")
-    placed = {precision: load_model(model, "none").place(device, precision) for precision in ("fp32", "bf16")}
+    ways_to_place = [("fp32", "channels-last"), ("fp32", "folded"), ("bf16", "channels-last"), ("bf16", "folded")]
+    placed = {" ".join(way): load_model(model, "none").place(device, *way) for way in ways_to_place}
     images = torch.rand(batch_size, 3, *plain.input_size, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(batch_size, device=device)
     ways = {"chain": chain(plain, images, labels), "chain, spare": chain(plain, images, labels, spare=True)}
-    for precision, classifier in placed.items():
+    for way, classifier in placed.items():
         ways |= {
-            f"attnlab {precision}": fused(classifier, images, labels),
-            f"floor {precision}": floor(classifier, images),
+            f"attnlab {way}": fused(classifier, images, labels),
+            f"floor {way}": floor(classifier, images),
         }
     seconds = side_by_side(ways, rounds, device)
     click.echo(f"{model}, {plain.input_size[0]} px, batch {batch_size}, median of {rounds} rounds")
     click.echo(machine(device, ("torch", "torchvision", "grad-cam", "torchattacks")))
     for name, value in seconds.items():
-        click.echo(f"{name:14} {1000 * value / batch_size:8.1f} ms an image {batch_size / value:8.1f} images/s")
-    for precision in placed:
-        ours = seconds[f"attnlab {precision}"]
+        click.echo(f"{name:26} {1000 * value / batch_size:8.1f} ms an image {batch_size / value:8.1f} images/s")
+    for way in placed:
+        ours = seconds[f"attnlab {way}"]
         click.echo(
-            f"{precision}: {seconds['chain'] / ours:.2f}x faster than the chain "
+            f"{way}: {seconds['chain'] / ours:.2f}x faster than the chain "
             f"({seconds['chain, spare'] / ours:.2f}x than the spare one), "
-            f"{ours / seconds[f'floor {precision}']:.2f}x the floor"
+            f"{ours / seconds[f'floor {way}']:.2f}x the floor"
         )
     if memory:
         peaks = ", ".join(f"{count} images {peak_memory(count):.0f} MiB" for count in (100, 1000))

@@ -66,7 +66,7 @@ from .tables import show_run
 )
 @click.option("--lime-batch-size", type=click.IntRange(min=1), help="Samples a pass; by default the fastest found.")
 def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any) -> None:
-    r"""Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
+    """Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
     attack changes the prediction, as `fail` where it does not. LIME explains the images that the tables use: those
@@ -76,7 +76,7 @@ def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any)
     attnlab analyze --data imagenet --root /data/imagenet --split val
     attnlab analyze --data folder --root mine --model net.py:build --eps 4/255,8/255
     attnlab analyze --data imagenet --root /data/imagenet --method grad-cam,lime --limit 500 --stratify
-    """
+    """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.job import prepare
 
     job = prepare(out=out, features=tuple(features), **options)

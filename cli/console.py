@@ -36,7 +36,7 @@ def image_progress(total: int, out: Path) -> Iterator[Callable[[int], None]]:
         try:
             yield count
         except KeyboardInterrupt:
-            text = f"{done} of {total} images; finished parts are kept in {out}, the same command goes on."
+            text = f"{done} of {total} images; what is finished is kept in {out}, the same command goes on."
             click.echo(text, err=True)
             raise
 

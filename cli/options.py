@@ -33,10 +33,11 @@ SHARED = (
     ),
     click.option(
         "--layout",
-        type=click.Choice(["channels-last", "contiguous"]),
+        type=click.Choice(["channels-last", "folded", "contiguous"]),
         default="channels-last",
         show_default=True,
-        help="Memory layout of the network: channels-last is faster.",
+        help="Of the network in memory: channels-last is faster than contiguous; folded is channels-last with batch "
+        "norms folded into convolutions, faster still by up to a tenth.",
     ),
     click.option("--batch-size", type=click.IntRange(min=1), help="Images a pass; by default what suits the device."),
     click.option(
@@ -44,7 +45,7 @@ SHARED = (
         type=click.IntRange(min=0),
         help="Processes that decode images and cut superpixels; by default one a core, at most 8, where there is work.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only so many images: the first, or see --stratify."),
     click.option(
         "--out",
         type=click.Path(path_type=Path),

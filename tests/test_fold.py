@@ -63,6 +63,6 @@ def test_a_convolution_that_something_else_reads_too_is_not_folded():
 def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():
     classifier = load_model("resnet8")
     before = classifier.describe()
-    after = classifier.place("cpu", "bf16").describe()
+    after = classifier.place("cpu", "bf16", "folded").describe()
     assert (before["folded_batch_norms"], after["folded_batch_norms"]) == (0, 7)
     assert before["sha256"] == after["sha256"]

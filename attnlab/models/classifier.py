@@ -12,7 +12,11 @@ from attnlab.hooks import borrowed, capture, find_layer, trace
 from attnlab.models.fold import fold_batch_norms
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
+LAYOUTS = {
+    "channels-last": torch.channels_last,
+    "folded": torch.channels_last,  # and batch norms folded into the convolutions before them
+    "contiguous": torch.contiguous_format,
+}
 DEFAULT_SIZE = (224, 224)
 
 
@@ -107,14 +111,11 @@ class Classifier(nn.Module):
         return _at_least_float32(weight)
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
-        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS.
-
-        In the layout channels-last batch norms are folded into the convolutions before them, too.
-        """
+        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
         self.sha256 = self.sha256 or self.fingerprint()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
-        if self.layout == torch.channels_last:
+        if layout == "folded":
             images = self.normalise(_noise(self.channels, self.input_size))
             self.network, folded = fold_batch_norms(self.network.eval(), images, self.attention_layer)
             self.folded += folded

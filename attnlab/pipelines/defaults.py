@@ -3,13 +3,16 @@
 import os
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from attnlab.attention.lime import Sampler
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed, out_of_memory
+from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
+from attnlab.superpixels import grid
 
 #: data set -> model that belongs to it
 MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
@@ -59,37 +62,33 @@ def batch_size(device: torch.device, size: tuple[int, int]) -> int:
 
 
 def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
-    """Samples a pass that give the most samples a second, and how many those are.
+    """Samples a pass that give the most samples a second, composing included, and how many those are.
 
     Found by trying, twice as many each time, as long as it pays and there is memory for it.
     """
-    device = classifier.device
-    best, best_speed = 0, 0.0
-    size = 32 if device.type == "cuda" else 1
-    with torch.no_grad(), borrowed(classifier):
+    height, width = classifier.input_size
+    image = torch.rand(1, classifier.channels, height, width, device=classifier.device)
+    segments = torch.from_numpy(grid(np.empty((height, width)), 0))[None].to(classifier.device)
+    sampler = Sampler(classifier, image, torch.zeros(1, dtype=torch.long), segments, "grey", 1)
+    shown = torch.rand(LARGEST_LIME_BATCH, int(segments.max()) + 1) < 0.5
+    best, best_speed = 1, 0.0
+    size = 32 if classifier.device.type == "cuda" else 1
+    with borrowed(classifier):
         while size <= LARGEST_LIME_BATCH:
-            images = torch.rand(size, classifier.channels, *classifier.input_size, device=device)
-            try:
-                speed = max(_speed(classifier, images) for _ in range(3))
-            except RuntimeError as error:
-                if not out_of_memory(error) or size == 1:
-                    raise
-                if best:
-                    break
-                size //= 2
-                continue
+            sampler.batch_size = size
+            speed = max(_speed(sampler, shown[:size]) for _ in range(3))
             if speed > best_speed * 1.02:
-                best, best_speed = size, speed
-            elif size >= 4 * best:
+                best, best_speed = sampler.batch_size, speed
+            if sampler.batch_size < size or size >= 4 * best:  # memory ran out, or it does not pay any more
                 break
             size *= 2
     return best, best_speed
 
 
-def _speed(classifier: Classifier, images: Tensor) -> float:
+def _speed(sampler: Sampler, shown: Tensor) -> float:
     start = perf_counter()
-    classifier(images).sum().item()  # waits for the device
-    return len(images) / (perf_counter() - start)
+    sampler([(0, shown)])
+    return len(shown) / (perf_counter() - start)
 
 
 def workers(images: ImageSet, with_lime: bool = False) -> int:

@@ -4,6 +4,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,21 +77,7 @@ class Explainer:
         first, second = self.settings.seed, self.settings.seed + SECOND_SEED
         requests = []
         for place in places:
-
-            def ask(
-                seen: Observation,
-                eps: int | None,
-                name: str,
-                seed: int,
-                segments: "Future[Labels] | None" = None,
-                place: int = place,
-            ) -> Request:
-                classes = labels if self.settings.target_of("lime") == "true" else seen.logits.argmax(1)
-                if segments is None:
-                    key = seed_of(seed, image_ids[place])
-                    segments = self.cut(seen.images[place].cpu().numpy(), self.settings.lime.superpixels, key)
-                return Request(place, eps, name, seen.images[place], classes[place], segments, seed)
-
+            ask = partial(self._request, labels, place, image_ids[place])
             own = ask(clean, None, "lime", first)
             shared = own.segments if self.settings.lime_segments == "shared" else None
             requests.append(own)
@@ -119,6 +106,24 @@ class Explainer:
         for start in range(0, len(places), step):
             group = [request for request in requests if request.place in places[start : start + step]]
             yield list(zip(group, self._explain(group, image_ids), strict=True))
+
+    def _request(
+        self,
+        labels: Tensor,
+        place: int,
+        image_id: str,
+        seen: Observation,
+        eps: int | None,
+        name: str,
+        seed: int,
+        segments: "Future[Labels] | None" = None,
+    ) -> Request:
+        """One request; the image is cut unless it shares superpixels that are on their way."""
+        class_ = labels[place] if self.settings.target_of("lime") == "true" else seen.logits[place].argmax()
+        if segments is None:
+            image = seen.images[place].cpu().numpy()
+            segments = self.cut(image, self.settings.lime.superpixels, seed_of(seed, image_id))
+        return Request(place, eps, name, seen.images[place], class_, segments, seed)
 
     def _explain(self, requests: list[Request], image_ids: list[str]) -> list[Struct]:
         segments = [request.segments.result() for request in requests]

@@ -30,7 +30,9 @@ def quickshift(image: Image, seed: int) -> np.ndarray[Any, Any]:
     """Quickshift (Vedaldi and Soatto 2008) as lime calls it: kernel size 4, maximal distance 200, ratio 0.2."""
     from skimage import segmentation
 
-    labels: np.ndarray[Any, Any] = segmentation.quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)  # type: ignore[no-untyped-call]
+    labels: np.ndarray[Any, Any] = segmentation.quickshift(  # type: ignore[no-untyped-call]
+        image, kernel_size=4, max_dist=200, ratio=0.2, rng=seed % 2**31
+    )  # its seed is a C int
     return labels
 
 

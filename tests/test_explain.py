@@ -86,6 +86,13 @@ def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, 
     assert_same_explanations(read_records(tmp_path / "run"), lime_run)
 
 
+def test_the_default_superpixels_and_samples_run(tmp_path, resnet8):
+    analyze(resnet8, load_data("scenes"), tmp_path / "run", Settings(methods=("lime",)), positions=range(2))
+    explained = read_records(tmp_path / "run")["lime"].dropna()
+    assert [explanation["samples"] for explanation in explained] == [1000] * len(explained)
+    assert len(explained)
+
+
 def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
     settings = replace(LIME, lime_segments="shared")
     analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))

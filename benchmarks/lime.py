@@ -18,7 +18,8 @@ from skimage import data
 from skimage.transform import resize
 from torch import Tensor
 
-from attnlab.attention.lime import LimeSettings, Sampler, explain, perturbations
+from attnlab.attention.lime import LimeSettings, explain, perturbations
+from attnlab.attention.sampler import Sampler
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.defaults import lime_batch_size
 from attnlab.superpixels import superpixels

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from attnlab.attention.lime import LimeSettings, Sampler, explain, parse_samples, perturbations
+from attnlab.attention.lime import LimeSettings, explain, parse_samples, perturbations
+from attnlab.attention.sampler import Sampler
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
 from attnlab.data.subset import choose

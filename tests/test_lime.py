@@ -10,7 +10,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
 from attnlab.attention import lime
-from attnlab.attention.lime import LimeSettings, Sampler, explain, fit, hidden_images, perturbations, ridge, similarity
+from attnlab.attention.lime import LimeSettings, explain, fit, perturbations, ridge, similarity
+from attnlab.attention.sampler import Sampler, hidden_images
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.superpixels import SEGMENTERS, area, seed_of, segmenting, strongest, superpixels
@@ -247,3 +248,25 @@ def test_settings_out_of_range_are_refused():
         LimeSettings(hide="black")
     with pytest.raises(UserError, match="at least 2"):
         LimeSettings(samples=1)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])
+@pytest.mark.parametrize("layout", ["channels-last", "contiguous"])
+def test_composed_images_show_each_superpixel_or_hide_it_to_the_bit(scenes_batch, precision, layout, monkeypatch):
+    classifier = load_model("resnet8").place("cpu", precision, layout)
+    images, classes = (part[:2] for part in scenes_batch)
+    segments = torch.stack(
+        [torch.from_numpy(superpixels(image.numpy(), "slic", 0).astype(np.int64)) for image in images]
+    )
+    shown = [perturbations(name, int(segments.max()) + 1, 6, 0) for name in "ab"]
+    seen = []
+    monkeypatch.setattr(classifier, "logits", lambda batch: seen.append(batch) or torch.zeros(len(batch), 10))
+    Sampler(classifier, images, classes, segments, "mean", 5)([(0, shown[0]), (1, shown[1])])
+    normal, hidden = (classifier.normalise(part) for part in (images, hidden_images(images, segments, "mean")))
+    expected = [
+        torch.where(rows[sample][segments[image]], normal[image], hidden[image])
+        for image, rows in enumerate(shown)
+        for sample in range(6)
+    ]
+    assert torch.equal(torch.cat(seen), torch.stack(expected))
+    assert torch.cat(seen).is_contiguous(memory_format=classifier.layout)

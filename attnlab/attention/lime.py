@@ -11,18 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.attention.sampler import HIDES, Sampler
 from attnlab.errors import UserError, expect_one_of
-from attnlab.hooks import borrowed, out_of_memory
-from attnlab.models.classifier import Classifier
+from attnlab.hooks import borrowed
 from attnlab.superpixels import SEGMENTERS, Weights, seed_of, strongest
 
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
-GREY = 0.5
-HIDES = ("grey", "mean")
 #: samples between two looks at whether the areas still change
 BLOCK = 100
 #: blocks the areas must hold for `auto` to stop
@@ -142,100 +139,6 @@ def fit(shown: Sequence[Tensor], values: Sequence[Tensor]) -> list[Weights]:
     counts = torch.tensor([rows.shape[1] for rows in shown])
     coefficients = ridge(table, target, similarity(table, counts) * there)
     return [row[:count].numpy() for row, count in zip(coefficients, counts.tolist(), strict=True)]
-
-
-class NotFinite(UserError):  # noqa: N818 - named after what the model gave
-    """The model gave NaN for a perturbed image; `image` is the number of that image."""
-
-    def __init__(self, image: int, name: str = "") -> None:
-        super().__init__(f"the model gave NaN for a perturbed copy of image {name or image}")
-        self.image = image
-
-
-class Sampler:
-    """Asks a classifier for the explained class's probability of perturbed images."""
-
-    def __init__(
-        self, classifier: Classifier, images: Tensor, classes: Tensor, segments: Tensor, hide: str, batch_size: int
-    ) -> None:
-        """Normalise the images and what hides them, once for all samples.
-
-        Args:
-            classifier: On the device of the images, in eval mode.
-            images: Pixels in [0, 1], (N, C, H, W).
-            classes: Class to explain per image, (N,).
-            segments: Superpixel of each pixel, (N, H, W), labels from 0 on.
-            hide: A name in HIDES.
-            batch_size: Samples a forward pass; halved for good when memory runs out.
-        """
-        self.classifier = classifier
-        self.classes = classes.to(images.device)
-        self.batch_size = batch_size
-        self.segments = segments.long().flatten(1)  # (N, H W)
-        # normalisation works pixel by pixel, so it may come before the images are composed
-        self.images = classifier.normalise(images)
-        self.hidden = classifier.normalise(hidden_images(images, segments.long(), hide))
-
-    @torch.no_grad()
-    def __call__(self, samples: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Probabilities of samples, which may belong to several images.
-
-        Args:
-            samples: Pairs of an image's number and what its samples show, (samples, superpixels) bool.
-
-        Returns:
-            Probability of each sample, (samples,), float64 on the CPU, per pair.
-
-        Raises:
-            NotFinite: If the model gives NaN.
-        """
-        widest = max(rows.shape[1] for _, rows in samples)
-        shown = torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for _, rows in samples])
-        owners = torch.cat([torch.full((len(rows),), image) for image, rows in samples])
-        shown = shown.to(self.images.device)
-        values: list[Tensor] = []
-        start = 0
-        while start < len(shown):
-            part = slice(start, start + self.batch_size)
-            try:
-                values.append(self._probabilities(shown[part], owners[part]))
-                start += self.batch_size
-            except RuntimeError as error:
-                if self.batch_size == 1 or not out_of_memory(error):
-                    raise
-                self.batch_size //= 2
-        probabilities = torch.cat(values).double().cpu()
-        finite = probabilities.isfinite()
-        if not finite.all():
-            raise NotFinite(int(owners[~finite][0]))
-        return list(torch.split(probabilities, [len(rows) for _, rows in samples]))
-
-    def _probabilities(self, shown: Tensor, owners: Tensor) -> Tensor:
-        """Compose one batch and run it: (B,); the owners are on the CPU, so that nothing waits for the device."""
-        first = int(owners[0])
-        if bool((owners == first).all()):  # the images need not be repeated
-            mask = shown[:, self.segments[first]]
-            image, hidden = self.images[first : first + 1], self.hidden[first : first + 1]
-            classes = self.classes[first].expand(len(shown))
-        else:
-            owners = owners.to(self.images.device)
-            classes = self.classes[owners]
-            mask = shown.gather(1, self.segments[owners])
-            image, hidden = self.images[owners], self.hidden[owners]
-        composed = torch.where(mask.view(len(shown), 1, *image.shape[2:]), image, hidden)
-        logits = self.classifier.logits(composed)
-        return logits.softmax(1).gather(1, classes[:, None])[:, 0]
-
-
-def hidden_images(images: Tensor, segments: Tensor, hide: str) -> Tensor:
-    """What hidden superpixels show: grey, or each superpixel's own mean colour, (N, C, H, W)."""
-    if hide == "grey":
-        return torch.full_like(images, GREY)
-    flat = segments.flatten(1)[:, None].expand(-1, images.shape[1], -1)  # (N, C, H W)
-    sums = torch.zeros(*images.shape[:2], int(segments.max()) + 1, dtype=torch.float64, device=images.device)
-    counts = torch.zeros_like(sums).scatter_add_(2, flat, torch.ones_like(flat, dtype=torch.float64))
-    sums.scatter_add_(2, flat, images.flatten(2).double())
-    return (sums / counts.clamp(min=1)).gather(2, flat).view(images.shape).to(images.dtype)
 
 
 class Explanation(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.lime import Sampler
+from attnlab.attention.sampler import Sampler
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed

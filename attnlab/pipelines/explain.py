@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.lime import BLOCK, NotFinite, Sampler, explain, perturbations
+from attnlab.attention.lime import BLOCK, explain, perturbations
+from attnlab.attention.sampler import NotFinite, Sampler
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings

@@ -1,33 +1,12 @@
-"""A run on disk: what was asked for, one record per image, what could not be used.
+"""What a run records of each image, and its records as tables for pandas."""
 
-    run.json                 the manifest
-    records/part-00000.parquet ...   one row per image, in the data set's order; written whole or not at all
-    records/part-00001.unfinished    the rows so far of the part at hand
-    skipped.csv              image_id,reason
-
-A part covers a fixed range of images, so a run that was cut short goes on with the parts that are missing. Nothing here
-needs a model or torch: tables can be made again from a run years later.
-"""
-
-import csv
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from attnlab.errors import UserError
-
-SCHEMA_VERSION = 1
-#: what closes an Arrow stream
-END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+from attnlab.runs import SCHEMA_VERSION, Run
 
 #: a LIME explanation
 LIME = pa.struct(
@@ -51,7 +30,7 @@ ADVERSARIAL = pa.struct(
     }
 )
 
-SCHEMA = pa.schema(
+ATTENTION = pa.schema(
     {
         "image_id": pa.string(),
         "skipped": pa.string(),  # the reason; all that follows is null then
@@ -70,143 +49,30 @@ SCHEMA = pa.schema(
     metadata={"attnlab_schema": str(SCHEMA_VERSION)},
 )
 
+#: what one attack made of one image
+OUTCOME = pa.struct(
+    {
+        "attack": pa.string(),
+        "prediction": pa.int32(),
+        "margin": pa.float32(),  # logit of the label less the highest of the others
+        "loss": pa.float32(),  # cross-entropy of the label
+        "steps_to_success": pa.int32(),  # until a point was misclassified; 0: it was so before; null: never
+    }
+)
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder."""
-
-    folder: Path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The content of run.json.
-
-        Raises:
-            UserError: If the folder is no run, or one of a newer attnlab.
-        """
-        path = self.folder / "run.json"
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise UserError(f"expected {self.folder} to be a run, but it has no run.json") from None
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}") from None
-        if manifest.get("schema", 0) > SCHEMA_VERSION:
-            raise UserError(f"{self.folder} was written by a newer attnlab ({manifest.get('attnlab')}); update attnlab")
-        return manifest
-
-    def part(self, number: int) -> Path:
-        """File of that part."""
-        return self.folder / "records" / f"part-{number:05d}.parquet"
-
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write run.json, whole or not at all."""
-        write_whole(self.folder / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
-
-    def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), sink, compression="zstd")
-        write_whole(self.part(number), sink.getvalue())
-        self._unfinished(number).unlink(missing_ok=True)
-
-    def append(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep rows of a part that is not whole yet."""
-        with self._unfinished(number).open("ab") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-            writer.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA))
-
-    def unfinished(self, number: int) -> list[dict[str, Any]]:
-        """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped."""
-        rows: list[dict[str, Any]] = []
-        path = self._unfinished(number)
-        if not path.exists():
-            return rows
-        whole = 0
-        with path.open("rb") as file:
-            while True:
-                try:
-                    piece = pa.ipc.open_stream(file).read_all().to_pylist()
-                except (pa.ArrowInvalid, OSError):
-                    break
-                end = file.tell()
-                file.seek(end - len(END_OF_STREAM))
-                if file.read(len(END_OF_STREAM)) != END_OF_STREAM:
-                    break
-                rows += piece
-                whole = end
-        os.truncate(path, whole)
-        return rows
-
-    def _unfinished(self, number: int) -> Path:
-        return self.part(number).with_suffix(".unfinished")
-
-    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All records so far, one row per image, skipped ones included; of all columns, or of some.
-
-        Raises:
-            UserError: If there are none yet, or a part is damaged.
-        """
-        parts = sorted((self.folder / "records").glob("part-*.parquet"))
-        if not parts:
-            raise UserError(f"{self.folder} holds no records yet")
-        try:
-            return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{self.folder} holds a damaged part: {error}") from None
-
-    def write_skipped(self) -> int:
-        """Write skipped.csv from the records; returns the number of images in it.
-
-        An image without a usable box is listed too: it has a record, but no IoU with boxes.
-        """
-        rows = self.table(["image_id", "skipped", "dropped_boxes", "box_share"]).to_pylist()
-        has_boxes = self.manifest["data"]["has_boxes"]
-        listed = []
-        for row in rows:
-            if row["skipped"] is not None:
-                listed.append((row["image_id"], row["skipped"]))
-            elif has_boxes and not row["box_share"]:
-                cause = "empty, inverted or outside the image" if row["dropped_boxes"] else "none given"
-                cause = "cut away by the geometry" if row["box_share"] == 0 else cause
-                listed.append((row["image_id"], f"no usable box ({cause}); recorded, but left out of the tables"))
-        with (self.folder / "skipped.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("image_id", "reason"), *listed])
-        return len(listed)
-
-
-def open_run(folder: Path, manifest: Mapping[str, Any]) -> Run:
-    """Make a run folder, or go on with one that was made with the same options.
-
-    Args:
-        folder: Where.
-        manifest: What the run is; its "options", "data" and "model" decide the results and must not differ.
-
-    Raises:
-        UserError: If the folder holds a run with other options (the text says which), or something else.
-    """
-    run = Run(folder)
-    if (folder / "run.json").exists():
-        before = run.manifest
-        different = [
-            f"{name}{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
-            for section, name in (("options", ""), ("data", "data "), ("model", "model "))
-            for old, new in [(before.get(section, {}), json.loads(json.dumps(manifest[section])))]
-            for key in dict.fromkeys([*old, *new])
-            if old.get(key) != new.get(key)
-        ]
-        if different:
-            raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
-        return run
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no run; choose another --out")
-    (folder / "records").mkdir(parents=True, exist_ok=True)
-    run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
-    return run
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+EVALUATION = pa.schema(
+    {
+        "image_id": pa.string(),
+        "skipped": pa.string(),  # the reason; all that follows is null then
+        "model": pa.string(),
+        "label": pa.int32(),
+        "prediction": pa.int32(),  # of the clean image, as margin and loss
+        "margin": pa.float32(),
+        "loss": pa.float32(),
+        "attacks": pa.list_(OUTCOME),  # in the manifest's order
+    },
+    metadata={"attnlab_schema": str(SCHEMA_VERSION)},
+)
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:
@@ -233,20 +99,40 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     return frame
 
 
-def write_whole(path: Path, content: Iterable[int] | memoryview | bytes) -> None:
-    """Write a file so that it is there whole or not at all, whenever the process may end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def read_evaluation(folder: Path | str) -> pd.DataFrame:
+    """Records of an evaluation for pandas: one row per model, image and attack, skipped images left out.
+
+    Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success. The attack
+    `clean` is the image itself.
+
+    Raises:
+        UserError: If the folder holds no readable records.
+    """
+    table = Run(Path(folder)).table()
+    table = table.filter(pc.is_null(table["skipped"])).combine_chunks()
+    attacked = table["attacks"]
+    images = table.select(["model", "image_id", "label", "prediction"]).rename_columns(
+        {"prediction": "clean_prediction"}
+    )
+    frame: pd.DataFrame = images.take(pc.list_parent_indices(attacked)).to_pandas()
+    inner = pc.list_flatten(attacked).combine_chunks()
+    for name in OUTCOME.names:
+        frame[name] = pc.struct_field(inner, name).to_pandas()
+    return frame
 
 
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def skipped_images(run: Run) -> list[tuple[str, str]]:
+    """Names of the images that could not be used, and why.
+
+    An image without a usable box is listed too: it has a record, but no IoU with boxes.
+    """
+    boxes = ["dropped_boxes", "box_share"] if run.manifest["kind"] == "analyze" else []
+    listed = {}
+    for row in run.table(["image_id", "skipped", *boxes]).to_pylist():
+        if row["skipped"] is not None:
+            listed[row["image_id"]] = row["skipped"]
+        elif boxes and run.manifest["data"]["has_boxes"] and not row["box_share"]:
+            cause = "empty, inverted or outside the image" if row["dropped_boxes"] else "none given"
+            cause = "cut away by the geometry" if row["box_share"] == 0 else cause
+            listed[row["image_id"]] = f"no usable box ({cause}); recorded, but left out of the tables"
+    return list(listed.items())

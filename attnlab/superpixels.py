@@ -3,7 +3,6 @@
 Images are cut in worker processes. Nothing here knows torch, so that workers start fast.
 """
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -59,11 +58,6 @@ SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
     "slic": slic,
     "grid": grid,
 }
-
-
-def seed_of(seed: int, image_id: str) -> int:
-    """Seed of what is random about one image: it depends on the run's seed and the image's name alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8], "big")
 
 
 def superpixels(image: Image, method: str, seed: int) -> Labels:

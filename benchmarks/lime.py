@@ -39,7 +39,9 @@ def by_lime(classifier: Classifier, photograph: Photograph, samples: int, device
 
     def run() -> object:
         explainer = LimeImageExplainer(random_state=0)
-        return explainer.explain_instance(photograph, probabilities, top_labels=1, hide_color=0.5, num_samples=samples)
+        return explainer.explain_instance(
+            photograph, probabilities, top_labels=1, hide_color=0.5, num_samples=samples, progress_bar=False
+        )
 
     return run
 

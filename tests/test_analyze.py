@@ -24,12 +24,12 @@ from attnlab.data.geometry import Prepared, collate
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines import analyze as pipeline
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.observe import observe
 from attnlab.pipelines.settings import Settings
-from attnlab.records import Run, read_records
+from attnlab.records import read_records
 from attnlab.report.export import report_run
+from attnlab.runs import Run
 
 #: float columns agree to this; all others are equal
 DIGITS = 1e-5
@@ -178,7 +178,7 @@ def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted
 
 
 def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr(pipeline, "PART", 16)
+    monkeypatch.setattr("attnlab.pipelines.parts.PART", 16)
     calls = []
 
     def interrupt(count):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.objectives import OBJECTIVES
-from attnlab.attacks.pgd import Attack, clean_pass, parse_eps, perturb
+from attnlab.attacks.parse import parse_eps
+from attnlab.attacks.pgd import Attack, clean_pass, perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 
@@ -61,7 +62,7 @@ def test_a_clean_pass_made_before_changes_nothing(resnet8, scenes_batch):
     attack = ATTACKS["stepll"]
     watched = images.clone().requires_grad_()
     clean = clean_pass(resnet8(watched), watched, labels, attack)
-    assert torch.equal(perturb(resnet8, images, labels, attack, clean), perturb(resnet8, images, labels, attack))
+    assert torch.equal(perturb(resnet8, images, labels, attack, clean=clean), perturb(resnet8, images, labels, attack))
 
 
 def test_a_linear_model_is_driven_to_its_optimum():

@@ -22,9 +22,11 @@ from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.defaults import lime_batch_size
 from attnlab.pipelines.explain import SECOND_SEED
 from attnlab.pipelines.settings import Settings
-from attnlab.records import Run, read_records
+from attnlab.records import ATTENTION, read_records
 from attnlab.report.lime import lime_tables
-from attnlab.superpixels import seed_of, superpixels
+from attnlab.runs import Run
+from attnlab.seeds import seed_of
+from attnlab.superpixels import superpixels
 
 LIME = Settings(methods=("grad-cam", "lime"), lime=LimeSettings(samples=50, superpixels="slic"))
 
@@ -175,7 +177,7 @@ def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
 
 
 def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
-    run = Run(tmp_path)
+    run = Run(tmp_path, ATTENTION)
     (tmp_path / "records").mkdir()
     row = {"image_id": "a", "skipped": "why"}
     run.append(0, [row])

@@ -14,7 +14,8 @@ from attnlab.attention.lime import LimeSettings, explain, fit, perturbations, ri
 from attnlab.attention.sampler import Sampler, hidden_images
 from attnlab.errors import UserError
 from attnlab.models import load_model
-from attnlab.superpixels import SEGMENTERS, area, seed_of, segmenting, strongest, superpixels
+from attnlab.seeds import seed_of
+from attnlab.superpixels import SEGMENTERS, area, segmenting, strongest, superpixels
 
 SAMPLES = 60
 

@@ -12,12 +12,13 @@ import pytest
 
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
-from attnlab.records import Run, open_run, read_records
+from attnlab.records import ATTENTION, read_records
 from attnlab.report.export import report_run
 from attnlab.report.latex import LATEX, as_fraction
 from attnlab.report.lime import lime_tables
 from attnlab.report.statistics import bootstrap_interval
 from attnlab.report.tables import i_att, published, table1, table2, table3
+from attnlab.runs import Run, open_run
 
 EPS = 16 / 255
 
@@ -276,11 +277,11 @@ def test_a_damaged_run_is_named(run, tmp_path):
 def test_a_folder_with_other_files_is_not_written_to(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UserError, match="is no run"):
-        open_run(tmp_path, {})
+        open_run(tmp_path, {}, ATTENTION)
 
 
 def test_a_part_that_cannot_be_written_whole_is_not_there(tmp_path, monkeypatch):
-    run = Run(tmp_path)
+    run = Run(tmp_path, ATTENTION)
     rows = [{"image_id": "a", "skipped": "why"}]
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):

@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+GROUND = ("errors", "compat", "boxes", "hooks", "seeds", "runs", "records", "superpixels")
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
 FLOORS = [
-    ["attnlab", *(f"attnlab.{name}" for name in ("errors", "compat", "boxes", "hooks", "records", "superpixels"))],
+    ["attnlab", *(f"attnlab.{name}" for name in GROUND)],
     ["attnlab.data", "attnlab.models"],
     ["attnlab.attention"],
     ["attnlab.attacks"],
@@ -52,7 +53,7 @@ def test_imports_point_downwards(path):
 
 
 def test_report_stands_on_records_and_geometry_alone():
-    allowed = {f"attnlab.{name}" for name in ("records", "errors", "boxes", "superpixels", "report")}
+    allowed = {f"attnlab.{name}" for name in ("records", "runs", "errors", "boxes", "superpixels", "report")}
     for path in (ROOT / "attnlab/report").glob("*.py"):
         own = {room_of(module) for module in imports_of(path) if module.startswith("attnlab")}
         assert own <= allowed

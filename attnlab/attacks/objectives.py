@@ -1,4 +1,4 @@
-"""What an attack climbs: a value per image, (N,), of the logits and the class that the attack is about."""
+"""What an attack climbs: a value per image, (N,), of the logits and of what the attack aims at."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,17 +6,21 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+#: confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
+KAPPA = 50.0
+
 
 class Objective(NamedTuple):
     """An objective.
 
     Attributes:
-        value: (logits (N, K), classes (N,), label smoothing) -> value per image, (N,).
-        classes: (clean logits (N, K), labels (N,)) -> class the attack is about, (N,), fixed from the start.
+        value: (logits (N, K), aim, label smoothing) -> value per image, (N,).
+        aim: (clean logits, labels (N,)) -> what `value` needs to know, fixed from the start: a class per image, (N,),
+            or probabilities, (N, K). The clean logits are a function that makes them, called where they are needed.
     """
 
     value: Callable[[Tensor, Tensor, float], Tensor]
-    classes: Callable[[Tensor, Tensor], Tensor]
+    aim: Callable[[Callable[[], Tensor], Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -29,17 +33,51 @@ def towards(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
     return -cross_entropy(logits, classes, smoothing)
 
 
-def true_label(_clean_logits: Tensor, labels: Tensor) -> Tensor:
+def cw(logits: Tensor, classes: Tensor, _smoothing: float = 0.0) -> Tensor:
+    """-relu(z_y - max_{j != y} z_j + kappa) of each image, (N,), kappa 50 (Carlini and Wagner 2017)."""
+    return -(margin(logits, classes) + KAPPA).relu()
+
+
+def divergence(logits: Tensor, probabilities: Tensor, _smoothing: float = 0.0) -> Tensor:
+    """KL(p(x) || p(x_adv)) of each image, (N,) (TRADES, Zhang et al. 2019). At x itself it has no gradient."""
+    return F.kl_div(logits.log_softmax(1), probabilities, reduction="none").sum(1)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """z_y - max_{j != y} z_j of each image, (N,): below 0 where the label is not the prediction."""
+    others = logits.scatter(1, labels[:, None], -float("inf"))
+    return logits.gather(1, labels[:, None])[:, 0] - others.amax(1)
+
+
+def attention_deviation(areas: Tensor, maps: Tensor) -> Tensor:
+    """||Att(x) - g(x_adv)||_1 of each image, (N,) (A3, eq. 11 of the paper).
+
+    Args:
+        areas: Binary area of the clean map, (N, h, w); all False where there is none, and then the value is 0.
+        maps: Current maps scaled to [0, 1], (N, h, w).
+    """
+    there = areas.flatten(1).any(1)
+    return (areas.to(maps.dtype) - maps).abs().sum((1, 2)) * there
+
+
+def true_label(_clean_logits: Callable[[], Tensor], labels: Tensor) -> Tensor:
     """The label."""
     return labels
 
 
-def least_likely(clean_logits: Tensor, _labels: Tensor) -> Tensor:
+def least_likely(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
     """y_LL: the class of lowest confidence on the clean image, over all classes (eq. 4 of the paper)."""
-    return clean_logits.argmin(1)
+    return clean_logits().argmin(1)
+
+
+def clean_probabilities(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
+    """p(x): the clean image's probabilities."""
+    return clean_logits().softmax(1)
 
 
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": Objective(cross_entropy, true_label),
     "least-likely": Objective(towards, least_likely),
+    "margin": Objective(cw, true_label),
+    "divergence": Objective(divergence, clean_probabilities),
 }

@@ -1,12 +1,15 @@
 """Projected gradient ascent in an L-infinity ball: the only attack loop. FGSM and StepLL are its single steps."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnlab.attacks.objectives import OBJECTIVES
+from attnlab.attacks.objectives import OBJECTIVES, attention_deviation, margin
+from attnlab.attention.area import above_mean, unit
+from attnlab.attention.gradcam import map_from, observed
 from attnlab.errors import UserError, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
@@ -20,7 +23,11 @@ class Attack:
         objective: Name in OBJECTIVES of what is climbed.
         eps: Radius of the L-infinity ball, pixels in [0, 1].
         steps: Number of gradient steps.
-        step_size: Length of a step, pixels in [0, 1]; None for eps.
+        step_size: Length of a step, pixels in [0, 1]; None for eps if there is one step, for 2.5 eps / steps (Madry et
+            al. 2018) if there are more.
+        random_start: Start from a point drawn uniformly from the ball instead of from the image.
+        restarts: Number of starts; an image keeps the one that serves the attack best.
+        sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes.
 
     Raises:
@@ -31,18 +38,32 @@ class Attack:
     eps: float = 16 / 255
     steps: int = 1
     step_size: float | None = None
+    random_start: bool = False
+    restarts: int = 1
+    sigma: float | None = None
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value once."""
         expect_one_of(self.objective, OBJECTIVES, "objective")
-        if not 0 <= self.eps <= 1:
-            likely = f"; did you mean {self.eps:g}/255?" if 1 < self.eps <= 255 else ""
-            raise UserError(f"expected eps in [0, 1], got {self.eps:g}{likely}")
+        expect_budget(self.eps, "eps")
+        if self.step_size is not None:
+            expect_budget(self.step_size, "step size")
         if self.steps < 1:
             raise UserError(f"expected steps of at least 1, got {self.steps}")
+        if self.restarts < 1 or (self.restarts > 1 and not self.random_start):
+            raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
+        if self.sigma is not None and not 0 <= self.sigma < float("inf"):
+            raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
+
+    @property
+    def step_length(self) -> float:
+        """Length of a step, pixels in [0, 1]."""
+        if self.step_size is not None:
+            return self.step_size
+        return self.eps if self.steps == 1 else 2.5 * self.eps / self.steps
 
 
 class Clean(NamedTuple):
@@ -57,6 +78,20 @@ class Clean(NamedTuple):
     gradient: Tensor
 
 
+class Aim(NamedTuple):
+    """What an attack is about, fixed before its first step.
+
+    Attributes:
+        labels: (N,).
+        target: What the objective aims at, see `Objective.aim`.
+        areas: Att(x) for A3, (N, h, w), bool; None without it.
+    """
+
+    labels: Tensor
+    target: Tensor
+    areas: Tensor | None
+
+
 def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -> Clean:
     """Gradient of the attack's objective at the clean images, from a forward pass already made.
 
@@ -64,15 +99,25 @@ def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -
         logits: Of that pass, with its graph, (N, K).
         images: Pixels in [0, 1] of that pass, requiring a gradient, (N, C, H, W).
         labels: (N,).
-        attack: Names the objective; its eps plays no part.
+        attack: Names the objective; without A3, whose maps that pass does not hold. Its eps plays no part.
     """
     detached = logits.detach()
-    classes = OBJECTIVES[attack.objective].classes(detached, labels)
-    return Clean(detached, _gradient(logits, images, classes, attack))
+    objective = OBJECTIVES[attack.objective]
+    target = objective.aim(lambda: detached, labels)
+    with torch.enable_grad():
+        value = objective.value(logits, target, attack.label_smoothing)
+    (gradient,) = torch.autograd.grad(value.sum(), images)
+    return Clean(detached, gradient)
 
 
 def perturb(
-    classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack, clean: Clean | None = None
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    *,
+    seeds: Sequence[int] | None = None,
+    clean: Clean | None = None,
 ) -> Tensor:
     """Adversarial images.
 
@@ -81,50 +126,139 @@ def perturb(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attack: What to climb, how far, in how many steps.
-        clean: The pass over the clean images, if it was made already: it saves the first step's.
+        seeds: Of each image's random starts; by default its place in the batch.
+        clean: The attack's `clean_pass`, if it was made already: it saves the first step's. Not for an attack that
+            starts elsewhere, or with A3.
 
     Returns:
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
     """
-    objective = OBJECTIVES[attack.objective]
-    step_size = attack.eps if attack.step_size is None else attack.step_size
-    images = images.detach()
-    adversarial = images
+    best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with borrowed(classifier):
-        if clean is None:
-            clean = clean_pass(*_forward(classifier, images), labels, attack)
-        classes = objective.classes(clean.logits, labels)
-        gradient = clean.gradient
-        for step in range(attack.steps):
-            if step:
-                gradient = _gradient(*_forward(classifier, adversarial), classes, attack)
-            adversarial = adversarial + step_size * gradient.sign()
-            adversarial = adversarial.clamp(images - attack.eps, images + attack.eps).clamp(0, 1)
-    return adversarial
+        aim = aim_of(classifier, images, labels, attack, clean)
+        for restart in range(attack.restarts):
+            start = start_of(images, attack, seeds or range(len(images)), restart)
+            for iterate in ascend(classifier, images, start, aim, attack, clean):
+                last = iterate.images
+            if attack.restarts == 1:
+                return last
+            with torch.no_grad():
+                reached = margin(classifier(last), labels).double()
+            better = reached < lowest
+            best, lowest = torch.where(better[:, None, None, None], last, best), torch.where(better, reached, lowest)
+    return best
 
 
-def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    images = images.detach().requires_grad_()
+def start_of(images: Tensor, attack: Attack, seeds: Sequence[int], restart: int = 0) -> Tensor:
+    """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
+    if not attack.random_start:
+        return images.detach()
+    noise = torch.empty(images.shape)
+    for values, seed in zip(noise, seeds, strict=True):
+        generator = torch.Generator().manual_seed((seed + restart * 0x9E3779B97F4A7C15) % 2**63)
+        values.uniform_(-attack.eps, attack.eps, generator=generator)
+    return (images.detach() + noise.to(images)).clamp(0, 1)
+
+
+def aim_of(classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack, clean: Clean | None = None) -> Aim:
+    """What the attack is about; the clean images are passed through the classifier where that needs it.
+
+    Args:
+        classifier: Borrowed already.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        attack: Names the objective, and whether A3 joins it.
+        clean: The pass over the clean images, if it was made already.
+    """
+    areas = None
+    logits = None if clean is None else clean.logits
+
+    def clean_logits() -> Tensor:
+        if logits is not None:
+            return logits
+        with torch.no_grad():
+            made: Tensor = classifier(images)
+        return made
+
+    if attack.sigma is not None:
+        with observed(classifier, cut=True) as activations, torch.enable_grad():
+            logits = classifier(images)
+        maps = map_from(classifier, logits, activations.pop(), labels).relu()
+        areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
+        logits = logits.detach()
+    return Aim(labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
+
+
+class Iterate(NamedTuple):
+    """A point on the way of an attack.
+
+    Attributes:
+        step: Number of gradient steps made, from 1 on.
+        images: Pixels in [0, 1], (N, C, H, W), detached.
+        logits: Of the point before this one, (N, K), detached; None where the clean pass was given.
+    """
+
+    step: int
+    images: Tensor
+    logits: Tensor | None
+
+
+def ascend(
+    classifier: Classifier,
+    images: Tensor,
+    start: Tensor,
+    aim: Aim,
+    attack: Attack,
+    clean: Clean | None = None,
+) -> Iterator[Iterate]:
+    """The loop: climb the objective by signed gradients, and step back into the ball and the pixel range each time.
+
+    Args:
+        classifier: Borrowed already.
+        images: Centre of the ball, pixels in [0, 1], (N, C, H, W).
+        start: First point, in the ball.
+        aim: From `aim_of`.
+        attack: Its settings.
+        clean: The attack's `clean_pass`, if the images are the start and it was made already.
+
+    Yields:
+        The point after each step.
+    """
+    images, point = images.detach(), start.detach()
+    lowest, highest = (images - attack.eps).clamp(min=0), (images + attack.eps).clamp(max=1)
+    for step in range(attack.steps):
+        if step == 0 and clean is not None:
+            logits, gradient = None, clean.gradient
+        else:
+            logits, gradient = _climb(classifier, point, aim, attack)
+        point = torch.clamp(point + attack.step_length * gradient.sign(), lowest, highest)
+        yield Iterate(step + 1, point, logits)
+
+
+def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> tuple[Tensor, Tensor]:
+    """Logits at a point, and the gradient of what is climbed."""
+    point = point.detach().requires_grad_()
+    objective = OBJECTIVES[attack.objective]
     with torch.enable_grad():
-        return classifier(images), images
+        if aim.areas is None or attack.sigma is None:
+            logits = classifier(point)
+            value = objective.value(logits, aim.target, attack.label_smoothing)
+        else:
+            with observed(classifier) as activations:
+                logits = classifier(point)
+            maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
+            value = objective.value(logits, aim.target, attack.label_smoothing)
+            value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
+    (gradient,) = torch.autograd.grad(value.sum(), point)
+    return logits.detach(), gradient
 
 
-def _gradient(logits: Tensor, images: Tensor, classes: Tensor, attack: Attack) -> Tensor:
-    with torch.enable_grad():
-        value = OBJECTIVES[attack.objective].value(logits, classes, attack.label_smoothing)
-    (gradient,) = torch.autograd.grad(value.sum(), images)
-    return gradient
-
-
-def parse_eps(text: str) -> float:
-    """A budget in pixels of [0, 1], written as a number or as a fraction such as `8/255`.
+def expect_budget(value: float, what: str) -> None:
+    """Refuse what is no length in pixels of [0, 1].
 
     Raises:
-        UserError: If it is neither, or out of [0, 1].
+        UserError: If it is out of [0, 1]; the text guesses at grey levels.
     """
-    numerator, slash, denominator = text.strip().partition("/")
-    try:
-        value = float(numerator) / float(denominator) if slash else float(numerator)
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"expected eps as a number or a fraction such as 8/255, got {text!r}") from None
-    return Attack(eps=value).eps
+    if not 0 <= value <= 1:
+        likely = f"; did you mean {value:g}/255?" if 1 < value <= 255 else ""
+        raise UserError(f"expected {what} in [0, 1], got {value:g}{likely}")

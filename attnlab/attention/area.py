@@ -37,6 +37,13 @@ def highest(maps: Tensor, counts: Tensor) -> Tensor:
     return torch.stack(areas).view(maps.shape)
 
 
+def unit(maps: Tensor) -> Tensor:
+    """Maps after the ReLU, each scaled to a largest value of 1; all 0 where nothing is positive: (N, h, w)."""
+    positive = maps.relu()
+    highest_value = positive.amax((1, 2), keepdim=True)
+    return positive / highest_value.where(highest_value > 0, 1)
+
+
 def above_fixed(maps: Tensor, kappa: float) -> Tensor:
     """Att(x) = [g(x) >= kappa] (eq. 3), (N, h, w), bool."""
     return maps >= kappa

@@ -50,7 +50,9 @@ def observed(classifier: Classifier, *, cut: bool = False) -> Iterator[list[Tens
         yield outputs
 
 
-def map_from(classifier: Classifier, logits: Tensor, activations: Tensor, classes: Tensor) -> Tensor:
+def map_from(
+    classifier: Classifier, logits: Tensor, activations: Tensor, classes: Tensor, *, create_graph: bool = False
+) -> Tensor:
     """Grad-CAM map from a forward pass that was made inside `observed`.
 
     With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
@@ -61,14 +63,17 @@ def map_from(classifier: Classifier, logits: Tensor, activations: Tensor, classe
         logits: Its logits, (N, K).
         activations: Its attention layer's output, (N, C, h, w).
         classes: Class to explain per image, (N,).
+        create_graph: Let gradients through the map, to the images and to the network's parameters.
 
     Returns:
-        Signed map, (N, h, w), in the logits' precision, detached.
+        Signed map, (N, h, w), in the logits' precision; detached unless `create_graph`.
     """
     if classifier.head is not None:
-        weights = classifier.head_weight().detach()[classes] / activations[0, 0].numel()  # (N, C)
+        weights = classifier.head_weight()[classes] / activations[0, 0].numel()  # (N, C)
     else:
         score = logits.gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, activations, retain_graph=True)
+        (gradient,) = torch.autograd.grad(score, activations, retain_graph=True, create_graph=create_graph)
         weights = gradient.to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
-    return torch.einsum("nc,nchw->nhw", weights, activations.detach().to(logits.dtype))  # eq. 2
+    if not create_graph:
+        weights, activations = weights.detach(), activations.detach()
+    return torch.einsum("nc,nchw->nhw", weights, activations.to(logits.dtype))  # eq. 2

@@ -16,7 +16,8 @@ from torch import Tensor
 from attnlab.attention.sampler import HIDES, Sampler
 from attnlab.errors import UserError, expect_one_of
 from attnlab.hooks import borrowed
-from attnlab.superpixels import SEGMENTERS, Weights, seed_of, strongest
+from attnlab.seeds import seed_of
+from attnlab.superpixels import SEGMENTERS, Weights, strongest
 
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0

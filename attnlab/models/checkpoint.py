@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
-from attnlab.records import write_whole
+from attnlab.runs import write_whole
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"

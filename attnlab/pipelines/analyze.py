@@ -1,7 +1,7 @@
 """Attention records: what a classifier looks at, on each image and on its adversarial counterpart."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -17,17 +17,12 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines.explain import Explainer, Request
 from attnlab.pipelines.manifest import surroundings
 from attnlab.pipelines.observe import Observation, observe
+from attnlab.pipelines.parts import Progress, Rows, work_left
 from attnlab.pipelines.settings import Settings
-from attnlab.records import Run, now, open_run
+from attnlab.records import ATTENTION, skipped_images
+from attnlab.runs import Run, open_run
+from attnlab.seeds import seed_of
 from attnlab.superpixels import segmenting
-
-#: images a part of the records covers
-PART = 256
-
-Progress = Callable[[int], None]
-Row = dict[str, Any]
-#: records by the images' index in the data set
-Rows = dict[int, Row]
 
 
 def analyze(
@@ -66,39 +61,17 @@ def analyze(
     _check_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
     how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers}
-    run = open_run(out, _manifest(classifier, images, settings, used, description or {}) | how)
+    manifest = _manifest(classifier, images, settings, used, description or {})
+    run = open_run(out, manifest | how, ATTENTION)
     start = perf_counter()
-    parts = [used[first : first + PART] for first in range(0, len(used), PART)]
-    missing = {number: part for number, part in enumerate(parts) if not run.part(number).exists()}
-    known = {number: _kept(run, number, images, part) for number, part in missing.items()}
-    progress(len(used) - sum(len(part) - len(known[number]) for number, part in missing.items()))
-    # whole batches, also where a part of one is known: its company decides an image's last float digits
-    batches = {
-        number: [
-            batch
-            for batch in (part[at : at + batch_size] for at in range(0, len(part), batch_size))
-            if not known[number].keys() >= set(batch)
-        ]
-        for number, part in missing.items()
-    }
+    work = work_left(run, images.image_ids, used)
+    progress(work.done)
     prepared = Prepared(images, classifier.input_size, settings.geometry)
-    wanted = [batch for part in batches.values() for batch in part]
-    done = {position for rows in known.values() for position in rows}
     with _explaining(classifier, settings, lime_batch_size, workers) as explainer:
-        finished = _stream(
-            classifier, load_batches(prepared, wanted, workers), settings, images.has_boxes, explainer, done
-        )
-        for number, part in missing.items():
-            rows = known[number]
-            while len(rows) < len(part):
-                new = next(finished)
-                run.append(number, list(new.values()))
-                rows |= new
-                progress(len(new))
-            run.write_part(number, [rows[position] for position in part])
-    if run.manifest["finished"] is None:
-        run.write_manifest({**run.manifest, "finished": now(), "seconds": round(perf_counter() - start, 1)})
-    run.write_skipped()
+        batches = load_batches(prepared, work.batches(batch_size), workers)
+        work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
+    run.finish(perf_counter() - start)
+    run.write_skipped(skipped_images(run))
     return run
 
 
@@ -171,7 +144,8 @@ def _rows(
     device = classifier.device
     images = batch.pixels.to(device, non_blocking=True).float() / 255
     labels, masks = batch.labels.to(device), batch.masks.to(device)
-    clean, adversarial = observe(classifier, images, labels, settings)
+    seeds = [seed_of(settings.seed, image_id) for image_id in batch.image_ids]
+    clean, adversarial = observe(classifier, images, labels, settings, seeds)
     for seen in (clean, *adversarial):
         _check_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
@@ -211,12 +185,6 @@ def _shared_cells(clean: Tensor | None, adversarial: Tensor | None) -> list[list
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _kept(run: Run, number: int, images: ImageSet, part: list[int]) -> Rows:
-    """What an earlier run had done of a part."""
-    positions = {images.image_ids[position]: position for position in part}
-    return {positions[row["image_id"]]: row for row in run.unfinished(number)}
 
 
 def _manifest(

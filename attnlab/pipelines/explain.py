@@ -16,7 +16,8 @@ from attnlab.attention.sampler import NotFinite, Sampler
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings
-from attnlab.superpixels import Labels, seed_of
+from attnlab.seeds import seed_of
+from attnlab.superpixels import Labels
 
 #: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
 SECOND_SEED = 2**31

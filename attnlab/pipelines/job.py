@@ -5,17 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import parse_eps
+from attnlab.attacks.parse import parse_attack, parse_eps
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
-from attnlab.errors import expect_one_of
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
-from attnlab.pipelines.analyze import Progress, analyze
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.parts import Progress
 from attnlab.pipelines.settings import Settings
-from attnlab.records import Run
+from attnlab.runs import Run
 
 #: bytes of a LIME explanation in the records, at 299 px: compressed superpixels and weights
 LIME_BYTES = 4_000
@@ -74,11 +73,10 @@ def prepare(
     Raises:
         UserError: If a name is unknown, a value out of range, or something cannot be had.
     """
-    expect_one_of(attack, ATTACKS, "--attack")
     samples, patience = parse_samples(lime_samples)
     settings = Settings(
         methods=tuple(name.strip() for name in method.split(",")),
-        attack=replace(ATTACKS[attack], label_smoothing=label_smoothing),
+        attack=replace(parse_attack(attack), label_smoothing=label_smoothing),
         budgets=tuple(parse_eps(text) for text in eps.split(",")),
         target=target,
         geometry=geometry,

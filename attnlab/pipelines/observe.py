@@ -4,6 +4,7 @@ The clean forward pass gives prediction, confidence, Grad-CAM map and the attack
 forward pass per eps do the rest: three forward-equivalents an image for one eps.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ class Observation(NamedTuple):
 
 
 def observe(
-    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings
+    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings, seeds: Sequence[int] | None = None
 ) -> tuple[Observation, list[Observation]]:
     """See the clean images, and their adversarial counterparts of every eps.
 
@@ -41,20 +42,25 @@ def observe(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         settings: What is computed.
+        seeds: Of each image's random starts, see `perturb`.
 
     Returns:
         What is seen of the clean images; what is seen of the adversarial ones, in the order of `settings.budgets`.
     """
+    attack = settings.attack
     images = images.detach().requires_grad_()
     logits, maps = _look(classifier, images, labels, settings, cut=False)
-    with borrowed(classifier):
-        clean = clean_pass(logits, images, labels, settings.attack)
+    clean = None
+    if not attack.random_start and attack.sigma is None:  # its first step is at the clean images
+        with borrowed(classifier):
+            clean = clean_pass(logits, images, labels, attack)
+    seen = Observation(images.detach(), logits.detach(), maps)
     adversarial = []
     for eps in settings.budgets:
-        attacked = perturb(classifier, images, labels, replace(settings.attack, eps=eps), clean)
+        attacked = perturb(classifier, images, labels, replace(attack, eps=eps), seeds=seeds, clean=clean)
         logits, maps_of_attacked = _look(classifier, attacked, labels, settings, cut=True)
         adversarial.append(Observation(attacked, logits.detach(), maps_of_attacked))
-    return Observation(images.detach(), clean.logits, maps), adversarial
+    return seen, adversarial
 
 
 def _look(

@@ -71,6 +71,8 @@ class Settings:
             "target": {method: self.target_of(method) for method in self.methods},
             "geometry": self.geometry,
         }
+        if self.attack.random_start:
+            described["seed"] = self.seed
         if "lime" in self.methods:
             described["lime"] = asdict(self.lime)
             features = described["lime"].pop("features")

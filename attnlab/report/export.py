@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from attnlab.errors import expect_one_of
-from attnlab.records import Run, read_records, write_whole
+from attnlab.records import read_records
 from attnlab.report.latex import LATEX, as_fraction
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
+from attnlab.runs import Run, write_whole
 
 TITLES = {
     "table1": "Average IoU between attention (Grad-CAM) and ground-truth area",

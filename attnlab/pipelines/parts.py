@@ -1,0 +1,77 @@
+"""The images of a run, part by part: what earlier sessions left to do, and its records as they come."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attnlab.runs import Run
+
+#: images a part of the records covers
+PART = 256
+
+Progress = Callable[[int], None]
+Row = dict[str, Any]
+#: records by the images' index in the data set
+Rows = dict[int, Row]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What of a run's records is missing.
+
+    Attributes:
+        run: The run.
+        missing: Number of each part that is not whole, and the indices of its images.
+        known: What an earlier session had done of them.
+        done: Number of images that are done.
+    """
+
+    run: Run
+    missing: dict[int, list[int]]
+    known: dict[int, Rows]
+    done: int
+
+    @property
+    def finished(self) -> set[int]:
+        """Indices of the images that are done though their part is not."""
+        return {position for rows in self.known.values() for position in rows}
+
+    def batches(self, size: int) -> list[list[int]]:
+        """Indices of each batch that is needed.
+
+        They are whole batches, also where a part of one is known: its company decides an image's last float digits.
+        """
+        cut = (
+            (number, part[at : at + size]) for number, part in self.missing.items() for at in range(0, len(part), size)
+        )
+        return [batch for number, batch in cut if not self.known[number].keys() >= set(batch)]
+
+    def complete(self, records: Iterator[Rows], progress: Progress) -> None:
+        """Write the missing parts from records that come in the batches' order, each kept as soon as it is there."""
+        for number, part in self.missing.items():
+            rows = self.known[number]
+            while len(rows) < len(part):
+                new = next(records)
+                self.run.append(number, list(new.values()))
+                rows |= new
+                progress(len(new))
+            self.run.write_part(number, [rows[position] for position in part])
+
+
+def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> Work:
+    """What is left to do.
+
+    Args:
+        run: The run.
+        image_ids: Of the whole data set.
+        used: Indices of the images to use.
+        first_part: Number of the first part they fill.
+    """
+    parts = {first_part + at // PART: list(used[at : at + PART]) for at in range(0, len(used), PART)}
+    missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
+    known: dict[int, Rows] = {}
+    for number, part in missing.items():
+        positions = {image_ids[position]: position for position in part}
+        known[number] = {positions[row["image_id"]]: row for row in run.unfinished(number)}
+    left = sum(len(part) - len(known[number]) for number, part in missing.items())
+    return Work(run, missing, known, len(used) - left)

@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+#: columns of words
+WORDS = ("group", "eps", "dataset", "model", "defense", "attack", "first", "second")
 #: seconds between two progress lines where there is no terminal
 PLAIN_EVERY = 10
 
@@ -79,21 +81,21 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda images: progress.advance(task, images)
 
 
-def show_table(frame: "pd.DataFrame", title: str) -> None:
-    """Print a frame; columns without any value are left out."""
+def show_table(frame: "pd.DataFrame", title: str, digits: int = 4) -> None:
+    """Print a frame, numbers with so many digits; columns without any value are left out."""
     shown = frame.dropna(axis=1, how="all")
     table = Table()
     for name in shown.columns:
-        table.add_column(str(name), justify="left" if name in ("group", "eps") else "right")
+        table.add_column(str(name), justify="left" if name in WORDS else "right")
     for row in shown.itertuples(index=False):
-        table.add_row(*(_cell(str(name), value) for name, value in zip(shown.columns, row, strict=True)))
+        table.add_row(*(_cell(str(name), value, digits) for name, value in zip(shown.columns, row, strict=True)))
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(title, markup=False, emoji=False, highlight=False)
     console.print(table)
     console.print()
 
 
-def _cell(name: str, value: object) -> str:
+def _cell(name: str, value: object, digits: int) -> str:
     from attnlab.report.latex import as_fraction
 
     if not isinstance(value, float):
@@ -102,4 +104,6 @@ def _cell(name: str, value: object) -> str:
         return "-"
     if name == "eps":
         return as_fraction(value)
-    return f"{value:.1f}" if "percent" in name else f"{value:.4f}"
+    if name == "p":
+        return f"{value:.2g}"
+    return f"{value:.1f}" if "percent" in name else f"{value:.{digits}f}"

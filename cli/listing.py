@@ -7,7 +7,7 @@ import click
 @click.argument("kind", required=False, type=click.Choice(["data", "models", "attacks", "methods", "geometries"]))
 def list_names(kind: str | None) -> None:
     """Name the data sets, models, attacks, attention methods and geometries there are."""
-    from attnlab.attacks import ATTACKS
+    from attnlab.attacks.parse import attack_names
     from attnlab.compat import torchvision
     from attnlab.data import DATASETS
     from attnlab.data.geometry import GEOMETRIES
@@ -17,7 +17,7 @@ def list_names(kind: str | None) -> None:
     names = {
         "data": list(DATASETS),
         "models": [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)],
-        "attacks": list(ATTACKS),
+        "attacks": ["clean", *attack_names()],
         "methods": list(METHODS),
         "geometries": list(GEOMETRIES),
     }

@@ -1,22 +1,27 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+MODEL = click.option(
+    "--model",
+    help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
+    "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
+)
+
+SPLIT = click.option("--split", default="val", show_default=True, help="Part of the data set.")
 
 SHARED = (
     click.option("--data", default="scenes", show_default=True, help="Data set; `attnlab list` names them."),
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
-    click.option("--split", default="val", show_default=True, help="Part of the data set."),
-    click.option(
-        "--model",
-        help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
-        "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
-    ),
+    SPLIT,
+    MODEL,
     click.option(
         "--weights",
         default="default",
@@ -63,10 +68,10 @@ LIME_GT = click.option(
 )
 
 
-def shared_options(command: Command) -> Command:
-    """Add the options that every command on data and a model has."""
+def shared_options(command: Command, instead: Mapping[Option, Option] | None = None) -> Command:
+    """Add the options that every command on data and a model has, some of them replaced."""
     for option in reversed(SHARED):
-        command = option(command)
+        command = (instead or {}).get(option, option)(command)
     return command
 
 

@@ -22,11 +22,16 @@ def show_run(
     run: Path, cells: list[int] | None = None, features: list[int] | None = None, lime_gt: str = "matched"
 ) -> None:
     """Make and print a run's tables."""
+    from attnlab.report.accuracy import ACCURACIES, GRIDS, as_grid
     from attnlab.report.export import report_run
 
     report = report_run(run, cells, features, lime_gt)
     for name, frame in report.frames.items():
-        show_table(frame, f"{name}: {report.captions[name]}")
+        title = f"{name}: {report.captions[name]}"
+        if name in ACCURACIES:  # in percent
+            show_table(as_grid(frame) if name in GRIDS else frame, title, digits=2)
+        else:
+            show_table(frame, title)
     for line in report.summary:
         click.echo(line)
     click.echo(f"{run}/tables: {', '.join(f'{name}.csv, {name}.tex' for name in report.frames)}")

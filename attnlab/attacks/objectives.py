@@ -50,14 +50,17 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def attention_deviation(areas: Tensor, maps: Tensor) -> Tensor:
-    """||Att(x) - g(x_adv)||_1 of each image, (N,) (A3, eq. 11 of the paper).
+    """||Att(x) - g(x_adv)||_1 a cell, of each image, (N,) (A3, eq. 11 of the paper).
+
+    The paper does not say at what size the maps are compared, and its sum grows with that size. The mean over the cells
+    lies in [0, 1], so that sigma means the same for every network; the sum is sigma times the number of cells.
 
     Args:
         areas: Binary area of the clean map, (N, h, w); all False where there is none, and then the value is 0.
         maps: Current maps scaled to [0, 1], (N, h, w).
     """
     there = areas.flatten(1).any(1)
-    return (areas.to(maps.dtype) - maps).abs().sum((1, 2)) * there
+    return (areas.to(maps.dtype) - maps).abs().mean((1, 2)) * there
 
 
 def true_label(_clean_logits: Callable[[], Tensor], labels: Tensor) -> Tensor:

@@ -91,6 +91,10 @@ class Aim(NamedTuple):
     target: Tensor
     areas: Tensor | None
 
+    def take(self, rows: Tensor) -> "Aim":
+        """The same for some of the images."""
+        return Aim(self.labels[rows], self.target[rows], None if self.areas is None else self.areas[rows])
+
 
 def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -> Clean:
     """Gradient of the attack's objective at the clean images, from a forward pass already made.

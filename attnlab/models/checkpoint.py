@@ -45,7 +45,7 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What a checkpoint folder says of its model: `model` and `layer`.
+    """What a checkpoint folder says of its model: `model`, `layer` and `defense`.
 
     Raises:
         UserError: If the folder is no checkpoint.
@@ -61,7 +61,19 @@ def read_description(folder: Path) -> dict[str, Any]:
         model = layer = None
     if not isinstance(model, str) or not isinstance(layer, str | None):
         raise UserError(f"{path} is damaged: expected a JSON object with the name of a model under 'model'")
-    return {"model": model, "layer": layer}
+    return {"model": model, "layer": layer, "defense": description.get("defense", "none")}
+
+
+def trained_as(name: str) -> dict[str, str]:
+    """The `network` of a model and the `defense` it was trained with, as a checkpoint folder of that name tells.
+
+    Any other model's network is its name, and its defence `none`.
+    """
+    folder = Path(name)
+    if not (folder / DESCRIPTION).is_file():
+        return {"network": name, "defense": "none"}
+    description = read_description(folder)
+    return {"network": description["model"], "defense": description["defense"]}
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

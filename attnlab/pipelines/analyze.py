@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from attnlab.attention.area import iou_with_mask, shared_cells
-from attnlab.data.base import ImageSet, digest
+from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
-from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
+from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.explain import Explainer, Request
-from attnlab.pipelines.manifest import surroundings
+from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.observe import Observation, observe
 from attnlab.pipelines.parts import Progress, Rows, work_left
 from attnlab.pipelines.settings import Settings
@@ -58,7 +58,7 @@ def analyze(
     Raises:
         UserError: If the folder holds another run, model and data do not fit, or the model gives NaN.
     """
-    _check_fit(classifier, images)
+    expect_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
     how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers}
     manifest = _manifest(classifier, images, settings, used, description or {})
@@ -140,14 +140,14 @@ def _rows(
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
         return rows, None, []
-    _check_labels(classifier, batch)
+    expect_labels(classifier, batch)
     device = classifier.device
     images = batch.pixels.to(device, non_blocking=True).float() / 255
     labels, masks = batch.labels.to(device), batch.masks.to(device)
     seeds = [seed_of(settings.seed, image_id) for image_id in batch.image_ids]
     clean, adversarial = observe(classifier, images, labels, settings, seeds)
     for seen in (clean, *adversarial):
-        _check_finite(seen.logits, batch)
+        expect_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
     attacked = [
         _columns(seen, labels, masks) | {"shared_cells": _shared_cells(clean.maps, seen.maps)} for seen in adversarial
@@ -197,39 +197,8 @@ def _manifest(
     return {
         "kind": "analyze",
         "options": {**description, **settings.describe(), "images": len(used)},
-        "data": {
-            "name": images.name,
-            "has_boxes": images.has_boxes,
-            "classes": list(images.classes),
-            "sha256": images.fingerprint(),
-            "used": digest(map(str, used)),
-        },
+        "data": describe_data(images, used),
         "model": classifier.describe(),
         "features": list(settings.lime.features),
         **surroundings(classifier.device),
     }
-
-
-def _check_fit(classifier: Classifier, images: ImageSet) -> None:
-    if images.channels != classifier.channels:
-        raise UserError(
-            f"expected a model of {images.channels} colour channels for {images.name}, got one of "
-            f"{classifier.channels}; name another with --model"
-        )
-    if images.classes and len(images.classes) != classifier.classes:
-        raise UserError(
-            f"expected a model of {len(images.classes)} classes for {images.name}, got one of {classifier.classes}; "
-            "name another with --model"
-        )
-
-
-def _check_labels(classifier: Classifier, batch: Batch) -> None:
-    for image_id, label in zip(batch.image_ids, batch.labels.tolist(), strict=True):
-        if not 0 <= label < classifier.classes:
-            raise UserError(f"expected labels from 0 to {classifier.classes - 1}, got {label} for image {image_id}")
-
-
-def _check_finite(logits: Tensor, batch: Batch) -> None:
-    finite = logits.isfinite().all(1).tolist()
-    if not all(finite):
-        raise UserError(f"the model gave logits that are not finite for image {batch.image_ids[finite.index(False)]}")

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 import attnlab
+from attnlab.data.base import ImageSet, digest
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "scikit-image", "scikit-learn", "scipy")
 
@@ -25,6 +27,17 @@ def surroundings(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({cpu_name()})",
         "threads": torch.get_num_threads(),
+    }
+
+
+def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
+    """What data a result is about, for run.json."""
+    return {
+        "name": images.name,
+        "has_boxes": images.has_boxes,
+        "classes": list(images.classes),
+        "sha256": images.fingerprint(),
+        "used": digest(map(str, used)),
     }
 
 

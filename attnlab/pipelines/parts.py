@@ -24,12 +24,14 @@ class Work:
         missing: Number of each part that is not whole, and the indices of its images.
         known: What an earlier session had done of them.
         done: Number of images that are done.
+        parts: Number of parts in all.
     """
 
     run: Run
     missing: dict[int, list[int]]
     known: dict[int, Rows]
     done: int
+    parts: int
 
     @property
     def finished(self) -> set[int]:
@@ -74,4 +76,4 @@ def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_par
         positions = {image_ids[position]: position for position in part}
         known[number] = {positions[row["image_id"]]: row for row in run.unfinished(number)}
     left = sum(len(part) - len(known[number]) for number, part in missing.items())
-    return Work(run, missing, known, len(used) - left)
+    return Work(run, missing, known, len(used) - left, len(parts))

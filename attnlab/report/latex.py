@@ -42,6 +42,29 @@ def sizes_as_latex(frame: pd.DataFrame, caption: str, head: str, first_head: str
     return _table(first, GROUP_HEADS, [head, *(["paper"] if with_paper else [])] * 2, lines, caption)
 
 
+def accuracies_as_latex(frame: pd.DataFrame, caption: str) -> str:
+    """Table 6: a row per model and a column per attack, the paper's values in a row below where there are any."""
+    attacks = list(dict.fromkeys(frame["attack"]))
+    lines = []
+    for (model, defense), rows in frame.groupby(["model", "defense"], sort=False):
+        by_attack = rows.set_index("attack")
+        names = [_escaped(str(model)), _escaped(str(defense))]
+        lines.append([*names, *(_number(by_attack["accuracy"].get(attack), 2) for attack in attacks)])
+        if by_attack["paper"].notna().any():
+            lines.append(["paper", names[1], *(_number(by_attack["paper"].get(attack), 2) for attack in attacks)])
+    return _table(["Model", "Defense", *map(_escaped, attacks)], (), [], lines, caption)
+
+
+def plain_as_latex(frame: pd.DataFrame, caption: str) -> str:
+    """A frame as it stands, without columns that are empty."""
+    shown = frame.dropna(axis=1, how="all")
+    lines = [
+        [_number(value, 2) if isinstance(value, float) else _escaped(str(value)) for value in row]
+        for row in shown.itertuples(index=False)
+    ]
+    return _table([_escaped(str(name)) for name in shown.columns], (), [], lines, caption)
+
+
 #: name -> function(frame, caption)
 LATEX: dict[str, Callable[[pd.DataFrame, str], str]] = {
     "table1": lambda frame, caption: shares_as_latex(frame, caption, r"IoU$_{Att\_GT}$"),
@@ -50,6 +73,10 @@ LATEX: dict[str, Callable[[pd.DataFrame, str], str]] = {
     "table4": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
     "table4_adversarial": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
     "table5": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{ori\_adv}$", r"\#.Features"),
+    "table6": lambda frame, caption: accuracies_as_latex(frame, caption),
+    "table6_worst": lambda frame, caption: accuracies_as_latex(frame, caption),
+    "table7": lambda frame, caption: plain_as_latex(frame, caption),
+    "paired": lambda frame, caption: plain_as_latex(frame, caption),
     "noise_floor": lambda frame, caption: sizes_as_latex(frame, caption, "IoU of two seeds", r"\#.Features"),
 }
 
@@ -63,7 +90,7 @@ def as_fraction(eps: float) -> str:
 def _table(
     first: Sequence[str], groups: Sequence[str], heads: Sequence[str], lines: Sequence[Sequence[str]], caption: str
 ) -> str:
-    width = len(heads) // len(groups)
+    width = len(heads) // max(1, len(groups))
     top = [""] * len(first) + [rf"\multicolumn{{{width}}}{{c}}{{{group}}}" for group in groups]
     rules = "".join(
         rf"\cmidrule(lr){{{len(first) + 1 + number * width}-{len(first) + (number + 1) * width}}}"
@@ -75,8 +102,7 @@ def _table(
         rf"\caption{{{_escaped(caption)}}}",
         rf"\begin{{tabular}}{{{'c' * (len(first) + len(heads))}}}",
         r"\toprule",
-        _line(top),
-        rules,
+        *([_line(top), rules] if groups else []),
         _line([*first, *heads]),
         r"\midrule",
         *map(_line, lines),

@@ -27,3 +27,23 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); NaN without trials."""
+    if not trials:
+        return float("nan"), float("nan")
+    interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value that two models are equally accurate (McNemar 1947).
+
+    Args:
+        only_first: Number of images that the first model alone classifies correctly.
+        only_second: Number of those that the second alone does.
+    """
+    if not only_first + only_second:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)

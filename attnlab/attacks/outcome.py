@@ -1,0 +1,165 @@
+"""What attacks come to: one trajectory, read at several numbers of steps."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnlab.attacks.objectives import margin
+from attnlab.attacks.pgd import Aim, Attack, aim_of, ascend, start_of
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+
+
+class Outcome(NamedTuple):
+    """What an attack made of a batch.
+
+    Attributes:
+        predictions: At the attack's last point, (N,).
+        margins: Logit of the label less the highest of the others, there, (N,).
+        losses: Cross-entropy of the label, there, (N,).
+        steps: Gradient steps until a point was misclassified, over all starts; 0: the clean image or the first start
+            was; -1: none was, as far as points were looked at. (N,).
+    """
+
+    predictions: Tensor
+    margins: Tensor
+    losses: Tensor
+    steps: Tensor
+
+
+def outcome(logits: Tensor, labels: Tensor, steps: Tensor) -> Outcome:
+    """Outcome from logits at the last points."""
+    return Outcome(
+        logits.argmax(1), margin(logits, labels), F.cross_entropy(logits, labels, reduction="none"), steps.clone()
+    )
+
+
+def outcomes(
+    victim: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    readings: Collection[int],
+    clean_logits: Tensor,
+    seeds: Sequence[int],
+    *,
+    source: Classifier | None = None,
+    stop: bool = False,
+) -> dict[int, Outcome]:
+    """Run an attack once and read it at several numbers of steps: what separate attacks of so many steps come to.
+
+    With restarts an image keeps the start whose last point has the lowest margin, for each reading by itself; images
+    that are lost at every reading are not attacked from another start.
+
+    Args:
+        victim: The classifier the outcome is about.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        attack: Its steps play no part.
+        readings: Numbers of steps to read at.
+        clean_logits: Of the victim, (N, K).
+        seeds: Of each image's random starts.
+        source: The classifier whose gradients are climbed, for a transfer attack; by default the victim. The steps to
+            success are then seen at the readings only.
+        stop: An image leaves the attack at the first point that is misclassified, which is then its last.
+
+    Returns:
+        Number of steps -> outcome.
+    """
+    source = victim if source is None else source
+    attack = replace(attack, steps=max(readings))
+    results: dict[int, Outcome] = {}
+    with borrowed(victim), borrowed(source):
+        aim = aim_of(source, images, labels, attack)
+        active = torch.arange(len(images), device=images.device)
+        for restart in range(attack.restarts):
+            some = [seeds[index] for index in active.tolist()] if restart else seeds
+            start = start_of(images[active], attack, some, restart)
+            new = _one_start(
+                victim,
+                source,
+                images[active],
+                start,
+                aim.take(active),
+                attack,
+                readings,
+                clean_logits[active],
+                stop=stop,
+            )
+            for reading, found in new.items():
+                before = restart * attack.steps
+                found = found._replace(steps=torch.where(found.steps > 0, found.steps + before, found.steps))
+                results[reading] = _worse(results[reading], found, active) if restart else found
+            held = torch.stack([result.predictions == labels for result in results.values()]).any(0)
+            active = held.nonzero()[:, 0]
+            if not len(active):
+                break
+    return results
+
+
+def _worse(best: Outcome, found: Outcome, rows: Tensor) -> Outcome:
+    """The outcome so far, and where another start has served the attack better, that one's."""
+    better = found.margins < best.margins[rows]
+    first = best.steps[rows] < 0
+
+    def merge(old: Tensor, new: Tensor, where: Tensor) -> Tensor:
+        return old.index_copy(0, rows, torch.where(where, new, old[rows]))
+
+    return Outcome(
+        merge(best.predictions, found.predictions, better),
+        merge(best.margins, found.margins, better),
+        merge(best.losses, found.losses, better),
+        merge(best.steps, found.steps, first),
+    )
+
+
+def _one_start(
+    victim: Classifier,
+    source: Classifier,
+    images: Tensor,
+    start: Tensor,
+    aim: Aim,
+    attack: Attack,
+    readings: Collection[int],
+    clean_logits: Tensor,
+    *,
+    stop: bool,
+) -> dict[int, Outcome]:
+    """The outcome of one start at each reading."""
+    labels = aim.labels
+    held = clean_logits.clone()  # of each image's last point
+    lost = clean_logits.argmax(1) != labels
+    lost_at = torch.where(lost, 0, -1)
+    results: dict[int, Outcome] = {}
+
+    def note(rows: Tensor, logits: Tensor, step: int) -> None:
+        wrong = logits.argmax(1) != labels[rows]
+        kept = lost[rows] if stop else torch.zeros_like(wrong)
+        held[rows] = torch.where(kept[:, None], held[rows], logits)
+        lost_at[rows] = torch.where(wrong & (lost_at[rows] < 0), step, lost_at[rows])
+        lost[rows] |= wrong
+
+    rows = torch.arange(len(images), device=images.device)
+    if stop:
+        rows = rows[~lost]
+    made, point = 0, start[rows]
+    while made < attack.steps and len(rows):
+        rest = replace(attack, steps=attack.steps - made, step_size=attack.step_length)
+        for iterate in ascend(source, images[rows], point, aim.take(rows), rest):
+            step = made + iterate.step
+            if source is victim and iterate.logits is not None:
+                note(rows, iterate.logits, step - 1)
+            if step in readings:
+                with torch.no_grad():
+                    note(rows, victim(iterate.images), step)
+                results[step] = outcome(held, labels, lost_at)
+            if stop and 2 * int(lost[rows].sum()) >= len(rows):
+                break
+        made, point = step, iterate.images
+        if stop:
+            point, rows = point[~lost[rows]], rows[~lost[rows]]
+    return {reading: results.get(reading, outcome(held, labels, lost_at)) for reading in readings}

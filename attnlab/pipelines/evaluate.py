@@ -1,0 +1,202 @@
+"""Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnlab.attacks.outcome import Outcome, outcome, outcomes
+from attnlab.attacks.pgd import Attack
+from attnlab.data.base import ImageSet
+from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.errors import UserError
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
+from attnlab.pipelines.manifest import describe_data, surroundings
+from attnlab.pipelines.parts import Progress, Row, Rows, work_left
+from attnlab.records import EVALUATION, skipped_images
+from attnlab.runs import Run, open_run
+from attnlab.seeds import seed_of
+
+#: the attack that leaves an image as it is
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is done to each image.
+
+    Attributes:
+        attacks: Name -> settings; None for `clean`.
+        geometry: How images reach the model's size, a name in GEOMETRIES.
+        seed: Of random starts, together with the image's name.
+        stop: An image leaves an attack at the first point that is misclassified.
+    """
+
+    attacks: Mapping[str, Attack | None]
+    geometry: str = "squash"
+    seed: int = 0
+    stop: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is something to do."""
+        if not self.attacks:
+            raise UserError("expected --attacks to name one or more, got none")
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the results, for the manifest."""
+        attacks = {name: None if attack is None else asdict(attack) for name, attack in self.attacks.items()}
+        return {"attacks": attacks, "geometry": self.geometry, "seed": self.seed, "stop": self.stop}
+
+
+def evaluate(
+    models: Mapping[str, Classifier],
+    images: ImageSet,
+    out: Path,
+    evaluation: Evaluation,
+    *,
+    source: Classifier | None = None,
+    description: dict[str, Any] | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    positions: Sequence[int] | None = None,
+    progress: Progress = lambda count: None,
+) -> Run:
+    """Write a record of every model and image to a run folder, or go on with what is missing there.
+
+    Args:
+        models: Name -> classifier, placed on its device; each is given back as it was.
+        images: Any image set.
+        out: Run folder.
+        evaluation: What is done to each image.
+        source: Adversarial images are made on this classifier; by default on the one that is evaluated.
+        description: What else the manifest should say under "options", such as the names the user gave.
+        batch_size: Images a pass; it changes no record beyond the last float digits.
+        workers: Processes that read images; 0 reads them in this one.
+        positions: Indices of the images to use, rising; by default all.
+        progress: Called with the number of images each time some are done; each model counts its own.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: If the folder holds another run, a model and the data do not fit, or a model gives NaN.
+    """
+    for name, classifier in models.items():
+        expect_fit(classifier, images, name)
+        if source is not None and source.input_size != classifier.input_size:
+            raise UserError(
+                f"expected --transfer to name a model of the same input size as {name}, {classifier.input_size}, "
+                f"got one of {source.input_size}"
+            )
+    used = list(range(len(images.image_ids)) if positions is None else positions)
+    manifest = {
+        "kind": "evaluate",
+        "options": {**(description or {}), **evaluation.describe(), "images": len(used)},
+        "data": describe_data(images, used),
+        "model": {name: classifier.describe() for name, classifier in models.items()},
+        **surroundings(next(iter(models.values())).device),
+        "batch_size": batch_size,
+        "workers": workers,
+    }
+    if source is not None:
+        manifest["model"]["transfer"] = source.describe()
+    run = open_run(out, manifest, EVALUATION)
+    start = perf_counter()
+    first = 0
+    works = {}
+    for name in models:
+        works[name] = work_left(run, images.image_ids, used, first)
+        first += works[name].parts
+    progress(sum(work.done for work in works.values()))
+    for name, classifier in models.items():
+        prepared = Prepared(images, classifier.input_size, evaluation.geometry)
+        work = works[name]
+        batches = load_batches(prepared, work.batches(batch_size), workers)
+        records = (_rows(name, classifier, source, batch, evaluation) for batch in batches)
+        work.complete(_without(records, work.finished), progress)
+    run.finish(perf_counter() - start)
+    run.write_skipped(skipped_images(run))
+    return run
+
+
+def _without(records: Iterator[Rows], finished: set[int]) -> Iterator[Rows]:
+    for rows in records:
+        yield {position: row for position, row in rows.items() if position not in finished}
+
+
+def _rows(name: str, classifier: Classifier, source: Classifier | None, batch: Batch, evaluation: Evaluation) -> Rows:
+    """Records of a batch."""
+    rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
+    if not batch.positions:
+        return rows
+    expect_labels(classifier, batch)
+    images = batch.pixels.to(classifier.device, non_blocking=True).float() / 255
+    labels = batch.labels.to(classifier.device)
+    seeds = [seed_of(evaluation.seed, image_id) for image_id in batch.image_ids]
+    with borrowed(classifier), torch.no_grad():
+        logits = classifier(images)
+    expect_finite(logits, batch)
+    clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
+    found = strike(classifier, source, images, labels, logits, seeds, evaluation)
+    columns = {attack: _columns(found.get(attack, clean)) for attack in evaluation.attacks}
+    clean_columns = _columns(clean)
+    for place, position in enumerate(batch.positions):
+        rows[position] = {
+            "image_id": batch.image_ids[place],
+            "model": name,
+            "label": int(batch.labels[place]),
+            **{field: values[place] for field, values in clean_columns.items() if field != "steps_to_success"},
+            "attacks": [
+                {"attack": attack, **{field: values[place] for field, values in one.items()}}
+                for attack, one in columns.items()
+            ],
+        }
+    return rows
+
+
+def strike(
+    classifier: Classifier,
+    source: Classifier | None,
+    images: Tensor,
+    labels: Tensor,
+    clean_logits: Tensor,
+    seeds: Sequence[int],
+    evaluation: Evaluation,
+) -> dict[str, Outcome]:
+    """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory."""
+    families: dict[Attack, dict[str, int]] = {}
+    for name, attack in evaluation.attacks.items():
+        if attack is not None:
+            family = replace(attack, steps=1, step_size=attack.step_length)
+            families.setdefault(family, {})[name] = attack.steps
+    found: dict[str, Outcome] = {}
+    for family, steps in families.items():
+        by_steps = outcomes(
+            classifier,
+            images,
+            labels,
+            family,
+            set(steps.values()),
+            clean_logits,
+            seeds,
+            source=source,
+            stop=evaluation.stop,
+        )
+        found |= {name: by_steps[number] for name, number in steps.items()}
+    return found
+
+
+def _columns(one: Outcome) -> Row:
+    """A value per image of what the records tell of an outcome."""
+    return {
+        "prediction": one.predictions.tolist(),
+        "margin": one.margins.tolist(),
+        "loss": one.losses.tolist(),
+        "steps_to_success": [None if steps < 0 else steps for steps in one.steps.tolist()],
+    }

@@ -1,0 +1,148 @@
+"""From the names a user gives to an evaluation that is ready to run."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
+from attnlab.attacks.pgd import Attack
+from attnlab.data import load_data
+from attnlab.data.subset import choose
+from attnlab.errors import UserError
+from attnlab.models import load_model
+from attnlab.models.checkpoint import trained_as
+from attnlab.pipelines import defaults
+from attnlab.pipelines.evaluate import CLEAN, Evaluation, evaluate
+from attnlab.pipelines.job import Job
+from attnlab.pipelines.parts import Progress
+from attnlab.runs import Run
+
+#: the columns of Table 6
+TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
+
+
+def prepare_evaluation(
+    *,
+    data: str = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    models: Sequence[str] = (),
+    weights: str = "default",
+    attacks: str = TABLE6,
+    eps: str | None = None,
+    steps: int | None = None,
+    step_size: str | None = None,
+    restarts: int = 1,
+    sigma: float = SIGMA,
+    transfer: str | None = None,
+    stop: bool = False,
+    layer: str | None = None,
+    geometry: str = "squash",
+    seed: int = 0,
+    limit: int | None = None,
+    stratify: bool = False,
+    device: str = "auto",
+    precision: str = "fp32",
+    layout: str = "channels-last",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    out: Path | None = None,
+) -> Job:
+    """Open data and models and settle every default; the arguments are the options of `attnlab evaluate`.
+
+    Raises:
+        UserError: If a name is unknown, a value out of range, or something cannot be had.
+    """
+    split = split or defaults.SPLITS.get(data, "test")
+    evaluation = Evaluation(
+        parse_attacks(attacks, data, eps=eps, steps=steps, step_size=step_size, restarts=restarts, sigma=sigma),
+        geometry,
+        seed,
+        stop,
+    )
+    images = load_data(data, root, split)
+    positions = choose(images, limit, stratify=stratify, seed=seed)
+    names = list(models) or [defaults.model_for(data)]
+    if len(names) > 1 and weights not in ("default", "none"):
+        raise UserError("expected one --model with a file of --weights, got several")
+    place = defaults.choose_device(device)
+    labels = _short_names(names)
+    placed = {
+        label: load_model(name, weights, layer).place(place, precision, layout)
+        for label, name in zip(labels, names, strict=True)
+    }
+    source = load_model(transfer).place(place, precision, layout) if transfer else None
+    first = next(iter(placed.values()))
+    description = {
+        "data": data,
+        "split": split,
+        "models": {label: {"name": name, **trained_as(name)} for label, name in zip(labels, names, strict=True)},
+        "weights": weights,
+        "transfer": transfer,
+        "precision": precision,
+        "layout": layout,
+    }
+    folder = out or Path("runs") / f"{data}-{split}-evaluate-{labels[0].replace(':', '-')}"
+
+    def run(progress: Progress) -> Run:
+        return evaluate(
+            placed,
+            images,
+            folder,
+            evaluation,
+            source=source,
+            description=description,
+            batch_size=batch_size or defaults.batch_size(place, first.input_size),
+            workers=defaults.workers(images) if workers is None else workers,
+            positions=positions,
+            progress=progress,
+        )
+
+    return Job(folder, positions * len(placed), "", run)
+
+
+def parse_attacks(
+    text: str,
+    data: str,
+    *,
+    eps: str | None = None,
+    steps: int | None = None,
+    step_size: str | None = None,
+    restarts: int = 1,
+    sigma: float = SIGMA,
+) -> dict[str, Attack | None]:
+    """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
+
+    Args:
+        text: Names, with commas between them.
+        data: Name of the data set.
+        eps: Of every attack; see `parse_eps`.
+        steps: Of iterative attacks whose name carries none.
+        step_size: Of iterative attacks.
+        restarts: Of attacks with a random start.
+        sigma: Of attacks with A3.
+
+    Raises:
+        UserError: If a name is unknown or a value out of range.
+    """
+    budget = defaults.BUDGETS.get(data, defaults.BUDGET)
+    radius = budget.eps if eps is None else parse_eps(eps)
+    length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
+    named: dict[str, Attack | None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        if name == CLEAN:
+            named[name] = None
+            continue
+        attack = replace(parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma), eps=radius)
+        if attack.steps > 1 or attack.random_start:
+            attack = replace(attack, step_size=length)
+        named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
+    return named
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """A name for each model: the last part of its path where that tells them apart."""
+    short = [Path(name).name for name in names]
+    if len(set(names)) < len(names):
+        raise UserError(f"expected each --model once, got {', '.join(names)}")
+    return short if len(set(short)) == len(short) else list(names)

@@ -1,0 +1,137 @@
+"""What an analysis comes to: Tables 1-5 of its records, captions and a summary."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnlab.errors import expect_one_of
+from attnlab.records import read_records
+from attnlab.report.base import Report
+from attnlab.report.latex import as_fraction
+from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
+from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
+from attnlab.runs import Run
+
+TITLES = {
+    "table1": "Average IoU between attention (Grad-CAM) and ground-truth area",
+    "table2": f"Percentage and average confidence of the images with IoU < {LOW_IOU}",
+    "table3": "Average attention IoU between original and adversarial images, by number of kept cells",
+    "table4": "LIME: average IoU between attention and ground-truth area, by number of features",
+    "table4_adversarial": "LIME: the same as Table 4 for the adversarial images",
+    "table5": "LIME: average attention IoU between original and adversarial images, by number of features",
+    "noise_floor": "LIME: average attention IoU of the original images from two seeds, what noise alone leaves",
+}
+
+
+def attention_report(
+    run: Run,
+    cells: Sequence[int] | None = None,
+    features: Sequence[int] | None = None,
+    lime_gt: str = "matched",
+) -> Report:
+    """Make an analysis's tables from its records.
+
+    Args:
+        run: Finished or not.
+        cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have as many.
+        features: Numbers of superpixels of Tables 4 and 5; by default those the run was made with.
+        lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
+
+    Raises:
+        UserError: If there are no records, or no maps of so many cells.
+    """
+    expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
+    manifest = run.manifest
+    options = manifest["options"]
+    budgets = options["eps"]
+    records = read_records(run.folder)
+    images = i_att(records, manifest["data"]["has_boxes"])
+    paper = published(manifest)
+    frames: dict[str, pd.DataFrame] = {}
+    if "grad-cam" in options["methods"]:
+        height, width = manifest["model"]["map_shape"]
+        cells = cells or [k for k in CELLS if k < height * width]
+        frames["table1"] = table1(images, budgets, paper)
+        frames["table2"] = table2(images, budgets, paper)
+        frames["table3"] = table3(images, budgets, paper, cells)
+    if "lime" in options["methods"]:
+        size = tuple(manifest["model"]["input_size"])
+        features = features or manifest["features"]
+        frames |= lime_tables(images, budgets, size, paper, features, lime_gt)
+        if not options["lime_floor"]:
+            del frames["noise_floor"]
+    captions = {name: f"{TITLES[name]}. {_setting(manifest, images, name, lime_gt)}" for name in frames}
+    skipped = run.table(["skipped"])["skipped"].drop_null()
+    return Report(_summary(manifest, records, images, len(skipped), frames), captions, frames)
+
+
+def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
+    """What the numbers depend on, as a caption says it."""
+    options = manifest["options"]
+    budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
+    smoothing = options["attack"]["label_smoothing"]
+    method = "grad-cam" if table in ("table1", "table2", "table3") else "lime"
+    details = [
+        f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
+        f"maps of the {options['target'][method]} class",
+        f"geometry {options['geometry']}",
+    ]
+    if method == "lime":
+        lime = options["lime"]
+        samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]
+        details.append(f"{lime['superpixels']}, {samples} samples, hidden {lime['hide']}")
+        if table.startswith("table4"):
+            details.append("box scaled to the area's size" if lime_gt == "matched" else "plain box")
+        if table == "table5":
+            details.append(f"{options['lime_segments']} superpixels")
+    return (
+        f"{Path(options['model']).name}, {options['data']} {options['split']}, "
+        f"n = {images['image_id'].nunique()} correctly classified images; "
+        f"{', '.join(details)}; brackets: 95 % bootstrap interval"
+    )
+
+
+def _summary(
+    manifest: Mapping[str, Any],
+    records: pd.DataFrame,
+    images: pd.DataFrame,
+    skipped: int,
+    frames: Mapping[str, pd.DataFrame],
+) -> list[str]:
+    wanted = manifest["options"]["images"]
+    once = records[records["eps"] == manifest["options"]["eps"][0]]
+    correct = once[once["prediction"] == once["label"]]
+    lines = [
+        f"{len(once)} of {wanted} images recorded, accuracy {100 * len(correct) / max(len(once), 1):.2f} %; "
+        f"I_att: {images['image_id'].nunique()} images"
+    ]
+    if skipped:
+        lines.append(f"{skipped} images could not be used; skipped.csv tells why")
+    if manifest["finished"] is None:
+        lines.append("unfinished: the same command goes on with this run")
+    if manifest["data"]["has_boxes"]:
+        boxless = int((~(correct["box_share"] > 0)).sum())
+        if boxless:
+            lines.append(f"{boxless} correctly classified images without a usable box are left out")
+        dropped = int(once["dropped_boxes"].sum())
+        if dropped:
+            lines.append(f"{dropped} boxes were empty, inverted or outside their image, and dropped")
+    if "lime" in manifest["options"]["methods"]:
+        explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
+        samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
+        lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
+        for name, frame in frames.items():
+            counted = len(explained) * (len(frame) // 2)
+            if name in LIME_TABLES and frame["n"].sum() < counted:
+                lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
+    if "grad-cam" not in manifest["options"]["methods"]:
+        return lines
+    for eps, of_eps in images.groupby("eps", sort=False):
+        constant = int(of_eps["shared_cells"].isna().sum())
+        if constant:
+            lines.append(
+                f"{constant} images have a constant map at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
+            )
+    return lines

@@ -1,0 +1,107 @@
+"""What an evaluation comes to: Tables 6 and 7 of its records, captions and a summary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from attnlab.records import read_evaluation
+from attnlab.report.accuracy import A3, paired, table6, table7
+from attnlab.report.base import Report
+from attnlab.report.latex import as_fraction
+from attnlab.report.tables import Paper, numbers_of_the_paper
+from attnlab.runs import Run
+
+TITLES = {
+    "table6": "Classification accuracy (%) under attack, at the last point of each attack",
+    "table6_worst": "The same where an image is lost as soon as any point on the way is misclassified",
+    "table7": "Classification accuracy (%) of the images that the model classifies correctly, under plain and "
+    "attention-augmented attacks",
+    "paired": "Two models on the same images, exact McNemar tests",
+}
+#: data set -> the paper's network, split, number of images and eps (sections 5.1 and 5.3)
+PAPER6 = {
+    "mnist": ("lenet", "test", 10_000, 0.3),
+    "cifar10": ("resnet9", "test", 10_000, 8 / 255),
+    "imagenet": ("resnet50", "val", 50_000, 16 / 255),
+}
+
+
+def evaluation_report(run: Run) -> Report:
+    """Make an evaluation's tables from its records.
+
+    Raises:
+        UserError: If there are none.
+    """
+    manifest = run.manifest
+    options = manifest["options"]
+    records = read_evaluation(run.folder)
+    frames = {
+        "table6": table6(records, options["data"], options["models"], published6(manifest)),
+        "table6_worst": table6(records, options["data"], options["models"], worst=True),
+    }
+    if any(A3 in name for name in options["attacks"]):
+        frames["table7"] = table7(records, published7(manifest))
+    if len(options["models"]) > 1:
+        frames["paired"] = paired(records)
+    captions = {name: f"{TITLES[name]}. {_setting(manifest, name)}" for name in frames}
+    return Report(_summary(run, records), captions, frames)
+
+
+def published6(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: its network, split, eps and all images."""
+    options = manifest["options"]
+    budgets = {attack["eps"] for attack in options["attacks"].values() if attack}
+    network, split, count, eps = PAPER6.get(options["data"], ("", "", 0, 0.0))
+    networks = {model["network"] for model in options["models"].values()}
+    same = networks == {network} and budgets <= {eps} and (options["split"], options["images"]) == (split, count)
+    return numbers_of_the_paper() if same and not options["transfer"] else None
+
+
+def published7(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet, eps 4/255, 3 steps, sigma 10."""
+    options = manifest["options"]
+    attacks = [attack for attack in options["attacks"].values() if attack]
+    networks = {model["network"] for model in options["models"].values()}
+    same = networks == {"inception_v3"} and (options["data"], options["images"]) == ("imagenet", 50_000)
+    settings = {(attack["eps"], attack["steps"], attack["sigma"] or 10) for attack in attacks}
+    return numbers_of_the_paper() if same and settings == {(4 / 255, 3, 10)} and not options["transfer"] else None
+
+
+def _setting(manifest: Mapping[str, Any], table: str) -> str:
+    """What the numbers depend on, as a caption says it."""
+    options = manifest["options"]
+    attacks = [attack for attack in options["attacks"].values() if attack]
+    told = [f"{options['data']} {options['split']}, {options['images']} images"]
+    budgets = sorted({attack["eps"] for attack in attacks})
+    if budgets:
+        told.append(f"L-infinity eps {', '.join(map(as_fraction, budgets))}")
+    lengths = sorted({attack["step_size"] for attack in attacks if attack["step_size"] is not None})
+    if lengths:
+        told.append(f"steps of {', '.join(map(as_fraction, lengths))}")
+    if table == "table7":
+        steps = sorted({attack["steps"] for attack in attacks})
+        sigmas = sorted({attack["sigma"] for attack in attacks if attack["sigma"] is not None})
+        told.append(f"{', '.join(map(str, steps))} steps, sigma {', '.join(f'{sigma:g}' for sigma in sigmas)}")
+    restarts = max((attack["restarts"] for attack in attacks), default=1)
+    if restarts > 1:
+        told.append(f"{restarts} random starts")
+    if options["transfer"]:
+        told.append(f"adversarial images made on {options['transfer']}")
+    if options["stop"]:
+        told.append("an image leaves the attack at the first point that is misclassified")
+    return f"{'; '.join(told)}; intervals: 95 %, Wilson" if table != "paired" else "; ".join(told)
+
+
+def _summary(run: Run, records: pd.DataFrame) -> list[str]:
+    manifest = run.manifest
+    models = manifest["options"]["models"]
+    wanted = manifest["options"]["images"] * len(models)
+    skipped = len(run.table(["skipped"])["skipped"].drop_null()) // max(1, len(models))
+    done = len(records.drop_duplicates(["model", "image_id"]))
+    lines = [f"{done} of {wanted} records of images and models"]
+    if skipped:
+        lines.append(f"{skipped} images could not be used; skipped.csv tells why")
+    if manifest["finished"] is None:
+        lines.append("unfinished: the same command goes on with this run")
+    return lines

@@ -1,0 +1,75 @@
+"""`attnlab evaluate`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import image_progress
+from .options import MODEL, SPLIT, shared_options
+from .tables import show_run
+
+MODELS = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
+)
+ANY_SPLIT = click.option("--split", help="Part of the data set; by default test, for imagenet and folder val.")
+
+
+@click.command()
+@partial(shared_options, instead={MODEL: MODELS, SPLIT: ANY_SPLIT})
+@click.option(
+    "--attacks",
+    default="clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100",
+    show_default=True,
+    help="Attacks with commas between them; `attnlab list attacks` names them. A number behind pgd, cw or iter-stepll "
+    "is its number of steps; +a3 behind any adds the attention deviation.",
+)
+@click.option(
+    "--eps",
+    help="L-infinity budget of every attack, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 "
+    "for mnist, 8/255 for cifar10, 16/255 for others.",
+)
+@click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10.")
+@click.option("--step-size", help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).")
+@click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw.")
+@click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation.")
+@click.option("--transfer", metavar="MODEL", help="Make the adversarial images on this model instead.")
+@click.option(
+    "--stop",
+    is_flag=True,
+    help="Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then the "
+    "worst point's, not the last one's as in the paper.",
+)
+@click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool.")
+@click.option("--geometry", default="squash", show_default=True, help="squash or crop, as for `analyze`.")
+@click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name.")
+@click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed.")
+def evaluate(out: Path | None, **options: Any) -> None:
+    """Accuracy under attack of one or several models: Tables 6 and 7.
+
+    With no option it evaluates the built-in ResNet8 on the built-in scenes. The run folder holds run.json,
+    records/*.parquet, skipped.csv and these tables, each as .csv and .tex:
+
+    \b
+    table6         dataset, model, defense (of a checkpoint), attack, n (images), accuracy (%, of the attack's last
+                   point, as in the paper), ci_low, ci_high (95 %, Wilson), paper (its value where the run is its)
+    table6_worst   the same columns; an image is lost as soon as any point on the way is misclassified
+    table7         where an attack has +a3: attack, n (images the model classifies correctly: I_att), accuracy (%),
+                   ci_low, ci_high, paper; with several models a first column model
+    paired         with several models: attack, first, second, n, only_first, only_second (images one of them alone
+                   classifies correctly), difference (points), p (exact McNemar test)
+
+    \b
+    attnlab evaluate --data mnist --root DIR --model runs/madry --model runs/madry-aad
+    attnlab evaluate --data imagenet --root DIR --attacks iter-stepll,iter-stepll+a3,pgd,pgd+a3 --eps 4/255 --steps 3
+    """  # noqa: D301 - click wants the backspace itself
+    from attnlab.pipelines.evaluate_job import prepare_evaluation
+
+    job = prepare_evaluation(out=out, **options)
+    with image_progress(len(job.positions), job.out) as progress:
+        job.run(progress)
+    show_run(job.out)

@@ -11,6 +11,7 @@ from attnlab import __version__
 from attnlab.errors import UserError
 
 from .analyze import analyze
+from .attack import attack
 from .evaluate import evaluate
 from .listing import list_names
 from .tables import tables
@@ -22,7 +23,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, evaluate, tables, list_names):
+for command in (analyze, evaluate, attack, tables, list_names):
     app.add_command(command)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .console import image_progress
-from .options import MODEL, SPLIT, shared_options
+from .options import ANY_SPLIT, MODEL, SPLIT, attack_options, shared_options
 from .tables import show_run
 
 MODELS = click.option(
@@ -16,7 +16,6 @@ MODELS = click.option(
     multiple=True,
     help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
 )
-ANY_SPLIT = click.option("--split", help="Part of the data set; by default test, for imagenet and folder val.")
 
 
 @click.command()
@@ -28,26 +27,19 @@ ANY_SPLIT = click.option("--split", help="Part of the data set; by default test,
     help="Attacks with commas between them; `attnlab list attacks` names them. A number behind pgd, cw or iter-stepll "
     "is its number of steps; +a3 behind any adds the attention deviation.",
 )
-@click.option(
-    "--eps",
-    help="L-infinity budget of every attack, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 "
-    "for mnist, 8/255 for cifar10, 16/255 for others.",
-)
-@click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10.")
-@click.option("--step-size", help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).")
-@click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw.")
-@click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation.")
-@click.option("--transfer", metavar="MODEL", help="Make the adversarial images on this model instead.")
+@attack_options
 @click.option(
     "--stop",
     is_flag=True,
     help="Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then the "
     "worst point's, not the last one's as in the paper.",
 )
-@click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool.")
-@click.option("--geometry", default="squash", show_default=True, help="squash or crop, as for `analyze`.")
-@click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name.")
-@click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed.")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Look for masked gradients and slips of protocol at the end; checks.csv holds what was found.",
+)
 def evaluate(out: Path | None, **options: Any) -> None:
     """Accuracy under attack of one or several models: Tables 6 and 7.
 

@@ -59,6 +59,27 @@ SHARED = (
 )
 
 
+ANY_SPLIT = click.option("--split", help="Part of the data set; by default test, for imagenet and folder val.")
+
+ATTACK = (
+    click.option(
+        "--eps",
+        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
+        "8/255 for cifar10, 16/255 for others.",
+    ),
+    click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10."),
+    click.option(
+        "--step-size", help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018)."
+    ),
+    click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw."),
+    click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation."),
+    click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool."),
+    click.option("--geometry", default="squash", show_default=True, help="squash or crop, as for `analyze`."),
+    click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name."),
+    click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed."),
+    click.option("--transfer", metavar="MODEL", help="Make the adversarial images on this model instead."),
+)
+
 LIME_GT = click.option(
     "--lime-gt",
     type=click.Choice(["matched", "box"]),
@@ -72,6 +93,13 @@ def shared_options(command: Command, instead: Mapping[Option, Option] | None = N
     """Add the options that every command on data and a model has, some of them replaced."""
     for option in reversed(SHARED):
         command = (instead or {}).get(option, option)(command)
+    return command
+
+
+def attack_options(command: Command) -> Command:
+    """Add the options of commands that attack for accuracy's sake."""
+    for option in reversed(ATTACK):
+        command = option(command)
     return command
 
 

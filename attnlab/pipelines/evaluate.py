@@ -1,10 +1,10 @@
 """Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,42 +16,40 @@ from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
+from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.manifest import describe_data, surroundings
+from attnlab.pipelines.masking import write_checks
 from attnlab.pipelines.parts import Progress, Row, Rows, work_left
 from attnlab.records import EVALUATION, skipped_images
 from attnlab.runs import Run, open_run
 from attnlab.seeds import seed_of
 
-#: the attack that leaves an image as it is
-CLEAN = "clean"
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is done to each image.
+class Target(NamedTuple):
+    """A batch under attack.
 
     Attributes:
-        attacks: Name -> settings; None for `clean`.
-        geometry: How images reach the model's size, a name in GEOMETRIES.
-        seed: Of random starts, together with the image's name.
-        stop: An image leaves an attack at the first point that is misclassified.
+        victim: The classifier that is evaluated.
+        source: The classifier whose gradients are climbed.
+        image_ids: Of the images.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        clean_logits: Of the victim, (N, K).
+        seeds: Of each image's random starts.
     """
 
-    attacks: Mapping[str, Attack | None]
-    geometry: str = "squash"
-    seed: int = 0
-    stop: bool = False
+    victim: Classifier
+    source: Classifier
+    image_ids: list[str]
+    images: Tensor
+    labels: Tensor
+    clean_logits: Tensor
+    seeds: list[int]
 
-    def __post_init__(self) -> None:
-        """Check that there is something to do."""
-        if not self.attacks:
-            raise UserError("expected --attacks to name one or more, got none")
 
-    def describe(self) -> dict[str, Any]:
-        """What decides the results, for the manifest."""
-        attacks = {name: None if attack is None else asdict(attack) for name, attack in self.attacks.items()}
-        return {"attacks": attacks, "geometry": self.geometry, "seed": self.seed, "stop": self.stop}
+#: what attacks make of a batch, by their names
+Strike = Callable[[Target, Evaluation], dict[str, Outcome]]
 
 
 def evaluate(
@@ -61,6 +59,8 @@ def evaluate(
     evaluation: Evaluation,
     *,
     source: Classifier | None = None,
+    strike: Strike | None = None,
+    check: bool = True,
     description: dict[str, Any] | None = None,
     batch_size: int = 64,
     workers: int = 0,
@@ -75,6 +75,8 @@ def evaluate(
         out: Run folder.
         evaluation: What is done to each image.
         source: Adversarial images are made on this classifier; by default on the one that is evaluated.
+        strike: Runs the attacks; by default `run_attacks`.
+        check: Look for masked gradients and slips of protocol, and write what is found to checks.csv.
         description: What else the manifest should say under "options", such as the names the user gave.
         batch_size: Images a pass; it changes no record beyond the last float digits.
         workers: Processes that read images; 0 reads them in this one.
@@ -118,10 +120,12 @@ def evaluate(
         prepared = Prepared(images, classifier.input_size, evaluation.geometry)
         work = works[name]
         batches = load_batches(prepared, work.batches(batch_size), workers)
-        records = (_rows(name, classifier, source, batch, evaluation) for batch in batches)
+        records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
         work.complete(_without(records, work.finished), progress)
     run.finish(perf_counter() - start)
     run.write_skipped(skipped_images(run))
+    if check:
+        write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
     return run
 
 
@@ -130,7 +134,14 @@ def _without(records: Iterator[Rows], finished: set[int]) -> Iterator[Rows]:
         yield {position: row for position, row in rows.items() if position not in finished}
 
 
-def _rows(name: str, classifier: Classifier, source: Classifier | None, batch: Batch, evaluation: Evaluation) -> Rows:
+def _rows(
+    name: str,
+    classifier: Classifier,
+    source: Classifier | None,
+    batch: Batch,
+    evaluation: Evaluation,
+    strike: Strike,
+) -> Rows:
     """Records of a batch."""
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
@@ -143,7 +154,8 @@ def _rows(name: str, classifier: Classifier, source: Classifier | None, batch: B
         logits = classifier(images)
     expect_finite(logits, batch)
     clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
-    found = strike(classifier, source, images, labels, logits, seeds, evaluation)
+    target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
+    found = strike(target, evaluation)
     columns = {attack: _columns(found.get(attack, clean)) for attack in evaluation.attacks}
     clean_columns = _columns(clean)
     for place, position in enumerate(batch.positions):
@@ -160,15 +172,7 @@ def _rows(name: str, classifier: Classifier, source: Classifier | None, batch: B
     return rows
 
 
-def strike(
-    classifier: Classifier,
-    source: Classifier | None,
-    images: Tensor,
-    labels: Tensor,
-    clean_logits: Tensor,
-    seeds: Sequence[int],
-    evaluation: Evaluation,
-) -> dict[str, Outcome]:
+def run_attacks(target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
     """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory."""
     families: dict[Attack, dict[str, int]] = {}
     for name, attack in evaluation.attacks.items():
@@ -178,14 +182,14 @@ def strike(
     found: dict[str, Outcome] = {}
     for family, steps in families.items():
         by_steps = outcomes(
-            classifier,
-            images,
-            labels,
+            target.victim,
+            target.images,
+            target.labels,
             family,
             set(steps.values()),
-            clean_logits,
-            seeds,
-            source=source,
+            target.clean_logits,
+            target.seeds,
+            source=target.source,
             stop=evaluation.stop,
         )
         found |= {name: by_steps[number] for name, number in steps.items()}

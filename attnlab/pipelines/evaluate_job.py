@@ -12,7 +12,9 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import defaults
-from attnlab.pipelines.evaluate import CLEAN, Evaluation, evaluate
+from attnlab.pipelines.craft import Craft, only_attack
+from attnlab.pipelines.evaluate import evaluate
+from attnlab.pipelines.evaluation import CLEAN, Evaluation
 from attnlab.pipelines.job import Job
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
@@ -36,6 +38,8 @@ def prepare_evaluation(
     sigma: float = SIGMA,
     transfer: str | None = None,
     stop: bool = False,
+    check: bool = True,
+    save: bool = False,
     layer: str | None = None,
     geometry: str = "squash",
     seed: int = 0,
@@ -50,16 +54,14 @@ def prepare_evaluation(
 ) -> Job:
     """Open data and models and settle every default; the arguments are the options of `attnlab evaluate`.
 
+    With `save` the adversarial images of the one attack are written to the run folder: `attnlab attack`.
+
     Raises:
         UserError: If a name is unknown, a value out of range, or something cannot be had.
     """
     split = split or defaults.SPLITS.get(data, "test")
-    evaluation = Evaluation(
-        parse_attacks(attacks, data, eps=eps, steps=steps, step_size=step_size, restarts=restarts, sigma=sigma),
-        geometry,
-        seed,
-        stop,
-    )
+    parsed = parse_attacks(attacks, data, eps=eps, steps=steps, step_size=step_size, restarts=restarts, sigma=sigma)
+    evaluation = Evaluation(only_attack(parsed) if save else parsed, geometry, seed, stop)
     images = load_data(data, root, split)
     positions = choose(images, limit, stratify=stratify, seed=seed)
     names = list(models) or [defaults.model_for(data)]
@@ -79,10 +81,11 @@ def prepare_evaluation(
         "models": {label: {"name": name, **trained_as(name)} for label, name in zip(labels, names, strict=True)},
         "weights": weights,
         "transfer": transfer,
+        "saved": save,
         "precision": precision,
         "layout": layout,
     }
-    folder = out or Path("runs") / f"{data}-{split}-evaluate-{labels[0].replace(':', '-')}"
+    folder = out or Path("runs") / f"{data}-{split}-{'attack' if save else 'evaluate'}-{labels[0].replace(':', '-')}"
 
     def run(progress: Progress) -> Run:
         return evaluate(
@@ -91,6 +94,8 @@ def prepare_evaluation(
             folder,
             evaluation,
             source=source,
+            strike=Craft(folder) if save else None,
+            check=check and not save,
             description=description,
             batch_size=batch_size or defaults.batch_size(place, first.input_size),
             workers=defaults.workers(images) if workers is None else workers,

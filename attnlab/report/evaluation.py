@@ -36,10 +36,9 @@ def evaluation_report(run: Run) -> Report:
     manifest = run.manifest
     options = manifest["options"]
     records = read_evaluation(run.folder)
-    frames = {
-        "table6": table6(records, options["data"], options["models"], published6(manifest)),
-        "table6_worst": table6(records, options["data"], options["models"], worst=True),
-    }
+    frames = {"table6": table6(records, options["data"], options["models"], published6(manifest))}
+    if not options["saved"]:  # whose files are the last points
+        frames["table6_worst"] = table6(records, options["data"], options["models"], worst=True)
     if any(A3 in name for name in options["attacks"]):
         frames["table7"] = table7(records, published7(manifest))
     if len(options["models"]) > 1:
@@ -102,6 +101,12 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     lines = [f"{done} of {wanted} records of images and models"]
     if skipped:
         lines.append(f"{skipped} images could not be used; skipped.csv tells why")
+    checks = run.folder / "checks.csv"
+    if checks.exists():
+        found = list(pd.read_csv(checks).itertuples(index=False))
+        lines += [f"check: {model}: {told}" for model, told in found]
+        if not found:
+            lines.append("no sign of masked gradients was found, which proves nothing")
     if manifest["finished"] is None:
         lines.append("unfinished: the same command goes on with this run")
     return lines

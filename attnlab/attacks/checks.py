@@ -1,0 +1,147 @@
+"""Signs of masked gradients and slips of protocol, each told with the figures that raised it.
+
+After Athalye et al. (2018), "Obfuscated gradients give a false sense of security", and Carlini et al. (2019), "On
+evaluating adversarial robustness". A sign is no proof, and their absence is none either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+
+#: a difference counts as one from this exact one-sided p-value on
+SIGNIFICANT = 0.01
+#: logits of one image may differ by so much of their largest value between two passes
+TOLERANCE = 1e-2
+#: at this eps every image can be turned into the same grey one
+HALF = 0.5
+
+#: which images a model classifies correctly, (images,)
+Right = np.ndarray[Any, np.dtype[np.bool_]]
+#: of each attack, in one order of the images
+Held = Mapping[str, Right]
+
+
+def check_model(classifier: Classifier, images: Tensor, labels: Tensor, eps: float) -> list[str]:
+    """What is suspicious about a model, from a batch.
+
+    Args:
+        classifier: Any; it is given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        eps: L-infinity budget of the attacks, pixels in [0, 1].
+    """
+    with borrowed(classifier):
+        found = [*_outputs(classifier, images), *_gradients(classifier, images, labels)]
+        return found + _larger_eps(classifier, images, labels, eps)
+
+
+def _outputs(classifier: Classifier, images: Tensor) -> list[str]:
+    found = []
+    with torch.no_grad():
+        logits, again = classifier(images), classifier(images)
+        alone = classifier(images[:1])
+    sums = logits.sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
+        found.append(
+            f"the outputs are probabilities (all are at least 0 and sum to {sums.mean():.3f}): losses and margins are "
+            "made for logits, and a softmax before them flattens their gradients; return what goes into the softmax"
+        )
+    scale = logits.abs().max()
+    if (logits - again).abs().max() > TOLERANCE * scale:
+        found.append(
+            f"two passes of the same images differ by up to {(logits - again).abs().max():.3g}: a random model needs "
+            "attacks that average over its randomness"
+        )
+    elif len(images) > 1 and (logits[:1] - alone).abs().max() > TOLERANCE * scale:
+        found.append(
+            f"the logits of an image differ by {(logits[:1] - alone).abs().max():.3g} when it is alone in its batch: a "
+            "batch norm works in train mode, and its images see each other"
+        )
+    return found
+
+
+def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[str]:
+    watched = images.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
+    if loss.grad_fn is None:
+        return ["the outputs have no gradient: no attack that climbs one can succeed"]
+    (gradient,) = torch.autograd.grad(loss, watched, allow_unused=True)
+    zero = len(images) if gradient is None else int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    if not zero:
+        return []
+    return [
+        f"the gradient of the cross-entropy is zero at {zero} of {len(images)} clean images: attacks that climb it "
+        "stand still there (saturated outputs, or a step that has no gradient)"
+    ]
+
+
+def _larger_eps(classifier: Classifier, images: Tensor, labels: Tensor, eps: float) -> list[str]:
+    budgets = sorted({eps, min(1.0, 2 * eps), max(HALF, eps)})
+    counts = []
+    for budget in budgets:
+        attacked = perturb(classifier, images, labels, Attack(eps=budget, steps=10, step_size=budget / 4))
+        with torch.no_grad():
+            counts.append(int((classifier(attacked).argmax(1) == labels).sum()))
+    told = ", ".join(f"{count} at {budget:.3g}" for budget, count in zip(budgets, counts, strict=True))
+    found = []
+    if any(after - before > max(2, 0.05 * len(images)) for before, after in pairwise(counts)):
+        found.append(f"a larger eps does not lower the accuracy: of {len(images)} images right under 10 steps {told}")
+    if counts[-1] > 0.5 * len(images):
+        found.append(
+            f"an eps that allows any image does not fool the model: of {len(images)} images right under 10 steps {told}"
+        )
+    return found
+
+
+def check_accuracies(attacks: Mapping[str, Attack | None], held: Held) -> list[str]:
+    """What is suspicious about the outcomes of several attacks on one model and the same images.
+
+    Args:
+        attacks: Name -> settings; None for the clean images, and for an attack that uses no gradient.
+        held: Which images are still right, by the attacks' names.
+    """
+    found = []
+    climbing = {name: attack for name, attack in attacks.items() if attack is not None}
+    for weaker, weak in climbing.items():
+        for stronger, strong in climbing.items():
+            same = replace(weak, steps=1, step_size=None, random_start=False, restarts=1) == replace(
+                strong, steps=1, step_size=None, random_start=False, restarts=1
+            )
+            if same and weak.steps < strong.steps and _lower(held[weaker], held[stronger]):
+                kind = "a single step beats many" if weak.steps == 1 else "more steps do not lower the accuracy"
+                found.append(f"{kind}: {_told(held, weaker, stronger)}")
+    for blind in (name for name, attack in attacks.items() if attack is None and name in held and name != "clean"):
+        best = min(climbing, key=lambda name: float(held[name].mean()), default=None)
+        if best is not None and _lower(held[blind], held[best]):
+            found.append(f"an attack without gradients beats those that have them: {_told(held, blind, best)}")
+    return found
+
+
+def _lower(
+    first: "np.ndarray[tuple[int], np.dtype[np.bool_]]", second: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+) -> bool:
+    """Whether the first accuracy is lower by more than chance: exact one-sided McNemar."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if only_second <= only_first:
+        return False
+    test = stats.binomtest(only_second, only_first + only_second, alternative="greater")
+    return float(test.pvalue) < SIGNIFICANT
+
+
+def _told(held: Held, first: str, second: str) -> str:
+    return (
+        f"{100 * held[first].mean():.2f} % right under {first}, {100 * held[second].mean():.2f} % under {second}, "
+        f"{len(held[first])} images"
+    )

@@ -1,0 +1,79 @@
+"""Adversarial images as files: float arrays, and 8-bit PNGs that stay in the ball, both looked at by the model."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attnlab.attacks.outcome import Outcome, outcome
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.errors import UserError
+from attnlab.hooks import borrowed
+from attnlab.pipelines.evaluate import Target
+from attnlab.pipelines.evaluation import CLEAN, Evaluation
+
+#: what the outcome of the 8-bit images is called: the attack's name and this
+EIGHT_BIT = " 8-bit"
+
+
+class Craft:
+    """Makes the adversarial images of one attack and keeps them: arrays/ID.npy and images/ID.png."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember where.
+
+        Args:
+            folder: The run's.
+        """
+        self.folder = folder
+
+    def __call__(self, target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
+        """Write a batch's images, and return the outcomes of both kinds."""
+        (name, attack), *_ = ((name, attack) for name, attack in evaluation.attacks.items() if attack is not None)
+        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+        pixels = eight_bit(adversarial, target.images, attack.eps)
+        for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
+            np.save(self._file("arrays", image_id, ".npy"), values.numpy())
+            Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(self._file("images", image_id, ".png"))
+        found = {}
+        with borrowed(target.victim), torch.no_grad():
+            for key, seen in ((name, adversarial), (name + EIGHT_BIT, pixels.to(adversarial) / 255)):
+                logits = target.victim(seen)
+                lost = logits.argmax(1) != target.labels
+                found[key] = outcome(logits, target.labels, torch.where(lost, attack.steps, -1))
+        return found
+
+    def _file(self, kind: str, image_id: str, ending: str) -> Path:
+        if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
+            raise UserError(f"expected names of images below their folder, got {image_id!r}")
+        path = self.folder / kind / f"{image_id}{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
+    """Adversarial images in whole grey levels that are still in the ball, 0 to 255, (N, C, H, W), uint8.
+
+    Args:
+        adversarial: Pixels in [0, 1], (N, C, H, W).
+        images: Centre of the ball, whole grey levels divided by 255.
+        eps: L-infinity budget, pixels in [0, 1]; as much of it is used as whole levels allow.
+    """
+    centre = (images * 255).round()
+    levels = int(eps * 255 + 1e-6)
+    lowest, highest = (centre - levels).clamp(min=0), (centre + levels).clamp(max=255)
+    return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
+
+
+def only_attack(attacks: dict[str, Attack | None]) -> dict[str, Attack | None]:
+    """The attacks of a `Craft` evaluation, with an entry for each of its outcomes.
+
+    Raises:
+        UserError: If it is not one attack.
+    """
+    if len(attacks) != 1 or CLEAN in attacks:
+        raise UserError(f"expected one attack, got {', '.join(attacks)}")
+    ((name, attack),) = attacks.items()
+    return {CLEAN: None, name: attack, name + EIGHT_BIT: None}

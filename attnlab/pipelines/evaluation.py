@@ -1,0 +1,38 @@
+"""What an evaluation does to each image."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attnlab.attacks.pgd import Attack
+from attnlab.errors import UserError
+
+#: the attack that leaves an image as it is
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is done to each image.
+
+    Attributes:
+        attacks: Name -> settings; None for `clean`.
+        geometry: How images reach the model's size, a name in GEOMETRIES.
+        seed: Of random starts, together with the image's name.
+        stop: An image leaves an attack at the first point that is misclassified.
+    """
+
+    attacks: Mapping[str, Attack | None]
+    geometry: str = "squash"
+    seed: int = 0
+    stop: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is something to do."""
+        if not self.attacks:
+            raise UserError("expected --attacks to name one or more, got none")
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the results, for the manifest."""
+        attacks = {name: None if attack is None else asdict(attack) for name, attack in self.attacks.items()}
+        return {"attacks": attacks, "geometry": self.geometry, "seed": self.seed, "stop": self.stop}

@@ -142,21 +142,30 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
     run = Run(folder, schema)
     if (folder / "run.json").exists():
         before = run.manifest
-        different = [
-            f"{name}{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
-            for section, name in (("kind", ""), ("options", ""), ("data", "data "), ("model", "model "))
-            for old, new in [(_fields(before, section), json.loads(json.dumps(_fields(manifest, section))))]
-            for key in dict.fromkeys([*old, *new])
-            if old.get(key) != new.get(key)
-        ]
-        if different:
-            raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
+        expect_same(folder, before, manifest)
         return run
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no run; choose another --out")
     (folder / "records").mkdir(parents=True, exist_ok=True)
     run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
     return run
+
+
+def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Check that a run's manifest asks for what it did before.
+
+    Raises:
+        UserError: If it does not; the text says which options differ.
+    """
+    different = [
+        f"{name}{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
+        for section, name in (("kind", ""), ("options", ""), ("data", "data "), ("model", "model "))
+        for old, new in [(_fields(before, section), json.loads(json.dumps(_fields(manifest, section))))]
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+    if different:
+        raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
 
 
 def _fields(manifest: Mapping[str, Any], section: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .attack import attack
 from .evaluate import evaluate
 from .listing import list_names
 from .tables import tables
+from .train import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -23,7 +24,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, evaluate, attack, tables, list_names):
+for command in (analyze, train, evaluate, attack, tables, list_names):
     app.add_command(command)
 
 

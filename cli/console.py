@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: columns of words
 WORDS = ("group", "eps", "dataset", "model", "defense", "attack", "first", "second")
+#: puts a terminal's cursor at the beginning of its line, and empties it
+CLEAR = "\r\x1b[K"
 #: seconds between two progress lines where there is no terminal
 PLAIN_EVERY = 10
 
@@ -107,3 +109,35 @@ def _cell(name: str, value: object, digits: int) -> str:
     if name == "p":
         return f"{value:.2g}"
     return f"{value:.1f}" if "percent" in name else f"{value:.{digits}f}"
+
+
+@contextmanager
+def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show a training's log: the terms of the loss, steps a second and time left; a line for each epoch's accuracies.
+
+    Yields a function to call with each line of the log.
+    """
+    start = time.monotonic()
+    first: int | None = None
+    told = sys.stderr.isatty()
+
+    def tell(line: dict[str, Any]) -> None:
+        nonlocal first, start
+        if "step" not in line:
+            figures = ", ".join(f"{name} {line[name]:.2f} %" for name in ("clean", "robust"))
+            click.echo(f"{CLEAR if told else ''}epoch {line['epoch']} of {epochs}: held out {figures}", err=True)
+            return
+        done = (line["epoch"] - 1) * steps + line["step"]
+        if first is None:
+            first, start = done, time.monotonic()
+        speed = (done - first) / max(time.monotonic() - start, 1e-9)
+        left = f", {timedelta(seconds=round((epochs * steps - done) / speed))} left" if done > first else ""
+        terms = " ".join(f"{name} {value:.4f}" for name, value in line.items() if name not in ("epoch", "step", "of"))
+        text = f"epoch {line['epoch']} of {epochs}, step {line['step']} of {steps}: {terms}{left}"
+        click.echo(f"{CLEAR}{text}" if told else text, err=True, nl=not told)
+
+    try:
+        yield tell
+    except KeyboardInterrupt:
+        click.echo(f"{CLEAR if told else ''}what is done is kept in {out}, the same command goes on.", err=True)
+        raise

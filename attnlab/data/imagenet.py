@@ -1,4 +1,4 @@
-"""ILSVRC-2012 validation images, their labels and boxes, as they lie on a disk."""
+"""ILSVRC-2012 as it lies on a disk: validation images with labels and boxes, training images with labels."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from attnlab.errors import Unusable, UserError, expect_one_of
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
+TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
 HOLDS = f"the validation images and {BOXES_CSV} or the folder of ILSVRC2012_val_*.xml"
 
@@ -22,9 +23,9 @@ Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 
 
 def imagenet(root: Path | None, split: str) -> FileSet:
-    """Open the validation split.
+    """Open the validation split with boxes, or the training split, whose images lie in class folders, without.
 
-    Images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
+    Validation images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
     LOC_val_solution.csv or from XML files anywhere below the root. The label is the class's place among the sorted
     wnids, which LOC_synset_mapping.txt lists (or, without it, the annotations of all 50,000 images).
 
@@ -32,7 +33,8 @@ def imagenet(root: Path | None, split: str) -> FileSet:
         UserError: If images, boxes or the list of classes are missing.
     """
     root = require_root(root, "imagenet", HOLDS)
-    expect_one_of(split, ["val"], "--split")
+    if expect_one_of(split, ["val", "train"], "--split") == "train":
+        return _train(root)
     annotations = _annotations(root)
     wnids, names = _classes(root, annotations)
     folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
@@ -44,6 +46,24 @@ def imagenet(root: Path | None, split: str) -> FileSet:
         classes=names,
         image_ids=[path.stem for path in paths],
         entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
+    )
+
+
+def _train(root: Path) -> FileSet:
+    """Images below train/WNID; the label is the class folder's place among the sorted ones."""
+    folder = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
+    if folder is None:
+        raise UserError(f"no training images below {root}; expected class folders in {root / 'train'}")
+    wnids = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    labels = {wnid: label for label, wnid in enumerate(wnids)}
+    paths = [path for path in list_images(folder) if path.parent != folder]
+    without = torch.empty(0, 4, dtype=torch.float64)
+    return FileSet(
+        name="imagenet",
+        classes=wnids,
+        image_ids=[path.stem for path in paths],
+        entries=[Entry(path, labels[path.relative_to(folder).parts[0]], without) for path in paths],
+        has_boxes=False,
     )
 
 

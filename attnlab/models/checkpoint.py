@@ -29,18 +29,19 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 COUNTER = "num_batches_tracked"
 
 
-def save_checkpoint(classifier: Classifier, folder: Path, model: str) -> None:
+def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str = "none") -> None:
     """Write a classifier so that `load_model(folder)` gives it back.
 
     Args:
         classifier: Its network's weights are written, and its attention layer's name.
         folder: Made if need be.
         model: Name that `load_model` builds the network from.
+        defense: What it was trained with.
     """
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
-    description = {"model": model, "layer": classifier.attention_layer}
+    description = {"model": model, "layer": classifier.attention_layer, "defense": defense}
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
 
 

@@ -72,6 +72,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def local_rank() -> int:
+    """Number of this process among those torchrun started on this machine; 0 without it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def batch_size(device: torch.device, size: tuple[int, int]) -> int:
     """Images a pass for a model of that input size."""
     kind = "cuda" if device.type == "cuda" else "cpu"

@@ -1,0 +1,77 @@
+"""Where a training stands: one file, written whole, from which it goes on to the same weights to the bit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+from attnlab.runs import write_whole
+
+FILE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: Epochs that are done.
+        step: Steps of the next one that are done.
+        best: The best validation figure so far; -1 before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+
+
+def save_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write weights, optimizer and progress."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    # copies, since the format refuses tensors that share memory
+    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    write_whole(folder / FILE, save(content, {"progress": json.dumps(asdict(progress))}))
+
+
+def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put weights and optimizer back; return how far the training had come, nothing where none was saved.
+
+    Raises:
+        UserError: If the file is damaged or of another network.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Progress()
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+        network.load_state_dict(_below(tensors, "network."))
+        _restore(optimizer, _below(tensors, "optimizer."))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path} is damaged ({first}); remove it to start again from the beginning, or choose another --out"
+        ) from None
+    return progress
+
+
+def _restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -1,0 +1,219 @@
+"""Auto-PGD: ascent with momentum that finds its own step size (Croce and Hein 2020, Reliable evaluation, sec. 3)."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnlab.attacks.draws import uniform
+from attnlab.errors import UserError, expect_one_of
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+
+#: alpha of sec. 3.2: share of the step taken now, the rest is the last step's
+ALPHA = 0.75
+#: rho of condition 1: a smaller share of rising steps halves the step
+RHO = 0.75
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
+    """Cross-entropy of each image, (N,)."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """-(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2) of each image, (N,), pi sorting downwards (eq. 6); K >= 4."""
+    first, _, third, fourth = logits.topk(4).values.unbind(1)
+    gap = logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])
+    return gap[:, 0] / (first - (third + fourth) / 2 + 1e-12)
+
+
+#: name -> function(logits (N, K), labels (N,), targets (N,)) -> what is climbed, (N,)
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "cross-entropy": cross_entropy,
+    "dlr-targeted": dlr_targeted,
+}
+
+
+def rivals(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
+    """The class other than the label that comes `rank`-th by its logit, the highest being 1, (N,)."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.topk(rank).indices[:, -1]
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Steps after which the step size is judged: ceil(p_j * steps), p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)."""
+    before, now, found = 0, 22, []
+    while now <= 100:  # p in hundredths: as fractions, 0.41 * 100 would round up to 42
+        found.append(-(-now * steps // 100))
+        before, now = now, now + max(now - before - 3, 6)
+    return sorted(set(found))
+
+
+def to_halve(history: Tensor, last: int, now: int, halved: Tensor) -> Tensor:
+    """Which images halve their step at a checkpoint, (N,), bool (conditions 1 and 2 of sec. 3.3).
+
+    Args:
+        history: Objective after 0, 1, ... steps, (N, at least now + 1).
+        last: Checkpoint before this one, 0 at first.
+        now: This checkpoint.
+        halved: Whether the step was halved at the last one, (N,).
+    """
+    window = history[:, last : now + 1]
+    rises = (window[:, 1:] > window[:, :-1]).sum(1)
+    stalls = history[:, : now + 1].amax(1) == history[:, : last + 1].amax(1)
+    return (rises < RHO * (now - last)) | (stalls & ~halved)
+
+
+class _Climb(NamedTuple):
+    """Where each image that still stands is; every field has a row per image."""
+
+    places: Tensor  # in the batch
+    labels: Tensor
+    targets: Tensor
+    lowest: Tensor  # bounds of ball and pixel range, (n, C, H, W)
+    highest: Tensor
+    last: Tensor  # x^(k-1)
+    point: Tensor  # x^(k)
+    gradient: Tensor  # at the point
+    best: Tensor  # x_max
+    best_gradient: Tensor
+    history: Tensor  # objective after each step, (n, steps + 1), -inf where not yet known
+    step_size: Tensor  # eta, (n, 1, 1, 1)
+    halved: Tensor  # at the last checkpoint
+
+    def of(self, rows: Tensor) -> "_Climb":
+        """Those images alone."""
+        return _Climb(*(part[rows] for part in self))
+
+    def step(self, first: bool) -> "_Climb":
+        """One step with momentum (sec. 3.2); the first has none."""
+        alpha = 1.0 if first else ALPHA
+        aim = torch.clamp(self.point + self.step_size * self.gradient.sign(), self.lowest, self.highest)
+        point = self.point + alpha * (aim - self.point) + (1 - alpha) * (self.point - self.last)
+        return self._replace(last=self.point, point=torch.clamp(point, self.lowest, self.highest))
+
+    def note(self, k: int, values: Tensor, gradient: Tensor) -> "_Climb":
+        """The point after k steps, with its objective and gradient taken down, and the best point so far."""
+        better = _column(values > self.history.amax(1))
+        self.history[:, k] = values
+        return self._replace(
+            gradient=gradient,
+            best=torch.where(better, self.point, self.best),
+            best_gradient=torch.where(better, gradient, self.best_gradient),
+        )
+
+    def judge(self, last: int, now: int) -> "_Climb":
+        """At a checkpoint: halve the step where it is too long, and go on from the best point there."""
+        halve = to_halve(self.history, last, now, self.halved)
+        rows = _column(halve)
+        return self._replace(
+            point=torch.where(rows, self.best, self.point),
+            gradient=torch.where(rows, self.best_gradient, self.gradient),
+            step_size=torch.where(rows, self.step_size / 2, self.step_size),
+            halved=halve,
+        )
+
+
+def apgd(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    objective: str = "cross-entropy",
+    target_rank: int = 1,
+    steps: int = 100,
+) -> Tensor:
+    """Adversarial images by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1).
+
+    An image leaves the batch with the first point that is misclassified: going on could not change the outcome. It
+    costs at most steps + 2 forward passes, one of them of the clean image. Where the paper leaves a choice open, it
+    is made as in the authors' code: the start is noise stretched to touch the ball, and a step from x_max counts as
+    rising or not against the point that x_max replaced.
+
+    Args:
+        classifier: Any; it is attacked in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,); images of another prediction are returned as they are.
+        eps: Radius of the ball, pixels in [0, 1].
+        seeds: Of each image's random start, N of them.
+        objective: Name in OBJECTIVES of what is climbed.
+        target_rank: For "dlr-targeted": the target is the class of that rank among the others, by the clean logits.
+        steps: Number of gradient steps.
+
+    Returns:
+        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached: the breaking point where there is one, the
+        point of highest objective elsewhere.
+
+    Raises:
+        UserError: If the objective is unknown or needs more classes than there are.
+    """
+    climbed = OBJECTIVES[expect_one_of(objective, OBJECTIVES, "objective")]
+    if objective == "dlr-targeted" and classifier.classes < max(4, target_rank + 1):
+        raise UserError(
+            f"expected at least {max(4, target_rank + 1)} classes for dlr-targeted of rank {target_rank}, got "
+            f"{classifier.classes}; climb cross-entropy instead"
+        )
+    images = images.detach()
+    found = images.clone()
+    with borrowed(classifier):
+        climb = _start(classifier, images, labels, eps, seeds, target_rank, steps)
+        last, judged = 0, checkpoints(steps)
+        for k in range(steps + 1):
+            if len(climb.places) == 0:
+                return found
+            if k > 0:
+                climb = climb.step(first=k == 1)
+            logits, values, gradient = _observe(classifier, climb, climbed)
+            climb = climb.note(k, values, gradient)
+            broken = logits.argmax(1) != climb.labels
+            if broken.any():
+                found[climb.places[broken]] = climb.point[broken]
+                climb = climb.of(~broken)
+            if k in judged:
+                climb, last = climb.judge(last, k), k
+    found[climb.places] = climb.best
+    return found
+
+
+def _start(
+    classifier: Classifier, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], rank: int, steps: int
+) -> _Climb:
+    """The images that the clean pass classifies correctly, each at its random start."""
+    with torch.no_grad():
+        logits = classifier(images)
+    noise = 2 * uniform(seeds, images.shape).to(images) - 1
+    noise = eps * noise / noise.abs().amax((1, 2, 3), keepdim=True)
+    lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+    point = torch.clamp(images + noise, lowest, highest)
+    rows = len(images)
+    targets = rivals(logits, labels, min(rank, logits.shape[1] - 1))
+    history = torch.full((rows, steps + 1), -torch.inf, dtype=logits.dtype, device=images.device)
+    step_size = torch.full((rows, 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
+    still = torch.zeros_like(images)
+    halved = torch.zeros_like(labels, dtype=torch.bool)
+    places = torch.arange(rows, device=images.device)
+    climb = _Climb(
+        places, labels, targets, lowest, highest, point, point, still, point, still, history, step_size, halved
+    )
+    return climb.of(logits.argmax(1) == labels)
+
+
+def _observe(
+    classifier: Classifier, climb: _Climb, objective: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, objective and its gradient at the points."""
+    point = climb.point.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier(point)
+        values = objective(logits, climb.labels, climb.targets)
+        (gradient,) = torch.autograd.grad(values.sum(), point)
+    return logits.detach(), values.detach(), gradient
+
+
+def _column(rows: Tensor) -> Tensor:
+    return rows[:, None, None, None]

@@ -1,0 +1,105 @@
+"""Square Attack: random search with squares, by queries alone (Andriushchenko et al. 2020, algorithms 1 and 2)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attnlab.attacks.draws import uniform
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+
+#: share of the pixels in the first squares
+P_INIT = 0.8
+#: iterations, of 10 000, after which that share is halved: sec. 3.1 and, with 500 besides, the authors' code
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """z_y - max_{j != y} z_j of each image, (N,): below 0 where the label is not the prediction."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return logits.gather(1, labels[:, None])[:, 0] - others.amax(1)
+
+
+def side_of_square(iteration: int, horizon: int, height: int, width: int) -> int:
+    """Side in pixels of the squares tried in an iteration, the first being 0, of a schedule that ends at `horizon`."""
+    passed = sum(iteration * 10_000 // horizon > halving for halving in HALVINGS)
+    side = round(math.sqrt(P_INIT / 2**passed * height * width))
+    return min(max(side, 1), height, width)
+
+
+def square(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    queries: int = 5000,
+    horizon: int | None = None,
+) -> Tensor:
+    """Adversarial images by Square Attack in an L-infinity ball; it uses no gradient.
+
+    An image leaves the batch with its first point that is misclassified.
+
+    Args:
+        classifier: Any; it is attacked in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,); images of another prediction are returned as they are.
+        eps: Radius of the ball, pixels in [0, 1].
+        seeds: Of each image's stripes and squares, N of them.
+        queries: Forward passes that an image may cost, besides the one of the clean image.
+        horizon: Iterations over which the squares shrink; None for `queries`.
+
+    Returns:
+        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached: the breaking point where there is one, the
+        point of lowest margin elsewhere.
+    """
+    images = images.detach()
+    found = images.clone()
+    rows, channels, height, width = images.shape
+    draws = uniform(seeds, (rows, channels * width + (queries - 1) * (2 + channels))).to(images.device)
+    signs = _signs(draws[:, : channels * width]).view(rows, channels, 1, width)
+    draws = draws[:, channels * width :].view(rows, queries - 1, 2 + channels)
+    lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+    with borrowed(classifier), torch.no_grad():
+        places = (classifier(images).argmax(1) == labels).nonzero()[:, 0]
+        tried = torch.clamp(images + eps * signs.to(images), lowest, highest)[places]  # vertical stripes
+        best, lowest_margin = tried, torch.full_like(places, torch.inf, dtype=torch.float64)
+        for query in range(queries):
+            if len(places) == 0:
+                return found
+            if query > 0:
+                side = side_of_square(query - 1, horizon or queries, height, width)
+                change = 2 * eps * _squares(draws[places, query - 1], side, height, width).to(images)
+                tried = torch.clamp(best + change, lowest[places], highest[places])
+            logits = classifier(tried)
+            reached = margin(logits, labels[places]).double()
+            better = reached < lowest_margin
+            best = torch.where(better[:, None, None, None], tried, best)
+            lowest_margin = torch.where(better, reached, lowest_margin)
+            broken = logits.argmax(1) != labels[places]
+            found[places[broken]] = tried[broken]
+            places, best, lowest_margin = places[~broken], best[~broken], lowest_margin[~broken]
+    found[places] = best
+    return found
+
+
+def _squares(draws: Tensor, side: int, height: int, width: int) -> Tensor:
+    """A square per image of one sign per channel, 0 around it, (N, C, H, W), from its row of draws, (N, 2 + C)."""
+    top, left = ((draws[:, i] * (length - side + 1)).long() for i, length in enumerate((height, width)))
+    rows = _within(top, side, height)[:, None, :, None]
+    columns = _within(left, side, width)[:, None, None, :]
+    return _signs(draws[:, 2:])[:, :, None, None] * (rows & columns)
+
+
+def _within(start: Tensor, side: int, length: int) -> Tensor:
+    """Whether each of `length` positions lies in [start, start + side), (N, length)."""
+    offset = torch.arange(length, device=start.device) - start[:, None]
+    return (offset >= 0) & (offset < side)
+
+
+def _signs(draws: Tensor) -> Tensor:
+    """-1 or 1 with equal chance."""
+    return torch.where(draws < 0.5, -1.0, 1.0)

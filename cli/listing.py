@@ -8,6 +8,7 @@ import click
 def list_names(kind: str | None) -> None:
     """Name the data sets, models, attacks, attention methods and geometries there are."""
     from attnlab.attacks.parse import attack_names
+    from attnlab.attacks.suites import SUITES
     from attnlab.compat import torchvision
     from attnlab.data import DATASETS
     from attnlab.data.geometry import GEOMETRIES
@@ -17,7 +18,7 @@ def list_names(kind: str | None) -> None:
     names = {
         "data": list(DATASETS),
         "models": [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)],
-        "attacks": ["clean", *attack_names()],
+        "attacks": ["clean", *attack_names(), *SUITES],
         "methods": list(METHODS),
         "geometries": list(GEOMETRIES),
     }

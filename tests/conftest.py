@@ -1,11 +1,16 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import attnlab_cli
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
@@ -69,3 +74,71 @@ def small() -> Classifier:
     network.input_size = (19, 23)
     network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
     return Classifier(network).double().eval()
+
+
+class PooledHead(nn.Module):
+    """A network with a linear layer behind a global average pool; class 0 has no positive evidence anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, 2)
+        self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 8, 3, 2)
+        self.relu = nn.ReLU()
+        self.last = nn.Linear(8, 5)
+        self.last.weight.data[0] = -self.last.weight.data[0].abs()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.relu(self.second(self.norm(self.first(x)).relu())).mean((2, 3)))
+
+
+@pytest.fixture
+def pooled() -> Classifier:
+    """The closed form's small network, in float64."""
+    torch.manual_seed(1)
+    network = PooledHead()
+    network.input_size = (19, 23)
+    network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    classifier = Classifier(network).double().eval()
+    assert classifier.head == "last"
+    return classifier
+
+
+@pytest.fixture(params=["small", "pooled"])
+def either(request) -> Classifier:
+    """A small network in float64, whose maps take the generic path or the closed form."""
+    return request.getfixturevalue(request.param)
+
+
+class Told(NamedTuple):
+    """What a command of the command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a failed command; progress lines before it aside."""
+        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images", line)]
+        assert self.code == 1
+        assert len(lines) == 1
+        assert lines[0].startswith("Error: ")
+        return lines[0].removeprefix("Error: ")
+
+
+@pytest.fixture
+def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Told]:
+    """The command in this process, in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Told:
+        monkeypatch.setattr(sys, "argv", ["attnlab", *map(str, words)])
+        code = 0
+        try:
+            attnlab_cli.main()
+        except SystemExit as end:
+            code = end.code
+        return Told(code, *capsys.readouterr())
+
+    return run

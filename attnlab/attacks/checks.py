@@ -4,7 +4,7 @@ After Athalye et al. (2018), "Obfuscated gradients give a false sense of securit
 evaluating adversarial robustness". A sign is no proof, and their absence is none either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -105,27 +105,27 @@ def _larger_eps(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
     return found
 
 
-def check_accuracies(attacks: Mapping[str, Attack | None], held: Held) -> list[str]:
+def check_accuracies(attacks: Mapping[str, Attack], blind: Sequence[str], held: Held) -> list[str]:
     """What is suspicious about the outcomes of several attacks on one model and the same images.
 
     Args:
-        attacks: Name -> settings; None for the clean images, and for an attack that uses no gradient.
+        attacks: Those that climb a gradient: name -> settings.
+        blind: Names of those that use none.
         held: Which images are still right, by the attacks' names.
     """
     found = []
-    climbing = {name: attack for name, attack in attacks.items() if attack is not None}
-    for weaker, weak in climbing.items():
-        for stronger, strong in climbing.items():
+    for weaker, weak in attacks.items():
+        for stronger, strong in attacks.items():
             same = replace(weak, steps=1, step_size=None, random_start=False, restarts=1) == replace(
                 strong, steps=1, step_size=None, random_start=False, restarts=1
             )
             if same and weak.steps < strong.steps and _lower(held[weaker], held[stronger]):
                 kind = "a single step beats many" if weak.steps == 1 else "more steps do not lower the accuracy"
                 found.append(f"{kind}: {_told(held, weaker, stronger)}")
-    for blind in (name for name, attack in attacks.items() if attack is None and name in held and name != "clean"):
-        best = min(climbing, key=lambda name: float(held[name].mean()), default=None)
-        if best is not None and _lower(held[blind], held[best]):
-            found.append(f"an attack without gradients beats those that have them: {_told(held, blind, best)}")
+    best = min(attacks, key=lambda name: float(held[name].mean()), default=None)
+    for name in blind:
+        if best is not None and _lower(held[name], held[best]):
+            found.append(f"an attack without gradients beats those that have them: {_told(held, name, best)}")
     return found
 
 

@@ -91,9 +91,9 @@ def outcomes(
                 stop=stop,
             )
             for reading, found in new.items():
-                before = restart * attack.steps
-                found = found._replace(steps=torch.where(found.steps > 0, found.steps + before, found.steps))
-                results[reading] = _worse(results[reading], found, active) if restart else found
+                before = restart * reading
+                found = found._replace(steps=torch.where(found.steps >= 0, found.steps + before, found.steps))
+                results[reading] = _worse(results[reading], found, active, labels) if restart else found
             held = torch.stack([result.predictions == labels for result in results.values()]).any(0)
             active = held.nonzero()[:, 0]
             if not len(active):
@@ -101,9 +101,9 @@ def outcomes(
     return results
 
 
-def _worse(best: Outcome, found: Outcome, rows: Tensor) -> Outcome:
-    """The outcome so far, and where another start has served the attack better, that one's."""
-    better = found.margins < best.margins[rows]
+def _worse(best: Outcome, found: Outcome, rows: Tensor, labels: Tensor) -> Outcome:
+    """The outcome so far, and where that is not lost and another start has served the attack better, that one's."""
+    better = (found.margins < best.margins[rows]) & (best.predictions == labels)[rows]
     first = best.steps[rows] < 0
 
     def merge(old: Tensor, new: Tensor, where: Tensor) -> Tensor:

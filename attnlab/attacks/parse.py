@@ -1,6 +1,7 @@
 """From what a user writes to an attack: `8/255`, `pgd20`, `iter-stepll+a3`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -29,13 +30,14 @@ def parse_eps(text: str, what: str = "eps") -> float:
     return value
 
 
-def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA) -> Attack:
+def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, others: Sequence[str] = ()) -> Attack:
     """The attack of that name: one in ATTACKS, an iterative one with its number of steps behind it, `+a3` behind both.
 
     Args:
         name: Such as `pgd`, `pgd20`, `iter-stepll+a3`.
         steps: Of an iterative attack whose name carries none.
         sigma: Weight of the attention deviation, for `+a3`.
+        others: Names that would do here too, for the error's text.
 
     Raises:
         UserError: If a part of the name is unknown; the text lists the names and the nearest.
@@ -44,7 +46,8 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA) -
     known, digits = re.fullmatch(r"(.*?)(\d*)", stem).groups()  # type: ignore[union-attr]
     attack = ATTACKS.get(known)
     if attack is None or plus + rest not in ("", A3) or (digits and (attack.steps == 1 or int(digits) < 1)):
-        raise UserError(f"expected an attack of {', '.join(attack_names())}, got {name!r}{_nearest(name)}")
+        listed = ", ".join([*others, *attack_names()])
+        raise UserError(f"expected an attack of {listed}, got {name!r}{_nearest(name, others)}")
     if attack.steps > 1 and (digits or steps is not None):
         attack = replace(attack, steps=int(digits or steps))  # type: ignore[arg-type]
     return replace(attack, sigma=sigma) if plus else attack
@@ -56,9 +59,10 @@ def attack_names() -> list[str]:
     return [*(name for name, attack in ATTACKS.items() if attack.steps == 1), *iterative, f"each also with {A3}"]
 
 
-def _nearest(name: str) -> str:
+def _nearest(name: str, others: Sequence[str]) -> str:
     digits = "".join(re.findall(r"\d+", name)[:1])
-    stems = [*ATTACKS, *(f"{stem}{digits}" for stem, attack in ATTACKS.items() if attack.steps > 1)]
+    numbered = (f"{stem}{int(digits)}" for stem, attack in ATTACKS.items() if attack.steps > 1 and int(digits or 0))
+    stems = [*ATTACKS, *numbered]
     written = [stem + ending for stem in stems for ending in ("", A3)]
-    near = get_close_matches(name, written, n=1)
+    near = get_close_matches(name, {*written, *others} - {name}, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

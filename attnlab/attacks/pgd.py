@@ -7,15 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attnlab.attacks.draws import turned, uniform
 from attnlab.attacks.objectives import OBJECTIVES, attention_deviation, margin
 from attnlab.attention.area import above_mean, unit
 from attnlab.attention.gradcam import map_from, observed
 from attnlab.errors import UserError, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
-
-#: distance of the seeds of two starts of one image: the golden ratio's, so that they meet no other image's
-ANOTHER_START = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Attack:
         """Length of a step, pixels in [0, 1]."""
         if self.step_size is not None:
             return self.step_size
-        return self.eps if self.steps == 1 else 2.5 * self.eps / self.steps
+        return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
 
 
 class Clean(NamedTuple):
@@ -113,7 +111,7 @@ def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -
     target = objective.aim(lambda: detached, labels)
     with torch.enable_grad():
         value = objective.value(logits, target, attack.label_smoothing)
-    (gradient,) = torch.autograd.grad(value.sum(), images)
+        (gradient,) = torch.autograd.grad(value.sum(), images)
     return Clean(detached, gradient)
 
 
@@ -161,13 +159,11 @@ def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | torch.Genera
     """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
     if not attack.random_start:
         return images.detach()
-    noise = torch.empty(images.shape)
     if isinstance(seeds, torch.Generator):
-        noise.uniform_(-attack.eps, attack.eps, generator=seeds)
+        draws = torch.rand(images.shape, generator=seeds)
     else:
-        for values, seed in zip(noise, seeds, strict=True):
-            generator = torch.Generator().manual_seed((seed + restart * ANOTHER_START) % 2**63)
-            values.uniform_(-attack.eps, attack.eps, generator=generator)
+        draws = uniform(turned(seeds, restart), images.shape)
+    noise = attack.eps * (2 * draws - 1)
     return (images.detach() + noise.to(images)).clamp(0, 1)
 
 
@@ -260,7 +256,7 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
             maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
             value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
-    (gradient,) = torch.autograd.grad(value.sum(), point)
+        (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient
 
 

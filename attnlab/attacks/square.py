@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks.draws import uniform
+from attnlab.attacks.objectives import margin
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 
@@ -14,12 +15,6 @@ from attnlab.models.classifier import Classifier
 P_INIT = 0.8
 #: iterations, of 10 000, after which that share is halved: sec. 3.1 and, with 500 besides, the authors' code
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """z_y - max_{j != y} z_j of each image, (N,): below 0 where the label is not the prediction."""
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return logits.gather(1, labels[:, None])[:, 0] - others.amax(1)
 
 
 def side_of_square(iteration: int, horizon: int, height: int, width: int) -> int:

@@ -50,8 +50,9 @@ def above_fixed(maps: Tensor, kappa: float) -> Tensor:
 
 
 def above_mean(maps: Tensor) -> Tensor:
-    """Att(x) = [g(x) >= mean of g(x)] (eq. 3 with the paper's default kappa), (N, h, w), bool."""
-    return maps >= maps.mean((1, 2), keepdim=True)
+    """Att(x) = [g(x) >= mean of g(x)] (eq. 3 with the paper's default kappa), (N, h, w), bool; never empty."""
+    kappa = maps.mean((1, 2), keepdim=True)
+    return maps >= torch.minimum(kappa, maps.amax((1, 2), keepdim=True))  # a rounded mean can be above all values
 
 
 def constant(maps: Tensor) -> Tensor:

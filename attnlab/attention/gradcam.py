@@ -71,7 +71,8 @@ def map_from(
     if classifier.head is not None:
         weights = classifier.head_weight()[classes] / activations[0, 0].numel()  # (N, C)
     else:
-        score = logits.gather(1, classes[:, None]).sum()
+        with torch.enable_grad():
+            score = logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, activations, retain_graph=True, create_graph=create_graph)
         weights = gradient.to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
     if not create_graph:

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.attacks.outcome import Outcome, outcome
+from attnlab.attacks.outcome import Outcome
 from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
-from attnlab.pipelines.evaluate import Target
+from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import CLEAN, Evaluation
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
@@ -32,18 +32,19 @@ class Craft:
     def __call__(self, target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
         """Write a batch's images, and return the outcomes of both kinds."""
         (name, attack), *_ = ((name, attack) for name, attack in evaluation.attacks.items() if attack is not None)
-        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+        if isinstance(attack, Attack):
+            adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+        else:
+            adversarial = attack(target.source, target.images, target.labels, target.seeds)
         pixels = eight_bit(adversarial, target.images, attack.eps)
         for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
             np.save(self._file("arrays", image_id, ".npy"), values.numpy())
             Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(self._file("images", image_id, ".png"))
-        found = {}
-        with borrowed(target.victim), torch.no_grad():
-            for key, seen in ((name, adversarial), (name + EIGHT_BIT, pixels.to(adversarial) / 255)):
-                logits = target.victim(seen)
-                lost = logits.argmax(1) != target.labels
-                found[key] = outcome(logits, target.labels, torch.where(lost, attack.steps, -1))
-        return found
+        steps = attack.steps if isinstance(attack, Attack) else 0
+        return {
+            name: looked_at(target, adversarial, steps),
+            name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
+        }
 
     def _file(self, kind: str, image_id: str, ending: str) -> Path:
         if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
@@ -67,7 +68,7 @@ def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
     return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
 
 
-def only_attack(attacks: dict[str, Attack | None]) -> dict[str, Attack | None]:
+def only_attack(attacks: dict[str, Attack | Suite | None]) -> dict[str, Attack | Suite | None]:
     """The attacks of a `Craft` evaluation, with an entry for each of its outcomes.
 
     Raises:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attnlab.attacks.outcome import Outcome, outcome, outcomes
 from attnlab.attacks.pgd import Attack
+from attnlab.attacks.suites import Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
@@ -91,15 +92,14 @@ def evaluate(
     """
     for name, classifier in models.items():
         expect_fit(classifier, images, name)
-        if source is not None and source.input_size != classifier.input_size:
-            raise UserError(
-                f"expected --transfer to name a model of the same input size as {name}, {classifier.input_size}, "
-                f"got one of {source.input_size}"
-            )
+        for what in ("channels", "input_size", "classes"):
+            wanted, got = getattr(classifier, what), getattr(source or classifier, what)
+            if wanted != got:
+                raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
     used = list(range(len(images.image_ids)) if positions is None else positions)
     manifest = {
         "kind": "evaluate",
-        "options": {**(description or {}), **evaluation.describe(), "images": len(used)},
+        "options": {**(description or {}), **evaluation.describe(), "images": len(used), "order": list(models)},
         "data": describe_data(images, used),
         "model": {name: classifier.describe() for name, classifier in models.items()},
         **surroundings(next(iter(models.values())).device),
@@ -156,6 +156,8 @@ def _rows(
     clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
     target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
     found = strike(target, evaluation)
+    for one in found.values():
+        expect_finite(one.margins[:, None], batch)
     columns = {attack: _columns(found.get(attack, clean)) for attack in evaluation.attacks}
     clean_columns = _columns(clean)
     for place, position in enumerate(batch.positions):
@@ -176,7 +178,7 @@ def run_attacks(target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
     """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory."""
     families: dict[Attack, dict[str, int]] = {}
     for name, attack in evaluation.attacks.items():
-        if attack is not None:
+        if isinstance(attack, Attack):
             family = replace(attack, steps=1, step_size=attack.step_length)
             families.setdefault(family, {})[name] = attack.steps
     found: dict[str, Outcome] = {}
@@ -193,7 +195,27 @@ def run_attacks(target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
             stop=evaluation.stop,
         )
         found |= {name: by_steps[number] for name, number in steps.items()}
-    return found
+    suites = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Suite)}
+    return found | {name: _after(target, suite) for name, suite in suites.items()}
+
+
+def _after(target: Target, suite: Suite) -> Outcome:
+    """The outcome of an attack that tells no steps."""
+    adversarial = suite(target.source, target.images, target.labels, target.seeds)
+    return looked_at(target, adversarial)
+
+
+def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
+    """The outcome of adversarial images that took so many steps.
+
+    Args:
+        target: Whose victim looks at them.
+        adversarial: Pixels in [0, 1], (N, C, H, W).
+        steps: Told of the images that are misclassified.
+    """
+    with borrowed(target.victim), torch.no_grad():
+        logits = target.victim(adversarial)
+    return outcome(logits, target.labels, torch.where(logits.argmax(1) == target.labels, -1, steps))
 
 
 def _columns(one: Outcome) -> Row:

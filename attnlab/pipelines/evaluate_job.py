@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
 from attnlab.attacks.pgd import Attack
+from attnlab.attacks.suites import SUITES, Suite
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
@@ -70,10 +71,10 @@ def prepare_evaluation(
     place = defaults.choose_device(device)
     labels = _short_names(names)
     placed = {
-        label: load_model(name, weights, layer).place(place, precision, layout)
+        label: load_model(name, weights, None if transfer else layer).place(place, precision, layout)
         for label, name in zip(labels, names, strict=True)
     }
-    source = load_model(transfer).place(place, precision, layout) if transfer else None
+    source = load_model(transfer, layer=layer).place(place, precision, layout) if transfer else None
     first = next(iter(placed.values()))
     description = {
         "data": data,
@@ -115,7 +116,7 @@ def parse_attacks(
     step_size: str | None = None,
     restarts: int = 1,
     sigma: float = SIGMA,
-) -> dict[str, Attack | None]:
+) -> dict[str, Attack | Suite | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     Args:
@@ -133,13 +134,23 @@ def parse_attacks(
     budget = defaults.BUDGETS.get(data, defaults.BUDGET)
     radius = budget.eps if eps is None else parse_eps(eps)
     length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
-    named: dict[str, Attack | None] = {}
+    if steps is not None and steps < 1:
+        raise UserError(f"expected --steps of at least 1, got {steps}")
+    if restarts < 1:
+        raise UserError(f"expected --restarts of at least 1, got {restarts}")
+    named: dict[str, Attack | Suite | None] = {}
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:
             named[name] = None
             continue
-        attack = replace(parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma), eps=radius)
-        if attack.steps > 1 or attack.random_start:
+        if name in SUITES:
+            named[name] = Suite(name, radius)
+            continue
+        attack = replace(
+            parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=[CLEAN, *SUITES]),
+            eps=radius,
+        )
+        if attack.steps > 1 or attack.random_start or "iter" in name:
             attack = replace(attack, step_size=length)
         named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
     return named

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnlab.attacks.pgd import Attack
-from attnlab.errors import UserError
+from attnlab.attacks.suites import Suite
+from attnlab.data.geometry import GEOMETRIES
+from attnlab.errors import UserError, expect_one_of
 
 #: the attack that leaves an image as it is
 CLEAN = "clean"
@@ -16,19 +18,20 @@ class Evaluation:
     """What is done to each image.
 
     Attributes:
-        attacks: Name -> settings; None for `clean`.
+        attacks: Name -> settings; None for `clean`, and for what a strike of its own fills in.
         geometry: How images reach the model's size, a name in GEOMETRIES.
         seed: Of random starts, together with the image's name.
         stop: An image leaves an attack at the first point that is misclassified.
     """
 
-    attacks: Mapping[str, Attack | None]
+    attacks: Mapping[str, Attack | Suite | None]
     geometry: str = "squash"
     seed: int = 0
     stop: bool = False
 
     def __post_init__(self) -> None:
-        """Check that there is something to do."""
+        """Check every value once."""
+        expect_one_of(self.geometry, GEOMETRIES, "--geometry")
         if not self.attacks:
             raise UserError("expected --attacks to name one or more, got none")
 

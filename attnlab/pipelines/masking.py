@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from attnlab.attacks.checks import check_accuracies, check_model
+from attnlab.attacks.pgd import Attack
+from attnlab.attacks.suites import BLIND, Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, load_batches
 from attnlab.models.classifier import Classifier
@@ -34,9 +36,13 @@ def write_checks(
         positions: Indices of the images to look at the models with.
         white_box: The attacks climb the gradients of the models themselves, so that their order tells something.
     """
-    if (run.folder / FILE).exists():
+    if (run.folder / FILE).exists() or all(attack is None for attack in evaluation.attacks.values()):
         return
     records = read_evaluation(run.folder)
+    attacks = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Attack)}
+    blind = [
+        name for name, attack in evaluation.attacks.items() if isinstance(attack, Suite) and attack.method in BLIND
+    ]
     budgets = [attack.eps for attack in evaluation.attacks.values() if attack is not None]
     found = []
     for name, classifier in models.items():
@@ -49,7 +55,7 @@ def write_checks(
         own = records[records["model"] == name]
         right = own.assign(right=own["prediction"] == own["label"])
         held = {str(attack): group["right"].to_numpy(bool) for attack, group in right.groupby("attack", sort=False)}
-        if white_box:
-            found += [(name, told) for told in check_accuracies(evaluation.attacks, held)]
+        if white_box and held:
+            found += [(name, told) for told in check_accuracies(attacks, blind, held)]
     frame = pd.DataFrame(found, columns=["model", "found"])
     frame.to_csv(run.folder / FILE, index=False)

@@ -10,6 +10,7 @@ from attnlab.report.statistics import mcnemar, wilson_interval
 from attnlab.report.tables import NONE, Paper
 
 A3 = "+a3"
+ACCURACY = ("n", "accuracy", "ci_low", "ci_high", "paper")
 
 Models = Mapping[str, Mapping[str, str]]
 
@@ -43,7 +44,7 @@ def table6(
                 "paper": _published6(paper, dataset, defense, str(attack)),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["dataset", "model", "defense", "attack", *ACCURACY])
 
 
 def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
@@ -59,11 +60,12 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
     images = records[records["clean_prediction"] == records["label"]]
     several = records["model"].nunique() > 1
     rows = []
-    for (model, attack), group in images.groupby(["model", "attack"], sort=False):
+    for model, attack in records[["model", "attack"]].drop_duplicates().itertuples(index=False):
+        group = images[(images["model"] == model) & (images["attack"] == attack)]
         named = {"model": model} if several else {}
         published = paper["table7"].get(attack, NONE) if paper else NONE
         rows.append({**named, "attack": attack, **_accuracy(_correct(group)), "paper": published})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["attack", *ACCURACY])
 
 
 def paired(records: pd.DataFrame) -> pd.DataFrame:

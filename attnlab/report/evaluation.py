@@ -37,7 +37,7 @@ def evaluation_report(run: Run) -> Report:
     options = manifest["options"]
     records = read_evaluation(run.folder)
     frames = {"table6": table6(records, options["data"], options["models"], published6(manifest))}
-    if not options["saved"]:  # whose files are the last points
+    if not options.get("saved"):  # whose files are the last points
         frames["table6_worst"] = table6(records, options["data"], options["models"], worst=True)
     if any(A3 in name for name in options["attacks"]):
         frames["table7"] = table7(records, published7(manifest))
@@ -48,41 +48,49 @@ def evaluation_report(run: Run) -> Report:
 
 
 def published6(manifest: Mapping[str, Any]) -> Paper | None:
-    """The paper's numbers, if the run is the paper's: its network, split, eps and all images."""
+    """The paper's numbers, if the run is the paper's: its network, split, eps, all images, one start."""
     options = manifest["options"]
     budgets = {attack["eps"] for attack in options["attacks"].values() if attack}
     network, split, count, eps = PAPER6.get(options["data"], ("", "", 0, 0.0))
-    networks = {model["network"] for model in options["models"].values()}
-    same = networks == {network} and budgets <= {eps} and (options["split"], options["images"]) == (split, count)
-    return numbers_of_the_paper() if same and not options["transfer"] else None
+    same = _as_published(options, network, split, count) and budgets <= {eps}
+    return numbers_of_the_paper() if same else None
 
 
 def published7(manifest: Mapping[str, Any]) -> Paper | None:
     """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet, eps 4/255, 3 steps, sigma 10."""
     options = manifest["options"]
     attacks = [attack for attack in options["attacks"].values() if attack]
+    undefended = all(model["defense"] == "none" for model in options["models"].values())
+    same = options["data"] == "imagenet" and _as_published(options, "inception_v3", "val", 50_000) and undefended
+    settings = {(attack["eps"], attack.get("steps")) for attack in attacks}
+    sigmas = {attack.get("sigma") for attack in attacks} - {None}
+    return numbers_of_the_paper() if same and settings == {(4 / 255, 3)} and sigmas == {10} else None
+
+
+def _as_published(options: Mapping[str, Any], network: str, split: str, images: int) -> bool:
     networks = {model["network"] for model in options["models"].values()}
-    same = networks == {"inception_v3"} and (options["data"], options["images"]) == ("imagenet", 50_000)
-    settings = {(attack["eps"], attack["steps"], attack["sigma"] or 10) for attack in attacks}
-    return numbers_of_the_paper() if same and settings == {(4 / 255, 3, 10)} and not options["transfer"] else None
+    one_start = all(attack.get("restarts", 1) == 1 for attack in options["attacks"].values() if attack)
+    whole = networks == {network} and (options["split"], options["images"]) == (split, images)
+    return whole and one_start and not options["transfer"] and not options["stop"] and options["weights"] == "default"
 
 
 def _setting(manifest: Mapping[str, Any], table: str) -> str:
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     attacks = [attack for attack in options["attacks"].values() if attack]
+    loops = [attack for attack in attacks if "steps" in attack]
     told = [f"{options['data']} {options['split']}, {options['images']} images"]
     budgets = sorted({attack["eps"] for attack in attacks})
     if budgets:
         told.append(f"L-infinity eps {', '.join(map(as_fraction, budgets))}")
-    lengths = sorted({attack["step_size"] for attack in attacks if attack["step_size"] is not None})
+    lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
     if lengths:
         told.append(f"steps of {', '.join(map(as_fraction, lengths))}")
     if table == "table7":
-        steps = sorted({attack["steps"] for attack in attacks})
-        sigmas = sorted({attack["sigma"] for attack in attacks if attack["sigma"] is not None})
+        steps = sorted({attack["steps"] for attack in loops})
+        sigmas = sorted({attack["sigma"] for attack in loops if attack["sigma"] is not None})
         told.append(f"{', '.join(map(str, steps))} steps, sigma {', '.join(f'{sigma:g}' for sigma in sigmas)}")
-    restarts = max((attack["restarts"] for attack in attacks), default=1)
+    restarts = max((attack["restarts"] for attack in loops), default=1)
     if restarts > 1:
         told.append(f"{restarts} random starts")
     if options["transfer"]:
@@ -96,7 +104,8 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     manifest = run.manifest
     models = manifest["options"]["models"]
     wanted = manifest["options"]["images"] * len(models)
-    skipped = len(run.table(["skipped"])["skipped"].drop_null()) // max(1, len(models))
+    rows = run.table(["image_id", "skipped"]).to_pylist()
+    skipped = len({row["image_id"] for row in rows if row["skipped"] is not None})
     done = len(records.drop_duplicates(["model", "image_id"]))
     lines = [f"{done} of {wanted} records of images and models"]
     if skipped:

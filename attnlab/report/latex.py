@@ -6,7 +6,11 @@ from typing import Any
 import pandas as pd
 
 GROUP_HEADS = (r"$\mathcal{I}_{succeed}$", r"$\mathcal{I}_{fail}$")
-SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
+SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+}
 
 
 def shares_as_latex(frame: pd.DataFrame, caption: str, head: str) -> str:
@@ -59,7 +63,10 @@ def plain_as_latex(frame: pd.DataFrame, caption: str) -> str:
     """A frame as it stands, without columns that are empty."""
     shown = frame.dropna(axis=1, how="all")
     lines = [
-        [_number(value, 2) if isinstance(value, float) else _escaped(str(value)) for value in row]
+        [
+            f"{value:.2g}" if name == "p" else _number(value, 2) if isinstance(value, float) else _escaped(str(value))
+            for name, value in zip(shown.columns, row, strict=True)
+        ]
         for row in shown.itertuples(index=False)
     ]
     return _table([_escaped(str(name)) for name in shown.columns], (), [], lines, caption)

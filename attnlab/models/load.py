@@ -17,10 +17,12 @@ from attnlab.compat import torchvision
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS, load_weights, read_description
 from attnlab.models.classifier import DEFAULT_SIZE, Classifier
+from attnlab.models.lenet import LeNet
 from attnlab.models.resnet8 import ResNet8
+from attnlab.models.resnet9 import ResNet9
 
 #: name -> function that builds the network; its trained weights, if there are any, lie beside this file
-BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8}
+BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeNet, "resnet9": ResNet9}
 
 HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
@@ -77,7 +79,13 @@ def _build(name: str, weights: str) -> nn.Module:
     if name in BUILT_IN:
         network = BUILT_IN[name]()
         if weights == "default":
-            load_weights(network, Path(__file__).with_name(f"{name}.safetensors"))
+            trained = Path(__file__).with_name(f"{name}.safetensors")
+            if not trained.is_file():
+                raise UserError(
+                    f"expected a checkpoint folder as --model, --weights FILE or --weights none, got {name} alone, "
+                    "which has no trained weights of its own"
+                )
+            load_weights(network, trained)
         return network
     if name in _names():
         return _from_torchvision(name, pretrained=weights == "default")

@@ -27,15 +27,18 @@ BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeN
 HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
 
-def load_model(name: str = "resnet8", weights: str | Path = "default", layer: str | None = None) -> Classifier:
+def load_model(
+    name: str = "resnet8", weights: str | Path = "default", layer: str | None = None, *, seed: int = 0
+) -> Classifier:
     """Build a classifier and give it weights.
 
     Args:
         name: A torchvision name, `timm:NAME`, `FILE.py:FUNCTION` (a function that returns an nn.Module, optionally
             with the attributes `attention_layer`, `mean`, `std`, `input_size`), a checkpoint folder, or a name in
             BUILT_IN. A folder that has a model's name is written ./NAME.
-        weights: `default` (the library's own), `none` (random, from seed 0), or a .safetensors, .pth or .pt file.
+        weights: `default` (the library's own), `none` (random, from the seed), or a .safetensors, .pth or .pt file.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
+        seed: Of random weights.
 
     Returns:
         The classifier, on the CPU and in eval mode.
@@ -50,7 +53,7 @@ def load_model(name: str = "resnet8", weights: str | Path = "default", layer: st
         own = Path(name) / WEIGHTS
         return load_model(description["model"], own if weights == "default" else weights, layer or description["layer"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # random weights are the same in every run
+        torch.manual_seed(seed)  # random weights are the same in every run
         network = _build(name, weights).cpu().eval()
     if weights not in ("default", "none"):
         load_weights(network, Path(weights))

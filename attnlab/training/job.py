@@ -1,7 +1,7 @@
 """From the names a user gives to a training that is ready to run."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ def prepare_training(
     train, held = hold_out(images, settled.held_out, HELD_OUT_SEED)
     train = train[:limit]
     place = defaults.choose_device(device)
-    if place.type == "cuda" and place.index is None:
+    if place == torch.device("cuda"):
         place = torch.device("cuda", defaults.local_rank())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -127,18 +127,16 @@ def prepare_training(
         )
 
 
-def _settle(plan: Plan, given: dict[str, Any]) -> Plan:
+def _settle(plan: Plan, given: Mapping[str, Any]) -> Plan:
     """The plan with what the user gave in its place."""
-    lengths = {
-        name: parse_eps(given[name], f"--{name.replace('_', '-')}") for name in ("eps", "step_size") if given[name]
-    }
     names = ("model", "weights", "epochs", "batch_size", "learning_rate", "steps", "ramp", "held_out")
-    values = {name: given[name] for name in names if given[name] is not None}
-    if "model" in values and "weights" not in values:
-        values["weights"] = plan.weights if values["model"] == plan.model else "none"
-        if Path(values["model"]).is_dir():
-            values["weights"] = "default"
-    return replace(plan, **values, **lengths)
+    values: dict[str, Any] = {name: given[name] for name in names if given[name] is not None}
+    for name in ("eps", "step_size"):
+        if given[name]:
+            values[name] = parse_eps(given[name], f"--{name.replace('_', '-')}")
+    if values.get("model", plan.model) != plan.model and "weights" not in values:
+        values["weights"] = "default" if Path(values["model"]).is_dir() else "none"
+    return replace(plan, **values)
 
 
 def _open(folder: Path, manifest: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ class Training:
                     f"checkpoint is {self.folder / 'last'}; a smaller --learning-rate or a longer --ramp may help"
                 )
         optimizer.zero_grad()
-        terms.loss.backward()
+        terms.loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return figures
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -108,6 +108,19 @@ def fed_by(
         for handle in handles:
             handle.remove()
     return pairs
+
+
+@contextmanager
+def untracked(model: nn.Module) -> Iterator[None]:
+    """Let batch norms in train mode use the batch's statistics without adding them to their running ones."""
+    norms: list[Any] = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def out_of_memory(error: RuntimeError) -> bool:

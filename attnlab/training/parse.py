@@ -1,0 +1,54 @@
+"""From what a user writes to a defence: `madry`, `alp+aad`, `aad`."""
+
+from dataclasses import replace
+from difflib import get_close_matches
+
+from attnlab.errors import UserError
+from attnlab.training import DEFENSES
+from attnlab.training.defense import Defense
+
+#: what joins a defence's name to rectify and preserve attention too
+AAD = "+aad"
+#: what has a short name of its own
+SHORT = {"aad": "madry+aad"}
+#: alpha and beta of section 5.4
+WEIGHT = 0.01
+
+
+def parse_defense(
+    name: str,
+    *,
+    alpha: float = WEIGHT,
+    beta: float = WEIGHT,
+    fill: str = "black",
+    classification: str = "cross-entropy",
+) -> Defense:
+    """The defence of that name: one in DEFENSES, with `+aad` behind it or not, or a name in SHORT.
+
+    Args:
+        name: Such as `madry`, `alp+aad`.
+        alpha: Weight of attention rectification, for `+aad`.
+        beta: Weight of attention preservation, for `+aad`.
+        fill: What hides the attended pixels, for `+aad`: a name in FILLS.
+        classification: Loss the images are classified by: a name in CLASSIFICATIONS.
+
+    Raises:
+        UserError: If a part of the name is unknown, with the names and the nearest, or a value does not fit.
+    """
+    stem, plus, rest = SHORT.get(name, name).partition("+")
+    if stem not in DEFENSES or plus + rest not in ("", AAD):
+        raise UserError(f"expected a defense of {', '.join(defense_names())}, got {name!r}{_nearest(name)}")
+    defense = replace(DEFENSES[stem], classification=classification)
+    return replace(defense, alpha=alpha, beta=beta, fill=fill) if plus else defense
+
+
+def defense_names() -> list[str]:
+    """How defences may be written, for people."""
+    short = [f"{name} (short for {long})" for name, long in SHORT.items()]
+    return [*DEFENSES, f"each also with {AAD}", *short]
+
+
+def _nearest(name: str) -> str:
+    written = [*(stem + ending for stem in DEFENSES for ending in ("", AAD)), *SHORT]
+    near = get_close_matches(name, written, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

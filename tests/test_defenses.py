@@ -1,0 +1,124 @@
+"""Defences by name: what a name means, what is refused, and whose gradients ensemble training attacks with."""
+
+from collections import Counter
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.errors import UserError
+from attnlab.models import load_model
+from attnlab.training import DEFENSES
+from attnlab.training.defense import Defense
+from attnlab.training.parse import parse_defense
+from attnlab.training.sources import draw_source, expect_sources
+
+
+def test_every_defence_is_named_alone_and_with_aad():
+    assert list(DEFENSES) == ["none", "madry", "alp", "trades", "mart", "stepll", "ensemble"]
+    for name, defense in DEFENSES.items():
+        assert parse_defense(name) == defense
+        assert parse_defense(f"{name}+aad") == replace(defense, alpha=0.01, beta=0.01)
+    assert parse_defense("aad") == parse_defense("madry+aad")
+
+
+def test_weights_are_those_published():
+    assert [DEFENSES[name].weight for name in ("alp", "trades", "mart")] == [0.5, 6.0, 5.0]
+
+
+def test_options_of_aad_reach_the_defence_and_touch_no_other():
+    options = {"alpha": 0.3, "beta": 0.0, "fill": "grey"}
+    assert parse_defense("alp+aad", **options) == replace(DEFENSES["alp"], **options)
+    assert parse_defense("alp", **options) == DEFENSES["alp"]
+    assert parse_defense("alp", classification="soft-margin").classification == "soft-margin"
+
+
+def test_a_defence_is_its_own_provenance():
+    defense = parse_defense("trades+aad", alpha=0.1)
+    assert Defense(**asdict(defense)) == defense
+    assert all(isinstance(value, str | float | bool) for value in asdict(defense).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("madri", "madry"), ("madry+add", "madry+aad"), ("add", "aad"), ("alp+a3", "alp")],
+)
+def test_an_unknown_defence_is_refused_with_the_names_and_the_nearest(name, near):
+    with pytest.raises(UserError) as error:
+        parse_defense(name)
+    assert str(error.value).startswith("expected a defense of none, madry, alp, trades, mart, stepll, ensemble, each ")
+    assert f"got '{name}'; did you mean '{near}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": -1.0}, "expected alpha of at least 0, got -1"),
+        ({"beta": float("nan")}, "expected beta of at least 0, got nan"),
+        ({"fill": "gray"}, "expected fill to be one of black, grey, got 'gray'; did you mean 'grey'?"),
+        ({"classification": "bce"}, "expected classification loss to be one of cross-entropy, soft-margin"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(UserError) as error:
+        parse_defense("aad", **options)
+    assert message in str(error.value)
+
+
+def test_mart_builds_on_cross_entropy_alone():
+    with pytest.raises(UserError, match="expected cross-entropy with mart"):
+        parse_defense("mart", classification="soft-margin")
+
+
+@pytest.mark.parametrize("name", ["none", "madry", "alp", "mart"])
+def test_adversarial_images_are_those_of_pgd_from_a_random_start(name):
+    attack = DEFENSES[name].attack(8 / 255, 10, 2 / 255)
+    assert attack == Attack("cross-entropy", 8 / 255, 10, 2 / 255, random_start=True)
+
+
+def test_trades_attacks_the_divergence_from_a_random_start_where_it_has_a_gradient():
+    attack = DEFENSES["trades"].attack(8 / 255, 10)
+    assert (attack.objective, attack.random_start, attack.steps) == ("divergence", True, 10)
+
+
+@pytest.mark.parametrize("name", ["stepll", "ensemble"])
+def test_stepll_and_ensemble_attack_with_one_least_likely_step_of_eps(name, scenes_batch, resnet8):
+    images, labels = scenes_batch
+    attack = DEFENSES[name].attack(0.05, 40, 0.01)
+    assert torch.equal(
+        perturb(resnet8, images, labels, attack), perturb(resnet8, images, labels, Attack("least-likely", 0.05))
+    )
+    assert attack.step_length == 0.05
+
+
+# ------------------------------------------------------------------ sources of ensemble training
+
+
+@pytest.fixture(scope="module")
+def static():
+    return [load_model("resnet8"), load_model("resnet8", "none")]
+
+
+def test_sources_are_drawn_uniformly_and_the_current_model_is_one_of_them(resnet8, static):
+    draws = Counter(id(draw_source(resnet8, static, 0, step)) for step in range(3000))
+    assert set(draws) == {id(source) for source in (resnet8, *static)}
+    assert all(900 < count < 1100 for count in draws.values())
+
+
+def test_a_draw_depends_on_seed_and_step_alone(resnet8, static):
+    torch.manual_seed(1)
+    first = [draw_source(resnet8, static, 7, step) for step in range(50)]
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert all(draw_source(resnet8, static, 7, step) is first[step] for step in reversed(range(50)))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [draw_source(resnet8, static, 8, step) for step in range(50)] != first
+
+
+def test_sources_that_cannot_stand_in_are_refused(resnet8, static):
+    expect_sources(resnet8, static)
+    with pytest.raises(UserError, match="--sources CHECKPOINT"):
+        expect_sources(resnet8, [])
+    with pytest.raises(UserError, match="expected source 2 with channels 3 as the trained model has, got 1"):
+        expect_sources(resnet8, [static[0], load_model("lenet", "none")])

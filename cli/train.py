@@ -59,7 +59,7 @@ def train(**options: Any) -> None:
     attnlab train --data cifar10 --root DIR --defense alp+aad --device cuda --precision bf16
     torchrun --nproc-per-node 8 -m attnlab_cli train --data imagenet --root DIR --defense alp+aad --precision bf16
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.training.job import prepare_training
+    from attnlab.pipelines.train_job import prepare_training
 
     with prepare_training(**options) as training:
         if not training.world.first:

@@ -17,7 +17,8 @@ FLOORS = [
     ["attnlab.data", "attnlab.models"],
     ["attnlab.attention"],
     ["attnlab.attacks"],
-    ["attnlab.pipelines", "attnlab.training"],
+    ["attnlab.training"],
+    ["attnlab.pipelines"],
     ["attnlab.report"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

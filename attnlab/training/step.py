@@ -27,7 +27,8 @@ class Terms(NamedTuple):
     Attributes:
         weighted: Name -> scalar with its graph; their sum is the loss.
         diagnostics: Name -> scalar for the log, detached: the share of each kind of image classified correctly, the
-            attention terms before their weights, and the share of images that drop out of them for want of an area.
+            attention terms before their weights (raw_...), and the share of images that drop out of them for want of an
+            area. No name is in both.
     """
 
     weighted: dict[str, Tensor]
@@ -90,13 +91,16 @@ class Step(nn.Module):
         weighted = loss.terms(parts, labels, CLASSIFICATIONS[self.defense.classification], self.defense.weight)
         diagnostics = {f"{kind}_accuracy": (part.argmax(1) == labels).float().mean() for kind, part in parts.items()}
         if self.defense.attends:
-            found = self._attention(together, logits, activations.pop(), labels.repeat(2))
+            found, without_area = self._attention(together, logits, activations.pop(), labels.repeat(2))
             weights = {"rectification": self.defense.alpha, "preservation": self.defense.beta}
-            weighted |= {name: weights[name] * found[name] for name in weights if name in found}
-            diagnostics |= {name: value.detach() for name, value in found.items()}
+            weighted |= {name: weights[name] * value for name, value in found.items()}
+            diagnostics |= {f"raw_{name}": value.detach() for name, value in found.items()}
+            diagnostics["without_area"] = without_area
         return Terms(weighted, diagnostics)
 
-    def _attention(self, images: Tensor, logits: Tensor, activations: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    def _attention(
+        self, images: Tensor, logits: Tensor, activations: Tensor, classes: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Attention terms before their weights, and the share of images without an area.
 
         Args:
@@ -108,11 +112,11 @@ class Step(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # maps keep the logits' precision
             maps = map_from(self.classifier, logits, activations, classes, create_graph=self.defense.beta > 0)
         there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
-        found = {"without_area": 1 - there.float().mean()}
+        found = {}
         if self.defense.alpha > 0:
             with untracked(self.classifier):
                 masked = self.classifier(hide(images, maps, FILLS[self.defense.fill]))
             found["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), there)  # eq. 8
         if self.defense.beta > 0:
             found["preservation"] = mean_over(preservation(*maps.chunk(2)), there)  # eq. 9
-        return found
+        return found, 1 - there.float().mean()

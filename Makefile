@@ -4,8 +4,9 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow lint weights benchmarks clean
 
-demo: .venv/attnlab   ## analyse the built-in images with the built-in model, print Tables 1-5, write runs/demo
+demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
+	$(BIN)/attnlab evaluate --limit 200 --attacks clean,fgsm,pgd10,pgd20,cw10 --out runs/demo-evaluate
 
 test: .venv/dev   ## the whole test suite
 	$(BIN)/python -m pytest -m "not slow"
@@ -24,6 +25,7 @@ weights: .venv/attnlab   ## train the built-in model again
 benchmarks: .venv/dev   ## speed and memory against what one would write today
 	$(BIN)/python -m benchmarks.analyze
 	$(BIN)/python -m benchmarks.lime
+	$(BIN)/python -m benchmarks.attacks
 
 clean:
 	rm -rf .venv build dist *.egg-info

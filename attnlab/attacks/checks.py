@@ -25,6 +25,7 @@ SIGNIFICANT = 0.01
 TOLERANCE = 1e-2
 #: at this eps every image can be turned into the same grey one
 HALF = 0.5
+NO_GRADIENT = "the outputs have no gradient: no attack that climbs one can be made"
 
 #: which images a model classifies correctly, (images,)
 Right = np.ndarray[Any, np.dtype[np.bool_]]
@@ -43,7 +44,7 @@ def check_model(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
     """
     with borrowed(classifier):
         found = [*_outputs(classifier, images), *_gradients(classifier, images, labels)]
-        return found + _larger_eps(classifier, images, labels, eps)
+        return found if NO_GRADIENT in found else found + _larger_eps(classifier, images, labels, eps)
 
 
 def _outputs(classifier: Classifier, images: Tensor) -> list[str]:
@@ -76,7 +77,7 @@ def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[s
     with torch.enable_grad():
         loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
     if loss.grad_fn is None:
-        return ["the outputs have no gradient: no attack that climbs one can succeed"]
+        return [NO_GRADIENT]
     (gradient,) = torch.autograd.grad(loss, watched, allow_unused=True)
     zero = len(images) if gradient is None else int((gradient.flatten(1).abs().amax(1) == 0).sum())
     if not zero:

@@ -256,6 +256,8 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
             maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
             value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
+        if not value.requires_grad:
+            raise UserError("the model's outputs have no gradient by its images, so nothing can be climbed; try square")
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient
 

@@ -1,0 +1,124 @@
+"""Signs of masked gradients: raised by models and figures that have them, and by no others."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlab.attacks.checks import check_accuracies, check_model
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.errors import UserError
+from attnlab.models import Classifier
+
+EPS = 8 / 255
+
+
+class Convolution(nn.Module):
+    """Pooled linear features of one convolution, and whatever a test puts behind them."""
+
+    input_size = (16, 16)
+
+    def __init__(self, behind=lambda logits: logits, before=lambda images: images):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+        self.behind, self.before = behind, before
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.norm(self.conv(self.before(images))).relu()
+        return self.behind(30 * self.head(features.mean((2, 3))))
+
+
+@pytest.fixture
+def batch():
+    return torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def found_in(network, images):
+    classifier = Classifier(network).eval()
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    return check_model(classifier, images, labels, EPS)
+
+
+def test_the_built_in_model_raises_nothing(resnet8, scenes_batch):
+    assert check_model(resnet8, *scenes_batch, EPS) == []
+
+
+def test_probabilities_instead_of_logits_are_told(batch):
+    (told, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).softmax(1)), batch)
+    assert told.startswith("the outputs are probabilities (all are at least 0 and sum to 1.000)")
+
+
+def test_a_step_without_gradient_is_told_with_the_number_of_images(batch):
+    told = " ".join(found_in(Convolution(before=lambda images: (images * 255).round() / 255), batch))
+    assert "the gradient of the cross-entropy is zero at 12 of 12 clean images" in told
+    assert "an eps that allows any image does not fool the model: of 12 images right under 10 steps" in told
+
+
+def test_outputs_without_a_graph_are_told(batch):
+    network = Convolution(behind=lambda logits: logits.detach())
+    assert found_in(network, batch) == ["the outputs have no gradient: no attack that climbs one can be made"]
+    with pytest.raises(UserError, match="outputs have no gradient by its images"):
+        perturb(Classifier(network).eval(), batch, torch.zeros(12, dtype=torch.long), Attack())
+
+
+def test_a_random_model_is_told(batch):
+    told = found_in(Convolution(behind=lambda logits: logits + 10 * torch.rand_like(logits)), batch)
+    assert any(sign.startswith("two passes of the same images differ by up to") for sign in told)
+
+
+def test_batch_norm_in_train_mode_is_told(batch):
+    class Stubborn(Convolution):
+        def forward(self, images):
+            self.norm.train()
+            return super().forward(images)
+
+    assert any("a batch norm works in train mode" in sign for sign in found_in(Stubborn(), batch))
+
+
+def test_the_model_is_given_back_as_it_was(batch):
+    classifier = Classifier(Convolution()).train()
+    check_model(classifier, batch, torch.zeros(12, dtype=torch.long), EPS)
+    assert classifier.network.norm.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in classifier.parameters())
+
+
+def held(**counts):
+    return {name: np.arange(100) < count for name, count in counts.items()}
+
+
+ATTACKS = {
+    "fgsm": Attack(),
+    "pgd10": Attack(steps=10, step_size=0.01, random_start=True),
+    "pgd40": Attack(steps=40, step_size=0.01, random_start=True),
+    "cw10": Attack("margin", steps=10),
+}
+
+
+def test_figures_in_their_usual_order_raise_nothing():
+    assert check_accuracies(ATTACKS, ["square"], held(fgsm=60, pgd10=40, pgd40=38, cw10=41, square=55)) == []
+
+
+def test_differences_that_chance_explains_raise_nothing():
+    assert check_accuracies(ATTACKS, [], held(fgsm=38, pgd10=40, pgd40=42, cw10=41)) == []
+
+
+def test_a_single_step_that_beats_many_is_told_with_both_figures():
+    told = check_accuracies(ATTACKS, [], held(fgsm=20, pgd10=40, pgd40=38, cw10=41))
+    assert told[0] == "a single step beats many: 20.00 % right under fgsm, 40.00 % under pgd10, 100 images"
+    assert len(told) == 2
+
+
+def test_more_steps_that_do_not_help_are_told():
+    (told,) = check_accuracies(ATTACKS, [], held(fgsm=70, pgd10=40, pgd40=60, cw10=41))
+    assert told == "more steps do not lower the accuracy: 40.00 % right under pgd10, 60.00 % under pgd40, 100 images"
+
+
+def test_an_attack_without_gradients_that_beats_all_others_is_told():
+    (told,) = check_accuracies(ATTACKS, ["square"], held(fgsm=70, pgd10=40, pgd40=38, cw10=41, square=10))
+    assert told.startswith(
+        "an attack without gradients beats those that have them: 10.00 % right under square, 38.00 %"
+    )

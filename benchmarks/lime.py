@@ -128,7 +128,8 @@ def main(model: str, weights: str, device: str, samples: int, rounds: int) -> No
         batches[precision], _ = lime_batch_size(classifier)
         ways[f"attnlab {precision}"] = by_attnlab(classifier, photograph, samples, batches[precision], parts)
         ways[f"bare {precision}"] = bare(classifier, samples, batches[precision])
-    seconds = side_by_side(ways, rounds, device)
+    # at a thousand forward passes each, what the first is slower by does not show
+    seconds = side_by_side(ways, rounds, device, warm=samples >= 1000)
     cut = float(np.median(parts["quickshift"]))
     click.echo(f"{model.rpartition('/')[2]}, {plain.input_size[0]} px, {samples} samples, median of {rounds} rounds")
     click.echo(machine(device, ("torch", "torchvision", "lime", "captum", "scikit-image")))

@@ -11,10 +11,19 @@ import torch
 from attnlab.pipelines.manifest import cpu_name
 
 
-def side_by_side(ways: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of each way, run in turn A B C A B C ... after one round that is not counted."""
+def side_by_side(
+    ways: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", *, warm: bool = False
+) -> dict[str, float]:
+    """Median seconds of each way, run in turn A B C A B C ...
+
+    Args:
+        ways: Name -> what is timed.
+        rounds: Times each is run.
+        device: Waited for after each.
+        warm: All is loaded already; otherwise a first round is not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(rounds + 1):
+    for round_ in range(warm, rounds + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()

@@ -18,6 +18,7 @@ from captum.attr import LayerGradCam
 from PIL import Image
 
 from attnlab.attacks import ATTACKS
+from attnlab.attacks.parse import parse_attack
 from attnlab.attention.gradcam import grad_cam
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, collate
@@ -278,3 +279,21 @@ def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
 
 #: reference_tables.py's records of the first 40 images at eps 16/255: I_att, succeed, mean IoU, mean IoU of 10 cells
 REFERENCE = {"correct": 24, "succeed": 21, "iou": 0.669772, "k10": 0.425827}
+
+
+@pytest.mark.parametrize("name", ["pgd3", "iter-stepll3+a3"])
+def test_any_attack_of_the_loop_moves_the_same_images_in_any_batch(tmp_path, resnet8, name):
+    settings = Settings(attack=replace(parse_attack(name), step_size=8 / 255))
+    for batch_size in (2, 6):
+        analyze(
+            resnet8,
+            load_data("scenes"),
+            tmp_path / str(batch_size),
+            settings,
+            batch_size=batch_size,
+            positions=range(6),
+        )
+    two, six = (read_records(tmp_path / str(batch_size)) for batch_size in (2, 6))
+    np.testing.assert_allclose(two["adv_confidence"], six["adv_confidence"], atol=1e-4)
+    assert (two["adv_prediction"] == six["adv_prediction"]).all()
+    assert (two["adv_confidence"] < two["confidence"]).mean() > 0.5

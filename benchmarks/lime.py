@@ -10,6 +10,8 @@ it finds. Bare forwards are so many passes at that batch size on ready images, a
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
 
 import click
 import numpy as np
@@ -39,9 +41,10 @@ def by_lime(classifier: Classifier, photograph: Photograph, samples: int, device
 
     def run() -> object:
         explainer = LimeImageExplainer(random_state=0)
-        return explainer.explain_instance(
-            photograph, probabilities, top_labels=1, hide_color=0.5, num_samples=samples, progress_bar=False
-        )
+        with redirect_stderr(StringIO()):  # its progress bar
+            return explainer.explain_instance(
+                photograph, probabilities, top_labels=1, hide_color=0.5, num_samples=samples
+            )
 
     return run
 

@@ -110,23 +110,24 @@ def tensor(photograph: Photograph) -> Tensor:
 @click.option("--model", default="inception_v3", show_default=True)
 @click.option("--weights", default="none", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
+@click.option("--layout", default="channels-last", show_default=True, help="Of attnlab's network.")
+@click.option("--captum/--no-captum", default=True, show_default=True, help="Time captum's Lime as well.")
 @click.option("--samples", default=1000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-def main(model: str, weights: str, device: str, samples: int, rounds: int) -> None:
+def main(model: str, weights: str, device: str, layout: str, captum: bool, samples: int, rounds: int) -> None:
     """Print seconds an explanation, and ratios."""
     warnings.filterwarnings("ignore")
     plain = load_model(model, weights).place(device, layout="contiguous")
     plain.network.requires_grad_(False)
     photograph = resize(data.coffee(), plain.input_size).astype(np.float32)
-    ways = {
-        "lime": by_lime(plain, photograph, samples, device),
-        "captum": by_captum(plain, photograph, samples, device),
-    }
+    ways = {"lime": by_lime(plain, photograph, samples, device)}
+    if captum:
+        ways["captum"] = by_captum(plain, photograph, samples, device)
     ways["bare lime"] = bare(plain, samples, 10)
     parts: dict[str, list[float]] = {"quickshift": []}
     batches = {}
     for precision in ("fp32", "bf16"):
-        classifier = load_model(model, weights).place(device, precision)
+        classifier = load_model(model, weights).place(device, precision, layout)
         classifier.network.requires_grad_(False)
         batches[precision], _ = lime_batch_size(classifier)
         ways[f"attnlab {precision}"] = by_attnlab(classifier, photograph, samples, batches[precision], parts)
@@ -134,7 +135,9 @@ def main(model: str, weights: str, device: str, samples: int, rounds: int) -> No
     # at a thousand forward passes each, what the first is slower by does not show
     seconds = side_by_side(ways, rounds, device, warm=samples >= 1000)
     cut = float(np.median(parts["quickshift"]))
-    click.echo(f"{model.rpartition('/')[2]}, {plain.input_size[0]} px, {samples} samples, median of {rounds} rounds")
+    click.echo(
+        f"{model.rpartition('/')[2]}, {plain.input_size[0]} px, {layout}, {samples} samples, median of {rounds} rounds"
+    )
     click.echo(machine(device, ("torch", "torchvision", "lime", "captum", "scikit-image")))
     for name, value in seconds.items():
         click.echo(f"{name:14} {value:8.2f} s")

@@ -3,58 +3,25 @@
 import csv
 import errno
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Told
 from PIL import Image
 
-import attnlab_cli
 from attnlab_cli.app import app
 from attnlab_cli.console import image_progress
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of a failed command; progress lines before it aside."""
-        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images", line)]
-        assert self.code == 1
-        assert len(lines) == 1
-        assert lines[0].startswith("Error: ")
-        return lines[0].removeprefix("Error: ")
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def attnlab(monkeypatch, capsys, tmp_path) -> Command:
-    """The command in this process, in an empty folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["attnlab", *map(str, words)])
-        code = 0
-        try:
-            attnlab_cli.main()
-        except SystemExit as end:
-            code = end.code
-        return Outcome(code, *capsys.readouterr())
-
-    return run
+Command = Callable[..., Any]
 
 
 @pytest.fixture
@@ -63,10 +30,10 @@ def analyze(attnlab) -> Command:
     return lambda *words: attnlab("analyze", "--limit", 8, "--workers", 0, "--out", "out", *words)
 
 
-def process(*words: str, **options: object) -> Outcome:
+def process(*words: str, **options: object) -> Told:
     """The command in a process of its own, for what only shows there."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, **options)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return Told(done.returncode, done.stdout, done.stderr)
 
 
 # ------------------------------------------------------------------ help and names

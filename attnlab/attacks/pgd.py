@@ -131,7 +131,7 @@ def perturb(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attack: What to climb, how far, in how many steps.
-        seeds: Of each image's random starts; by default its place in the batch. A generator (on the CPU) draws the
+        seeds: Of each image's random starts; by default its place in the batch. A generator, of any device, draws the
             batch's starts one after the other, which is faster where images need not be told apart, as in training.
         clean: The attack's `clean_pass`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or with A3.
@@ -160,7 +160,7 @@ def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | torch.Genera
     if not attack.random_start:
         return images.detach()
     if isinstance(seeds, torch.Generator):
-        draws = torch.rand(images.shape, generator=seeds)
+        draws = torch.rand(images.shape, generator=seeds, device=seeds.device)
     else:
         draws = uniform(turned(seeds, restart), images.shape)
     noise = attack.eps * (2 * draws - 1)

@@ -5,6 +5,7 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ class ArraySet:
     classes: Sequence[str]
     has_boxes: bool = False
 
-    @property
-    def image_ids(self) -> Sequence[str]:
+    @cached_property
+    def image_ids(self) -> Sequence[str]:  # asked for with each image that is read
         """`test-00000` and so on."""
         return [f"{self.split}-{index:05d}" for index in range(len(self.labels))]
 

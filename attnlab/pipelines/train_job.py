@@ -1,7 +1,8 @@
 """From the names a user gives to a training that is ready to run."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 
 from attnlab.attacks.parse import parse_eps
 from attnlab.data import load_data
+from attnlab.data.base import ImageSet, digest
 from attnlab.errors import UserError
-from attnlab.models import load_model
-from attnlab.models.checkpoint import trained_as
+from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.manifest import describe_data, surroundings
@@ -23,7 +25,7 @@ from attnlab.training.images import hold_out, open_images
 from attnlab.training.parse import WEIGHT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
-from attnlab.training.trainer import Training
+from attnlab.training.trainer import LOG, Training, expect_batch
 
 MANIFEST = "training.json"
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
@@ -73,18 +75,32 @@ def prepare_training(
             with other options.
     """
     parsed = parse_defense(defense, alpha=alpha, beta=beta, fill=fill, classification=classification)
-    settled = _settle(plan_for(data, plan), locals())
+    settled = _settled(
+        plan_for(data, plan),
+        model=model,
+        weights=weights,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        eps=None if eps is None else parse_eps(eps, "--eps"),
+        step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
+        steps=steps,
+        ramp=ramp,
+        held_out=held_out,
+    )
+    if sources and not parsed.ensemble:
+        raise UserError(f"expected --sources with the ensemble defense alone, got {defense}")
     images = load_data(data, root, "train")
-    train, held = hold_out(images, settled.held_out, HELD_OUT_SEED)
-    train = train[:limit]
+    train, held = hold_out(images, settled.held_out, HELD_OUT_SEED, limit)
+    expect_batch(len(train), settled.batch_size)
     place = defaults.choose_device(device)
     if place == torch.device("cuda"):
         place = torch.device("cuda", defaults.local_rank())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = load_model(settled.model, settled.weights, layer, seed=seed).place(place, "fp32", layout)
+    classifier = load_model(settled.model, settled.weights, layer, seed=seed).place(place, "fp32", layout)
     expect_fit(classifier, images)
-    static = tuple(load_model(source).place(place, "fp32", layout) for source in sources)
+    if not images.classes:
+        _expect_labels(classifier, images)
+    static = tuple(_source(name).place(place, "fp32", layout) for name in sources)
     if parsed.ensemble:
         expect_sources(classifier, static)
     folder = out or Path("runs") / f"{data}-{Path(settled.model).name.replace(':', '-')}-{defense}-{seed}"
@@ -93,22 +109,24 @@ def prepare_training(
         "options": {
             "data": data,
             "defense": defense,
-            "settings": asdict(parsed),
-            "plan": asdict(settled),
-            "plan_name": plan,
-            "sources": [model_.fingerprint() for model_ in static],
+            **{f"defense's {name}": value for name, value in asdict(parsed).items()},
+            **asdict(settled),
+            "sources": [source.fingerprint() for source in static],
             "seed": seed,
             "precision": precision,
             "layout": layout,
+            "compiled": compiled,
         },
-        "data": describe_data(images, train) | {"held_out": len(held)},
+        "data": describe_data(images, train) | {"held_out": digest(map(str, held))},
         "model": classifier.describe(),
+        "plan": plan,
         **surroundings(place),
     }
     with world(place) as processes:
+        processes.part(settled.batch_size)
         if processes.first:
             _open(folder, manifest)
-        count = defaults.workers(images) if workers is None else workers
+        count = (os.cpu_count() or 1) // processes.size if workers is None else workers
         yield Training(
             classifier=classifier,
             model=trained_as(settled.model)["network"],
@@ -127,24 +145,52 @@ def prepare_training(
         )
 
 
-def _settle(plan: Plan, given: Mapping[str, Any]) -> Plan:
-    """The plan with what the user gave in its place."""
-    names = ("model", "weights", "epochs", "batch_size", "learning_rate", "steps", "ramp", "held_out")
-    values: dict[str, Any] = {name: given[name] for name in names if given[name] is not None}
-    for name in ("eps", "step_size"):
-        if given[name]:
-            values[name] = parse_eps(given[name], f"--{name.replace('_', '-')}")
-    if values.get("model", plan.model) != plan.model and "weights" not in values:
-        values["weights"] = "default" if Path(values["model"]).is_dir() else "none"
+def _settled(plan: Plan, **given: Any) -> Plan:
+    """The plan with what the user gave in its place; a checkpoint goes on from its own weights."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if "model" in values and (Path(values["model"]) / DESCRIPTION).is_file():
+        values.setdefault("weights", "default")
     return replace(plan, **values)
 
 
+def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
+    """Check that a model knows all labels of a set that does not name its classes.
+
+    Raises:
+        UserError: If it does not; the text names the first image.
+    """
+    for index, image_id in enumerate(images.image_ids):
+        label = images.label_of(index)
+        if label is not None and label >= classifier.classes:
+            raise UserError(
+                f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
+                f"{image_id}; name another with --model"
+            )
+
+
+def _source(name: str) -> Classifier:
+    try:
+        return load_model(name)
+    except UserError as error:
+        raise UserError(f"--sources {name}: {error}") from None
+
+
 def _open(folder: Path, manifest: dict[str, Any]) -> None:
-    """Make the folder, or check that it holds a training with the same options."""
+    """Make the folder, or check that it holds a training with the same options.
+
+    Raises:
+        UserError: If it holds another one (the text says what differs), or something else.
+    """
     path = folder / MANIFEST
     if path.exists():
-        expect_same(folder, json.loads(path.read_text()), manifest)
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        try:
+            before = json.loads(path.read_text())
+            kind = before["kind"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None
+        if (folder / LOG).exists() or kind != manifest["kind"]:  # else nothing of it was trained
+            expect_same(folder, before, manifest)
+            return
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no training; choose another --out")
     write_whole(path, (json.dumps({**manifest, "started": now()}, indent=2) + "\n").encode())

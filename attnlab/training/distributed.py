@@ -6,44 +6,78 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.distributed
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from attnlab.errors import UserError
 
 
 @dataclass(frozen=True)
 class World:
-    """One of `size` processes that train one model, each on its share of every batch."""
+    """One of `size` processes that train one model, each on its share of every batch, on a device of its own."""
 
     rank: int = 0
     size: int = 1
+    device: torch.device | None = None
 
     @property
     def first(self) -> bool:
         """Whether this process writes files and tells progress."""
         return self.rank == 0
 
-    def share(self, order: Sequence[int], batch_size: int) -> list[int]:
-        """This process's images: of each batch of the order its own part.
+    def part(self, batch_size: int) -> slice:
+        """This process's rows of a batch.
 
         Raises:
             UserError: If a batch cannot be shared evenly.
         """
         if batch_size % self.size:
             raise UserError(f"expected a --batch-size that {self.size} processes can share evenly, got {batch_size}")
-        part = batch_size // self.size
-        starts = range(self.rank * part, len(order), batch_size)
-        return [place for start in starts for place in order[start : start + part]]
+        rows = batch_size // self.size
+        return slice(self.rank * rows, (self.rank + 1) * rows)
+
+    def share(self, order: Sequence[int], batch_size: int) -> list[int]:
+        """This process's images: of each batch of the order its own part."""
+        part = self.part(batch_size)
+        return [place for at in range(0, len(order), batch_size) for place in order[at : at + batch_size][part]]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of the values over the processes."""
+        if self.size > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values
+
+    def largest(self, value: int) -> int:
+        """The largest value of any process."""
+        if self.size == 1:
+            return value
+        values = torch.tensor(value, device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return int(values)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give every process the first one's buffers, which are running statistics: one attacks what another saves."""
+        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        if self.size == 1 or not buffers:
+            return
+        together = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(together, 0)
+        for buffer in buffers:
+            buffer.copy_(together[: buffer.numel()].view_as(buffer))
+            together = together[buffer.numel() :]
 
 
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
     """Join the processes that torchrun started, if it did; leave them at the end."""
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World(device=device)
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
-        torch.distributed.destroy_process_group()
+        dist.destroy_process_group()

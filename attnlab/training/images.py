@@ -1,5 +1,6 @@
 """Training images: on the device where they are small, from worker processes where they are not."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -11,11 +12,14 @@ from attnlab.compat import functional
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, load_batches
 from attnlab.data.subset import choose
+from attnlab.data.vision import ArraySet
 from attnlab.errors import UserError
 from attnlab.seeds import seed_of
 
 #: pixels a side that `crop-flip` moves an image by at most
 BORDER = 4
+#: random numbers that an image's augmentation follows from
+DRAWS = 5
 #: bytes of pixels up to which a set is kept on the device
 RESIDENT = 2_000_000_000
 
@@ -95,6 +99,8 @@ class Streamed:
                 raise UserError(
                     f"none of the images {batch.skipped[0].image_id} ... can be used: {batch.skipped[0].reason}"
                 )
+            for image in batch.skipped:
+                warnings.warn(f"another image stands in for {image.image_id}: {image.reason}", stacklevel=2)
             rows = torch.arange(len(wanted)) % len(batch.positions)
             yield Batch(batch.pixels[rows].to(self.device), batch.labels[rows].to(self.device))
 
@@ -107,29 +113,45 @@ def open_images(
     Raises:
         UserError: If none of them can be used.
     """
+    if isinstance(images, ArraySet) and images.size == size:  # nothing to read, nothing to resize
+        pixels = torch.from_numpy(images.pixels[positions])
+        pixels = pixels[:, None] if images.channels == 1 else pixels.permute(0, 3, 1, 2)
+        return Resident(pixels.contiguous().to(device), torch.from_numpy(images.labels[positions]).long().to(device))
     prepared = Prepared(images, size)
     if len(positions) * images.channels * size[0] * size[1] > RESIDENT:
         return Streamed(prepared, positions, device, workers)
     batches = [list(positions[at : at + 500]) for at in range(0, len(positions), 500)]
-    parts = [part for part in load_batches(prepared, batches, workers) if part.positions]
+    read = list(load_batches(prepared, batches, workers))
+    parts = [part for part in read if part.positions]
     if not parts:
         raise UserError(f"none of the {len(positions)} images of {images.name} can be used")
+    skipped = [image for part in read for image in part.skipped]
+    if skipped:
+        first = f"{skipped[0].image_id} ({skipped[0].reason})"
+        warnings.warn(f"{len(skipped)} of {len(positions)} images cannot be used, such as {first}", stacklevel=2)
     pixels, labels = torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts])
     return Resident(pixels.to(device), labels.to(device))
 
 
-def hold_out(images: ImageSet, count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and indices to validate on, the latter from all classes in turn.
+def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to validate on, both from all classes in turn.
+
+    Args:
+        images: Any image set.
+        count: How many to hold out.
+        seed: Of the draw.
+        limit: How many to train on; None for all others.
 
     Raises:
-        UserError: If nothing would be left to train on.
+        UserError: If nothing would be held out, or nothing left to train on.
     """
     total = len(images.image_ids)
     if not 0 < count < total:
-        raise UserError(f"expected from 1 to {total - 1} of {total} training images to be held out, got {count}")
+        raise UserError(f"expected --held-out from 1 to {total - 1}, there being {total} training images, got {count}")
     held = choose(images, count, stratify=True, seed=seed)
+    used = range(total) if limit is None else choose(images, count + limit, stratify=True, seed=seed)
     kept = set(held)
-    return [index for index in range(total) if index not in kept], held
+    return [index for index in used if index not in kept], held
 
 
 def order_of(count: int, seed: int, epoch: int) -> list[int]:
@@ -138,35 +160,43 @@ def order_of(count: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(count, generator=generator).tolist()
 
 
-def augmented(pixels: Tensor, how: str, generator: torch.Generator) -> Tensor:
+def augmented(pixels: Tensor, how: str, draws: Tensor) -> Tensor:
     """Images changed at random, each by itself.
 
     Args:
         pixels: (N, C, H, W).
-        how: A name in AUGMENTATIONS, see `Plan`.
-        generator: On the CPU.
+        how: A name in AUGMENTATIONS of `plan`, see there.
+        draws: In [0, 1), what each image's change follows from, (N, DRAWS).
     """
     if how == "none":
         return pixels
-    count, _, height, width = pixels.shape
-    mirrored = (torch.rand(count, generator=generator) < 0.5).to(pixels.device)
+    mirrored = (draws[:, 0] < 0.5).to(pixels.device)
     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-    if how == "crop-flip":
-        framed = functional.pad(pixels, [BORDER] * 4, padding_mode="reflect")
-        moves = torch.randint(0, 2 * BORDER + 1, (2, count), generator=generator).to(pixels.device)
-        rows = moves[0][:, None] + torch.arange(height, device=pixels.device)  # (N, H)
-        columns = moves[1][:, None] + torch.arange(width, device=pixels.device)  # (N, W)
-        images = torch.arange(count, device=pixels.device)[:, None, None]
-        cut_out: Tensor = framed.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None]]
-        return cut_out.permute(0, 3, 1, 2)
+    return _moved(pixels, draws[:, 1:3]) if how == "crop-flip" else _zoomed(pixels, draws[:, 1:])
+
+
+def _moved(pixels: Tensor, draws: Tensor) -> Tensor:
+    """Each image moved by at most BORDER pixels, its reflection behind it; draws: down, across, (N, 2)."""
+    height, width = pixels.shape[2:]
+    framed = functional.pad(pixels, [BORDER] * 4, padding_mode="reflect")
+    starts = (draws * (2 * BORDER + 1)).long().to(pixels.device)
+    rows = starts[:, :1] + torch.arange(height, device=pixels.device)  # (N, H)
+    columns = starts[:, 1:] + torch.arange(width, device=pixels.device)  # (N, W)
+    images = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    cut: Tensor = framed.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None]]
+    return cut.permute(0, 3, 1, 2)
+
+
+def _zoomed(pixels: Tensor, draws: Tensor) -> Tensor:
+    """A part of each image, enlarged to the whole; draws: area, aspect, place down and across, (N, 4)."""
+    height, width = pixels.shape[2:]
     cut = []
-    for image in pixels:
-        area, shape = torch.rand(2, generator=generator).tolist()
-        share = 0.08 + 0.92 * area
-        aspect = (3 / 4) ** (1 - 2 * shape)
-        tall, wide = (min(1.0, (share * value) ** 0.5) for value in (1 / aspect, aspect))
-        size = max(1, round(tall * height)), max(1, round(wide * width))
-        room = (height - size[0], width - size[1])
-        top, left = (int(torch.randint(0, free + 1, (), generator=generator)) for free in room)
-        cut.append(functional.resized_crop(image, top, left, *size, [height, width], antialias=True))
+    for image, (area, shape, down, across) in zip(pixels, draws.tolist(), strict=True):
+        share, aspect = 0.08 + 0.92 * area, (3 / 4) ** (1 - 2 * shape)  # from 3/4 to 4/3
+        tall, wide = (
+            max(1, round(min(1.0, (share * part) ** 0.5) * side))
+            for part, side in ((1 / aspect, height), (aspect, width))
+        )
+        top, left = int(down * (height - tall + 1)), int(across * (width - wide + 1))
+        cut.append(functional.resized_crop(image, top, left, tall, wide, [height, width], antialias=True))
     return torch.stack(cut)

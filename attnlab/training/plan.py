@@ -59,11 +59,13 @@ class Plan:
         expect_one_of(self.augment, AUGMENTATIONS, "augmentation")
         expect_budget(self.eps, "--eps")
         expect_budget(self.step_size, "--step-size")
-        for name, value in (("epochs", self.epochs), ("batch size", self.batch_size), ("steps", self.steps)):
-            if value < 1:
-                raise UserError(f"expected {name} of at least 1, got {value}")
-        if not self.learning_rate > 0:
-            raise UserError(f"expected a learning rate above 0, got {self.learning_rate:g}")
+        for name in ("epochs", "batch_size", "steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"expected --learning-rate above 0, got {self.learning_rate:g}")
+        if not 0 <= self.ramp < float("inf"):
+            raise UserError(f"expected --ramp of at least 0 epochs, got {self.ramp:g}")
 
 
 #: data set -> plan name -> plan. `paper`: section 5.1 and the attacks of Madry et al. (2018); the optimizer is not told

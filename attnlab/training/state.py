@@ -22,14 +22,16 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-        epoch: Epochs that are done.
+        epoch: Epochs that are done, their validation included.
         step: Steps of the next one that are done.
         best: The best validation figure so far; -1 before the first.
+        window: Figures of the last steps, those that no line of the log tells yet.
     """
 
     epoch: int = 0
     step: int = 0
     best: float = -1.0
+    window: tuple[Mapping[str, float], ...] = ()
 
 
 def save_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -54,10 +56,11 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            told = json.loads(file.metadata()["progress"])
+        progress = Progress(**{**told, "window": tuple(told["window"])})
         network.load_state_dict(_below(tensors, "network."))
         _restore(optimizer, _below(tensors, "optimizer."))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path} is damaged ({first}); remove it to start again from the beginning, or choose another --out"
@@ -66,9 +69,13 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
+        like = parameters[int(index)]
+        if value.shape == like.shape:  # in the parameter's memory layout, as it was
+            value = torch.empty_like(like).copy_(value)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -1,8 +1,7 @@
 """The training loop: adversarial images of a batch, the defence's terms, one step; a validation each epoch."""
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,24 +14,28 @@ from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
-from attnlab.models.checkpoint import save_checkpoint
+from attnlab.models.checkpoint import DESCRIPTION, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import World
-from attnlab.training.images import Images, augmented, order_of
+from attnlab.training.images import DRAWS, Batch, Images, augmented, order_of
+from attnlab.training.log import Line, Log
 from attnlab.training.plan import Plan
+from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.sources import draw_source
-from attnlab.training.state import Progress, load_state, save_state
+from attnlab.training.state import load_state, save_state
 from attnlab.training.step import Step, Terms
+from attnlab.training.stopping import interruptions
+from attnlab.training.validate import validate
 
 LOG = "log.jsonl"
+#: steps between two lines of the log
+LOG_EVERY = 50
 #: seconds after which a long epoch is saved in between
 SAVE_EVERY = 600.0
-
-#: what a log line says
-Line = dict[str, Any]
+#: what a process wishes after a step; the most urgent wish of all processes is heeded
+GO_ON, SAVE, STOP = range(3)
 
 
 @dataclass(frozen=True)
@@ -73,195 +76,206 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Steps of an epoch; images that would fill no batch sit it out, others each time."""
         return len(self.images) // self.plan.batch_size
-
-    def run(self, tell: Callable[[Line], None] = lambda line: None) -> None:
-        """Train, or go on where an earlier session stopped.
-
-        Args:
-            tell: Called with each line of the log.
-
-        Raises:
-            UserError: If a term of the loss is not finite, or there are fewer images than a batch.
-        """
-        if not self.steps:
-            raise UserError(
-                f"expected at least a batch of {self.plan.batch_size} training images, got {len(self.images)}; "
-                "a smaller --batch-size may do"
-            )
-        optimizer = optimizer_of(self.classifier, self.plan)
-        progress = load_state(self.folder, self.classifier.network, optimizer)
-        log = Log(self.folder / LOG, progress, tell) if self.world.first else None
-        step: nn.Module = Step(self.classifier, self.defense)
-        if self.world.size > 1:
-            device = self.classifier.device
-            step = DistributedDataParallel(step, device_ids=[device] if device.type == "cuda" else None)
-        if self.compiled:
-            step = torch.compile(step)  # type: ignore[assignment]
-        for epoch in range(progress.epoch, self.plan.epochs):
-            self._epoch(step, optimizer, replace(progress, epoch=epoch), log)
-            figures = self.validate()
-            chosen = figures["robust" if self.defense.reads != ("clean",) else "clean"]
-            if self.world.first and log is not None:
-                log.write({"epoch": epoch + 1, **figures})
-                self._keep(epoch, better=chosen > progress.best)
-            progress = Progress(epoch + 1, 0, max(chosen, progress.best))
-            if self.world.first:
-                save_state(self.folder, self.classifier.network, optimizer, progress)
-
-    def _epoch(self, step: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, log: "Log | None") -> None:
-        """One pass over the images, from the step on that the progress names."""
-        batch_size = self.plan.batch_size
-        order = order_of(len(self.images), self.seed, progress.epoch)[: self.steps * batch_size]
-        mine = self.world.share(order[progress.step * batch_size :], batch_size)
-        saved = monotonic()
-        sums: dict[str, float] = {}
-        number = progress.step
-        try:
-            for batch in self.images.batches(mine, batch_size // self.world.size):
-                terms = self._step(step, optimizer, batch.pixels, batch.labels, progress.epoch, number)
-                number += 1
-                sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-                if log is not None and (number % log.every == 0 or number == self.steps):
-                    count = (number - progress.step) % log.every or log.every
-                    means = {name: value / count for name, value in sums.items()}
-                    log.write({"epoch": progress.epoch + 1, "step": number, "of": self.steps, **means})
-                    sums = {}
-                if self.world.first and monotonic() - saved > SAVE_EVERY:
-                    save_state(self.folder, self.classifier.network, optimizer, replace(progress, step=number))
-                    saved = monotonic()
-        except KeyboardInterrupt:
-            if self.world.first:
-                save_state(self.folder, self.classifier.network, optimizer, replace(progress, step=number))
-            raise
-
-    def _step(
-        self, step: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, epoch: int, number: int
-    ) -> Mapping[str, float]:
-        """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
-        seed = seed_of(self.seed, f"epoch {epoch} step {number} process {self.world.rank}") % 2**63
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        images = augmented(pixels, self.plan.augment, generator).float() / 255
-        rate = learning_rate(self.plan, epoch * self.steps + number, self.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        terms = self._terms(step, images, labels, epoch, number, generator)
-        figures = {name: float(value.detach()) for name, value in (terms.weighted | terms.diagnostics).items()}
-        for name, figure in figures.items():
-            if not math.isfinite(figure):
-                raise UserError(
-                    f"the term {name} became {figure} in epoch {epoch + 1}, step {number + 1}; the last good "
-                    f"checkpoint is {self.folder / 'last'}; a smaller --learning-rate or a longer --ramp may help"
-                )
-        optimizer.zero_grad()
-        terms.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return figures
-
-    def _terms(
-        self, step: nn.Module, images: Tensor, labels: Tensor, epoch: int, number: int, generator: torch.Generator
-    ) -> Terms:
-        """What the defence makes of a batch."""
-        adversarial = None
-        with self._precision():
-            if "adversarial" in self.defense.reads:
-                attack = self.attack(epoch + number / self.steps)
-                source = self.classifier
-                if self.defense.ensemble:
-                    source = draw_source(source, self.sources, self.seed, epoch * self.steps + number)
-                if attack.random_start:
-                    for _ in range(self.world.rank):  # the other processes' share of the batch's noise
-                        torch.empty(images.shape).uniform_(generator=generator)
-                adversarial = perturb(source, images, labels, attack, seeds=generator)
-            self.classifier.train()
-            terms: Terms = step(images, adversarial, labels)
-        return terms
 
     def attack(self, epochs: float) -> Attack:
         """The training attack after that many epochs."""
         ramp = min(1.0, epochs / self.plan.ramp) if self.plan.ramp else 1.0
         return self.defense.attack(self.plan.eps * ramp, self.plan.steps, self.plan.step_size * ramp)
 
-    def validate(self) -> dict[str, float]:
-        """Accuracy on the held-out images in percent, clean and under PGD with the plan's full budget."""
-        plan = self.plan
-        attack = Attack(eps=plan.eps, steps=plan.steps, step_size=plan.step_size, random_start=True)
-        counts = torch.zeros(3, dtype=torch.float64)
-        size = min(self.plan.batch_size, len(self.held_out))
-        generator = torch.Generator().manual_seed(self.seed)
-        with borrowed(self.classifier), self._precision():
-            for pixels, labels in self.held_out.batches(range(len(self.held_out)), size):
-                images = pixels.float() / 255
-                attacked = perturb(self.classifier, images, labels, attack, seeds=generator)
-                with torch.no_grad():
-                    right = [(self.classifier(seen).argmax(1) == labels).sum().item() for seen in (images, attacked)]
-                counts += torch.tensor([*right, len(labels)], dtype=torch.float64)
-        clean, robust, total = counts.tolist()
-        return {"clean": 100 * clean / total, "robust": 100 * robust / total}
-
-    def _precision(self) -> Any:
+    def precision(self) -> Any:
+        """The context that forward passes run in."""
         return torch.autocast(self.classifier.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
-    def _keep(self, epoch: int, *, better: bool) -> None:
-        """Write the checkpoints that an epoch leaves."""
-        folders = [self.folder / "last"]
-        if better:
-            folders.append(self.folder)
-        if self.snapshots:
-            folders.append(self.folder / "epochs" / f"{epoch + 1:03d}")
-        for folder in folders:
-            save_checkpoint(self.classifier, folder, self.model, self.name)
-
-
-def optimizer_of(classifier: Classifier, plan: Plan) -> torch.optim.Optimizer:
-    """The plan's optimizer."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    if plan.optimizer == "adam":
-        return torch.optim.AdamW(parameters, plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.SGD(parameters, plan.learning_rate, momentum=0.9, nesterov=True, weight_decay=plan.weight_decay)
-
-
-def learning_rate(plan: Plan, step: int, steps: int) -> float:
-    """The learning rate of a step.
-
-    Args:
-        plan: Names the schedule.
-        step: Steps made before, over all epochs.
-        steps: Of an epoch.
-    """
-    if plan.schedule == "decay":
-        return float(plan.learning_rate * 0.94 ** (step // steps // 2))
-    if plan.schedule == "one-cycle":
-        place, top = step / (plan.epochs * steps), 0.3
-        part = place / top if place < top else (1 - place) / (1 - top)
-        return plan.learning_rate * (0.5 - 0.5 * math.cos(math.pi * max(part, 1e-3)))
-    return plan.learning_rate
-
-
-class Log:
-    """JSON lines, one per event; lines beyond the point a session goes on from are dropped first."""
-
-    every = 50
-
-    def __init__(self, path: Path, progress: Progress, tell: Callable[[Line], None]) -> None:
-        """Open the log.
+    def run(self, tell: Callable[[Line], None] = lambda line: None) -> None:
+        """Train, or go on where an earlier session stopped; the classifier has the last epoch's weights at the end.
 
         Args:
-            path: Of the file.
-            progress: Where the session goes on.
-            tell: Called with each new line.
-        """
-        self.path = path
-        self.tell = tell
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        at = (progress.epoch, progress.step)
-        kept = [line for line in lines if (line["epoch"] - ("step" in line), line.get("step", 0)) <= at]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            tell: Called with each line of the log, in the first process.
 
-    def write(self, line: Line) -> None:
-        """Add a line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        self.tell(line)
+        Raises:
+            UserError: If a term of the loss is not finite, or there are fewer images than a batch.
+            KeyboardInterrupt: If it was interrupted; where it stands is saved.
+        """
+        expect_batch(len(self.images), self.plan.batch_size)
+        device = self.classifier.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
+            try:
+                Session(self, tell, interrupted).run()
+            finally:
+                self.classifier.eval()
+
+
+class Session:
+    """One process's work on a training, from where it stands to its end or an interruption."""
+
+    def __init__(self, training: Training, tell: Callable[[Line], None], interrupted: Callable[[], bool]) -> None:
+        """Read where the training stands."""
+        self.training = training
+        self.world = training.world
+        self.interrupted = interrupted
+        self.network = training.classifier.network
+        self.optimizer = optimizer_of(training.classifier, training.plan)
+        self.progress = load_state(training.folder, self.network, self.optimizer)
+        self.saved = monotonic()
+        #: figures of the last steps, still on the device, so that it need not be waited for at each step
+        self.pending: list[Tensor] = []
+        self.names: tuple[str, ...] = ()
+        step: nn.Module = Step(training.classifier, training.defense)
+        if self.world.size > 1:
+            step = DistributedDataParallel(step, broadcast_buffers=False)
+        self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
+        self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
+
+    def run(self) -> None:
+        """Train what is left of the epochs."""
+        self.training.classifier.train()
+        while self.progress.epoch < self.training.plan.epochs:
+            self._epoch()
+            self._validate()
+
+    def _epoch(self) -> None:
+        """What is left of a pass over the images."""
+        training, plan = self.training, self.training.plan
+        order = order_of(len(training.images), training.seed, self.progress.epoch)
+        left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
+        mine = self.world.share(left, plan.batch_size)
+        for batch in training.images.batches(mine, plan.batch_size // self.world.size):
+            self._step(batch)
+            self.progress = replace(self.progress, step=self.progress.step + 1)
+            if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
+                self._tell()
+            self._heed()
+
+    def _step(self, batch: Batch) -> None:
+        """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
+        training, plan, epoch, number = self.training, self.training.plan, self.progress.epoch, self.progress.step
+        torch.manual_seed(self._seed(f"dropout in process {self.world.rank}"))
+        draws = torch.rand(plan.batch_size, DRAWS, generator=torch.Generator().manual_seed(self._seed("augmentation")))
+        images = augmented(batch.pixels, plan.augment, draws[self.world.part(plan.batch_size)]).float() / 255
+        self.world.share_buffers(self.network)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(plan, epoch * training.steps + number, training.steps)
+        with training.precision():
+            terms: Terms = self.step(images, self._adversarial(images, batch.labels), batch.labels)
+        self.optimizer.zero_grad()
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        figures = terms.weighted | terms.diagnostics
+        self.names = tuple(figures)
+        self.pending.append(torch.stack([value.detach().double() for value in figures.values()]))
+
+    def _seed(self, what: str) -> int:
+        """Seed of what is random in the step at hand."""
+        return seed_of(self.training.seed, f"{what} of epoch {self.progress.epoch} step {self.progress.step}") % 2**63
+
+    def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The batch's adversarial images, where the defence reads any."""
+        training, epoch, number = self.training, self.progress.epoch, self.progress.step
+        if "adversarial" not in training.defense.reads:
+            return None
+        source = training.classifier
+        if training.defense.ensemble:
+            source = draw_source(source, training.sources, training.seed, epoch * training.steps + number)
+        attack = training.attack(epoch + number / training.steps)
+        noise = torch.Generator(images.device).manual_seed(self._seed("start"))
+        if attack.random_start:
+            for _ in range(self.world.rank):  # the other processes' share of the batch's noise
+                torch.rand(images.shape, generator=noise, device=images.device)
+        return perturb(source, images, labels, attack, seeds=noise)
+
+    def _tell(self) -> None:
+        """Add a line on the steps since the line before to the log."""
+        self._settle()
+        window = self.progress.window
+        self.progress = replace(self.progress, window=())
+        if self.log is not None and window:
+            means = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
+            at = {"epoch": self.progress.epoch + 1, "step": self.progress.step, "of": self.training.steps}
+            self.log.write(at | means)
+
+    def _settle(self) -> None:
+        """Fetch the last steps' figures, means over the processes, and see that they are finite.
+
+        Raises:
+            UserError: If one is not.
+        """
+        if not self.pending:
+            return
+        rows = (self.world.total(torch.stack(self.pending)) / self.world.size).tolist()
+        first = self.progress.step - len(rows) + 1
+        self.pending = []
+        for number, row in enumerate(rows, first):
+            for name, figure in zip(self.names, row, strict=True):
+                if not math.isfinite(figure):
+                    raise UserError(
+                        f"the term {name} became {figure} in epoch {self.progress.epoch + 1}, step {number}; "
+                        f"{self._last_good()}; a smaller --learning-rate or a longer --ramp may help"
+                    )
+        window = [*self.progress.window, *(dict(zip(self.names, row, strict=True)) for row in rows)]
+        self.progress = replace(self.progress, window=tuple(window))
+
+    def _last_good(self) -> str:
+        last = self.training.folder / "last"
+        if (last / DESCRIPTION).exists():
+            return f"the last good checkpoint is {last}, after epoch {self.progress.epoch}"
+        return "there is no checkpoint yet"
+
+    def _heed(self) -> None:
+        """Save if it is time to, or if a process was interrupted, and then stop.
+
+        Raises:
+            KeyboardInterrupt: If a process was interrupted.
+        """
+        wish = STOP if self.interrupted() else SAVE if monotonic() - self.saved > SAVE_EVERY else GO_ON
+        wish = self.world.largest(wish)
+        if wish != GO_ON:
+            self._save()
+        if wish == STOP:
+            raise KeyboardInterrupt
+
+    def _save(self) -> None:
+        self._settle()
+        if self.world.first:
+            save_state(self.training.folder, self.network, self.optimizer, self.progress)
+        self.saved = monotonic()
+
+    def _validate(self) -> None:
+        """End an epoch: the held-out images under PGD with the plan's full budget, and the checkpoints it leaves."""
+        training, plan, epoch = self.training, self.training.plan, self.progress.epoch + 1
+        self.world.share_buffers(self.network)
+        attack = Attack(eps=plan.eps, steps=plan.steps, step_size=plan.step_size, random_start=True)
+        size = plan.batch_size // self.world.size
+        with training.precision():
+            figures = validate(
+                training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
+            )
+        chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
+        if self.log is not None:
+            self.log.write({"epoch": epoch, **figures})
+            folders = [training.folder / "last"]
+            if chosen > self.progress.best:
+                folders.append(training.folder)
+            if training.snapshots:
+                folders.append(training.folder / "epochs" / f"{epoch:03d}")
+            for folder in folders:
+                save_checkpoint(training.classifier, folder, training.model, training.name)
+        self.progress = replace(self.progress, epoch=epoch, step=0, best=max(chosen, self.progress.best))
+        self._save()
+
+    def _pause(self) -> None:
+        if self.world.size == 1:  # elsewhere processes may have different numbers of batches
+            self._heed()
+
+
+def expect_batch(images: int, batch_size: int) -> None:
+    """Refuse fewer images than a batch.
+
+    Raises:
+        UserError: If there are.
+    """
+    if images < batch_size:
+        raise UserError(
+            f"expected at least a batch of {batch_size} training images, got {images}; a smaller --batch-size may do"
+        )

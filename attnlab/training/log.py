@@ -1,0 +1,42 @@
+"""The log of a training: JSON lines."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attnlab.runs import write_whole
+from attnlab.training.state import Progress
+
+#: what a line says: `epoch` and `step` count from 1, the step's line being about those since the line before
+Line = dict[str, Any]
+
+
+class Log:
+    """A file of lines, one per event; what lies beyond the point a session goes on from is dropped first."""
+
+    def __init__(self, path: Path, progress: Progress, tell: Callable[[Line], None]) -> None:
+        """Open the log.
+
+        Args:
+            path: Of the file.
+            progress: Where the session goes on.
+            tell: Called with each new line.
+        """
+        self.path = path
+        self.tell = tell
+        lines = read_log(path) if path.exists() else []
+        at = (progress.epoch, progress.step)
+        kept = [line for line in lines if (line["epoch"] - ("step" in line), line.get("step", 0)) <= at]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write(self, line: Line) -> None:
+        """Add a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.tell(line)
+
+
+def read_log(path: Path) -> list[Line]:
+    """The lines of a log; a last one that was cut short is left out."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

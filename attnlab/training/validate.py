@@ -1,0 +1,46 @@
+"""How good a model is on images held out of its training."""
+
+from collections.abc import Callable
+
+import torch
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+from attnlab.seeds import seed_of
+from attnlab.training.distributed import World
+from attnlab.training.images import Images
+
+
+def validate(
+    classifier: Classifier,
+    images: Images,
+    attack: Attack,
+    size: int,
+    world: World,
+    seed: int = 0,
+    pause: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Accuracy in percent, `clean` and `robust`: under the attack.
+
+    Args:
+        classifier: Judged in eval mode and given back as it was.
+        images: All are used; the processes share them.
+        attack: Its random start depends on the seed and the image's place alone.
+        size: Images a pass.
+        world: The processes that train together; all get the same figures.
+        seed: Of random starts.
+        pause: Called before each batch.
+    """
+    places = range(len(images))[world.rank :: world.size]
+    right = torch.zeros(3, dtype=torch.float64, device=classifier.device)
+    for at, batch in zip(range(0, len(places), size), images.batches(places, size), strict=True):
+        pause()
+        seeds = [seed_of(seed, f"held out {place}") % 2**63 for place in places[at : at + size]]
+        pixels = batch.pixels.float() / 255
+        attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
+        with torch.no_grad(), borrowed(classifier):
+            hits = [(classifier(seen).argmax(1) == batch.labels).sum() for seen in (pixels, attacked)]
+        right += torch.stack([*hits, torch.tensor(len(pixels), device=right.device)])
+    clean, robust, total = world.total(right).tolist()
+    return {"clean": 100 * clean / total, "robust": 100 * robust / total}

@@ -4,9 +4,11 @@ import click
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(["data", "models", "attacks", "methods", "geometries"]))
+@click.argument(
+    "kind", required=False, type=click.Choice(["data", "models", "attacks", "defenses", "methods", "geometries"])
+)
 def list_names(kind: str | None) -> None:
-    """Name the data sets, models, attacks, attention methods and geometries there are."""
+    """Name the data sets, models, attacks, defences, attention methods and geometries there are."""
     from attnlab.attacks.parse import attack_names
     from attnlab.attacks.suites import SUITES
     from attnlab.compat import torchvision
@@ -14,11 +16,13 @@ def list_names(kind: str | None) -> None:
     from attnlab.data.geometry import GEOMETRIES
     from attnlab.models import BUILT_IN
     from attnlab.pipelines.settings import METHODS
+    from attnlab.training.parse import defense_names
 
     names = {
         "data": list(DATASETS),
         "models": [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)],
-        "attacks": ["clean", *attack_names(), *SUITES],
+        "attacks": ["clean", *SUITES, *attack_names()],
+        "defenses": defense_names(),
         "methods": list(METHODS),
         "geometries": list(GEOMETRIES),
     }

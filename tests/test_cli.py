@@ -74,12 +74,12 @@ def test_wrong_usage_of_the_module_exits_with_2_without_a_traceback():
 def test_list_runs_from_a_checkout():
     done = process("-m", "cli", "list", "attacks", cwd=CHECKOUT)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("attacks: fgsm, stepll")
+    assert done.out.startswith("attacks: clean, square, autoattack, fgsm, stepll, iter-stepll (or iter-stepllK")
 
 
 def test_list_names_what_there_is(attnlab):
     out = attnlab("list").out
-    for name in ("data: ", "models: ", "attacks: ", "methods: ", "geometries: "):
+    for name in ("data: ", "models: ", "attacks: ", "defenses: ", "methods: ", "geometries: "):
         assert name in out
     for name in (
         "scenes",
@@ -185,7 +185,7 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(analyze, words, m
             "expected a model of 10 classes for scenes",
             "one of 1000; name another with --model",
         ),
-        (["--attack", "stepl"], "expected --attack to be one of fgsm, stepll", "got 'stepl'; did you mean 'stepll'?"),
+        (["--attack", "stepl"], "expected an attack of fgsm, stepll, ", "got 'stepl'; did you mean 'stepll'?"),
         (["--data", "scene"], "expected --data to be one of scenes, imagenet, ", "got 'scene'; did you mean 'scenes'?"),
         (["--data", "mnist"], "data set 'mnist' needs --root DIR, the folder that holds the IDX files", ".gz"),
     ],

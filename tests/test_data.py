@@ -265,7 +265,10 @@ def test_imagenet_without_what_it_needs_says_what_to_get(tmp_path):
     missing = tmp_path / "nowhere"
     assert told(load_data, "imagenet", missing) == f"expected --root to be an existing folder, got '{missing}'"
     root = plant(tmp_path)
-    assert told(load_data, "imagenet", root, "train") == "expected --split to be one of val, got 'train'"
+    assert told(load_data, "imagenet", root, "test") == "expected --split to be one of val, train, got 'test'"
+    assert told(load_data, "imagenet", root, "train").startswith(
+        f"no training images below {root}; expected class folders"
+    )
     (root / "LOC_synset_mapping.txt").unlink()
     assert "no LOC_synset_mapping.txt" in told(load_data, "imagenet", root)
     (root / "LOC_val_solution.csv").write_text("image,boxes\n")

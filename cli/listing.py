@@ -2,11 +2,11 @@
 
 import click
 
+KINDS = ["data", "models", "attacks", "defenses", "methods", "geometries"]
+
 
 @click.command("list")
-@click.argument(
-    "kind", required=False, type=click.Choice(["data", "models", "attacks", "defenses", "methods", "geometries"])
-)
+@click.argument("kind", required=False, type=click.Choice(KINDS))
 def list_names(kind: str | None) -> None:
     """Name the data sets, models, attacks, defences, attention methods and geometries there are."""
     from attnlab.attacks.parse import attack_names

@@ -111,3 +111,11 @@ def whole_numbers(_context: click.Context, _parameter: click.Parameter, text: st
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise click.BadParameter(f"expected whole numbers with commas between them, got {text!r}") from None
+
+
+def numbers(_context: click.Context, _parameter: click.Parameter, text: str) -> list[float]:
+    """Parse `0,0.01,0.1` to a list of floats."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected numbers with commas between them, got {text!r}") from None

@@ -6,44 +6,63 @@ from typing import Any
 import click
 
 from .console import training_progress
+from .options import Command
+
+#: what a training and a sweep of them have in common
+OPTIONS = (
+    click.option(
+        "--defense",
+        default="aad",
+        show_default=True,
+        help="none, madry, alp, trades, mart, stepll or ensemble, each also with +aad; aad is short for madry+aad.",
+    ),
+    click.option("--data", default="scenes", show_default=True, help="Data set; its training split is used."),
+    click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
+    click.option("--model", help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50."),
+    click.option("--weights", help="What to start from, as for `analyze`; by default the plan's."),
+    click.option(
+        "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
+    ),
+    click.option(
+        "--plan", default="short", show_default=True, help="short, or paper: section 5.1 and Madry et al. 2018."
+    ),
+    click.option("--epochs", type=int, help="In place of the plan's, as all that follow."),
+    click.option("--batch-size", type=int, help="Images a step, over all processes."),
+    click.option("--learning-rate", type=float, help="The highest of the schedule."),
+    click.option("--eps", help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction."),
+    click.option("--step-size", help="Length of its steps, likewise."),
+    click.option("--steps", type=int, help="Number of its steps."),
+    click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing."),
+    click.option("--held-out", type=int, help="Training images kept for validation."),
+    click.option("--fill", default="black", show_default=True, help="What hides attended pixels: black or grey."),
+    click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2)."),
+    click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
+    click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only so many training images."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    click.option(
+        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of passes."
+    ),
+    click.option(
+        "--layout", type=click.Choice(["channels-last", "contiguous"]), default="channels-last", show_default=True
+    ),
+    click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the step."),
+    click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
+    click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),
+)
+
+
+def training_options(command: Command) -> Command:
+    """Add the options that every command that trains has."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.option(
-    "--defense",
-    default="aad",
-    show_default=True,
-    help="none, madry, alp, trades, mart, stepll or ensemble, each also with +aad; aad is short for madry+aad.",
-)
-@click.option("--data", default="scenes", show_default=True, help="Data set; its training split is used.")
-@click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files.")
-@click.option("--model", help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50.")
-@click.option("--weights", help="What to start from, as for `analyze`; by default the plan's.")
-@click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
-@click.option("--plan", default="short", show_default=True, help="short, or paper: section 5.1 and Madry et al. 2018.")
-@click.option("--epochs", type=int, help="In place of the plan's, as all that follow.")
-@click.option("--batch-size", type=int, help="Images a step, over all processes.")
-@click.option("--learning-rate", type=float, help="The highest of the schedule.")
-@click.option("--eps", help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction.")
-@click.option("--step-size", help="Length of its steps, likewise.")
-@click.option("--steps", type=int, help="Number of its steps.")
-@click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing.")
-@click.option("--held-out", type=int, help="Training images kept for validation.")
+@training_options
 @click.option("--alpha", default=0.01, show_default=True, help="Weight of attention rectification, for +aad; 0: none.")
 @click.option("--beta", default=0.01, show_default=True, help="Weight of attention preservation, for +aad; 0: none.")
-@click.option("--fill", default="black", show_default=True, help="What hides attended pixels: black or grey.")
-@click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2).")
-@click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each.")
-@click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many training images.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of passes.")
-@click.option(
-    "--layout", type=click.Choice(["channels-last", "contiguous"]), default="channels-last", show_default=True
-)
-@click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the step.")
-@click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default runs/DATA-MODEL-DEFENSE-SEED.")
 def train(**options: Any) -> None:
     """Train a model whose accuracy and gaze withstand attacks.
@@ -53,6 +72,22 @@ def train(**options: Any) -> None:
     held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line each
     50 steps (every term of the loss, weighted; shares of images) and each epoch (accuracy on the held-out images, clean
     and under PGD). The same command goes on where it was interrupted, to the same weights.
+
+    The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
+    section 5.1's values with the attacks of Madry et al. (2018); `short`, the default, takes a fraction of the time.
+
+    \b
+    data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out
+    scenes    short  resnet8        5    100  adam       0.005 one-cycle   16/255  4/255       5     1       500
+    mnist     short  lenet          5    100  adam       0.001 constant    0.3     0.075      10     1      1000
+    mnist     paper  lenet          5    100  adam       0.001 constant    0.3     0.01       40     1      1000
+    cifar10   short  resnet9       30    128  sgd        0.2 one-cycle     8/255   2/255       7     0      1000
+    cifar10   paper  resnet9      200    100  adam       0.0001 constant   8/255   2/255       7     0      1000
+    imagenet  short  resnet50      10    128  sgd        0.02 one-cycle    16/255  4/255       5     0     10000
+    imagenet  paper  resnet50      30    128  sgd        0.045 decay       16/255  2/255      10     0     10000
+
+    `folder` trains as imagenet does. resnet50 starts from torchvision's weights, the others from scratch; --weights
+    none or a file says otherwise.
 
     \b
     attnlab train --data mnist --root DIR --defense madry+aad

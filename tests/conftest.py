@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,42 @@ def pooled() -> Classifier:
 def either(request) -> Classifier:
     """A small network in float64, whose maps take the generic path or the closed form."""
     return request.getfixturevalue(request.param)
+
+
+#: a file with networks of a user's own, for grey images of ten classes, colour ones of three, grey ones of four
+NETWORKS = """
+import torch
+from torch import nn
+
+def build(channels=1, classes=10):
+    network = nn.Sequential(
+        nn.Conv2d(channels, 4, 5, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(6, classes),
+    )
+    network.input_size = (28, 28)
+    return network
+
+def colour():
+    return build(3, 3)
+
+def few():
+    return build(1, 4)
+"""
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    """MNIST's training files with 60 images, and a network for them."""
+    folder = tmp_path_factory.mktemp("data")
+    draw = np.random.default_rng(0)
+    labels = np.arange(60, dtype=np.uint8) % 10
+    pixels = draw.integers(0, 80, (60, 28, 28), np.uint8) + 17 * labels[:, None, None]
+    shapes = {"images-idx3-ubyte": pixels, "labels-idx1-ubyte": labels}
+    for kind, values in shapes.items():
+        sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+        (folder / f"train-{kind}").write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
+    (folder / "net.py").write_text(NETWORKS)
+    return folder
 
 
 class Told(NamedTuple):

@@ -260,14 +260,31 @@ def test_a_malformed_xml_file_concerns_its_image_alone(tmp_path):
         images.read(1)
 
 
+def test_imagenets_training_images_have_the_labels_of_the_validation_split(tmp_path):
+    for wnid in ("n02", "n07"):
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+        gradient().save(tmp_path / "train" / wnid / f"{wnid}_1.png")
+    images = load_data("imagenet", tmp_path, "train")
+    assert (list(images.image_ids), list(images.classes)) == (["n02_1", "n07_1"], ["n02", "n07"])
+    assert [images.read(index).label for index in range(2)] == [0, 1]
+    assert not images.has_boxes
+    assert images.read(0).boxes.shape == (0, 4)
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01 a tench\nn02 a goldfish, a carp\nn05 a cock\nn07 a hen\n")
+    images = load_data("imagenet", tmp_path, "train")
+    assert list(images.classes) == ["a tench", "a goldfish", "a cock", "a hen"]
+    assert [images.read(index).label for index in range(2)] == [1, 3]
+    (tmp_path / "train" / "n99").mkdir()
+    assert told(load_data, "imagenet", tmp_path, "train").endswith(", got n99")
+
+
 def test_imagenet_without_what_it_needs_says_what_to_get(tmp_path):
     assert told(load_data, "imagenet").startswith("data set 'imagenet' needs --root DIR, the folder that holds")
     missing = tmp_path / "nowhere"
     assert told(load_data, "imagenet", missing) == f"expected --root to be an existing folder, got '{missing}'"
     root = plant(tmp_path)
     assert told(load_data, "imagenet", root, "test") == "expected --split to be one of val, train, got 'test'"
-    assert told(load_data, "imagenet", root, "train").startswith(
-        f"no training images below {root}; expected class folders"
+    assert told(load_data, "imagenet", root, "train") == (
+        f"no training images below {root}; expected class folders in {root / 'train'}"
     )
     (root / "LOC_synset_mapping.txt").unlink()
     assert "no LOC_synset_mapping.txt" in told(load_data, "imagenet", root)

@@ -29,6 +29,16 @@ def test_lenet_is_20_50_500_10_on_pixels_as_they_are():
     torch.testing.assert_close(classifier(images), expected)
 
 
+def test_lenets_pool_before_the_relu_changes_no_bit_of_values_and_gradients():
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 4, 24, 24, generator=draw).round(decimals=1).requires_grad_()  # ties, and windows below 0
+    outputs = [F.relu(F.max_pool2d(features, 2)), F.max_pool2d(F.relu(features), 2)]
+    weight = torch.randn(outputs[0].shape, generator=draw)
+    gradients = [torch.autograd.grad((output * weight).sum(), features)[0] for output in outputs]
+    assert torch.equal(*outputs)
+    assert torch.equal(*gradients)
+
+
 def test_resnet9_has_nine_layers_with_weights_and_a_cifar_normalisation():
     classifier = load_model("resnet9", "none")
     layers = [m for m in classifier.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]

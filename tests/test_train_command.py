@@ -27,40 +27,6 @@ from attnlab.training.plan import PLANS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
-NETWORKS = """
-import torch
-from torch import nn
-
-def build(channels=1, classes=10):
-    network = nn.Sequential(
-        nn.Conv2d(channels, 4, 5, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(6, classes),
-    )
-    network.input_size = (28, 28)
-    return network
-
-def colour():
-    return build(3, 3)
-
-def few():
-    return build(1, 4)
-"""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """MNIST's training files with 60 images, and a network for them."""
-    folder = tmp_path_factory.mktemp("data")
-    draw = np.random.default_rng(0)
-    labels = np.arange(60, dtype=np.uint8) % 10
-    pixels = draw.integers(0, 80, (60, 28, 28), np.uint8) + 17 * labels[:, None, None]
-    shapes = {"images-idx3-ubyte": pixels, "labels-idx1-ubyte": labels}
-    for kind, values in shapes.items():
-        sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-        (folder / f"train-{kind}").write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
-    (folder / "net.py").write_text(NETWORKS)
-    return folder
-
 
 @pytest.fixture
 def train(attnlab, place, monkeypatch):
@@ -345,3 +311,21 @@ def test_a_loss_that_is_not_a_number_is_one_line(train):
 def test_errors_of_prepare_training_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="expected --plan for scenes"):
         prepare_training(plan="paper", out=tmp_path).__enter__()
+
+
+# ------------------------------------------------------------------ its help
+
+
+def test_the_help_tells_every_plan_as_it_is(attnlab):
+    help_text = attnlab("train", "--help").out
+    rows = [line.split() for line in help_text.splitlines() if re.search(r"^ +\w+ +(short|paper) ", line)]
+    expected = []
+    for data, plans in PLANS.items():
+        for name, plan in plans.items():
+            lengths = (plan.eps, plan.step_size)
+            written = [f"{value:g}" if data == "mnist" else f"{value * 255:.0f}/255" for value in lengths]
+            rate = [f"{plan.learning_rate:g}", plan.schedule]
+            counts = [str(plan.epochs), str(plan.batch_size)]
+            attack = [*written, str(plan.steps), f"{plan.ramp:g}", str(plan.held_out)]
+            expected.append([data, name, plan.model, *counts, plan.optimizer, *rate, *attack])
+    assert rows == expected

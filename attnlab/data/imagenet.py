@@ -50,19 +50,22 @@ def imagenet(root: Path | None, split: str) -> FileSet:
 
 
 def _train(root: Path) -> FileSet:
-    """Images below train/WNID; the label is the class folder's place among the sorted ones."""
+    """Images below train/WNID; labels as LOC_synset_mapping.txt numbers them, without it the folders' places."""
     folder = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise UserError(f"no training images below {root}; expected class folders in {root / 'train'}")
-    wnids = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    labels = {wnid: label for label, wnid in enumerate(wnids)}
+    here = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    wnids, names = _listed(root) or ({wnid: label for label, wnid in enumerate(here)}, here)
+    unknown = [wnid for wnid in here if wnid not in wnids]
+    if unknown:
+        raise UserError(f"expected the folders in {folder} to be classes that {SYNSETS} lists, got {unknown[0]}")
     paths = [path for path in list_images(folder) if path.parent != folder]
     without = torch.empty(0, 4, dtype=torch.float64)
     return FileSet(
         name="imagenet",
-        classes=wnids,
+        classes=names,
         image_ids=[path.stem for path in paths],
-        entries=[Entry(path, labels[path.relative_to(folder).parts[0]], without) for path in paths],
+        entries=[Entry(path, wnids[path.relative_to(folder).parts[0]], without) for path in paths],
         has_boxes=False,
     )
 
@@ -80,15 +83,23 @@ def _entry(path: Path, annotation: Annotation | Unusable | None, wnids: Mapping[
 
 def _classes(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
     """Class index per wnid, and class names."""
-    mapping = next((path for path in (root / SYNSETS, root.parent / SYNSETS) if path.is_file()), None)
-    if mapping is not None:
-        lines = sorted(line.split(maxsplit=1) for line in mapping.read_text("utf-8").splitlines() if line.strip())
-        # a line may hold the wnid alone
-        return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
+    listed = _listed(root)
+    if listed is not None:
+        return listed
     wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
     if len(wnids) != 1000:
         raise UserError(f"cannot number the classes: no {SYNSETS} in {root}, and its boxes name {len(wnids)} of 1000")
     return {wnid: index for index, wnid in enumerate(wnids)}, wnids
+
+
+def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
+    """Class index per wnid, and class names, of LOC_synset_mapping.txt, if there is one."""
+    mapping = next((path for path in (root / SYNSETS, root.parent / SYNSETS) if path.is_file()), None)
+    if mapping is None:
+        return None
+    lines = sorted(line.split(maxsplit=1) for line in mapping.read_text("utf-8").splitlines() if line.strip())
+    # a line may hold the wnid alone
+    return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
 
 
 def _annotations(root: Path) -> dict[str, Annotation | Unusable]:

@@ -126,7 +126,7 @@ def prepare_training(
         processes.part(settled.batch_size)
         if processes.first:
             _open(folder, manifest)
-        count = (os.cpu_count() or 1) // processes.size if workers is None else workers
+        count = _workers() if workers is None else workers
         yield Training(
             classifier=classifier,
             model=trained_as(settled.model)["network"],
@@ -166,6 +166,11 @@ def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
                 f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
                 f"{image_id}; name another with --model"
             )
+
+
+def _workers() -> int:
+    """Processes that read images, for each of those that train on this machine."""
+    return min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _source(name: str) -> Classifier:

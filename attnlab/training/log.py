@@ -8,7 +8,8 @@ from typing import Any
 from attnlab.runs import write_whole
 from attnlab.training.state import Progress
 
-#: what a line says: `epoch` and `step` count from 1, the step's line being about those since the line before
+#: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
+#: line tells accuracies on the held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
 
 

@@ -142,13 +142,13 @@ class Session:
         left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
         mine = self.world.share(left, plan.batch_size)
         for batch in training.images.batches(mine, plan.batch_size // self.world.size):
-            self._step(batch)
+            self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
             if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
                 self._tell()
             self._heed()
 
-    def _step(self, batch: Batch) -> None:
+    def step_on(self, batch: Batch) -> None:
         """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
         training, plan, epoch, number = self.training, self.training.plan, self.progress.epoch, self.progress.step
         torch.manual_seed(self._seed(f"dropout in process {self.world.rank}"))
@@ -252,10 +252,11 @@ class Session:
                 training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
             )
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
+        better = chosen > self.progress.best
         if self.log is not None:
-            self.log.write({"epoch": epoch, **figures})
+            self.log.write({"epoch": epoch, **figures, "best": better})
             folders = [training.folder / "last"]
-            if chosen > self.progress.best:
+            if better:
                 folders.append(training.folder)
             if training.snapshots:
                 folders.append(training.folder / "epochs" / f"{epoch:03d}")

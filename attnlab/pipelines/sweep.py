@@ -1,0 +1,82 @@
+"""Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnlab.errors import UserError
+from attnlab.pipelines.train_job import MANIFEST, prepare_training
+from attnlab.runs import write_whole
+from attnlab.training.log import Line, read_log
+from attnlab.training.trainer import LOG, Training
+
+TABLE = "sweep.csv"
+COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
+
+#: shows one training of a sweep: entered for it, it gives a function that is called with each line of its log
+Watch = Callable[[Training], AbstractContextManager[Callable[[Line], None]]]
+
+
+def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Watch, **options: Any) -> pd.DataFrame:
+    """Train with every alpha and every beta, each in a folder of its own; what is there already is gone on with.
+
+    Args:
+        alphas: Weights of attention rectification.
+        betas: Weights of attention preservation.
+        out: Holds alpha-A-beta-B/ for each training, and sweep.csv, which is written again after each.
+        watch: Shows each training.
+        options: Of `prepare_training`, the same for all.
+
+    Returns:
+        See `sweep_table`.
+
+    Raises:
+        UserError: If a value is given twice or none at all, or a training cannot be made.
+    """
+    for name, values in (("--alphas", alphas), ("--betas", betas)):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"expected {name} of one or more values, each once, got {_written(values) or 'none'}")
+        if not all(0 <= value < float("inf") for value in values):
+            raise UserError(f"expected {name} of at least 0, got {_written(values)}")
+    if not options["defense"].endswith("aad"):
+        raise UserError(f"expected a --defense with +aad, whose alpha and beta can be swept, got {options['defense']}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "expected a sweep in a process of its own, got torchrun; several sweeps at once, each with other --alphas "
+            "and the same --out, share the work"
+        )
+    for alpha, beta in product(alphas, betas):
+        folder = out / f"alpha-{alpha:g}-beta-{beta:g}"
+        with prepare_training(**options, alpha=alpha, beta=beta, out=folder) as training, watch(training) as tell:
+            training.run(tell)
+        write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
+    return sweep_table(out)
+
+
+def sweep_table(out: Path) -> pd.DataFrame:
+    """What came of the finished trainings of a sweep, rising by alpha, then beta.
+
+    Returns:
+        Columns alpha, beta, epoch (of the checkpoint that was kept), n (held-out images), clean, robust (accuracy on
+        these in percent, without an attack and under PGD with the training's budget).
+    """
+    rows = []
+    for manifest in out.glob(f"alpha-*-beta-*/{MANIFEST}"):
+        options = json.loads(manifest.read_text())["options"]
+        log = manifest.with_name(LOG)
+        epochs = [line for line in read_log(log) if "best" in line] if log.exists() else []
+        if len(epochs) == options["epochs"]:
+            kept = [line for line in epochs if line["best"]][-1]
+            weights = {name: options[f"defense's {name}"] for name in ("alpha", "beta")}
+            rows.append({**weights, **kept, "n": options["held_out"]})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
+
+
+def _written(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)

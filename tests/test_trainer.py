@@ -213,11 +213,12 @@ def test_a_log_line_holds_the_means_of_its_steps_and_a_line_an_epoch_the_held_ou
 def test_a_training_leaves_the_global_generator_and_the_models_modes_as_they_were(networks, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
+    handler = signal.getsignal(signal.SIGINT)
     ours = training(networks, tmp_path, plan=replace(PLAN, epochs=1))
     ours.run()
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(module.training for module in ours.classifier.modules())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_the_global_generator_plays_no_part_and_the_seed_does(networks, tmp_path):

@@ -78,7 +78,7 @@ def train(**options: Any) -> None:
 
     \b
     data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out
-    scenes    short  resnet8        5    100  adam       0.005 one-cycle   16/255  4/255       5     1       500
+    scenes    short  resnet8        2    100  adam       0.005 one-cycle   16/255  4/255       5   0.5       500
     mnist     short  lenet          5    100  adam       0.001 constant    0.3     0.075      10     1      1000
     mnist     paper  lenet          5    100  adam       0.001 constant    0.3     0.01       40     1      1000
     cifar10   short  resnet9       30    128  sgd        0.2 one-cycle     8/255   2/255       7     0      1000
@@ -86,8 +86,8 @@ def train(**options: Any) -> None:
     imagenet  short  resnet50      10    128  sgd        0.02 one-cycle    16/255  4/255       5     0     10000
     imagenet  paper  resnet50      30    128  sgd        0.045 decay       16/255  2/255      10     0     10000
 
-    `folder` trains as imagenet does. resnet50 starts from torchvision's weights, the others from scratch; --weights
-    none or a file says otherwise.
+    `folder` trains as imagenet does. resnet50 starts from torchvision's weights, resnet8 from the built-in ones, the
+    others from scratch; --weights none or a file says otherwise.
 
     \b
     attnlab train --data mnist --root DIR --defense madry+aad

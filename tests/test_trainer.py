@@ -519,6 +519,7 @@ def two(networks, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(networks, tmp_path, two):
     alone = training(networks, tmp_path, build="plain")
     alone.classifier.double()
@@ -533,11 +534,13 @@ def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(networks
         assert other == pytest.approx(ours)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_weights_and_running_statistics_of_the_first(two):
     first, second = (torch.load(two / f"whole-{rank}.pt") for rank in (0, 1))
     assert {name for name in first if not torch.equal(first[name], second[name])} == set()
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_is_interrupted_both_stop_and_go_on_to_the_same_weights(two):
     assert (two / "interrupted-0").exists()
     assert (two / "interrupted-1").exists()

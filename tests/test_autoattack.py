@@ -9,9 +9,10 @@ import torchattacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab.attacks.apgd import apgd, cross_entropy
+from attnlab.attacks.apgd import apgd
 from attnlab.attacks.autoattack import autoattack
 from attnlab.attacks.draws import uniform
+from attnlab.attacks.objectives import cross_entropy
 from attnlab.attacks.square import margin, square
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
@@ -185,7 +186,7 @@ def test_an_unbroken_image_is_returned_at_the_best_point_of_its_way(resnet8, sce
     points = torch.stack(way[1:])  # without the clean ones, (passes, N, C, H, W)
     with torch.no_grad():
         logits = [resnet8(point) for point in points]
-    value = margin if name == "square" else partial(cross_entropy, _targets=labels)
+    value = margin if name == "square" else cross_entropy
     values = torch.stack([value(each, labels) for each in logits]) * (-1 if name == "square" else 1)
     best = values.argmax(0)
     assert torch.equal(adversarial, points[best, torch.arange(16)])

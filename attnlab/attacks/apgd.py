@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.attacks.draws import uniform
+from attnlab.attacks.objectives import cross_entropy
 from attnlab.errors import UserError, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
@@ -16,11 +16,6 @@ from attnlab.models.classifier import Classifier
 ALPHA = 0.75
 #: rho of condition 1: a smaller share of rising steps halves the step
 RHO = 0.75
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
-    """Cross-entropy of each image, (N,)."""
-    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -32,7 +27,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 #: name -> function(logits (N, K), labels (N,), targets (N,)) -> what is climbed, (N,)
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "cross-entropy": cross_entropy,
+    "cross-entropy": lambda logits, labels, _targets: cross_entropy(logits, labels),
     "dlr-targeted": dlr_targeted,
 }
 

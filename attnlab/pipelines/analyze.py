@@ -103,7 +103,7 @@ def _stream(
     for batch in batches:
         rows, clean, adversarial = _rows(classifier, batch, settings)
         if explainer is None:
-            yield {position: row for position, row in rows.items() if position not in done}
+            yield rows
             continue
         # the tables use these alone
         explained = [

@@ -115,4 +115,9 @@ def _speed(sampler: Sampler, shown: Tensor) -> float:
 
 def workers(images: ImageSet, with_lime: bool = False) -> int:
     """Processes that decode images and cut superpixels; none where there is nothing to decode or cut."""
-    return 0 if images.size and not with_lime else min(8, os.cpu_count() or 1)
+    return 0 if images.size and not with_lime else reading_processes()
+
+
+def reading_processes() -> int:
+    """One a core, at most 8; under torchrun this process's share of them."""
+    return min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

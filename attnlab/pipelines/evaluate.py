@@ -1,6 +1,6 @@
 """Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -121,17 +121,12 @@ def evaluate(
         work = works[name]
         batches = load_batches(prepared, work.batches(batch_size), workers)
         records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
-        work.complete(_without(records, work.finished), progress)
+        work.complete(records, progress)
     run.finish(perf_counter() - start)
     run.write_skipped(skipped_images(run))
     if check:
         write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
     return run
-
-
-def _without(records: Iterator[Rows], finished: set[int]) -> Iterator[Rows]:
-    for rows in records:
-        yield {position: row for position, row in rows.items() if position not in finished}
 
 
 def _rows(

@@ -53,7 +53,7 @@ class Work:
         for number, part in self.missing.items():
             rows = self.known[number]
             while len(rows) < len(part):
-                new = next(records)
+                new = {position: row for position, row in next(records).items() if position not in rows}
                 self.run.append(number, list(new.values()))
                 rows |= new
                 progress(len(new))

@@ -1,7 +1,6 @@
 """Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
@@ -13,6 +12,7 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.pipelines.train_job import MANIFEST, prepare_training
 from attnlab.runs import write_whole
+from attnlab.training.distributed import launched
 from attnlab.training.log import Line, read_log
 from attnlab.training.trainer import LOG, Training
 
@@ -46,7 +46,7 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
             raise UserError(f"expected {name} of at least 0, got {_written(values)}")
     if not options["defense"].endswith("aad"):
         raise UserError(f"expected a --defense with +aad, whose alpha and beta can be swept, got {options['defense']}")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched() > 1:
         raise UserError(
             "expected a sweep in a process of its own, got torchrun; several sweeps at once, each with other --alphas "
             "and the same --out, share the work"

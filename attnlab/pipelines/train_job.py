@@ -1,7 +1,6 @@
 """From the names a user gives to a training that is ready to run."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -126,7 +125,7 @@ def prepare_training(
         processes.part(settled.batch_size)
         if processes.first:
             _open(folder, manifest)
-        count = _workers() if workers is None else workers
+        count = defaults.reading_processes() if workers is None else workers
         yield Training(
             classifier=classifier,
             model=trained_as(settled.model)["network"],
@@ -166,11 +165,6 @@ def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
                 f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
                 f"{image_id}; name another with --model"
             )
-
-
-def _workers() -> int:
-    """Processes that read images, for each of those that train on this machine."""
-    return min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _source(name: str) -> Classifier:

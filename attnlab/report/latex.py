@@ -80,10 +80,10 @@ LATEX: dict[str, Callable[[pd.DataFrame, str], str]] = {
     "table4": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
     "table4_adversarial": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{Att\_GT}$", r"\#.Features"),
     "table5": lambda frame, caption: sizes_as_latex(frame, caption, r"IoU$_{ori\_adv}$", r"\#.Features"),
-    "table6": lambda frame, caption: accuracies_as_latex(frame, caption),
-    "table6_worst": lambda frame, caption: accuracies_as_latex(frame, caption),
-    "table7": lambda frame, caption: plain_as_latex(frame, caption),
-    "paired": lambda frame, caption: plain_as_latex(frame, caption),
+    "table6": accuracies_as_latex,
+    "table6_worst": accuracies_as_latex,
+    "table7": plain_as_latex,
+    "paired": plain_as_latex,
     "noise_floor": lambda frame, caption: sizes_as_latex(frame, caption, "IoU of two seeds", r"\#.Features"),
 }
 

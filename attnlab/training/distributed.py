@@ -68,10 +68,15 @@ class World:
             together = together[buffer.numel() :]
 
 
+def launched() -> int:
+    """Number of processes that torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
     """Join the processes that torchrun started, if it did; leave them at the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched() == 1:
         yield World(device=device)
         return
     if device.type == "cuda":

@@ -48,7 +48,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     out = tmp_path_factory.mktemp("runs") / "scenes"
     settings = Settings(budgets=(4 / 255, 16 / 255))
     names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
-    analyze(resnet8, load_data("scenes"), out, settings, description=names, batch_size=50, positions=range(300))
+    description = {**names, "precision": "fp32", "layout": "channels-last"}
+    analyze(resnet8, load_data("scenes"), out, settings, description=description, batch_size=50, positions=range(300))
     return out
 
 

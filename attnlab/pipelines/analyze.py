@@ -32,6 +32,7 @@ def analyze(
     settings: Settings,
     *,
     description: dict[str, Any] | None = None,
+    notes: dict[str, Any] | None = None,
     batch_size: int = 8,
     lime_batch_size: int = 32,
     workers: int = 0,
@@ -46,6 +47,7 @@ def analyze(
         out: Run folder.
         settings: What is computed.
         description: What else the manifest should say under "options", such as the names the user gave.
+        notes: What else it should say that decides no record, such as where the images lie.
         batch_size: Images a pass; it changes no record beyond the last float digits.
         lime_batch_size: LIME samples a pass, likewise.
         workers: Processes that read images and cut superpixels; 0 does it in this one.
@@ -62,7 +64,7 @@ def analyze(
     used = list(range(len(images.image_ids)) if positions is None else positions)
     how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers}
     manifest = _manifest(classifier, images, settings, used, description or {})
-    run = open_run(out, manifest | how, ATTENTION)
+    run = open_run(out, manifest | how | (notes or {}), ATTENTION)
     start = perf_counter()
     work = work_left(run, images.image_ids, used)
     progress(work.done)

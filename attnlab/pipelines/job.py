@@ -108,6 +108,7 @@ def prepare(
             folder,
             settings,
             description={**names, "precision": precision, "layout": layout},
+            notes={"root": str(root.resolve()) if root else None},
             batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
             lime_batch_size=lime_batch_size or 1,
             workers=defaults.workers(images, with_lime) if workers is None else workers,

@@ -1,0 +1,102 @@
+"""The images of an analysis once more, as its model saw them: records keep maps, but no pixels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.data import load_data
+from attnlab.data.geometry import Prepared, load_batches
+from attnlab.errors import UserError
+from attnlab.models import load_model
+from attnlab.pipelines import defaults
+from attnlab.pipelines.manifest import describe_data
+from attnlab.runs import Run, expect_same
+from attnlab.seeds import seed_of
+
+Pixels = npt.NDArray[np.float32]
+
+
+class View(NamedTuple):
+    """One image of a run.
+
+    Attributes:
+        record: Its row of the records, as in `attnlab.records.ATTENTION`.
+        clean: Pixels in [0, 1] at the model's size, (H, W, C), float32.
+        adversarial: The attacked image of each eps of the run, likewise.
+    """
+
+    record: dict[str, Any]
+    clean: Pixels
+    adversarial: list[Pixels]
+
+
+def revisit(
+    folder: Path | str,
+    image_ids: Sequence[str] | None = None,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Iterator[View]:
+    """See images of an analysis again, and make their adversarial counterparts as it did.
+
+    Args:
+        folder: A run of `analyze`, finished or not.
+        image_ids: Which images, in any order; by default all that have a record. Views come in the run's order.
+        root: Folder of the data set's files; by default where the run found them.
+        device: As for `analyze`; another device than the run's may move the last digits of an adversarial image.
+        batch_size: Images a pass.
+        workers: Processes that decode images.
+
+    Raises:
+        UserError: If the folder is no analysis, an image has no record, or data or model are not what they were.
+    """
+    run = Run(Path(folder))
+    manifest = run.manifest
+    if manifest["kind"] != "analyze":
+        raise UserError(f"expected a run of `attnlab analyze`, got one of `attnlab {manifest['kind']}` in {folder}")
+    options = manifest["options"]
+    missing = [name for name in ("data", "split", "model", "weights", "precision", "layout") if name not in options]
+    if missing:
+        raise UserError(
+            f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"
+        )
+    records = {row["image_id"]: row for row in run.table().to_pylist() if row["skipped"] is None}
+    wanted = list(records) if image_ids is None else list(dict.fromkeys(image_ids))
+    unknown = [image_id for image_id in wanted if image_id not in records]
+    if unknown:
+        raise UserError(f"{folder} has no record of image {unknown[0]!r}")
+    known_root = Path(manifest["root"]) if manifest.get("root") else None
+    images = load_data(options["data"], root or known_root, options["split"])
+    classifier = load_model(options["model"], options["weights"], manifest["model"]["layer"])
+    classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])
+    data = {**describe_data(images, []), "used": manifest["data"]["used"]}
+    expect_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
+    chosen = set(wanted)
+    positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
+    size = batch_size or defaults.batch_size(classifier.device, classifier.input_size)
+    batches = [positions[start : start + size] for start in range(0, len(positions), size)]
+    prepared = Prepared(images, classifier.input_size, options["geometry"])
+    attack = Attack(**options["attack"])
+    processes = defaults.workers(images) if workers is None else workers
+    for batch in load_batches(prepared, batches, processes):
+        pixels = batch.pixels.to(classifier.device).float() / 255
+        labels = batch.labels.to(classifier.device)
+        seeds = [seed_of(options.get("seed", 0), image_id) for image_id in batch.image_ids]
+        attacked = [
+            _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))
+            for eps in options["eps"]
+        ]
+        for place, (image_id, clean) in enumerate(zip(batch.image_ids, _as_arrays(pixels), strict=True)):
+            yield View(records[image_id], clean, [one[place] for one in attacked])
+
+
+def _as_arrays(images: Tensor) -> list[Pixels]:
+    return list(images.permute(0, 2, 3, 1).float().cpu().numpy())

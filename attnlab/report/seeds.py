@@ -1,0 +1,69 @@
+"""The same defence trained from several seeds: means and spreads of Table 6, and paired differences."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from attnlab.report.tables import NONE
+
+
+def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Table 6 with one row for each defence and attack, whatever the number of trainings.
+
+    Args:
+        tables: Of each training, as `table6` makes them.
+
+    Returns:
+        Columns dataset, defense, attack, seeds (trainings), n (images of each), accuracy (mean over the trainings, in
+        percent), sd (standard deviation over the trainings, in points; empty for one), lowest, highest, paper.
+    """
+    keys = ["dataset", "defense", "attack"]
+    by_training = pd.concat(tables, ignore_index=True).groupby(keys, sort=False)
+    found = by_training.agg(
+        seeds=("accuracy", "size"),
+        n=("n", "min"),
+        accuracy=("accuracy", "mean"),
+        sd=("accuracy", "std"),
+        lowest=("accuracy", "min"),
+        highest=("accuracy", "max"),
+        paper=("paper", "first"),
+    )
+    return found.reset_index()
+
+
+def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """What one defence adds to another, seed by seed on the same images.
+
+    Args:
+        records: Defence -> seed -> records of its training, as `read_evaluation` gives them.
+        pairs: Defence and the one it is held against.
+
+    Returns:
+        Columns attack, first, second, seeds, difference (accuracy of the first less that of the second, in points, mean
+        over the seeds that both have), sd (of the differences), lowest, highest.
+    """
+    rows = []
+    for first, second in pairs:
+        shared = sorted(records.get(first, {}).keys() & records.get(second, {}).keys())
+        each = [_accuracies(records[first][seed]) - _accuracies(records[second][seed]) for seed in shared]
+        for attack in dict.fromkeys(name for one in each for name in one.index):
+            values = pd.Series([one[attack] for one in each])
+            rows.append(
+                {
+                    "attack": attack,
+                    "first": first,
+                    "second": second,
+                    "seeds": len(values),
+                    "difference": values.mean(),
+                    "sd": values.std() if len(values) > 1 else NONE,
+                    "lowest": values.min(),
+                    "highest": values.max(),
+                }
+            )
+    columns = ["attack", "first", "second", "seeds", "difference", "sd", "lowest", "highest"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _accuracies(records: pd.DataFrame) -> "pd.Series[float]":
+    correct = records["prediction"] == records["label"]
+    return 100 * correct.groupby(records["attack"], sort=False).mean()

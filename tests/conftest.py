@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from common import NET
 from torch import Tensor, nn
 
 import attnlab_cli
@@ -180,3 +181,17 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Told]:
         return Told(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    """A user's own model file."""
+    path = tmp_path / "net.py"
+    path.write_text(f"from __future__ import annotations\n{NET}")
+    return path
+
+
+@pytest.fixture
+def state(net) -> dict[str, Tensor]:
+    """Weights for that file's `build`, other than those it starts with."""
+    return {name: value + 1 for name, value in load_model(f"{net}:build").network.state_dict().items()}

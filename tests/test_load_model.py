@@ -1,97 +1,19 @@
-"""From a name to a classifier: what is found, what is loaded, and what a user reads when it cannot be."""
+"""From a name to a classifier: what is found, and what a user reads when it cannot be."""
 
 import json
-import pickle
 import sys
-from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-
-from attnlab.compat import torchvision
-from attnlab.errors import UserError
-from attnlab.models import Classifier, load_model
-from attnlab.models.checkpoint import save_checkpoint
-
-
-def told(*arguments: object) -> str:
-    """The one line a user reads."""
-    with pytest.raises(UserError) as error:
-        load_model(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def pixels(classifier: Classifier, count: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(count, classifier.channels, *classifier.input_size, generator=generator)
-
-
-def logits(classifier: Classifier) -> Tensor:
-    with torch.no_grad():
-        return classifier(pixels(classifier))
-
-
-NET = """
-from dataclasses import dataclass
-import torch
+from common import logits, pixels, refused
+from safetensors.torch import save_file
 from torch import nn
 
-@dataclass
-class Options:
-    width: int = 4
-
-class Net(nn.Module):
-    input_size = (12, 16)
-    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-
-    def __init__(self, width=4):
-        super().__init__()
-        self.body = nn.Conv2d(3, width, 3)
-        self.last = nn.Conv2d(width, width, 1)
-        self.head = nn.Linear(width, 5)
-
-    def forward(self, x):
-        return self.head(self.last(self.body(x)).mean((2, 3)))
-
-def build():
-    return Net(Options().width)
-
-def wide():
-    return Net(6)
-
-def none():
-    pass
-
-def broken():
-    return build() + 1
-
-def fixed():
-    net = build()
-    net.input_size = None
-    net.forward = lambda x: net.head(x.flatten(1))
-    return net
-"""
-
-
-@pytest.fixture
-def net(tmp_path) -> Path:
-    """A user's own model file."""
-    path = tmp_path / "net.py"
-    path.write_text(f"from __future__ import annotations\n{NET}")
-    return path
-
-
-@pytest.fixture
-def state(net) -> dict[str, Tensor]:
-    """Weights for that file's `build`, other than those it starts with."""
-    return {name: value + 1 for name, value in load_model(f"{net}:build").network.state_dict().items()}
-
+from attnlab.compat import torchvision
+from attnlab.models import load_model
+from attnlab.models.checkpoint import save_checkpoint
 
 # ------------------------------------------------------------------ attention layers
 
@@ -130,11 +52,11 @@ def test_a_layer_that_the_user_names_is_taken():
 
 
 def test_a_layer_that_does_not_exist_is_refused_with_those_that_do():
-    assert told("resnet8", "none", "stage9") == (
+    assert refused("resnet8", "none", "stage9") == (
         "expected a layer of the model, got 'stage9'; layers at the top level: "
         "stem, norm, stage1, stage2, stage3, classifier"
     )
-    assert told("resnet8", "none", "stage3.conv9").endswith(
+    assert refused("resnet8", "none", "stage3.conv9").endswith(
         "layers under 'stage3': conv1, norm1, conv2, norm2, shortcut"
     )
 
@@ -155,7 +77,7 @@ def test_a_layer_that_gives_no_tensor_or_never_runs_is_refused(tmp_path, net, la
         "        return super().forward(self.pair(x)[0])\n"
     )
     assert load_model(f"{path}:Odd").attention_layer == "last"
-    assert repr(layer) in told(f"{path}:Odd", "none", layer)
+    assert repr(layer) in refused(f"{path}:Odd", "none", layer)
     del sys.modules["net"]
 
 
@@ -193,248 +115,20 @@ def test_random_weights_are_the_same_in_every_run_and_leave_the_global_stream_al
     assert load_model("squeezenet1_1", "none").fingerprint() == first
 
 
-# ------------------------------------------------------------------ torchvision's weights
-
-
-@pytest.fixture
-def download(monkeypatch):
-    """Stands in for torchvision's download: call it with what is to come of one."""
-
-    def set_outcome(outcome: dict[str, Tensor] | Exception) -> None:
-        def load(url: str, *arguments: object, **options: object) -> dict[str, Tensor]:
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-
-        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", load)
-
-    return set_outcome
-
-
-def published(name: str) -> nn.Module:
-    """A network as torchvision publishes its weights: with the auxiliary heads; random here."""
-    options = {"init_weights": False, "aux_logits": True} if name in ("inception_v3", "googlenet") else {}
-    torch.manual_seed(3)
-    network = torchvision.models.get_model(name, weights=None, **options)
-    if "aux_logits" in options:
-        network.transform_input = True
-    return network.eval()
-
-
-def normalised(classifier: Classifier) -> Tensor:
-    return (pixels(classifier) - classifier.mean) / classifier.std
-
-
-@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
-def test_default_weights_of_networks_with_auxiliary_heads_are_taken_without_them(download, name):
-    network = published(name)
-    download(network.state_dict())
-    classifier = load_model(name)
-    assert not [key for key in classifier.network.state_dict() if key.startswith(("AuxLogits", "aux"))]
-    with torch.no_grad():
-        assert torch.equal(logits(classifier), network(normalised(classifier)))
-
-
-@pytest.mark.parametrize("weights", ["none", "file"])
-def test_inception_transforms_its_input_also_without_its_default_weights(tmp_path, weights):
-    network = published("inception_v3")
-    if weights == "file":  # the published one, auxiliary head included
-        weights = str(tmp_path / "inception_v3_google-0cc3c7bd.pth")
-        torch.save(network.state_dict(), weights)
-    classifier = load_model("inception_v3", weights)
-    assert classifier.network.transform_input
-    if weights != "none":
-        with torch.no_grad():
-            assert torch.equal(logits(classifier), network(normalised(classifier)))
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        URLError("Name or service not known"),
-        TimeoutError("timed out"),
-        OSError(28, "No space left on device"),
-        RuntimeError('invalid hash value (expected "7b7ba7", got "000")'),
-    ],
-)
-def test_weights_that_cannot_be_downloaded_are_named_with_the_way_to_pass_them(download, failure):
-    download(failure)
-    message = told("squeezenet1_1")
-    assert message.startswith("the weights of squeezenet1_1 could not be downloaded (")
-    assert message.endswith(
-        "fetch https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and pass it as --weights FILE"
-    )
-
-
-def test_the_published_densenet_file_in_its_old_names_is_taken(tmp_path):
-    network = published("densenet121")
-    old = OrderedDict()
-    for name, value in network.state_dict().items():
-        for part in ("norm1", "norm2", "conv1", "conv2"):
-            if "denselayer" in name:
-                name = name.replace(part, f"{part[:-1]}.{part[-1]}")
-        if not name.endswith("num_batches_tracked"):  # such old files count no batches
-            old[name] = value
-    assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    torch.save(old, tmp_path / "densenet121-a639ec97.pth")
-    classifier = load_model("densenet121", tmp_path / "densenet121-a639ec97.pth")
-    with torch.no_grad():
-        assert torch.equal(logits(classifier), network(normalised(classifier)))
-
-
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_network_that_checks_the_version_of_its_state_dict_is_loaded(tmp_path, suffix):
-    network = published("mnasnet0_5")
-    path = tmp_path / f"mnasnet.{suffix}"
-    (torch.save if suffix == "pth" else save_file)(network.state_dict(), path)
-    classifier = load_model("mnasnet0_5", path)
-    with torch.no_grad():
-        assert torch.equal(logits(classifier), network(normalised(classifier)))
-
-
-def test_real_weights_from_a_file_equal_the_bare_network(shared):
-    classifier = load_model("squeezenet1_1", shared / "weights" / "squeezenet1_1.safetensors")
-    network = torchvision.models.squeezenet1_1(weights=None).eval()
-    network.load_state_dict(load_file(shared / "weights" / "squeezenet1_1.safetensors"))
-    with torch.no_grad():
-        assert torch.equal(logits(classifier), network(normalised(classifier)))
-
-
-# ------------------------------------------------------------------ files of weights
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: state,
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
-        lambda state: {f"module.{name}": value for name, value in state.items()},
-        lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
-        lambda state: {"model_state_dict": {f"_orig_mod.module.{name}": value for name, value in state.items()}},
-        lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}},
-    ],
-    ids=["plain", "state_dict", "model", "DataParallel", "nested DataParallel", "compiled", "Lightning"],
-)
-def test_a_state_dict_is_found_in_whatever_training_wrapped_around_it(tmp_path, net, state, wrap):
-    torch.save(wrap(state), tmp_path / "weights.pth")
-    loaded = load_model(f"{net}:build", tmp_path / "weights.pth").network.state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in state.items())
-
-
-def test_a_prefix_that_is_the_networks_own_stays(tmp_path, net, state):
-    with net.open("a") as file:
-        file.write("\nclass Outer(nn.Module):\n    def __init__(self):\n        super().__init__()\n")
-        file.write("        self.module = build()\n    def forward(self, x):\n        return self.module(x)\n")
-    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "weights.pth")
-    loaded = load_model(f"{net}:Outer", tmp_path / "weights.pth").network.state_dict()
-    assert torch.equal(loaded["module.head.bias"], state["head.bias"])
-
-
-def test_safetensors_and_pth_give_the_same(tmp_path, net, state):
-    torch.save(state, tmp_path / "weights.pth")
-    save_file(state, tmp_path / "weights.safetensors")
-    first, second = (load_model(f"{net}:build", tmp_path / f"weights.{suffix}") for suffix in ("pth", "safetensors"))
-    assert first.fingerprint() == second.fingerprint()
-
-
-def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_path, net, state):
-    path = tmp_path / "other.safetensors"
-    save_file(state, path)
-    assert told(f"{net}:wide", path) == (
-        f"{path} holds the weights of another network than --model names: 5 of another shape, "
-        "such as body.weight (expected (6, 3, 3, 3), got (4, 3, 3, 3))"
-    )
-    message = told("resnet8", path)
-    assert "missing, such as stem.weight; 6 unknown, such as body.bias" in message
-
-
-def test_a_weights_file_that_does_not_exist_is_refused():
-    assert told("resnet8", "nope.pth") == "expected --weights to be default, none or an existing file, got 'nope.pth'"
-
-
-@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
-@pytest.mark.parametrize(
-    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"<html>404</html>"]
-)
-def test_a_damaged_weights_file_is_refused_by_name(tmp_path, state, net, name, damage):
-    path = tmp_path / name
-    (torch.save if name.endswith("pth") else save_file)(state, path)
-    path.write_bytes(damage(path.read_bytes()))
-    assert told(f"{net}:build", path).startswith(f"cannot read weights from {path}: damaged, or no weights file (")
-
-
-def test_damage_anywhere_in_a_weights_file_raises_nothing_but_user_errors(tmp_path, net, state):
-    path = tmp_path / "weights.pth"
-    torch.save(state, path, _use_new_zipfile_serialization=False)
-    whole = path.read_bytes()
-    for cut in range(0, len(whole), 17):
-        path.write_bytes(whole[:cut])
-        told(f"{net}:build", path)
-
-
-class Trap:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize(
-    ("save", "message"),
-    [
-        (torch.save, "{path} holds a pickled io.open, which could run any code and is not loaded"),
-        (lambda trap, path: path.write_bytes(pickle.dumps(trap)), "cannot read weights from {path}: "),
-    ],
-    ids=["torch", "pickle"],
-)
-def test_a_pickled_object_is_refused_and_never_executed(tmp_path, save, message):
-    path = tmp_path / "model.pth"
-    save({"state_dict": Trap(tmp_path / "executed")}, path)
-    assert told("resnet8", path).startswith(message.format(path=path))
-    assert not (tmp_path / "executed").exists()
-
-
-def test_a_whole_pickled_model_is_refused_with_what_to_save_instead(tmp_path):
-    path = tmp_path / "model.pth"
-    torch.save(nn.Linear(2, 2), path)
-    message = told("resnet8", path)
-    assert message.startswith(f"{path} holds a pickled torch.nn.modules.linear.Linear")
-    assert message.endswith("save the weights alone: torch.save(model.state_dict(), FILE)")
-
-
-@pytest.mark.parametrize(
-    ("content", "held"),
-    [
-        (torch.zeros(3), "Tensor"),
-        ([torch.zeros(3)], "list"),
-        ({"epoch": 3, "optimizer": {}}, "a dict with 'epoch', 'optimizer'"),
-        ({3: torch.zeros(3)}, "a dict with 3"),
-    ],
-)
-def test_a_file_without_a_state_dict_is_refused_with_what_it_holds(tmp_path, content, held):
-    path = tmp_path / "other.pt"
-    torch.save(content, path)
-    assert told("resnet8", path) == f"expected {path} to hold a state dict (names to tensors), got {held}"
-
-
 # ------------------------------------------------------------------ names
 
 
 def test_an_unknown_name_is_refused_with_what_a_name_can_be_and_the_nearest():
-    message = told("resnet5O")
+    message = refused("resnet5O")
     assert message.startswith("expected --model to be a torchvision name, timm:NAME, FILE.py:FUNCTION")
     assert message.endswith("got 'resnet5O'; did you mean 'resnet50'?")
-    assert told("qqqq").endswith("got 'qqqq'; `attnlab list models` names them")
+    assert refused("qqqq").endswith("got 'qqqq'; `attnlab list models` names them")
 
 
 def test_a_file_where_a_name_belongs_is_refused_with_how_to_pass_it(tmp_path, net):
-    assert told(str(net)).endswith(f"did you mean '{net}:FUNCTION', a function there that returns the network?")
+    assert refused(str(net)).endswith(f"did you mean '{net}:FUNCTION', a function there that returns the network?")
     (tmp_path / "weights.pth").touch()
-    assert "a file of weights is given with --weights" in told(str(tmp_path / "weights.pth"))
+    assert "a file of weights is given with --weights" in refused(str(tmp_path / "weights.pth"))
 
 
 # ------------------------------------------------------------------ a user's own file
@@ -462,11 +156,11 @@ def test_a_users_file_may_import_its_neighbours_and_leaves_the_search_path_alone
 
 def test_a_users_file_that_does_not_exist_is_refused(tmp_path):
     path = tmp_path / "nope.py"
-    assert told(f"{path}:build") == f"expected --model FILE.py:FUNCTION with an existing file, got '{path}'"
+    assert refused(f"{path}:build") == f"expected --model FILE.py:FUNCTION with an existing file, got '{path}'"
 
 
 def test_a_function_that_does_not_exist_is_refused_with_those_that_do(net):
-    message = told(f"{net}:biuld")
+    message = refused(f"{net}:biuld")
     assert message == (
         "expected a function of net.py (Options, Net, build, wide, none, broken, fixed), got 'biuld'; "
         "did you mean 'build'?"
@@ -474,22 +168,24 @@ def test_a_function_that_does_not_exist_is_refused_with_those_that_do(net):
 
 
 def test_a_function_that_returns_no_module_is_refused(net):
-    assert told(f"{net}:none") == f"expected {net}:none to return an nn.Module, got NoneType"
+    assert refused(f"{net}:none") == f"expected {net}:none to return an nn.Module, got NoneType"
 
 
 def test_an_error_in_a_users_file_is_one_line_with_its_place(tmp_path, net):
     line = next(number for number, text in enumerate(net.read_text().splitlines(), 1) if "build() + 1" in text)
-    message = told(f"{net}:broken")
+    message = refused(f"{net}:broken")
     assert message.startswith(f"cannot build {net}:broken: TypeError: unsupported operand")
     assert message.endswith(f"(net.py, line {line})")
     (tmp_path / "bad.py").write_text("import torch\nimport missing_module\n")
-    assert "ModuleNotFoundError: No module named 'missing_module' (bad.py, line 2)" in told(f"{tmp_path / 'bad.py'}:f")
+    assert "ModuleNotFoundError: No module named 'missing_module' (bad.py, line 2)" in refused(
+        f"{tmp_path / 'bad.py'}:f"
+    )
     (tmp_path / "bad.py").write_text("import torch\n\ndef f(:\n")
-    assert told(f"{tmp_path / 'bad.py'}:f").endswith("(bad.py, line 3)")
+    assert refused(f"{tmp_path / 'bad.py'}:f").endswith("(bad.py, line 3)")
 
 
 def test_a_network_that_does_not_take_the_default_size_is_refused_with_how_to_name_another(net):
-    message = told(f"{net}:fixed")
+    message = refused(f"{net}:fixed")
     assert message.startswith(
         f"expected {net}:fixed to take images (N, C, 224, 224) and return logits (N, K), got Runtime"
     )
@@ -541,15 +237,15 @@ def test_a_folder_with_the_name_of_a_model_does_not_hide_the_model(tmp_path, mon
 def test_a_folder_that_is_no_whole_checkpoint_is_refused_with_what_is_wrong(tmp_path, net):
     folder = tmp_path / "mine"
     folder.mkdir()
-    assert told(str(folder)) == f"expected {folder} to be a checkpoint, but it has no model.json"
+    assert refused(str(folder)) == f"expected {folder} to be a checkpoint, but it has no model.json"
     save_checkpoint(load_model(f"{net}:build"), folder, f"{net}:build")
     for content in ("{", "[]", "{}", '{"model": 3}', '{"model": "resnet8", "layer": 3}'):
         (folder / "model.json").write_text(content)
-        assert told(str(folder)).startswith(f"{folder / 'model.json'} is damaged: expected a JSON object")
+        assert refused(str(folder)).startswith(f"{folder / 'model.json'} is damaged: expected a JSON object")
     (folder / "model.json").write_text(json.dumps({"model": "resnet8"}))
-    assert "another network" in told(str(folder))
+    assert "another network" in refused(str(folder))
     (folder / "weights.safetensors").unlink()
-    assert told(str(folder)) == f"expected {folder} to be a checkpoint, but it has no weights.safetensors"
+    assert refused(str(folder)) == f"expected {folder} to be a checkpoint, but it has no weights.safetensors"
 
 
 # ------------------------------------------------------------------ timm
@@ -557,7 +253,7 @@ def test_a_folder_that_is_no_whole_checkpoint_is_refused_with_what_is_wrong(tmp_
 
 def test_timm_names_without_timm_say_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert told("timm:resnet18", "none") == "--model timm:NAME needs timm: pip install 'attnlab[timm]'"
+    assert refused("timm:resnet18", "none") == "--model timm:NAME needs timm: pip install 'attnlab[timm]'"
 
 
 @pytest.fixture
@@ -588,12 +284,12 @@ def test_a_timm_model_brings_its_size_and_normalisation(timm):
 
 
 def test_timm_names_that_do_not_exist_are_refused_with_the_nearest(timm):
-    assert told("timm:tini_net", "none") == "expected a model of timm 1.0, got 'tini_net'; did you mean 'tiny_net'?"
-    assert told("timm:tiny_net.in2k", "none") == "expected one of timm's weights tiny_net.in1k, got 'tiny_net.in2k'"
+    assert refused("timm:tini_net", "none") == "expected a model of timm 1.0, got 'tini_net'; did you mean 'tiny_net'?"
+    assert refused("timm:tiny_net.in2k", "none") == "expected one of timm's weights tiny_net.in1k, got 'tiny_net.in2k'"
 
 
 def test_timm_weights_that_cannot_be_downloaded_are_named_with_the_way_to_pass_them(timm):
-    assert told("timm:tiny_net") == (
+    assert refused("timm:tiny_net") == (
         "the weights of timm:tiny_net could not be downloaded (ConnectionError: cannot reach huggingface.co); "
         "fetch its model.safetensors elsewhere and pass it as --weights FILE"
     )

@@ -1,0 +1,83 @@
+"""What several tests call: the line a user reads, a picture, a user's own model."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attnlab.errors import UserError
+from attnlab.models import Classifier, load_model
+
+
+def told(call: Callable[..., object], *arguments: object) -> str:
+    """The one line of the error that a call ends in."""
+    with pytest.raises(UserError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    ramp = np.add.outer(np.arange(size[1]), np.arange(size[0])).astype(np.uint8)
+    return Image.fromarray(np.stack([ramp * 3, ramp, 255 - ramp], 2)).convert(mode)
+
+
+def refused(*arguments: object) -> str:
+    """The one line of the error that `load_model` ends in."""
+    return told(load_model, *arguments)
+
+
+def pixels(classifier: Classifier, count: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, classifier.channels, *classifier.input_size, generator=generator)
+
+
+def logits(classifier: Classifier) -> Tensor:
+    with torch.no_grad():
+        return classifier(pixels(classifier))
+
+
+#: a user's own model file
+NET = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+
+@dataclass
+class Options:
+    width: int = 4
+
+class Net(nn.Module):
+    input_size = (12, 16)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3)
+        self.last = nn.Conv2d(width, width, 1)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x):
+        return self.head(self.last(self.body(x)).mean((2, 3)))
+
+def build():
+    return Net(Options().width)
+
+def wide():
+    return Net(6)
+
+def none():
+    pass
+
+def broken():
+    return build() + 1
+
+def fixed():
+    net = build()
+    net.input_size = None
+    net.forward = lambda x: net.head(x.flatten(1))
+    return net
+"""

@@ -1,0 +1,157 @@
+"""ImageNet as it lies on a disk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from common import gradient, told
+from PIL import Image
+
+from attnlab.data import load_data
+from attnlab.data.geometry import Prepared, Skipped
+from attnlab.errors import Unusable
+
+#: image, size, wnid, boxes
+PHOTOGRAPHS = [
+    ("ILSVRC2012_val_00000003", (60, 40), "n01440764", [(1, 2, 30, 40), (10, 0, 60, 20)]),
+    ("ILSVRC2012_val_00000001", (50, 80), "n03000000", [(5, 6, 45, 70)]),
+    ("ILSVRC2012_val_00000002", (33, 44), "n02000000", [(0, 0, 33, 44)]),
+]
+SYNSETS = "n03000000 chair, seat\nn01440764 tench, Tinca tinca\nn02000000 kite\n"
+
+
+def plant(root: Path, *, folders: str = "val", annotations: str = "csv", xml_scale: int = 1) -> Path:
+    """A tiny ImageNet; `xml_scale` gives the XML files' boxes and sizes in another resolution."""
+    lines = ["ImageId,PredictionString"]
+    for image_id, (width, height), wnid, boxes in PHOTOGRAPHS:
+        folder = root / folders.format(wnid=wnid)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (width, height), (40, 50, 60)).save(folder / f"{image_id}.JPEG")
+        lines.append(f"{image_id},{' '.join(f'{wnid} {x0} {y0} {x1} {y1}' for x0, y0, x1, y1 in boxes)} ")
+        objects = "".join(
+            # not the order of the corners that one expects: the tags say which is which
+            f"<object><bndbox><ymax>{y1 * xml_scale}</ymax><xmax>{x1 * xml_scale}</xmax><xmin>{x0 * xml_scale}</xmin>"
+            f"<ymin>{y0 * xml_scale}</ymin></bndbox><difficult>0</difficult><name>{wnid}</name></object>"
+            for x0, y0, x1, y1 in boxes
+        )
+        size = f"<size><depth>3</depth><height>{height * xml_scale}</height><width>{width * xml_scale}</width></size>"
+        if annotations == "xml":
+            (root / "boxes").mkdir(exist_ok=True)
+            (root / "boxes" / f"{image_id}.xml").write_text(f"<annotation>{objects}{size}</annotation>")
+    if annotations == "csv":
+        (root / "LOC_val_solution.csv").write_text("\n".join(lines) + "\n")
+    (root / "LOC_synset_mapping.txt").write_text(SYNSETS)
+    return root
+
+
+@pytest.mark.parametrize("folders", [".", "val", "images", "val/{wnid}", "ILSVRC/Data/CLS-LOC/val"])
+@pytest.mark.parametrize(("annotations", "xml_scale"), [("csv", 1), ("xml", 1), ("xml", 2)])
+def test_imagenet_in_any_of_its_layouts_gives_the_same_boxes_and_labels(tmp_path, folders, annotations, xml_scale):
+    images = load_data("imagenet", plant(tmp_path, folders=folders, annotations=annotations, xml_scale=xml_scale))
+    assert list(images.image_ids) == [f"ILSVRC2012_val_0000000{number}" for number in (1, 2, 3)]
+    assert list(images.classes) == ["tench", "kite", "chair"]
+    for image_id, size, wnid, boxes in PHOTOGRAPHS:
+        example = images.read(images.image_ids.index(image_id))
+        assert example.image.size == size
+        assert example.label == sorted(photograph[2] for photograph in PHOTOGRAPHS).index(wnid)
+        assert example.boxes.tolist() == [list(map(float, box)) for box in boxes]
+
+
+def test_imagenet_boxes_may_lie_beside_the_folder_of_images(tmp_path):
+    plant(tmp_path, folders="flat")
+    assert load_data("imagenet", tmp_path / "flat").read(2).boxes.shape == (2, 4)
+
+
+def reason_of(root: Path, annotation: str) -> str:
+    """Why the image with that row in LOC_val_solution.csv is unusable."""
+    (root / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\n{annotation}\n")
+    with pytest.raises(Unusable) as reason:
+        load_data("imagenet", root).read(0)
+    return str(reason.value)
+
+
+def test_annotations_that_cannot_be_used_concern_their_image_alone(tmp_path):
+    root = plant(tmp_path)
+    image = "ILSVRC2012_val_00000001"
+    assert reason_of(root, f"{image},n02000000 1 2 3") == "a box of 3 numbers instead of 4"
+    assert reason_of(root, f"{image},n02000000 1 2 3 x") == "malformed boxes 'n02000000 1 2 3 x'"
+    assert reason_of(root, f"{image},n09999999 1 2 3 4") == "wnid n09999999 is not among the classes"
+    assert reason_of(root, f"{image},") == "no object in its annotation"
+    assert reason_of(root, image) == "no object in its annotation"  # a row that ends before its second column
+    assert reason_of(root, "") == "no annotation for this image"
+
+
+def test_a_malformed_xml_file_concerns_its_image_alone(tmp_path):
+    root = plant(tmp_path, annotations="xml")
+    (root / "boxes" / "ILSVRC2012_val_00000002.xml").write_text("<annotation>")
+    images = load_data("imagenet", root)
+    assert images.read(0).boxes.shape == (1, 4)
+    with pytest.raises(Unusable, match=r"malformed annotation ILSVRC2012_val_00000002\.xml"):
+        images.read(1)
+
+
+def test_imagenets_training_images_have_the_labels_of_the_validation_split(tmp_path):
+    for wnid in ("n02", "n07"):
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+        gradient().save(tmp_path / "train" / wnid / f"{wnid}_1.png")
+    images = load_data("imagenet", tmp_path, "train")
+    assert (list(images.image_ids), list(images.classes)) == (["n02_1", "n07_1"], ["n02", "n07"])
+    assert [images.read(index).label for index in range(2)] == [0, 1]
+    assert not images.has_boxes
+    assert images.read(0).boxes.shape == (0, 4)
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01 a tench\nn02 a goldfish, a carp\nn05 a cock\nn07 a hen\n")
+    images = load_data("imagenet", tmp_path, "train")
+    assert list(images.classes) == ["a tench", "a goldfish", "a cock", "a hen"]
+    assert [images.read(index).label for index in range(2)] == [1, 3]
+    (tmp_path / "train" / "n99").mkdir()
+    assert told(load_data, "imagenet", tmp_path, "train").endswith(", got n99")
+
+
+def test_imagenet_without_what_it_needs_says_what_to_get(tmp_path):
+    assert told(load_data, "imagenet").startswith("data set 'imagenet' needs --root DIR, the folder that holds")
+    missing = tmp_path / "nowhere"
+    assert told(load_data, "imagenet", missing) == f"expected --root to be an existing folder, got '{missing}'"
+    root = plant(tmp_path)
+    assert told(load_data, "imagenet", root, "test") == "expected --split to be one of val, train, got 'test'"
+    assert told(load_data, "imagenet", root, "train") == (
+        f"no training images below {root}; expected class folders in {root / 'train'}"
+    )
+    (root / "LOC_synset_mapping.txt").unlink()
+    assert "no LOC_synset_mapping.txt" in told(load_data, "imagenet", root)
+    (root / "LOC_val_solution.csv").write_text("image,boxes\n")
+    assert "expected the columns ImageId,PredictionString" in told(load_data, "imagenet", root)
+    (root / "LOC_val_solution.csv").unlink()
+    assert told(load_data, "imagenet", root).endswith("expected LOC_val_solution.csv or ILSVRC2012_val_*.xml")
+    plant(tmp_path / "bare", folders="elsewhere/{wnid}/deep")
+    empty = tmp_path / "no-images"
+    empty.mkdir()
+    (empty / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n")
+    (empty / "LOC_synset_mapping.txt").write_text(SYNSETS)
+    assert f"no images below {empty}" in told(load_data, "imagenet", empty)
+
+
+def test_a_link_to_nowhere_is_skipped_and_does_not_stop_the_fingerprint(tmp_path):
+    root = plant(tmp_path)
+    photograph = root / "val" / "ILSVRC2012_val_00000001.JPEG"
+    photograph.unlink()
+    photograph.symlink_to("/nonexistent/image.JPEG")
+    images = load_data("imagenet", root)
+    assert len(images.fingerprint()) == 64
+    assert Prepared(images, (32, 32))[0] == Skipped(0, photograph.stem, "cannot be decoded: No such file or directory")
+
+
+def test_real_imagenet_images_have_their_published_labels_and_boxes(shared):
+    images = load_data("imagenet", shared / "imagenet-val")
+    assert len(images.image_ids) == 500
+    assert len(images.classes) == 1000
+    first = images.read(0)
+    assert (images.image_ids[0], first.label, images.classes[first.label]) == (
+        "ILSVRC2012_val_00000001",
+        65,
+        "sea snake",
+    )
+    boxes = [entry.boxes for entry in images.entries]
+    assert sum(len(each) > 1 for each in boxes) == 114
+    for index in range(0, 500, 50):
+        width, height = images.read(index).image.size
+        assert (boxes[index][:, 2:] <= torch.tensor([width, height])).all()

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -487,6 +488,12 @@ def test_no_state_is_the_beginning(networks, tmp_path):
 def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
     """What torchrun would start: a plain network, one with batch norm and dropout, the latter interrupted as well."""
     torch.set_num_threads(1)
+    write = trainer.save_state
+
+    def write_slowly(*of: Any) -> None:
+        sleep(0.3)  # as a disk may: the other process must wait until the state is there
+        write(*of)
+
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     with world(torch.device("cpu")) as processes:
 
@@ -496,6 +503,7 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
                 ours.classifier.double()
             if during_second and rank == 1:
                 during(ours, PASSES + 9, interrupt)
+            trainer.save_state = write_slowly if during_second else write
             try:
                 ours.run()
             except KeyboardInterrupt:
@@ -506,6 +514,9 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
         run("whole", "build")
         run("parts", "build", during_second=True)
         run("parts", "build")
+        with pytest.raises(UserError) as error:
+            training(networks, folder / ("whole" if rank == 0 else "elsewhere"), world=processes).run()
+        (folder / f"apart-{rank}.txt").write_text(str(error.value))
 
 
 @pytest.fixture(scope="module")
@@ -519,7 +530,6 @@ def two(networks, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(networks, tmp_path, two):
     alone = training(networks, tmp_path, build="plain")
     alone.classifier.double()
@@ -534,13 +544,11 @@ def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(networks
         assert other == pytest.approx(ours)
 
 
-@pytest.mark.slow
 def test_two_processes_have_the_same_weights_and_running_statistics_of_the_first(two):
     first, second = (torch.load(two / f"whole-{rank}.pt") for rank in (0, 1))
     assert {name for name in first if not torch.equal(first[name], second[name])} == set()
 
 
-@pytest.mark.slow
 def test_two_processes_of_which_one_is_interrupted_both_stop_and_go_on_to_the_same_weights(two):
     assert (two / "interrupted-0").exists()
     assert (two / "interrupted-1").exists()
@@ -549,6 +557,14 @@ def test_two_processes_of_which_one_is_interrupted_both_stop_and_go_on_to_the_sa
         assert {name for name in whole if not torch.equal(parts[name], whole[name])} == set()
     for name in ("log.jsonl", WEIGHTS, f"last/{WEIGHTS}", FILE):
         assert (two / "parts" / name).read_bytes() == (two / "whole" / name).read_bytes()
+
+
+def test_two_processes_that_find_different_trainings_are_both_refused(two):
+    for rank, folder in enumerate(("whole", "elsewhere")):
+        assert (two / f"apart-{rank}.txt").read_text() == (
+            f"expected all processes to find the same training in {two / folder}, got some that stand at another step; "
+            "choose an --out that all machines share"
+        )
 
 
 # ------------------------------------------------------------------ what goes wrong

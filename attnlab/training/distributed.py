@@ -56,6 +56,14 @@ class World:
         dist.all_reduce(values, dist.ReduceOp.MAX)
         return int(values)
 
+    def agree(self, value: int) -> bool:
+        """Whether all processes have the same value."""
+        return self.largest(value) == -self.largest(-value)
+
+    def wait(self) -> None:
+        """Let no process go on before all have come here."""
+        self.largest(0)
+
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's buffers, which are running statistics: one attacks what another saves."""
         buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]

@@ -95,7 +95,8 @@ class Training:
             tell: Called with each line of the log, in the first process.
 
         Raises:
-            UserError: If a term of the loss is not finite, or there are fewer images than a batch.
+            UserError: If a term of the loss is not finite, there are fewer images than a batch, or the processes do not
+                share the folder.
             KeyboardInterrupt: If it was interrupted; where it stands is saved.
         """
         expect_batch(len(self.images), self.plan.batch_size)
@@ -118,13 +119,19 @@ class Session:
         self.network = training.classifier.network
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
+        if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
+            raise UserError(
+                f"expected all processes to find the same training in {training.folder}, got some that stand at "
+                "another step; choose an --out that all machines share"
+            )
         self.saved = monotonic()
         #: figures of the last steps, still on the device, so that it need not be waited for at each step
         self.pending: list[Tensor] = []
         self.names: tuple[str, ...] = ()
         step: nn.Module = Step(training.classifier, training.defense)
         if self.world.size > 1:
-            step = DistributedDataParallel(step, broadcast_buffers=False)
+            step = DistributedDataParallel(step)
+            step.broadcast_buffers = False  # `share_buffers` does it, before the attack
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
         self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
 
@@ -239,6 +246,7 @@ class Session:
         self._settle()
         if self.world.first:
             save_state(self.training.folder, self.network, self.optimizer, self.progress)
+        self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
 
     def _validate(self) -> None:

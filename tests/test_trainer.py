@@ -567,6 +567,45 @@ def test_two_processes_that_find_different_trainings_are_both_refused(two):
         )
 
 
+class Activated(nn.BatchNorm2d):
+    """A batch norm with an activation inside, as timm has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize(("size", "device", "shared"), [(2, "cuda", True), (1, "cuda", False), (2, "cpu", False)])
+def test_several_gpus_share_the_statistics_of_plain_batch_norms_and_change_nothing_else(size, device, shared):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(Activated(4), nn.BatchNorm2d(4)))
+    parameters, names, images = list(network.parameters()), list(network.state_dict()), torch.rand(5, 3, 6, 6)
+    before = [network.train()(images), network.eval()(images)]
+    World(0, size, torch.device(device)).share_norms(network)
+    assert [type(network[1]), type(network[2][1])] == [nn.SyncBatchNorm if shared else nn.BatchNorm2d] * 2
+    assert type(network[2][0]) is Activated
+    assert list(network.state_dict()) == names
+    assert all(mine is theirs for mine, theirs in zip(network.parameters(), parameters, strict=True))
+    assert torch.equal(network(images), before[1])
+    assert torch.equal(network.train()(images), before[0])
+
+
+@pytest.mark.parametrize(
+    ("closed", "defense", "shared"),
+    [(True, "aad", True), (False, "aad", False), (False, "madry", True)],
+)
+def test_norms_that_a_map_is_differentiated_through_are_not_shared(
+    networks, tmp_path, monkeypatch, closed, defense, shared
+):
+    asked = []
+    monkeypatch.setattr(World, "share_norms", lambda _, network: asked.append(network))
+    monkeypatch.setattr(World, "agree", lambda *_: True)
+    monkeypatch.setattr(trainer, "DistributedDataParallel", lambda step: step)
+    ours = training(networks, tmp_path, defense=defense, world=World(1, 2))
+    if not closed:
+        ours.classifier.head = None
+    trainer.Session(ours, lambda _: None, lambda: False)
+    assert asked == ([ours.classifier.network] if shared else [])
+
+
 # ------------------------------------------------------------------ what goes wrong
 
 

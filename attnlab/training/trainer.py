@@ -56,7 +56,7 @@ class Training:
         bf16: Run forward passes in bfloat16 where torch's autocast does.
         compiled: Let torch.compile make the step.
         snapshots: Keep the checkpoint of every epoch in `epochs`.
-        world: The processes that train together.
+        world: The processes that train together; see `World.share_norms` for batch norms.
     """
 
     classifier: Classifier
@@ -130,6 +130,10 @@ class Session:
         self.names: tuple[str, ...] = ()
         step: nn.Module = Step(training.classifier, training.defense)
         if self.world.size > 1:
+            if training.classifier.head or not training.defense.beta:
+                self.world.share_norms(
+                    self.network
+                )  # torch has no second derivative of shared ones, as other maps need
             step = DistributedDataParallel(step)
             step.broadcast_buffers = False  # `share_buffers` does it, before the attack
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]

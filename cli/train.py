@@ -48,6 +48,9 @@ OPTIONS = (
     ),
     click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the step."),
     click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
+    click.option(
+        "--tensorboard", is_flag=True, help="Curves of log.jsonl in tensorboard/; needs attnlab[tensorboard]."
+    ),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),
 )
 

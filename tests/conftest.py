@@ -17,6 +17,8 @@ from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
 
+pytest.register_assert_rewrite("trainings")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -146,6 +148,16 @@ def place(tmp_path_factory) -> Path:
         (folder / f"train-{kind}").write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
     (folder / "net.py").write_text(NETWORKS)
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory) -> Path:
+    """A file with the networks of `trainings`."""
+    from trainings import NETWORKS
+
+    path = tmp_path_factory.mktemp("networks") / "net.py"
+    path.write_text(NETWORKS)
+    return path
 
 
 class Told(NamedTuple):

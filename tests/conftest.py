@@ -114,6 +114,15 @@ def either(request) -> Classifier:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    """For the small networks: clean images, images near them, labels whose maps have an area."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(4, 3, 19, 23, generator=generator, dtype=torch.float64)
+    noise = torch.rand(images.shape, generator=generator, dtype=torch.float64)
+    return images, (images + 0.3 * (noise - 0.5)).clamp(0, 1), torch.tensor([4, 1, 4, 3])
+
+
 #: a file with networks of a user's own, for grey images of ten classes, colour ones of three, grey ones of four
 NETWORKS = """
 import torch

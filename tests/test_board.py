@@ -6,8 +6,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from trainings import PASSES, die, during, training
 
 from attnlab.errors import UserError
+from attnlab.training import trainer
 from attnlab.training.board import Board, expect_tensorboard
 from attnlab.training.log import Line, read_log
 
@@ -85,6 +87,24 @@ def test_a_tensorboard_that_has_read_the_earlier_file_forgets_it(tmp_path, accum
     running = accumulator(str(tmp_path)).Reload()
     Board(tmp_path, LOG[:2], 5).close()
     assert [point.step for point in running.Reload().Scalars("train/clean")] == [2, 5]
+
+
+def test_a_training_that_is_killed_and_gone_on_with_has_the_curves_of_its_log(
+    networks, tmp_path, curves, seconds, monkeypatch
+):
+    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    first = training(networks, tmp_path, tensorboard=True)
+    during(first, PASSES + 9, die)  # behind two lines of the second epoch, which the state does not know
+    with pytest.raises(RuntimeError, match="killed"):
+        first.run()
+    assert [at for at, _ in curves(tmp_path / "tensorboard")["train/adversarial"]] == [1, 2, 3, 4, 5, 6, 7]
+    training(networks, tmp_path, tensorboard=True).run()
+    found, lines = curves(tmp_path / "tensorboard"), read_log(tmp_path / "log.jsonl")
+    assert found["train/adversarial"] == [
+        (number, pytest.approx(line["adversarial"], rel=1e-6))
+        for number, line in enumerate((line for line in lines if "step" in line), 1)
+    ]
+    assert [at for at, _ in found["held_out/robust"]] == [5, 10, 15]
 
 
 def test_train_writes_the_curves_of_its_log_and_goes_on_with_them(attnlab, place, curves):

@@ -48,6 +48,7 @@ OPTIONS = (
     ),
     click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the step."),
     click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
+    click.option("--tensorboard", is_flag=True, help="Write tensorboard/ too; needs attnlab[tensorboard]."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),
 )
 
@@ -71,7 +72,8 @@ def train(**options: Any) -> None:
     folder is a checkpoint that `attnlab evaluate --model` and `analyze --model` take: the best epoch's by accuracy on
     held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line each
     50 steps (every term of the loss, weighted; shares of images) and each epoch (accuracy on the held-out images, clean
-    and under PGD). The same command goes on where it was interrupted, to the same weights.
+    and under PGD); --tensorboard makes curves of them for `tensorboard --logdir OUT`. The same command goes on where it
+    was interrupted, to the same weights.
 
     The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
     section 5.1's values with the attacks of Madry et al. (2018); `short`, the default, takes a fraction of the time.

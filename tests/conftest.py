@@ -18,6 +18,8 @@ from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
 
+pytest.register_assert_rewrite("trainings")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -113,6 +115,15 @@ def either(request) -> Classifier:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    """For the small networks: clean images, images near them, labels whose maps have an area."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(4, 3, 19, 23, generator=generator, dtype=torch.float64)
+    noise = torch.rand(images.shape, generator=generator, dtype=torch.float64)
+    return images, (images + 0.3 * (noise - 0.5)).clamp(0, 1), torch.tensor([4, 1, 4, 3])
+
+
 #: a file with networks of a user's own, for grey images of ten classes, colour ones of three, grey ones of four
 NETWORKS = """
 import torch
@@ -147,6 +158,16 @@ def place(tmp_path_factory) -> Path:
         (folder / f"train-{kind}").write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
     (folder / "net.py").write_text(NETWORKS)
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory) -> Path:
+    """A file with the networks of `trainings`."""
+    from trainings import NETWORKS
+
+    path = tmp_path_factory.mktemp("networks") / "net.py"
+    path.write_text(NETWORKS)
+    return path
 
 
 class Told(NamedTuple):

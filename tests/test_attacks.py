@@ -166,17 +166,20 @@ def test_a_clean_pass_made_before_changes_nothing(resnet8, scenes_batch):
     assert torch.equal(perturb(resnet8, images, labels, attack, clean=clean), perturb(resnet8, images, labels, attack))
 
 
+class Linear(torch.nn.Module):
+    """Two logits that are linear in the pixels."""
+
+    input_size = (4, 4)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 2, 4)
+
+    def forward(self, x):
+        return self.conv(x).flatten(1)
+
+
 def test_a_linear_model_is_driven_to_its_optimum():
-    class Linear(torch.nn.Module):
-        input_size = (4, 4)
-
-        def __init__(self):
-            super().__init__()
-            self.conv = torch.nn.Conv2d(1, 2, 4)
-
-        def forward(self, x):
-            return self.conv(x).flatten(1)
-
     torch.manual_seed(0)
     network = Linear()
     classifier = Classifier(network, layer="conv")
@@ -190,17 +193,6 @@ def test_a_linear_model_is_driven_to_its_optimum():
 @pytest.mark.parametrize("random_start", [False, True])
 def test_a_linear_model_is_driven_to_its_closed_form_optimum_by_many_short_steps(objective, random_start):
     """Two logits z = W x: the margin's optimum is the corner x - eps sign(w_y - w_other), cut at black and white."""
-
-    class Linear(torch.nn.Module):
-        input_size = (4, 4)
-
-        def __init__(self):
-            super().__init__()
-            self.conv = torch.nn.Conv2d(1, 2, 4)
-
-        def forward(self, x):
-            return self.conv(x).flatten(1)
-
     torch.manual_seed(0)
     network = Linear()
     images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 0, 1, 0, 1])

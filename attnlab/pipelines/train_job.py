@@ -19,12 +19,13 @@ from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.runs import expect_same, now, write_whole
+from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import world
-from attnlab.training.images import hold_out, open_images
+from attnlab.training.images import expect_batch, hold_out, open_images
 from attnlab.training.parse import WEIGHT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
-from attnlab.training.trainer import LOG, Training, expect_batch
+from attnlab.training.trainer import LOG, Training
 
 MANIFEST = "training.json"
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
@@ -61,6 +62,7 @@ def prepare_training(
     layout: str = "channels-last",
     compiled: bool = False,
     snapshots: bool = False,
+    tensorboard: bool = False,
     workers: int | None = None,
     out: Path | None = None,
 ) -> Iterator[Training]:
@@ -87,6 +89,8 @@ def prepare_training(
         ramp=ramp,
         held_out=held_out,
     )
+    if tensorboard:
+        expect_tensorboard()
     if sources and not parsed.ensemble:
         raise UserError(f"expected --sources with the ensemble defense alone, got {defense}")
     images = load_data(data, root, "train")
@@ -140,6 +144,7 @@ def prepare_training(
             bf16=precision == "bf16",
             compiled=compiled,
             snapshots=snapshots,
+            tensorboard=tensorboard,
             world=processes,
         )
 

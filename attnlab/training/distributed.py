@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 
+#: what torch can make a synchronised batch norm of, and lose nothing
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 @dataclass(frozen=True)
 class World:
@@ -55,6 +58,28 @@ class World:
         values = torch.tensor(value, device=self.device)
         dist.all_reduce(values, dist.ReduceOp.MAX)
         return int(values)
+
+    def agree(self, value: int) -> bool:
+        """Whether all processes have the same value."""
+        return self.largest(value) == -self.largest(-value)
+
+    def wait(self) -> None:
+        """Let no process go on before all have come here."""
+        self.largest(0)
+
+    def share_norms(self, network: nn.Module) -> None:
+        """Let batch norms in train mode take their statistics from all processes' images, so that a batch is one batch.
+
+        torch has such norms on CUDA only; elsewhere, and for classes derived from torch's own (timm has some, with an
+        activation inside), each process normalises by its share of the batch. Parameters and names stay as they are.
+        Tests cover what is replaced by what; for want of two GPUs none has seen them train.
+        """
+        if self.size == 1 or self.device is None or self.device.type != "cuda":
+            return
+        for module in list(network.modules()):
+            for name, norm in list(module.named_children()):
+                if type(norm) in NORMS:
+                    setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
 
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's buffers, which are running statistics: one attacks what another saves."""

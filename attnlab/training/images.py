@@ -154,6 +154,18 @@ def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) 
     return [index for index in used if index not in kept], held
 
 
+def expect_batch(images: int, batch_size: int) -> None:
+    """Refuse fewer images than a batch.
+
+    Raises:
+        UserError: If there are.
+    """
+    if images < batch_size:
+        raise UserError(
+            f"expected at least a batch of {batch_size} training images, got {images}; a smaller --batch-size may do"
+        )
+
+
 def order_of(count: int, seed: int, epoch: int) -> list[int]:
     """The images' order in an epoch: it depends on the run's seed and the epoch alone."""
     generator = torch.Generator().manual_seed(seed_of(seed, f"epoch {epoch}") % 2**63)

@@ -25,7 +25,7 @@ class Log:
             tell: Called with each new line.
         """
         self.path = path
-        self.tell = tell
+        self.tells = [tell]
         lines = read_log(path) if path.exists() else []
         at = (progress.epoch, progress.step)
         kept = [line for line in lines if (line["epoch"] - ("step" in line), line.get("step", 0)) <= at]
@@ -35,7 +35,8 @@ class Log:
         """Add a line."""
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.tell(line)
+        for tell in self.tells:
+            tell(line)
 
 
 def read_log(path: Path) -> list[Line]:

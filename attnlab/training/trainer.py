@@ -17,10 +17,11 @@ from attnlab.errors import UserError
 from attnlab.models.checkpoint import DESCRIPTION, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
+from attnlab.training.board import Board
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import World
-from attnlab.training.images import DRAWS, Batch, Images, augmented, order_of
-from attnlab.training.log import Line, Log
+from attnlab.training.images import DRAWS, Batch, Images, augmented, expect_batch, order_of
+from attnlab.training.log import Line, Log, read_log
 from attnlab.training.plan import Plan
 from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.sources import draw_source
@@ -56,7 +57,8 @@ class Training:
         bf16: Run forward passes in bfloat16 where torch's autocast does.
         compiled: Let torch.compile make the step.
         snapshots: Keep the checkpoint of every epoch in `epochs`.
-        world: The processes that train together.
+        tensorboard: Write the log's curves to `tensorboard`.
+        world: The processes that train together; see `World.share_norms` for batch norms.
     """
 
     classifier: Classifier
@@ -72,6 +74,7 @@ class Training:
     bf16: bool = False
     compiled: bool = False
     snapshots: bool = False
+    tensorboard: bool = False
     world: World = field(default_factory=World)
 
     @property
@@ -95,7 +98,8 @@ class Training:
             tell: Called with each line of the log, in the first process.
 
         Raises:
-            UserError: If a term of the loss is not finite, or there are fewer images than a batch.
+            UserError: If a term of the loss is not finite, there are fewer images than a batch, or the processes do not
+                share the folder.
             KeyboardInterrupt: If it was interrupted; where it stands is saved.
         """
         expect_batch(len(self.images), self.plan.batch_size)
@@ -118,22 +122,39 @@ class Session:
         self.network = training.classifier.network
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
+        if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
+            raise UserError(
+                f"expected all processes to find the same training in {training.folder}, got some that stand at "
+                "another step; choose an --out that all machines share"
+            )
         self.saved = monotonic()
         #: figures of the last steps, still on the device, so that it need not be waited for at each step
         self.pending: list[Tensor] = []
         self.names: tuple[str, ...] = ()
         step: nn.Module = Step(training.classifier, training.defense)
         if self.world.size > 1:
-            step = DistributedDataParallel(step, broadcast_buffers=False)
+            # preservation differentiates a map that has no closed form again, and torch cannot do so with shared norms
+            if training.classifier.head or not training.defense.beta:
+                self.world.share_norms(self.network)
+            step = DistributedDataParallel(step)
+            step.broadcast_buffers = False  # `share_buffers` does it, before the attack
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
         self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
+        self.board: Board | None = None
+        if self.log is not None and training.tensorboard:
+            self.board = Board(training.folder / "tensorboard", read_log(self.log.path), training.steps)
+            self.log.tells.append(self.board)
 
     def run(self) -> None:
         """Train what is left of the epochs."""
         self.training.classifier.train()
-        while self.progress.epoch < self.training.plan.epochs:
-            self._epoch()
-            self._validate()
+        try:
+            while self.progress.epoch < self.training.plan.epochs:
+                self._epoch()
+                self._validate()
+        finally:
+            if self.board is not None:
+                self.board.close()
 
     def _epoch(self) -> None:
         """What is left of a pass over the images."""
@@ -239,6 +260,7 @@ class Session:
         self._settle()
         if self.world.first:
             save_state(self.training.folder, self.network, self.optimizer, self.progress)
+        self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
 
     def _validate(self) -> None:
@@ -268,15 +290,3 @@ class Session:
     def _pause(self) -> None:
         if self.world.size == 1:  # elsewhere processes may have different numbers of batches
             self._heed()
-
-
-def expect_batch(images: int, batch_size: int) -> None:
-    """Refuse fewer images than a batch.
-
-    Raises:
-        UserError: If there are.
-    """
-    if images < batch_size:
-        raise UserError(
-            f"expected at least a batch of {batch_size} training images, got {images}; a smaller --batch-size may do"
-        )

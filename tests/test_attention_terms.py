@@ -1,0 +1,218 @@
+"""The attention terms that training descends: equations 8 and 9 in plain code, finite differences, missing areas."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from attnlab.attention.gradcam import grad_cam
+from attnlab.models import Classifier
+from attnlab.training.losses import hide, mean_over, preservation, rectification
+from attnlab.training.parse import parse_defense
+from attnlab.training.step import Step
+
+
+def plain_masked(classifier: Classifier, images: Tensor, labels: Tensor, fill: float) -> Tensor:
+    """Equation 7 image by image."""
+    masked, size = [], images.shape[2:]
+    for image, map_ in zip(images, grad_cam(classifier, images, labels), strict=True):
+        large = F.interpolate(map_.clamp(min=0)[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        area = (large >= large.mean()).double()
+        masked.append(image * (1 - area) + fill * area)
+    return torch.stack(masked)
+
+
+@pytest.mark.parametrize(("fill", "value"), [("black", 0.0), ("grey", 0.5)])
+def test_attention_terms_equal_equations_8_and_9_in_plain_code(either, batch, fill, value):
+    clean, attacked, _ = batch
+    labels = torch.tensor([0, 1, 4, 3])  # of which the first image's map has no area
+    terms = Step(either, parse_defense("aad", alpha=1, beta=1, fill=fill))(clean, attacked, labels)
+    distance = torch.zeros(4, dtype=torch.float64)
+    for images in (clean, attacked):
+        masked = plain_masked(either, images, labels, value)
+        difference = either(images).softmax(1) - either(masked).softmax(1)
+        distance += (difference**2).sum(1).sqrt()
+    maps = [grad_cam(either, images, labels).clamp(min=0) for images in (clean, attacked)]
+    there = torch.stack([map_.amax((1, 2)) > 0 for map_ in maps]).all(0)
+    assert there.tolist() == [False, True, True, True]
+    g, g_adv = (map_[there] / map_[there].amax((1, 2), keepdim=True) for map_ in maps)
+    assert terms.weighted["rectification"].item() == pytest.approx(-distance[there].mean().item())
+    assert terms.weighted["preservation"].item() == pytest.approx((g - g_adv).abs().mean().item())
+    assert terms.diagnostics["without_area"].item() == pytest.approx(1 - there.double().mean().item())
+
+
+def test_the_attended_quarter_is_hidden_and_the_rest_is_not():
+    images, maps = torch.full((1, 2, 4, 4), 0.7), torch.tensor([[[1.0, -9.0], [-9.0, -9.0]]])
+    hidden = hide(images, maps)
+    # the map at image size: 1, 0.75, 0.25 and 0 on either axis, products of which are compared with their mean 0.25
+    expected = torch.tensor([[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]) * 0.7
+    assert torch.equal(hidden, expected.expand(1, 2, 4, 4))
+    assert torch.equal(hide(images, maps, 0.5) == 0.5, hidden == 0)
+
+
+def test_nothing_is_hidden_where_there_is_no_area():
+    images = torch.full((2, 2, 4, 4), 0.7)
+    assert torch.equal(hide(images, torch.tensor([0.0, -1.0]).view(2, 1, 1).expand(2, 2, 2)), images)
+
+
+def test_preservation_of_four_cells_by_hand_whatever_their_scale():
+    first, second = torch.tensor([[[4.0, 2.0], [-1.0, 0.0]]]), torch.tensor([[[0.1, 0.2], [-7.0, 0.2]]])
+    assert preservation(first, second).item() == pytest.approx((0.5 + 0.5 + 0 + 1) / 4)
+    torch.testing.assert_close(preservation(1000 * first, second), preservation(first, second))
+
+
+def test_rectification_has_gradient_zero_where_both_answers_are_the_same():
+    values = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(rectification(values, values.detach().clone()).sum(), values)
+    assert torch.equal(gradient, torch.zeros(1, 3))
+
+
+def test_mask_passes_no_gradient(either, batch):
+    clean, attacked, labels = (part.requires_grad_(part.is_floating_point()) for part in batch)
+    step = Step(either, parse_defense("aad", alpha=1, beta=0))
+    ours = torch.autograd.grad(step(clean, attacked, labels).weighted["rectification"], list(either.parameters()))
+    constant = [plain_masked(either, images.detach(), labels, 0.0) for images in (clean, attacked)]
+    distance = sum(
+        (either(images).softmax(1) - either(masked).softmax(1)).norm(dim=1)
+        for images, masked in zip((clean, attacked), constant, strict=True)
+    )
+    there = torch.stack([grad_cam(either, i, labels).amax((1, 2)) > 0 for i in (clean, attacked)]).all(0)
+    theirs = torch.autograd.grad(-distance[there].mean(), list(either.parameters()))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("term", ["rectification", "preservation"])
+def test_gradient_of_an_attention_term_equals_finite_differences(either, batch, term):
+    clean, attacked, labels = (part[1:3] for part in batch)
+    alpha, beta = {"rectification": (1, 0), "preservation": (0, 1)}[term]
+    step = Step(either, parse_defense("aad", alpha=alpha, beta=beta))
+    names = [name for name, _ in step.named_parameters()]
+
+    def value(clean: Tensor, attacked: Tensor, *parameters: Tensor) -> Tensor:
+        terms = functional_call(step, dict(zip(names, parameters, strict=True)), (clean, attacked, labels))
+        assert terms.diagnostics["without_area"] == 0
+        return terms.weighted[term]
+
+    inputs = [part.detach().clone().requires_grad_() for part in (clean, attacked, *step.parameters())]
+    gradients = torch.autograd.grad(value(*inputs), inputs[:3])
+    assert all(gradient.abs().max() > 1e-4 for gradient in gradients)  # of both kinds of images, of the first weights
+    assert torch.autograd.gradcheck(value, inputs, fast_mode=True, eps=1e-7, atol=1e-7, rtol=1e-4)
+
+
+def test_preservation_moves_both_maps(either, batch):
+    clean, attacked, labels = batch
+    for moved in (0, 1):
+        images = [clean.clone(), attacked.clone()]
+        images[moved].requires_grad_()
+        terms = Step(either, parse_defense("aad", alpha=0))(*images, labels)
+        (gradient,) = torch.autograd.grad(terms.weighted["preservation"], images[moved])
+        assert gradient.abs().max() > 0
+
+
+def without_evidence(classifier: Classifier, class_: int) -> Classifier:
+    """The same with a map of that class that is nowhere positive."""
+    with torch.no_grad():
+        classifier.network.last.weight[class_] = 0
+    return classifier
+
+
+def test_images_without_an_area_drop_out_and_are_counted(either, batch):
+    clean, attacked, _ = batch
+    labels = torch.tensor([1, 2, 1, 2])
+    step = Step(without_evidence(either, 2), parse_defense("none+aad", alpha=1, beta=1))
+    terms, alone = step(clean, attacked, labels), step(clean[::2], attacked[::2], labels[::2])
+    assert terms.diagnostics["without_area"].item() == 0.5
+    assert alone.diagnostics["without_area"].item() == 0
+    for name in ("rectification", "preservation"):
+        torch.testing.assert_close(terms.weighted[name], alone.weighted[name])
+
+
+class Brightness(nn.Module):
+    """Logits b and -b of the mean brightness b; a black image has a map of zeros."""
+
+    input_size = (4, 4)
+    attention_layer = "same"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(1, 1, 1, bias=False)
+        self.last = nn.Linear(1, 2, bias=False)
+        nn.init.ones_(self.same.weight)
+        self.last.weight = nn.Parameter(torch.tensor([[1.0], [-1.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.same(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("black", ["clean", "adversarial"])
+def test_an_image_drops_out_where_either_of_its_maps_has_no_area(black):
+    bright, half = torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4)
+    half[:, :, 2:] = 0  # whose upper half is attended
+    (bright if black == "clean" else half)[1] = 0
+    step = Step(Classifier(Brightness()), parse_defense("aad", alpha=1, beta=1))
+    terms = step(bright, half, torch.zeros(2, dtype=torch.long))
+    assert terms.diagnostics["without_area"].item() == 0.5
+    assert terms.weighted["preservation"].item() == 0.5
+    p = torch.tensor([[1.0, -1.0], [0.5, -0.5], [0.0, 0.0]]).softmax(1)
+    expected = -((p[0] - p[2]).norm() + (p[1] - p[2]).norm())
+    assert terms.weighted["rectification"].item() == pytest.approx(expected.item())
+
+
+def test_a_batch_without_any_area_has_attention_terms_of_zero_and_no_nan(either, batch):
+    clean, attacked, labels = batch
+    step = Step(without_evidence(either, 2), parse_defense("aad"))
+    terms = step(clean, attacked, torch.full_like(labels, 2))
+    assert terms.diagnostics["without_area"].item() == 1
+    assert (terms.weighted["rectification"].item(), terms.weighted["preservation"].item()) == (0, 0)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(terms.loss, list(step.parameters())))
+
+
+def test_black_images_whose_masks_change_nothing_have_finite_gradients(either):
+    black, labels = torch.zeros(2, 3, 19, 23, dtype=torch.float64), torch.tensor([0, 1])
+    step = Step(either, parse_defense("aad"))
+    terms = step(black, black, labels)
+    assert terms.diagnostics["raw_rectification"].item() == 0
+    assert all(g.isfinite().all() for g in torch.autograd.grad(terms.loss, list(step.parameters())))
+
+
+# ------------------------------------------------------------------ several processes
+
+
+def test_mean_over_what_is_there():
+    values = torch.tensor([1.0, 2.0, 6.0, torch.nan])
+    assert mean_over(values, torch.tensor([True, False, True, False])).item() == 3.5
+    assert mean_over(values, torch.zeros(4, dtype=torch.bool)).item() == 0
+
+
+def uneven(classifier: Classifier, batch: tuple[Tensor, ...]) -> tuple[Step, tuple[Tensor, ...]]:
+    """A step and a batch of which one half has three times the areas of the other."""
+    step = Step(without_evidence(classifier, 2), parse_defense("aad", alpha=1, beta=1))
+    clean, attacked, _ = batch
+    return step, (clean, attacked, torch.tensor([1, 1, 2, 1]))
+
+
+def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tensor, ...]) -> None:
+    """Half a batch under DDP; writes the gradients."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    step, batch = uneven(classifier, batch)
+    wrapped = nn.parallel.DistributedDataParallel(step)
+    wrapped(*(part[2 * rank : 2 * rank + 2] for part in batch)).loss.backward()
+    torch.save([parameter.grad for parameter in step.parameters()], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_half_the_batch_each_have_the_gradient_of_one(tmp_path, small, batch):
+    step, whole = uneven(small, batch)
+    assert Step.forward(step, *whole).diagnostics["without_area"].item() == 0.25
+    step(*whole).loss.backward()
+    expected = [parameter.grad.clone() for parameter in step.parameters()]
+    step.zero_grad()
+    mp.spawn(one_of_two, (str(tmp_path), small, batch), nprocs=2)
+    for rank in range(2):
+        for mine, theirs in zip(expected, torch.load(tmp_path / f"{rank}.pt"), strict=True):
+            torch.testing.assert_close(theirs, mine)

@@ -1,0 +1,204 @@
+"""Trainings that are cut short, or go wrong, and are gone on with: to the same weights to the bit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from trainings import PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
+
+from attnlab.errors import UserError
+from attnlab.models import load_model
+from attnlab.models.checkpoint import WEIGHTS
+from attnlab.training import trainer
+from attnlab.training.schedule import optimizer_of
+from attnlab.training.state import FILE, Progress, load_state
+from attnlab.training.trainer import Training
+
+
+@pytest.fixture(scope="module", params=["adam", "sgd"])
+def whole(request, networks, tmp_path_factory) -> Training:
+    """A training that nothing interrupted, of a network with batch norm and dropout."""
+    plan = replace(PLAN, optimizer=request.param)
+    ours = training(networks, tmp_path_factory.mktemp("whole"), plan=plan)
+    counted: list[int] = []
+    handle = ours.classifier.network.second.register_forward_hook(lambda *_: counted.append(1))
+    ours.run()
+    handle.remove()
+    assert len(counted) == 3 * PASSES
+    return ours
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        0,  # in the first attack
+        6,  # in the second step's forward pass, which moves running statistics
+        4 * STEPS - 1,  # in an epoch's last step
+        4 * STEPS + 3,  # in its validation
+        PASSES - 1,
+        2 * PASSES + 9,
+    ],
+)
+def test_a_training_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one_to_the_bit(
+    networks, tmp_path, whole, call
+):
+    first = training(networks, tmp_path, plan=whole.plan)
+    during(first, call, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = training(networks, tmp_path, plan=whole.plan)
+    second.run()
+    assert_same_training(second, whole)
+
+
+def test_a_training_that_is_interrupted_again_and_again_equals_an_uninterrupted_one(networks, tmp_path, whole):
+    sessions = 0
+    finished = False
+    while not finished:
+        sessions += 1
+        assert sessions < 20
+        ours = training(networks, tmp_path, plan=whole.plan)
+        during(ours, 4, interrupt)  # two steps a session, or a validation and one
+        try:
+            ours.run()
+            finished = True
+        except KeyboardInterrupt:
+            pass
+    assert sessions > 6
+    assert_same_training(ours, whole)
+
+
+@pytest.mark.parametrize("call", [6, PASSES + 6, PASSES + 4 * STEPS + 2])
+def test_a_training_that_is_killed_goes_on_from_its_last_epoch(networks, tmp_path, whole, call):
+    first = training(networks, tmp_path, plan=whole.plan)
+    during(first, call, die)
+    with pytest.raises(RuntimeError, match="killed"):
+        first.run()
+    second = training(networks, tmp_path, plan=whole.plan)
+    optimizer = optimizer_of(second.classifier, whole.plan)
+    stands = load_state(tmp_path, second.classifier.network, optimizer)
+    assert (stands.epoch, stands.step) == (call // PASSES, 0)
+    second = training(networks, tmp_path, plan=whole.plan)
+    second.run()
+    assert_same_training(second, whole)
+
+
+@pytest.mark.parametrize("line", [0, 1, 3])
+def test_a_training_that_is_killed_behind_a_line_of_the_log_has_that_line_once(networks, tmp_path, whole, line):
+    lines = iter(range(100))
+    with pytest.raises(RuntimeError, match="killed"):
+        training(networks, tmp_path, plan=whole.plan).run(lambda _: die() if next(lines) == line else None)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"epoch": 2, "st')  # as if it had happened amid a line
+    second = training(networks, tmp_path, plan=whole.plan)
+    second.run()
+    assert_same_training(second, whole)
+
+
+def test_a_long_epoch_is_saved_in_between(networks, tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(trainer, "SAVE_EVERY", -1.0)
+    first = training(networks, tmp_path, plan=whole.plan)
+    during(first, 4 * 3 + 1, die)
+    with pytest.raises(RuntimeError, match="killed"):
+        first.run()
+    second = training(networks, tmp_path, plan=whole.plan)
+    optimizer = optimizer_of(second.classifier, whole.plan)
+    assert load_state(tmp_path, second.classifier.network, optimizer).step == 3
+    second = training(networks, tmp_path, plan=whole.plan)
+    second.run()
+    assert_same_training(second, whole)
+
+
+def test_a_finished_training_is_not_trained_again(networks, tmp_path, whole):
+    training(networks, tmp_path, plan=whole.plan).run()
+    made = (tmp_path / WEIGHTS).stat().st_mtime_ns
+    told: list[dict[str, Any]] = []
+    again = training(networks, tmp_path, plan=whole.plan)
+    again.run(told.append)
+    assert told == []
+    assert (tmp_path / WEIGHTS).stat().st_mtime_ns == made
+    assert_same_training(again, whole)
+
+
+def test_single_step_and_ensemble_trainings_go_on_to_the_same_weights_too(networks, tmp_path):
+    def ensemble(folder: Path) -> Training:
+        source = load_model(f"{networks}:plain", "none", seed=9)
+        plan = replace(PLAN, augment="resized-crop-flip", schedule="decay")
+        return training(networks, folder, defense="ensemble+aad", sources=(source,), plan=plan)
+
+    uninterrupted = ensemble(tmp_path / "whole")
+    uninterrupted.run()
+    first = ensemble(tmp_path / "parts")
+    during(first, 9, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = ensemble(tmp_path / "parts")
+    second.run()
+    assert_same_training(second, uninterrupted)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, -1])
+def test_a_state_file_cut_short_is_refused_with_a_way_out(networks, tmp_path, whole, keep):
+    content = (whole.folder / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content[:keep])
+    with pytest.raises(UserError) as error:
+        training(networks, tmp_path, plan=whole.plan).run()
+    assert str(error.value).startswith(f"{tmp_path / FILE} is damaged (")
+    assert str(error.value).endswith("remove it to start again from the beginning, or choose another --out")
+
+
+def test_no_state_is_the_beginning(networks, tmp_path):
+    ours = training(networks, tmp_path)
+    assert load_state(tmp_path, ours.classifier.network, optimizer_of(ours.classifier, PLAN)) == Progress()
+
+
+# ------------------------------------------------------------------ logits that are not finite
+
+
+class Breaking(nn.Module):
+    """A network whose logits are not finite from some pass on."""
+
+    def __init__(self, network: nn.Module, call: int) -> None:
+        super().__init__()
+        self.network, self.call, self.passes = network, call, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return self.network(x) * (torch.nan if self.passes > self.call else 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "good"),
+    [(3, "there is no checkpoint yet"), (STEPS + 2, "the last good checkpoint is {folder}/last, after epoch 1")],
+)
+def test_a_term_that_is_not_finite_stops_with_its_step_its_name_and_the_last_good_checkpoint(
+    networks, tmp_path, step, good
+):
+    ours = training(networks, tmp_path, defense="none")
+    epoch, number = divmod(step - 1, STEPS)
+    validation = 2 * (1 + 2 + 1)  # two batches: the clean images, two steps of the attack, the attacked images
+    ours.classifier.network = Breaking(ours.classifier.network, step - 1 + epoch * validation)
+    with pytest.raises(UserError) as error:
+        ours.run()
+    assert str(error.value) == (
+        f"the term clean became nan in epoch {epoch + 1}, step {number + 1}; {good.format(folder=tmp_path)}; "
+        "a smaller --learning-rate or a longer --ramp may help"
+    )
+    if epoch:
+        assert all(value.isfinite().all() for value in load_file(tmp_path / FILE).values())
+        assert all(value.isfinite().all() for value in load_file(tmp_path / "last" / WEIGHTS).values())
+    else:
+        assert not (tmp_path / FILE).exists()
+
+
+def test_an_interruption_saves_no_weights_that_are_not_finite(networks, tmp_path):
+    ours = training(networks, tmp_path, defense="none")
+    during(ours, 3, interrupt)
+    ours.classifier.network.forward = lambda x, forward=ours.classifier.network.forward: forward(x) * torch.nan
+    with pytest.raises(UserError, match="the term clean became nan in epoch 1, step 1"):
+        ours.run()
+    assert not (tmp_path / FILE).exists()

@@ -216,6 +216,21 @@ def test_the_grid_of_a_sweep_tells_its_values_and_leaves_unfinished_cells_empty(
     assert [text.get_text() for text in robust.texts] == ["40.0"] * 3 + ["41.0"] * 2
 
 
+def test_iou_against_eps_tells_both_overlaps_at_each_eps():
+    rows = [
+        (str(one), eps, group, 0.6, iou, [1, 1])
+        for eps, iou in ((1 / 255, 0.4), (8 / 255, 0.2))
+        for one, group in enumerate(["succeed", "fail"] * 2)
+    ]
+    columns = ["image_id", "eps", "group", "iou_att_gt", "adv_iou_att_gt", "shared_cells"]
+    left, right = curves.iou_against_eps(pd.DataFrame(rows, columns=columns), [1 / 255, 8 / 255], 2).axes
+    assert [label.get_text() for label in left.get_xticklabels()] == ["1/255", "8/255"]
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[1 / 255, 0.4], [8 / 255, 0.2]])
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [1 / 3] * 2)  # one of two cells in common
+    grey = [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == ":"]
+    assert grey == pytest.approx([0.6])
+
+
 def test_accuracy_against_steps_tells_the_share_at_each_number_of_steps():
     rows = [
         ("m", str(one), 1, 1, attack, int(one < correct))

@@ -196,7 +196,10 @@ def _with_intervals(axes: Axes, x: Any, rows: pd.DataFrame, column: str, colour:
 
 def _over_eps(axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str) -> None:
     _with_intervals(axes, list(budgets), rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], group)
+    if min(budgets) > 0:  # so that small ones keep their distance
+        axes.set_xscale("log")
     axes.set_xticks(list(budgets), [as_fraction(eps) for eps in budgets])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _mean(values: np.ndarray) -> dict[str, float]:

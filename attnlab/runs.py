@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -190,6 +190,19 @@ def write_whole(path: Path, content: Iterable[int] | memoryview | bytes) -> None
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def file_of(folder: Path, image_id: str, ending: str) -> Path:
+    """Where a file about an image goes: below the folder, whose subfolders are made if need be.
+
+    Raises:
+        UserError: If the image's name leads elsewhere.
+    """
+    if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
+        raise UserError(f"expected names of images below their folder, got {image_id!r}")
+    path = folder / f"{image_id}{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def now() -> str:

@@ -3,18 +3,15 @@
 Images are cut in worker processes. Nothing here knows torch, so that workers start fast.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from attnlab.errors import expect_one_of
+from attnlab.workers import worker_pool
 
 Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Labels = np.ndarray[Any, np.dtype[np.uint16]]
@@ -115,30 +112,11 @@ def segmenting(workers: int) -> Iterator[Callable[[Image, str, int], "Future[Lab
     if workers == 0:
         yield _at_once
         return
-    # forked workers start at once and share what is loaded; where there is no fork they import this module alone
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
-        try:
-            yield lambda image, method, seed: pool.submit(superpixels, image, method, seed)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with worker_pool(workers) as pool:
+        yield lambda image, method, seed: pool.submit(superpixels, image, method, seed)
 
 
 def _at_once(image: Image, method: str, seed: int) -> "Future[Labels]":
     future: Future[Labels] = Future()
     future.set_result(superpixels(image, method, seed))
     return future
-
-
-def _begin_worker() -> None:
-    """Leave interrupts to the parent, and end when it ends, however it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

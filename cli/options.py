@@ -119,3 +119,8 @@ def numbers(_context: click.Context, _parameter: click.Parameter, text: str) -> 
         return [float(number) for number in text.split(",")]
     except ValueError:
         raise click.BadParameter(f"expected numbers with commas between them, got {text!r}") from None
+
+
+def names(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
+    """Parse `a,b` to a list, which is empty where nothing was said."""
+    return [part.strip() for part in text.split(",") if part.strip()]

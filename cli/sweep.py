@@ -26,18 +26,19 @@ def sweep(out: Path | None, **options: Any) -> None:
     Every other option is as for `train`. OUT/alpha-A-beta-B is a training as `train` leaves it; the same command goes
     on where it was interrupted, and one with further values trains those alone. OUT/sweep.csv has the columns alpha,
     beta, epoch (of the checkpoint kept), n (held-out images), clean, robust (accuracy in percent, the latter under PGD
-    with the training's budget); OUT/figures/sweep.png and .pdf show it. No test image is looked at.
+    with the training's budget); OUT/figures/figure8 and sweep (.png, .pdf) show it. No test image is looked at.
 
     \b
     attnlab sweep --data mnist --root DIR --alphas 0,0.01,0.1 --betas 0,0.01,0.1 --epochs 2
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
-    from attnlab.report.sweep import draw_sweep
+    from attnlab.report.figures.run import draw_sweep
 
     folder = out or Path("runs") / f"{options['data']}-sweep-{options['defense']}-{options['seed']}"
     table = run(out=folder, watch=_watch, **options)
-    draw_sweep(table, folder / "figures")
-    show_table(table, f"{folder}: sweep.csv, figures/sweep.*", digits=2)
+    drawn = draw_sweep(table, folder / "figures", str(folder))
+    names = ", ".join(f"figures/{name}.*" for name in drawn.captions)
+    show_table(table, f"{folder}: sweep.csv, {names}", digits=2)
 
 
 def _watch(training: "Training") -> AbstractContextManager[Callable[[dict[str, Any]], None]]:

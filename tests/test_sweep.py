@@ -7,10 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from PIL import Image
 
 from attnlab.pipelines.sweep import sweep_table
-from attnlab.report.sweep import draw_sweep
 from attnlab.training.log import Log, read_log
 
 
@@ -29,7 +27,10 @@ def test_a_sweep_trains_every_pair_and_tells_what_came_of_each(sweep, attnlab, p
     assert list(table.columns) == ["alpha", "beta", "epoch", "n", "clean", "robust"]
     assert table[["alpha", "beta"]].to_numpy().tolist() == [[0, 0], [0, 20], [0.5, 0], [0.5, 20]]
     assert (table["n"] == 40).all()
-    assert "out: sweep.csv, figures/sweep.*" in done.out
+    assert "out: sweep.csv, figures/figure8.*, figures/sweep.*" in done.out
+    assert {path.name for path in Path("out/figures").glob("*.p??")} == {
+        f"{name}.{kind}" for name in ("figure8", "sweep") for kind in ("png", "pdf")
+    }
     for row in table.itertuples():
         last = read_log(Path(f"out/alpha-{row.alpha:g}-beta-{row.beta:g}/log.jsonl"))[-1]
         assert (row.epoch, row.clean, row.robust) == (1, last["clean"], last["robust"])
@@ -93,51 +94,3 @@ def test_values_that_are_no_numbers_are_wrong_usage(sweep):
 def test_a_sweep_under_torchrun_is_refused_with_another_way(sweep, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "several sweeps at once" in sweep().error
-
-
-# ------------------------------------------------------------------ the figure
-
-GRID = pd.DataFrame(
-    [(alpha, beta, 90 + alpha, 40 + 10 * beta) for alpha in (0, 0.1, 1) for beta in (0, 0.1)],
-    columns=["alpha", "beta", "clean", "robust"],
-)
-
-
-def texts(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame, folder: Path) -> list[list[str]]:
-    """What the figure says in each of its axes, colour bars aside: cells or legend, then axis labels."""
-    from matplotlib.figure import Figure
-
-    seen = []
-    save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: seen.append(figure) or save(figure, *a, **k))
-    draw_sweep(table, folder)
-    said = []
-    for axes in seen[0].axes:
-        legend = axes.get_legend()
-        words = [text.get_text() for text in (legend.get_texts() if legend else axes.texts)]
-        if words:
-            ticks = [text.get_text() for text in axes.get_xticklabels()]
-            said.append([*words, axes.get_xlabel(), axes.get_ylabel(), axes.get_title(), *ticks])
-    return said
-
-
-def test_a_grid_is_two_heat_maps_with_their_values(tmp_path, monkeypatch):
-    clean, robust = texts(monkeypatch, GRID, tmp_path)
-    assert clean == ["90.0", "90.1", "91.0"] * 2 + ["α", "β", "clean accuracy (%)", "0", "0.1", "1"]  # noqa: RUF001
-    assert robust[:6] == ["40.0"] * 3 + ["41.0"] * 3
-    for suffix in ("png", "pdf"):
-        assert (tmp_path / f"sweep.{suffix}").stat().st_size > 1000
-    assert Image.open(tmp_path / "sweep.png").size[0] >= 1200
-
-
-def test_an_unfinished_grid_leaves_its_cells_empty(tmp_path, monkeypatch):
-    clean, _ = texts(monkeypatch, GRID.iloc[:-1], tmp_path)
-    assert clean[:5] == ["90.0", "90.1", "91.0", "90.0", "90.1"]
-    assert clean[5] == "α"  # noqa: RUF001
-
-
-@pytest.mark.parametrize(("query", "label", "ticks"), [("beta == 0", "α", 3), ("alpha == 1", "β", 2)])  # noqa: RUF001
-def test_one_varied_weight_is_a_line_plot(tmp_path, monkeypatch, query, label, ticks):
-    (said,) = texts(monkeypatch, GRID.query(query), tmp_path)
-    assert said[:3] == ["clean accuracy (%)", "accuracy under PGD (%)", label]
-    assert len(said) == 5 + ticks

@@ -1,6 +1,6 @@
 """Adversarial images as files: float arrays, and 8-bit PNGs that stay in the ball, both looked at by the model."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
 from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import CLEAN, Evaluation
+from attnlab.runs import file_of
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
 EIGHT_BIT = " 8-bit"
@@ -38,20 +39,14 @@ class Craft:
             adversarial = attack(target.source, target.images, target.labels, target.seeds)
         pixels = eight_bit(adversarial, target.images, attack.eps)
         for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
-            np.save(self._file("arrays", image_id, ".npy"), values.numpy())
-            Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(self._file("images", image_id, ".png"))
+            np.save(file_of(self.folder / "arrays", image_id, ".npy"), values.numpy())
+            picture = Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze())
+            picture.save(file_of(self.folder / "images", image_id, ".png"))
         steps = attack.steps if isinstance(attack, Attack) else 0
         return {
             name: looked_at(target, adversarial, steps),
             name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
         }
-
-    def _file(self, kind: str, image_id: str, ending: str) -> Path:
-        if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
-            raise UserError(f"expected names of images below their folder, got {image_id!r}")
-        path = self.folder / kind / f"{image_id}{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:

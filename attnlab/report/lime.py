@@ -61,7 +61,7 @@ def lime_tables(
     images = images.dropna(subset="lime")
     values = {name: {count: np.full(len(images), np.nan) for count in features} for name in LIME_TABLES}
     for row, (_, image) in enumerate(images.iterrows()):
-        labels = [_labels(image[name], size) for name in EXPLANATIONS]
+        labels = [segments_of(image[name], size) for name in EXPLANATIONS]
         for count in features:
             clean, attacked, again = (
                 None if cut is None else area(np.asarray(image[name]["weights"]), cut, count)
@@ -81,7 +81,8 @@ def lime_tables(
     }
 
 
-def _labels(explanation: Struct | None, size: Size) -> Labels | None:
+def segments_of(explanation: Struct | None, size: Size) -> Labels | None:
+    """Superpixel of each pixel of an explanation, (H, W); None where there is no explanation."""
     if explanation is None:
         return None
     return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)

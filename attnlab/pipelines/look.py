@@ -1,0 +1,91 @@
+"""Looks of a classifier at a batch: predictions, confidences and maps, as arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnlab.attacks.pgd import Attack, aim_of, ascend, perturb, start_of
+from attnlab.attention.gradcam import map_from, observed
+from attnlab.data.geometry import Batch
+from attnlab.hooks import borrowed
+from attnlab.looks import Look, Series
+from attnlab.models import Classifier
+from attnlab.pipelines.expect import expect_labels
+from attnlab.seeds import seed_of
+
+
+def looks(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Look]:
+    """What a classifier makes of images, maps of the labels included.
+
+    Args:
+        classifier: Any with an attention layer; it is given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+    """
+    with borrowed(classifier), observed(classifier, cut=True) as activations, torch.enable_grad():
+        logits = classifier(images)
+        maps = map_from(classifier, logits, activations.pop(), labels)
+    probabilities = logits.detach().softmax(1)
+    top, predictions = probabilities.max(1)
+    sure = probabilities.gather(1, labels[:, None])[:, 0]
+    pixels = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
+    rows = zip(pixels, maps.double().cpu().numpy(), predictions.tolist(), sure.tolist(), top.tolist(), strict=True)
+    return [Look(*row) for row in rows]
+
+
+def compare(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> list[Series]:
+    """Looks of each classifier at a batch and at its own adversarial counterparts of it.
+
+    Args:
+        classifiers: Of one input size.
+        batch: At that size.
+        attack: Makes the adversarial images.
+        seed: Of random starts, together with the image's name.
+    """
+    clean, adversarial = [], []
+    for classifier in classifiers:
+        images, labels, seeds = on_device(classifier, batch, seed)
+        clean.append(looks(classifier, images, labels))
+        attacked = perturb(classifier, images, labels, attack, seeds=seeds)
+        adversarial.append(looks(classifier, attacked, labels))
+    return as_series(batch, clean, adversarial)
+
+
+def on_the_way(classifier: Classifier, batch: Batch, attack: Attack, seed: int) -> list[Series]:
+    """Looks at a batch, and at the points of an attack after each of its steps (Figs. 2 and 12 of the paper).
+
+    Arguments as for `compare`.
+    """
+    images, labels, seeds = on_device(classifier, batch, seed)
+    with borrowed(classifier):
+        aim = aim_of(classifier, images, labels, attack)
+        start = start_of(images, attack, seeds)
+        points = [iterate.images for iterate in ascend(classifier, images, start, aim, attack)]
+    return as_series(batch, [looks(classifier, images, labels)], [looks(classifier, one, labels) for one in points])
+
+
+def on_device(classifier: Classifier, batch: Batch, seed: int) -> tuple[Tensor, Tensor, list[int]]:
+    """A batch's pixels in [0, 1], (N, C, H, W), its labels, (N,), and each image's seed.
+
+    Raises:
+        UserError: If the classifier does not know a label.
+    """
+    expect_labels(classifier, batch)
+    seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
+    return batch.pixels.to(classifier.device).float() / 255, batch.labels.to(classifier.device), seeds
+
+
+def as_series(batch: Batch, clean: list[list[Look]], adversarial: list[list[Look]]) -> list[Series]:
+    """A series for each image of a batch, from looks at the whole batch."""
+    return [
+        Series(
+            image_id,
+            int(batch.labels[place]),
+            np.asarray(batch.boxes[place], np.float64).reshape(-1, 4),
+            [one[place] for one in clean],
+            [one[place] for one in adversarial],
+        )
+        for place, image_id in enumerate(batch.image_ids)
+    ]

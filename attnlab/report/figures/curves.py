@@ -1,0 +1,214 @@
+"""What the paper says in words or tables alone, as curves with intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+
+from attnlab.report.figures.style import (
+    COLUMN,
+    GROUP_COLOURS,
+    GROUP_MARKERS,
+    LINES,
+    PAGE,
+    blank,
+    styled,
+)
+from attnlab.report.latex import as_fraction
+from attnlab.report.statistics import bootstrap_interval, wilson_interval
+from attnlab.report.tables import GROUPS, table3
+
+BINS = 20
+#: bins of IoU in which success rates are told
+RATE_BINS = 10
+
+
+@styled
+def iou_distributions(images: pd.DataFrame) -> Figure:
+    """Distributions of the IoU of attention and boxes, of successfully attacked and other images (behind Table 1).
+
+    Args:
+        images: I_att of one eps, with the columns group and iou_att_gt.
+    """
+    figure = blank(COLUMN, 2.2)
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, BINS + 1)
+    for group in GROUPS:
+        values = images.loc[images["group"] == group, "iou_att_gt"].dropna().to_numpy()
+        if not len(values):
+            continue
+        counts, _ = np.histogram(values, edges)
+        colour = GROUP_COLOURS[group]
+        name = f"{group} (n = {len(values)}, mean {values.mean():.3f})"
+        axes.stairs(counts / len(values), edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(counts / len(values), edges, color=colour, linewidth=1.1, label=name)
+        axes.axvline(values.mean(), 0, 0.78, color=colour, linewidth=1, linestyle="--" if group == "succeed" else ":")
+    axes.set(xlim=(0, 1), xlabel="IoU of attention and boxes", ylabel="share of the group")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
+    axes.legend(loc="upper left")
+    return figure
+
+
+def success_rates(images: pd.DataFrame, bins: int = RATE_BINS) -> pd.DataFrame:
+    """Share of attacks that succeed in bins of equal width of the IoU of attention and boxes.
+
+    Args:
+        images: I_att of one eps, with the columns group and iou_att_gt.
+        bins: Number of bins from 0 to 1; the last one holds 1 too.
+
+    Returns:
+        Columns iou (middle of the bin), n, rate, ci_low, ci_high (95 %, Wilson), a row for each bin with images.
+    """
+    known = images.dropna(subset="iou_att_gt")
+    places = np.minimum((known["iou_att_gt"].to_numpy() * bins).astype(int), bins - 1)
+    rows = []
+    for place in np.unique(places):
+        succeeded = (known["group"] == "succeed").to_numpy()[places == place]
+        low, high = wilson_interval(int(succeeded.sum()), len(succeeded))
+        middle = (place + 0.5) / bins
+        rows.append({"iou": middle, "n": len(succeeded), "rate": succeeded.mean(), "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows, columns=["iou", "n", "rate", "ci_low", "ci_high"])
+
+
+@styled
+def success_against_iou(images: pd.DataFrame, budgets: Sequence[float]) -> Figure:
+    """Attack success rate against the IoU of attention and boxes, with 95 % Wilson intervals (behind section 3.1).
+
+    Args:
+        images: I_att, one row per image and eps.
+        budgets: The eps of the run, a line each.
+    """
+    figure = blank(COLUMN, 2.6)
+    axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    shift = 0.008 * (np.arange(len(budgets)) - (len(budgets) - 1) / 2)
+    for number, eps in enumerate(budgets):
+        rates = success_rates(images[images["eps"] == eps])
+        colour, marker = LINES[number % len(LINES)]
+        _with_intervals(axes, rates["iou"] + shift[number], rates, "rate", colour, marker, f"ε = {as_fraction(eps)}")
+    counts = success_rates(images[images["eps"] == budgets[0]])
+    bars = below.bar(counts["iou"], counts["n"], 0.9 / RATE_BINS, color="0.75")
+    below.bar_label(bars, fontsize=6, padding=0.5)
+    below.margins(y=0.35)
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="attack success rate")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="best")
+    below.set(xlabel="IoU of attention and boxes", ylabel="images")
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    figure.align_ylabels()
+    return figure
+
+
+@styled
+def iou_against_eps(images: pd.DataFrame, budgets: Sequence[float], cells: int) -> Figure:
+    """IoU of the adversarial image's attention against eps, with 95 % bootstrap intervals (Tables 1 and 3 over eps).
+
+    Args:
+        images: I_att, one row per image and eps.
+        budgets: The eps of the run, two or more.
+        cells: Of both maps, for the IoU between original and adversarial attention.
+
+    Returns:
+        Left, the IoU of the adversarial attention with the boxes, where there are any; right, its IoU with the original
+        attention. The groups are those of each eps by itself.
+    """
+    overlap = table3(images, budgets, cells=[cells])
+    boxes = images["adv_iou_att_gt"].notna().any()
+    figure = blank(PAGE if boxes else COLUMN, 2.2)
+    panels = figure.subplots(1, 2 if boxes else 1, squeeze=False)[0]
+    if boxes:
+        axes = panels[0]
+        for group in GROUPS:
+            mine = images[images["group"] == group]
+            rows = [_mean(mine.loc[mine["eps"] == eps, "adv_iou_att_gt"].dropna().to_numpy()) for eps in budgets]
+            _over_eps(axes, budgets, pd.DataFrame(rows), "mean", group)
+        once = images.drop_duplicates("image_id")["iou_att_gt"].mean()
+        axes.axhline(once, color="0.5", linestyle=":", linewidth=1, label="original images")
+        axes.set(xlabel="ε", ylabel="IoU of adversarial\nattention and boxes")
+        axes.legend()
+    axes = panels[-1]
+    for group in GROUPS:
+        _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group)
+    axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {cells} cells")
+    axes.legend()
+    return figure
+
+
+@styled
+def accuracy_against_steps(records: pd.DataFrame, attacks: Mapping[str, Mapping[str, Any] | None]) -> Figure:
+    """Robust accuracy of each model against the attack's number of steps (the columns of Table 6 as a curve).
+
+    Args:
+        records: As `read_evaluation` gives them.
+        attacks: Settings of each attack, as the manifest has them.
+
+    Returns:
+        A panel for each kind of attack that was run with several numbers of steps: accuracy at the attack's last point
+        with 95 % Wilson intervals, and dotted the accuracy without an attack.
+    """
+    families = step_families(attacks)
+    models = list(dict.fromkeys(records["model"]))
+    figure = blank(COLUMN if len(families) == 1 else PAGE, 2.4)
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    for axes, (family, names) in zip(panels, families.items(), strict=True):
+        for number, model in enumerate(models):
+            mine = records[records["model"] == model]
+            rows = pd.DataFrame([_accuracy(mine[mine["attack"] == name]) for name in names.values()])
+            colour, marker = LINES[number % len(LINES)]
+            _with_intervals(axes, list(names), rows, "accuracy", colour, marker, model)
+            images = mine.drop_duplicates("image_id")
+            clean = 100 * (images["clean_prediction"] == images["label"]).mean()
+            axes.axhline(clean, color=colour, linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xticks(list(names), [str(steps) for steps in names])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set(xlabel=f"steps of {family}", ylim=(-3, 103))
+    panels[0].set_ylabel("accuracy (%)")
+    panels[-1].legend(title="dotted: without an attack", title_fontsize=6)
+    return figure
+
+
+def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[int, str]]:
+    """Attacks that differ in their number of steps alone: name -> steps, rising, -> the attack's name.
+
+    Args:
+        attacks: Settings of each attack, as the manifest has them; one without steps has no place here.
+    """
+    families: dict[str, dict[int, str]] = {}
+    for name, settings in attacks.items():
+        if settings and "steps" in settings:
+            stem, plus, rest = name.partition("+")
+            families.setdefault(stem.rstrip("0123456789") + plus + rest, {})[settings["steps"]] = name
+    return {family: dict(sorted(names.items())) for family, names in families.items() if len(names) > 1}
+
+
+def _with_intervals(axes: Axes, x: Any, rows: pd.DataFrame, column: str, colour: str, marker: str, name: str) -> None:
+    """A line through values with their intervals."""
+    value = rows[column].to_numpy(float)
+    ends = np.abs(np.stack([value - rows["ci_low"], rows["ci_high"] - value]))  # an end may differ by a rounding
+    axes.errorbar(np.asarray(x), value, np.nan_to_num(ends), color=colour, marker=marker, elinewidth=0.8, label=name)
+
+
+def _over_eps(axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str) -> None:
+    _with_intervals(axes, list(budgets), rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], group)
+    if min(budgets) > 0:  # so that small ones keep their distance
+        axes.set_xscale("log")
+    axes.set_xticks(list(budgets), [as_fraction(eps) for eps in budgets])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _mean(values: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap_interval(values)
+    return {"mean": float(values.mean()) if len(values) else float("nan"), "ci_low": low, "ci_high": high}
+
+
+def _accuracy(rows: pd.DataFrame) -> dict[str, float]:
+    correct = int((rows["prediction"] == rows["label"]).sum())
+    low, high = wilson_interval(correct, len(rows))
+    share = 100 * correct / len(rows) if len(rows) else float("nan")
+    return {"accuracy": share, "ci_low": 100 * low, "ci_high": 100 * high}

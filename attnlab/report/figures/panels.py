@@ -1,0 +1,183 @@
+"""A grid of images, maps over them: what Figs. 1-3, 6, 7 and 9-13 of the paper are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from attnlab.looks import Look, Map
+from attnlab.report.figures.overlay import Array, colour_bar, overlay
+from attnlab.report.figures.style import BLACK, BLUE, COLUMN, PAGE, VERMILION, styled
+
+#: pixels that the shorter side of a picture has at least, so that a map over a small image is smooth
+LEAST = 256
+#: inches
+LABEL, BAR, GAP, GROUP_GAP, LINE, TITLE = 0.2, 0.46, 0.06, 0.12, 0.125, 0.19
+#: width of a letter of 7 points on average, in inches
+LETTER = 0.056
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a grid.
+
+    Attributes:
+        image: Pixels in [0, 1], (H, W, C).
+        map: Drawn over it, (h, w); None for none.
+        boxes: Drawn around, half-open pixels, (B, 4).
+        below: Lines of text.
+        right: The first of them tells a prediction: True in blue where it is right, False in red.
+    """
+
+    image: Array
+    map: Map | None = None
+    boxes: Array = field(default_factory=lambda: np.empty((0, 4)))
+    below: Sequence[str] = ()
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels side by side that share a colour scale; None leaves a place empty."""
+
+    label: str
+    panels: Sequence[Panel | None]
+
+    @property
+    def high(self) -> float:
+        """The largest value of the row's maps: the end of its colour scale; 0 where none is positive."""
+        maps = [panel.map for panel in self.panels if panel is not None and panel.map is not None]
+        return max((float(np.nan_to_num(one).max()) for one in maps), default=0.0)
+
+
+@styled
+def draw_panels(
+    rows: Sequence[Row], titles: Sequence[str] = (), *, bar: str = "", grid: bool = False, together: int = 0
+) -> Figure:
+    """A grid of panels, each row with one colour scale and its bar.
+
+    Args:
+        rows: Of as many panels each.
+        titles: Of the columns.
+        bar: What the maps' values are called.
+        grid: Draw the borders of the maps' cells.
+        together: Columns that belong together, with a wider gap behind them; 0 for all.
+
+    Returns:
+        A column's width where it has up to three columns, else a page's.
+    """
+    columns = max(len(row.panels) for row in rows)
+    width = COLUMN if columns <= 3 else PAGE
+    apart = [GROUP_GAP * (column // together) if together else 0.0 for column in range(columns)]
+    side = (width - LABEL - BAR - GAP * columns - apart[-1]) / columns
+    heights = [side * _aspect(row) for row in rows]
+    texts = [LINE * max((len(panel.below) for panel in row.panels if panel), default=0) + GAP for row in rows]
+    height = sum(heights) + sum(texts) + TITLE
+    figure = Figure(figsize=(width, height))
+    top = height - TITLE
+    for number, (row, tall, text) in enumerate(zip(rows, heights, texts, strict=True)):
+        top -= tall
+        for column, panel in enumerate(row.panels):
+            if panel is None:
+                continue
+            place = (LABEL + column * (side + GAP) + apart[column], top, side, tall)
+            axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
+            draw_panel(axes, panel, row.high, grid=grid, letters=int((side + GAP) / LETTER))
+            if not number and titles:
+                axes.set_title(titles[column], fontsize=7, pad=3)
+        figure.text(0.06 / width, (top + tall / 2) / height, row.label, rotation=90, ha="center", va="center")
+        if any(panel is not None and panel.map is not None for panel in row.panels):
+            left = LABEL + columns * (side + GAP) + apart[-1]
+            place = (left, top, 0.07, tall)
+            _bar(figure.add_axes(tuple(np.divide(place, (width, height, width, height)))), row.high, bar)
+        top -= text
+    return figure
+
+
+def draw_panel(axes: Axes, panel: Panel, high: float, *, grid: bool = False, letters: int = 80) -> None:
+    """Draw a panel: the picture in pixels of the image, the boxes where they are, the text below.
+
+    Args:
+        axes: Where.
+        panel: What.
+        high: End of the colour scale.
+        grid: Draw the borders of the map's cells.
+        letters: That fit into a line of text.
+    """
+    tall, wide = panel.image.shape[:2]
+    scale = max(1, -(-LEAST // min(tall, wide)))
+    axes.imshow(overlay(panel.image, panel.map, high=high, scale=scale), extent=(0, wide, tall, 0))
+    if grid and panel.map is not None:
+        rows, columns = panel.map.shape
+        lines: dict[str, Any] = {"color": "white", "alpha": 0.4, "linewidth": 0.3}
+        axes.hlines([tall * row / rows for row in range(1, rows)], 0, wide, **lines)
+        axes.vlines([wide * column / columns for column in range(1, columns)], 0, tall, **lines)
+    for x0, y0, x1, y1 in panel.boxes:
+        casing = [withStroke(linewidth=2.2, foreground="black")]
+        axes.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=1, path_effects=casing)
+        )
+    axes.set(xlim=(0, wide), ylim=(tall, 0), xticks=[], yticks=[])
+    for number, line in enumerate(panel.below):
+        colour = BLACK if number or panel.right is None else BLUE if panel.right else VERMILION
+        axes.annotate(
+            line if len(line) <= letters else f"{line[: letters - 1]}…",
+            (0.5, 0),
+            (0, -2 - 72 * LINE * number),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=7,
+            color=colour,
+        )
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def told(look: Look, label: int, classes: Sequence[str]) -> str:
+    """What a look comes to, as it stands below its map: the predicted class with its confidence, as in Fig. 6.
+
+    Where the prediction is wrong and its own confidence not known, the label's is told, named as such.
+    """
+    name = class_name(look.prediction, classes)
+    if look.prediction == label:
+        return f"{name} ({look.confidence:.2f})"
+    if np.isnan(look.top):
+        return f"{name} ({class_name(label, classes)}: {look.confidence:.2f})"
+    return f"{name} ({look.top:.2f})"
+
+
+def class_name(number: int, classes: Sequence[str]) -> str:
+    """Name of a class up to its first comma; its number where the data set names none."""
+    return classes[number].partition(",")[0] if number < len(classes) else f"class {number}"
+
+
+def difference(clean: Array, adversarial: Array) -> tuple[Array, int]:
+    """An attack's perturbation, magnified around mid-grey to a third of the range either way, and the factor."""
+    change = adversarial - clean
+    largest = float(np.abs(change).max())
+    factor = max(1, round(1 / (3 * largest))) if largest > 0 else 1
+    return (0.5 + factor * change).clip(0, 1), factor
+
+
+def _aspect(row: Row) -> float:
+    """The highest ratio of height to width in the row."""
+    shapes = [panel.image.shape for panel in row.panels if panel is not None]
+    return max((shape[0] / shape[1] for shape in shapes), default=1.0)
+
+
+def _bar(axes: Axes, high: float, name: str) -> None:
+    axes.imshow(colour_bar(128), extent=(0, 1, 0, 1), aspect="auto")
+    axes.set(xticks=[], ylim=(0, 1))
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_yticks([0, 1], ["0", f"{high:.2g}"] if high > 0 else ["", "≤ 0"], fontsize=6)
+    axes.tick_params(length=1.5, pad=1)
+    axes.set_ylabel(name, fontsize=6)
+    axes.yaxis.set_label_coords(5, 0.5)  # clear of the longest number

@@ -1,0 +1,92 @@
+"""What a sweep over alpha and beta comes to: Fig. 8 of the paper."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attnlab.report.figures.style import BLUE, COLUMN, PAGE, VERMILION, blank, styled
+from attnlab.report.statistics import wilson_interval
+
+#: column -> what it is called, its colour, its marker
+KINDS = {
+    "clean": ("clean accuracy (%)", BLUE, "o"),
+    "robust": ("accuracy under PGD (%)", VERMILION, "s"),
+}
+SYMBOLS = {"alpha": "α", "beta": "β"}  # noqa: RUF001 - Greek indeed
+LOSSES = {"alpha": "rectification loss", "beta": "preservation loss"}
+
+
+@styled
+def figure8(table: pd.DataFrame) -> Figure:
+    """Accuracy against alpha and against beta, clean on the left axis and adversarial on the right one (Fig. 8).
+
+    Where both were varied, the other is held at its value in the training of the highest adversarial accuracy.
+
+    Args:
+        table: Columns alpha, beta, clean, robust (percent) and n (images), a row for each training.
+
+    Returns:
+        A panel for each weight that was varied, with 95 % Wilson intervals.
+    """
+    varied = varied_weights(table) or ["alpha"]
+    best = table.sort_values("robust", kind="stable").iloc[-1]
+    figure = blank(PAGE if len(varied) == 2 else COLUMN, 2.3)
+    for letter, name, axes in zip("ab", varied, figure.subplots(1, len(varied), squeeze=False)[0], strict=False):
+        other = "beta" if name == "alpha" else "alpha"
+        rows = table[table[other] == best[other]].sort_values(name)
+        _two_axes(axes, rows, name)
+        which = f"({letter}) " if len(varied) == 2 else ""
+        axes.set_title(f"{which}{LOSSES[name]}, {SYMBOLS[other]} = {best[other]:g}")
+    return figure
+
+
+@styled
+def sweep_grid(table: pd.DataFrame) -> Figure:
+    """Accuracy over the whole grid of alpha and beta, clean and adversarial (Fig. 8, both weights at once).
+
+    Args:
+        table: As for `figure8`; a training that is not finished leaves its cell empty.
+    """
+    figure = blank(PAGE, 2.6)
+    for axes, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
+        _heat_map(axes, table, kind)
+    return figure
+
+
+def varied_weights(table: pd.DataFrame) -> list[str]:
+    """Those of alpha and beta that were varied."""
+    return [name for name in SYMBOLS if table[name].nunique() > 1]
+
+
+def _two_axes(left: Axes, rows: pd.DataFrame, name: str) -> None:
+    right = left.twinx()
+    right.spines["right"].set_visible(True)
+    places = np.arange(len(rows))  # 0 has no place on a logarithmic axis
+    sides = ((left, -0.02), (right, 0.02))  # beside each other, so that both intervals are seen
+    for (axes, shift), (kind, (told, colour, marker)) in zip(sides, KINDS.items(), strict=True):
+        values = rows[kind].to_numpy(float)
+        counts = zip(values, rows["n"], strict=True)
+        ends = 100 * np.array([wilson_interval(round(value * n / 100), n) for value, n in counts])
+        ends = np.abs(ends.T - values)
+        axes.errorbar(places + shift, values, ends, color=colour, marker=marker, elinewidth=0.8)
+        axes.set_ylabel(told, color=colour)
+        axes.tick_params(axis="y", colors=colour)
+    left.set_xticks(places, [f"{value:g}" for value in rows[name]])
+    left.set_xlabel(SYMBOLS[name])
+    left.margins(x=0.08)
+
+
+def _heat_map(axes: Axes, table: pd.DataFrame, kind: str) -> None:
+    grid = table.pivot(index="beta", columns="alpha", values=kind)
+    image = axes.imshow(grid.to_numpy(), cmap="cividis", origin="lower", aspect="auto")
+    middle = (table[kind].min() + table[kind].max()) / 2
+    for (row, column), value in np.ndenumerate(grid.to_numpy()):
+        if not np.isnan(value):  # of a training that is not finished
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="wk"[int(value > middle)])
+    axes.set_xticks(range(grid.shape[1]), [f"{value:g}" for value in grid.columns])
+    axes.set_yticks(range(grid.shape[0]), [f"{value:g}" for value in grid.index])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set(title=KINDS[kind][0], xlabel=SYMBOLS["alpha"], ylabel=SYMBOLS["beta"])
+    axes.figure.colorbar(image, ax=axes, pad=0.02).outline.set_visible(False)

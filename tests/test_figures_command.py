@@ -1,0 +1,158 @@
+"""`attnlab figures`: what it draws of each kind of folder, and what it says where it cannot."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from attnlab.data import load_data
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.settings import Settings
+from attnlab.records import read_records
+from attnlab.report.tables import i_att
+
+
+def files(folder: Path | str) -> set[str]:
+    """Names of figures that are there as PNG, PDF and caption."""
+    found = [{path.stem for path in Path(folder).glob(f"*.{kind}")} for kind in ("png", "pdf", "txt")]
+    assert found[0] == found[1] == found[2]
+    return found[0]
+
+
+@pytest.fixture
+def mine(run, tmp_path) -> Path:
+    """A copy of the run of 300 scenes at two budgets, to write into and to spoil."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def changed(folder: Path, **values: object) -> None:
+    manifest = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(manifest | values))
+
+
+def test_an_analysis_is_drawn_into_its_own_folder(attnlab, mine):
+    done = attnlab("figures", mine)
+    assert done.code == 0, done.err
+    of_eps = [f"{name}-eps-{eps}-255" for name in ("figure1", "iou-distributions") for eps in (4, 16)]
+    assert files(mine / "figures") == {*of_eps, "figure13", "success-against-iou", "iou-against-eps"}
+    assert "figure3 is left out: the run has no maps of lime; analyze with --method lime makes them" in done.out
+    assert f"{mine}/figures: figure1-eps-4-255, figure1-eps-16-255, figure13" in done.out
+    caption = (mine / "figures/figure1-eps-4-255.txt").read_text()
+    assert "resnet8, scenes val, stepll, ε = 4/255" in caption
+    assert "of each group the one whose IoU with the boxes is the group's median" in caption
+
+
+def test_figure_1_shows_the_images_of_the_rule_or_those_that_are_named(attnlab, mine, monkeypatch):
+    from attnlab.report.figures import analysis
+
+    shown = []
+    draw = analysis.figure1
+    monkeypatch.setattr(analysis, "figure1", lambda rows, *a, **k: shown.append(rows) or draw(rows, *a, **k))
+    assert attnlab("figures", mine, "--only", "figure1").code == 0
+    records = i_att(read_records(mine))
+    for rows, eps in zip(shown, (4 / 255, 16 / 255), strict=True):
+        for group, seen in rows:
+            values = records[(records["eps"] == eps) & (records["group"] == group)]["iou_att_gt"]
+            assert seen.record["iou_att_gt"] == values.quantile(0.5, interpolation="lower")
+    done = attnlab("figures", mine, "--only", "figure1", "--images", "val-00007,val-00003")
+    assert done.code == 0
+    assert [seen.record["image_id"] for _, seen in shown[-1]] == ["val-00007", "val-00003"]
+    assert "Images: as named." in (mine / "figures/figure1-eps-16-255.txt").read_text()
+
+
+def test_lime_alone_gives_figure_3_and_tells_what_it_lacks(attnlab):
+    words = ["--limit", 8, "--method", "lime", "--lime-samples", 20, "--lime-superpixels", "grid", "--no-lime-floor"]
+    assert attnlab("analyze", *words, "--out", "run").code == 0
+    done = attnlab("figures", "run")
+    assert done.code == 0, done.err
+    assert files("run/figures") == {"figure3"}
+    assert "figure1 is left out: the run has no maps of grad-cam; analyze with --method grad-cam makes them" in done.out
+    told = attnlab("figures", "run", "--only", "figure13").error
+    assert told == (
+        "figure13 cannot be drawn of run: the run has no maps of grad-cam; analyze with --method grad-cam makes them"
+    )
+    assert "run has no maps of grad-cam" in attnlab("figures", "run", "--overlays").error
+
+
+def test_a_group_without_images_is_left_out_and_said_so(attnlab, resnet8, tmp_path):
+    settings = Settings(budgets=(0.0,))  # which changes no prediction
+    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default"}
+    description = {**names, "precision": "fp32", "layout": "channels-last"}
+    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, description=description, positions=range(20))
+    done = attnlab("figures", "run", "--only", "figure1,iou-distributions")
+    assert done.code == 0
+    assert "no image is in the group succeed" in done.out
+    assert files("run/figures") == {"figure1", "iou-distributions"}
+
+
+def test_an_unfinished_run_is_drawn_and_marked(attnlab, mine):
+    (mine / "records/part-00001.parquet").unlink()
+    changed(mine, finished=None)
+    done = attnlab("figures", mine, "--only", "success-against-iou", "--out", "elsewhere")
+    assert done.code == 0
+    assert "unfinished: 256 of 300 images" in done.out
+    assert "Unfinished: 256 of 300 images." in Path("elsewhere/success-against-iou.txt").read_text()
+    assert not (mine / "figures").exists()
+
+
+def test_without_the_data_or_the_model_the_curves_are_drawn(attnlab, mine):
+    options = json.loads((mine / "run.json").read_text())["options"]
+    changed(mine, options=options | {"weights": "none"})
+    done = attnlab("figures", mine)
+    assert done.code == 0
+    assert "figure1 is left out: " in done.out
+    assert "model sha256 was" in done.out
+    of_eps = {f"iou-distributions-eps-{eps}-255" for eps in (4, 16)}
+    assert files(mine / "figures") == {*of_eps, "success-against-iou", "iou-against-eps"}
+
+
+def test_an_evaluation_gives_accuracy_against_steps(attnlab):
+    attnlab("evaluate", "--limit", 10, "--attacks", "clean,pgd1,pgd2", "--no-check", "--out", "run")
+    done = attnlab("figures", "run")
+    assert done.code == 0
+    assert files("run/figures") == {"accuracy-against-steps"}
+    attnlab("evaluate", "--limit", 5, "--attacks", "fgsm", "--no-check", "--out", "single")
+    assert "it needs an attack with several numbers of steps" in attnlab("figures", "single").error
+
+
+def test_a_sweep_gives_figure_8(attnlab, tmp_path):
+    columns = ["alpha", "beta", "epoch", "n", "clean", "robust"]
+    rows = [(alpha, beta, 1, 50, 90.0, 40.0 + beta) for alpha in (0, 0.1) for beta in (0, 0.1)]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "sweep.csv", index=False)
+    assert attnlab("figures", tmp_path).code == 0
+    assert files(tmp_path / "figures") == {"figure8", "sweep"}
+    pd.DataFrame(rows[:2], columns=columns).to_csv(tmp_path / "sweep.csv", index=False)
+    told = attnlab("figures", tmp_path, "--only", "sweep").error
+    assert "it needs several --alphas and several --betas" in told
+
+
+def test_overlays_are_written_beside(attnlab, mine):
+    words = ["--only", "iou-against-eps", "--overlays", "--images", "val-00001,val-00002"]
+    done = attnlab("figures", mine, *words)
+    assert done.code == 0
+    assert f"{mine}/figures/overlays: 6 pictures" in done.out
+    assert len(list((mine / "figures/overlays").glob("*.png"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "figure7"], "expected --only for RUN to be one of figure1, figure3, figure13, iou-distributions"),
+        (["--only", "figure11"], "did you mean 'figure1'?"),
+        (["--images", "nobody"], "RUN has no record of image 'nobody'"),
+        (["--out", "RUN/run.json"], "cannot write to RUN/run.json (File exists); choose another folder with --out"),
+    ],
+)
+def test_bad_input_is_one_line(attnlab, mine, words, message):
+    told = attnlab("figures", mine, *(word.replace("RUN", str(mine)) for word in words)).error
+    assert message.replace("RUN", str(mine)) in told
+
+
+def test_a_newer_schema_and_folders_of_something_else_are_told(attnlab, mine, tmp_path):
+    changed(mine, schema=99, attnlab="9.0")
+    assert "was written by a newer attnlab (9.0); update attnlab" in attnlab("figures", mine).error
+    (tmp_path / "empty").mkdir()
+    assert "but it has no run.json, sweep.csv or model.json" in attnlab("figures", tmp_path / "empty").error
+    assert "expected an existing folder, got 'runs/nothing'" in attnlab("figures", "runs/nothing").error

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .console import image_progress
-from .options import LIME_GT, shared_options, whole_numbers
+from .options import FORMAT, LIME_GT, shared_options, whole_numbers
 from .tables import show_run
 
 
@@ -65,7 +65,8 @@ from .tables import show_run
     help="Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
 )
 @click.option("--lime-batch-size", type=click.IntRange(min=1), help="Samples a pass; by default the fastest found.")
-def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any) -> None:
+@FORMAT
+def analyze(out: Path | None, features: list[int], lime_gt: str, form: str | None, **options: Any) -> None:
     """Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
@@ -84,4 +85,4 @@ def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any)
         click.echo(job.cost, err=True)
     with image_progress(len(job.positions), job.out) as progress:
         job.run(progress)
-    show_run(job.out, lime_gt=lime_gt)
+    show_run(job.out, lime_gt=lime_gt, form=form)

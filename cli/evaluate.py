@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .console import image_progress
-from .options import ANY_SPLIT, MODEL, SPLIT, attack_options, shared_options
+from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, attack_options, shared_options
 from .tables import show_run
 
 MODELS = click.option(
@@ -40,7 +40,8 @@ MODELS = click.option(
     show_default=True,
     help="Look for masked gradients and slips of protocol at the end; checks.csv holds what was found.",
 )
-def evaluate(out: Path | None, **options: Any) -> None:
+@FORMAT
+def evaluate(out: Path | None, form: str | None, **options: Any) -> None:
     """Accuracy under attack of one or several models: Tables 6 and 7.
 
     With no option it evaluates the built-in ResNet8 on the built-in scenes. The run folder holds run.json,
@@ -64,4 +65,4 @@ def evaluate(out: Path | None, **options: Any) -> None:
     job = prepare_evaluation(out=out, **options)
     with image_progress(len(job.positions), job.out) as progress:
         job.run(progress)
-    show_run(job.out)
+    show_run(job.out, form=form)

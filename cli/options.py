@@ -88,6 +88,13 @@ LIME_GT = click.option(
     help="LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
 )
 
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "latex", "markdown", "json"]),
+    help="Print the tables so, alone on standard output, for pipes; see `attnlab tables --help`.",
+)
+
 
 def shared_options(command: Command, instead: Mapping[Option, Option] | None = None) -> Command:
     """Add the options that every command on data and a model has, some of them replaced."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .completion import lists_of, names_of
 from .console import image_progress
 from .options import FORMAT, LIME_GT, shared_options, whole_numbers
 from .tables import show_run
@@ -16,10 +17,17 @@ from .tables import show_run
     "--method",
     default="grad-cam",
     show_default=True,
+    shell_complete=lists_of("methods"),
     help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them.",
 )
 @click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
-@click.option("--attack", default="stepll", show_default=True, help="Attack; `attnlab list` names them.")
+@click.option(
+    "--attack",
+    default="stepll",
+    show_default=True,
+    shell_complete=names_of("attacks"),
+    help="Attack; `attnlab list` names them.",
+)
 @click.option(
     "--eps",
     default="16/255",
@@ -38,6 +46,7 @@ from .tables import show_run
     "--geometry",
     default="squash",
     show_default=True,
+    shell_complete=names_of("geometries"),
     help="How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything random, together with the image's name.")

@@ -213,6 +213,12 @@ def test_packaged_paper_numbers_equal_the_source(shared):
     assert json.loads(files("attnlab.report").joinpath("paper.json").read_text()) == source
 
 
+def test_table2_takes_another_threshold(records):
+    images = i_att(records)
+    for below in (0.0, 0.5, 0.7, 1.1):
+        assert table2(images, [EPS], below=below)["n"].sum() == (images["iou_att_gt"] < below).sum()
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_latex_has_the_papers_layout(records, several):
     budgets = [EPS, 0.5] if several else [EPS]

@@ -17,9 +17,17 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 @click.command()
 @click.option("--root", "roots", type=click.Path(path_type=Path), multiple=True, help="Look for data sets here too.")
 @click.option("--data", shell_complete=names_of("data"), help="The data set that has to be there; by default any.")
-@click.option("--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be.")
+@click.option(
+    "--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be there."
+)
 @DEVICE
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="To be written.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are to be written.",
+)
 def doctor(roots: tuple[Path, ...], data: str | None, model: str | None, device: str, out: Path) -> None:
     """Tell versions, device, precisions, data, weights and places to write to, and what to do about each problem.
 

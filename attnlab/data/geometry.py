@@ -70,7 +70,7 @@ class Batch(NamedTuple):
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """What a classifier takes: pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device."""
-        return self.pixels.to(device).float() / 255, self.labels.to(device)
+        return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
 
 
 def squash(_image: Size, size: Size) -> Size:

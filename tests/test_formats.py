@@ -81,6 +81,15 @@ def test_no_number_is_cut_where_the_table_is_wider_than_the_page(capsys):
     assert all(head in out for head in heads)
 
 
+@pytest.mark.parametrize("columns", [["attack"], ["model", "attack"], ["dataset", "model", "defense", "attack"]])
+def test_accuracies_of_no_image_at_all_are_a_table_without_lines(capsys, columns):
+    empty = pd.DataFrame(columns=[*columns, "n", "accuracy", "ci_low", "ci_high", "paper"])
+    layout = LAYOUTS["table7"](empty, full=True)
+    assert layout.lines == []
+    show_layout(layout, "table7: of nothing")
+    assert "of nothing" in capsys.readouterr().out
+
+
 def test_names_with_brackets_are_printed_as_they_are(capsys):
     show_layout(Layout(["Model"], [], ["n"], [["[bold]net[/bold]", Value(3, 0)]]), "[red]title[/red]")
     out = capsys.readouterr().out

@@ -124,7 +124,8 @@ def accuracies(frame: pd.DataFrame, *, full: bool = False) -> Layout:
     names = [name for name in ("model", "defense") if name in frame]
     attacks = list(dict.fromkeys(frame["attack"]))
     lines: list[list[Cell]] = []
-    for _, rows in frame.groupby("model", sort=False) if "model" in frame else [("", frame)]:
+    by_model = [rows for _, rows in frame.groupby("model", sort=False)] if "model" in frame else [frame]
+    for rows in by_model if len(frame) else ():
         values, first = rows.set_index("attack").reindex(attacks), rows.iloc[0]
         model = [str(first[name]) for name in names] or ["accuracy (%)"]
         named, blank = {"accuracy": model}, [""] * len(model[1:])

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from .completion import lists_of, names_of
 from .console import image_progress
-from .options import LIME_GT, shared_options, whole_numbers
+from .options import FORMAT, LIME_GT, shared_options, whole_numbers
 from .tables import show_run
 
 
@@ -16,10 +17,17 @@ from .tables import show_run
     "--method",
     default="grad-cam",
     show_default=True,
+    shell_complete=lists_of("methods"),
     help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them.",
 )
 @click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
-@click.option("--attack", default="stepll", show_default=True, help="Attack; `attnlab list` names them.")
+@click.option(
+    "--attack",
+    default="stepll",
+    show_default=True,
+    shell_complete=names_of("attacks"),
+    help="Attack; `attnlab list` names them.",
+)
 @click.option(
     "--eps",
     default="16/255",
@@ -38,6 +46,7 @@ from .tables import show_run
     "--geometry",
     default="squash",
     show_default=True,
+    shell_complete=names_of("geometries"),
     help="How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything random, together with the image's name.")
@@ -65,7 +74,8 @@ from .tables import show_run
     help="Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
 )
 @click.option("--lime-batch-size", type=click.IntRange(min=1), help="Samples a pass; by default the fastest found.")
-def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any) -> None:
+@FORMAT
+def analyze(out: Path | None, features: list[int], lime_gt: str, form: str | None, **options: Any) -> None:
     """Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
@@ -84,4 +94,4 @@ def analyze(out: Path | None, features: list[int], lime_gt: str, **options: Any)
         click.echo(job.cost, err=True)
     with image_progress(len(job.positions), job.out) as progress:
         job.run(progress)
-    show_run(job.out, lime_gt=lime_gt)
+    show_run(job.out, lime_gt=lime_gt, form=form)

@@ -12,6 +12,7 @@ from attnlab.errors import UserError
 
 from .analyze import analyze
 from .attack import attack
+from .doctor import doctor
 from .evaluate import evaluate
 from .figures import figures
 from .listing import list_names
@@ -26,7 +27,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, train, sweep, evaluate, attack, tables, figures, list_names):
+for command in (analyze, train, sweep, evaluate, attack, tables, figures, list_names, doctor):
     app.add_command(command)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .completion import names_of
 from .console import image_progress
 from .options import ANY_SPLIT, SPLIT, attack_options, shared_options
 from .tables import show_run
@@ -14,7 +15,12 @@ from .tables import show_run
 @click.command()
 @partial(shared_options, instead={SPLIT: ANY_SPLIT})
 @click.option(
-    "--attack", "attacks", default="pgd", show_default=True, help="One attack; `attnlab list attacks` names them."
+    "--attack",
+    "attacks",
+    default="pgd",
+    show_default=True,
+    shell_complete=names_of("attacks", "suites"),
+    help="One attack; `attnlab list attacks` names them.",
 )
 @attack_options
 def attack(out: Path | None, model: str | None, **options: Any) -> None:

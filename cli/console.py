@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from attnlab.report.layout import Layout, Value
 
-#: columns of words
-WORDS = ("group", "eps", "dataset", "model", "defense", "attack", "first", "second")
+#: columns of text where there is no terminal
+PLAIN_WIDTH = 110
 #: puts a terminal's cursor at the beginning of its line, and empties it
 CLEAR = "\r\x1b[K"
 #: seconds between two progress lines where there is no terminal
@@ -83,32 +85,27 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda images: progress.advance(task, images)
 
 
-def show_table(frame: "pd.DataFrame", title: str, digits: int = 4) -> None:
-    """Print a frame, numbers with so many digits; columns without any value are left out."""
-    shown = frame.dropna(axis=1, how="all")
-    table = Table()
-    for name in shown.columns:
-        table.add_column(str(name), justify="left" if name in WORDS else "right")
-    for row in shown.itertuples(index=False):
-        table.add_row(*(_cell(str(name), value, digits) for name, value in zip(shown.columns, row, strict=True)))
-    console = Console(width=None if sys.stdout.isatty() else 110)
+def show_layout(layout: "Layout", title: str) -> None:
+    """Print a table as the paper sets it; a line that the terminal is too narrow for is left to it to fold."""
+    from rich.measure import Measurement
+
+    table = Table(box=HORIZONTALS)
+    columns = layout.columns()
+    for head, cells in zip([*layout.first, *layout.spelled_heads("\n")], columns, strict=True):
+        numbers = any(not isinstance(cell, str) for cell in cells)
+        table.add_column(Text(head), justify="right" if numbers else "left", vertical="bottom", no_wrap=True)
+    for line in layout.lines:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else _number(cell) for cell in line))
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(title, markup=False, emoji=False, highlight=False)
-    console.print(table)
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum)
+    console.print(table, soft_wrap=True)
     console.print()
 
 
-def _cell(name: str, value: object, digits: int) -> str:
-    from attnlab.report.latex import as_fraction
-
-    if not isinstance(value, float):
-        return str(value)
-    if value != value:
-        return "-"
-    if name == "eps":
-        return as_fraction(value)
-    if name == "p":
-        return f"{value:.2g}"
-    return f"{value:.1f}" if "percent" in name else f"{value:.{digits}f}"
+def _number(value: "Value") -> Text:
+    """A number with its interval fainter behind it."""
+    return Text(value.told()).append(f" {value.interval()}" if value.interval() else "", style="dim")
 
 
 @contextmanager

@@ -6,14 +6,16 @@ from typing import Any
 
 import click
 
+from .completion import lists_of, names_of
 from .console import image_progress
-from .options import ANY_SPLIT, MODEL, SPLIT, attack_options, shared_options
+from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, attack_options, shared_options
 from .tables import show_run
 
 MODELS = click.option(
     "--model",
     "models",
     multiple=True,
+    shell_complete=names_of("models", or_file=True),
     help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
 )
 
@@ -24,6 +26,7 @@ MODELS = click.option(
     "--attacks",
     default="clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100",
     show_default=True,
+    shell_complete=lists_of("suites", "attacks"),
     help="Attacks with commas between them; `attnlab list attacks` names them. A number behind pgd, cw or iter-stepll "
     "is its number of steps; +a3 behind any adds the attention deviation.",
 )
@@ -40,7 +43,8 @@ MODELS = click.option(
     show_default=True,
     help="Look for masked gradients and slips of protocol at the end; checks.csv holds what was found.",
 )
-def evaluate(out: Path | None, **options: Any) -> None:
+@FORMAT
+def evaluate(out: Path | None, form: str | None, **options: Any) -> None:
     """Accuracy under attack of one or several models: Tables 6 and 7.
 
     With no option it evaluates the built-in ResNet8 on the built-in scenes. The run folder holds run.json,
@@ -64,4 +68,4 @@ def evaluate(out: Path | None, **options: Any) -> None:
     job = prepare_evaluation(out=out, **options)
     with image_progress(len(job.positions), job.out) as progress:
         job.run(progress)
-    show_run(job.out)
+    show_run(job.out, form=form)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import names
+from .completion import names_of
+from .options import DEVICE, names
 
 if TYPE_CHECKING:
     from attnlab.report.figures.drawing import Drawn
@@ -18,9 +19,19 @@ if TYPE_CHECKING:
 @click.option("--images", default="", callback=names, metavar="ID,...", help="Images to show, in place of the rule's.")
 @click.option("--grid", is_flag=True, help="Draw the borders of the maps' cells: the attention layer's resolution.")
 @click.option("--overlays", is_flag=True, help="Of an analysis: also every image's map over it, as overlays/ID-*.png.")
-@click.option("--data", default="scenes", show_default=True, help="Of checkpoints: whose images they look at.")
+@click.option(
+    "--data",
+    default="scenes",
+    show_default=True,
+    shell_complete=names_of("data"),
+    help="Of checkpoints: whose images they look at.",
+)
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the data's files; by default the run's.")
-@click.option("--split", help="Of checkpoints: part of the data set; by default test, for imagenet and folder val.")
+@click.option(
+    "--split",
+    shell_complete=names_of("splits"),
+    help="Of checkpoints: part of the data set; by default test, for imagenet and folder val.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -28,11 +39,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of checkpoints: how many images the rules choose from.",
 )
-@click.option("--attack", default="pgd", show_default=True, help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.")
+@click.option(
+    "--attack",
+    default="pgd",
+    show_default=True,
+    shell_complete=names_of("attacks"),
+    help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.",
+)
 @click.option("--eps", help="Of checkpoints: L-infinity budget, as for `evaluate`.")
 @click.option("--steps", type=int, help="Of --attack, as for `evaluate`.")
 @click.option("--step-size", help="Likewise, also of Figs. 2 and 12.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files; by default figures/ in the first.")
 def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:
     """Draw the paper's figures of a RUN or of CHECKPOINTS, as PNG and PDF with their captions.

@@ -6,19 +6,38 @@ from typing import Any
 
 import click
 
+from .completion import names_of
+
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 MODEL = click.option(
     "--model",
+    shell_complete=names_of("models", or_file=True),
     help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
     "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
 )
 
-SPLIT = click.option("--split", default="val", show_default=True, help="Part of the data set.")
+SPLIT = click.option(
+    "--split", default="val", show_default=True, shell_complete=names_of("splits"), help="Part of the data set."
+)
+
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=names_of("devices"),
+    help="auto, cpu, cuda, cuda:1, ...",
+)
 
 SHARED = (
-    click.option("--data", default="scenes", show_default=True, help="Data set; `attnlab list` names them."),
+    click.option(
+        "--data",
+        default="scenes",
+        show_default=True,
+        shell_complete=names_of("data"),
+        help="Data set; `attnlab list` names them.",
+    ),
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
     SPLIT,
     MODEL,
@@ -26,9 +45,10 @@ SHARED = (
         "--weights",
         default="default",
         show_default=True,
+        shell_complete=names_of(or_file=True),
         help="`default` (the model's own), `none` (random, seeded) or a .safetensors or .pth file.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    DEVICE,
     click.option(
         "--precision",
         type=click.Choice(["fp64", "fp32", "tf32", "bf16"]),
@@ -59,7 +79,11 @@ SHARED = (
 )
 
 
-ANY_SPLIT = click.option("--split", help="Part of the data set; by default test, for imagenet and folder val.")
+ANY_SPLIT = click.option(
+    "--split",
+    shell_complete=names_of("splits"),
+    help="Part of the data set; by default test, for imagenet and folder val.",
+)
 
 ATTACK = (
     click.option(
@@ -74,10 +98,21 @@ ATTACK = (
     click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw."),
     click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation."),
     click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool."),
-    click.option("--geometry", default="squash", show_default=True, help="squash or crop, as for `analyze`."),
+    click.option(
+        "--geometry",
+        default="squash",
+        show_default=True,
+        shell_complete=names_of("geometries"),
+        help="squash or crop, as for `analyze`.",
+    ),
     click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name."),
     click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed."),
-    click.option("--transfer", metavar="MODEL", help="Make the adversarial images on this model instead."),
+    click.option(
+        "--transfer",
+        metavar="MODEL",
+        shell_complete=names_of("models", or_file=True),
+        help="Make the adversarial images on this model instead.",
+    ),
 )
 
 LIME_GT = click.option(
@@ -86,6 +121,13 @@ LIME_GT = click.option(
     default="matched",
     show_default=True,
     help="LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
+)
+
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "latex", "markdown", "json"]),
+    help="Print the tables so, alone on standard output, for pipes; see `attnlab tables --help`.",
 )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import show_table, training_progress
+from .console import show_layout, training_progress
 from .options import numbers
 from .train import training_options
 
@@ -33,12 +33,13 @@ def sweep(out: Path | None, **options: Any) -> None:
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
     from attnlab.report.figures.run import draw_sweep
+    from attnlab.report.layout import plain
 
     folder = out or Path("runs") / f"{options['data']}-sweep-{options['defense']}-{options['seed']}"
     table = run(out=folder, watch=_watch, **options)
     drawn = draw_sweep(table, folder / "figures", str(folder))
     names = ", ".join(f"figures/{name}.*" for name in drawn.captions)
-    show_table(table, f"{folder}: sweep.csv, {names}", digits=2)
+    show_layout(plain(table), f"{folder}: sweep.csv, {names}")
 
 
 def _watch(training: "Training") -> AbstractContextManager[Callable[[dict[str, Any]], None]]:

@@ -1,11 +1,12 @@
-"""`attnlab tables`."""
+"""`attnlab tables`, and how every command shows a run's tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from .console import show_table
-from .options import LIME_GT, whole_numbers
+from .console import show_layout
+from .options import FORMAT, LIME_GT, whole_numbers
 
 
 @click.command()
@@ -13,25 +14,53 @@ from .options import LIME_GT, whole_numbers
 @click.option("--cells", callback=whole_numbers, metavar="K,K,...", help="Cells of Table 3; by default 5,10,20,30.")
 @click.option("--features", callback=whole_numbers, metavar="N,N,...", help="Of Tables 4, 5; by default the run's.")
 @LIME_GT
-def tables(run: Path, cells: list[int] | None, features: list[int] | None, lime_gt: str) -> None:
-    """Make the tables of a RUN again from its records; needs no model and no data."""
-    show_run(run, cells, features, lime_gt)
+@FORMAT
+@click.option(
+    "--table", "names", multiple=True, metavar="NAME", help="Print this table alone; may be given several times."
+)
+def tables(
+    run: Path,
+    cells: list[int] | None,
+    features: list[int] | None,
+    lime_gt: str,
+    form: str | None,
+    names: tuple[str, ...],
+) -> None:
+    """Make the tables of a RUN again from its records; needs no model and no data.
+
+    They are written to RUN/tables and printed in the paper's layout. With --format, standard output holds the tables
+    alone and all that is said about them goes to standard error, so that pipes work: csv is tidy, and where there are
+    several tables an empty line lies between them and a line `# NAME` above each; json is one object, name -> list of
+    rows; markdown and latex are the paper's layout.
+
+    \b
+    attnlab tables runs/demo --format csv --table table3 > table3.csv
+    attnlab tables runs/demo --format json | jq .table1
+    """  # noqa: D301 - click wants the backspace itself
+    show_run(run, cells, features, lime_gt, form, names)
 
 
 def show_run(
-    run: Path, cells: list[int] | None = None, features: list[int] | None = None, lime_gt: str = "matched"
+    run: Path,
+    cells: list[int] | None = None,
+    features: list[int] | None = None,
+    lime_gt: str = "matched",
+    form: str | None = None,
+    names: Sequence[str] = (),
 ) -> None:
-    """Make and print a run's tables."""
-    from attnlab.report.accuracy import ACCURACIES, GRIDS, as_grid
+    """Make and print a run's tables; in a format, people are told the rest on standard error."""
     from attnlab.report.export import report_run
+    from attnlab.report.formats import FORMATS, choose_tables
+    from attnlab.report.layout import LAYOUTS
 
-    report = report_run(run, cells, features, lime_gt)
-    for name, frame in report.frames.items():
-        title = f"{name}: {report.captions[name]}"
-        if name in ACCURACIES:  # in percent
-            show_table(as_grid(frame) if name in GRIDS else frame, title, digits=2)
-        else:
-            show_table(frame, title)
+    whole = report_run(run, cells, features, lime_gt)
+    report = choose_tables(whole, names)
+    if form is not None:
+        click.echo(FORMATS[form](report), nl=False)
+    else:
+        for name, frame in report.frames.items():
+            show_layout(LAYOUTS[name](frame, full=True), f"{name}: {report.captions[name]}")
     for line in report.summary:
-        click.echo(line)
-    click.echo(f"{run}/tables: {', '.join(f'{name}.csv, {name}.tex' for name in report.frames)}")
+        click.echo(line, err=form is not None)
+    files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
+    click.echo(f"{run}/tables: {files}", err=form is not None)

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from .completion import names_of
 from .console import training_progress
-from .options import Command
+from .options import DEVICE, Command
 
 #: what a training and a sweep of them have in common
 OPTIONS = (
@@ -14,12 +15,27 @@ OPTIONS = (
         "--defense",
         default="aad",
         show_default=True,
+        shell_complete=names_of("defenses"),
         help="none, madry, alp, trades, mart, stepll or ensemble, each also with +aad; aad is short for madry+aad.",
     ),
-    click.option("--data", default="scenes", show_default=True, help="Data set; its training split is used."),
+    click.option(
+        "--data",
+        default="scenes",
+        show_default=True,
+        shell_complete=names_of("data"),
+        help="Data set; its training split is used.",
+    ),
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
-    click.option("--model", help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50."),
-    click.option("--weights", help="What to start from, as for `analyze`; by default the plan's."),
+    click.option(
+        "--model",
+        shell_complete=names_of("models", or_file=True),
+        help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50.",
+    ),
+    click.option(
+        "--weights",
+        shell_complete=names_of(or_file=True),
+        help="What to start from, as for `analyze`; by default the plan's.",
+    ),
     click.option(
         "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
     ),
@@ -39,7 +55,7 @@ OPTIONS = (
     click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
     click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
     click.option("--limit", type=click.IntRange(min=1), help="Only so many training images."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    DEVICE,
     click.option(
         "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of passes."
     ),

@@ -11,10 +11,11 @@ import pytest
 from scipy import stats
 
 from attnlab.records import EVALUATION, read_evaluation
-from attnlab.report.accuracy import as_grid, paired, table6, table7
+from attnlab.report.accuracy import paired, table6, table7
 from attnlab.report.evaluation import published6, published7
 from attnlab.report.export import report_run
-from attnlab.report.latex import LATEX
+from attnlab.report.latex import as_latex
+from attnlab.report.layout import LAYOUTS, Value
 from attnlab.report.statistics import mcnemar, wilson_interval
 from attnlab.report.tables import numbers_of_the_paper
 from attnlab.runs import open_run
@@ -205,10 +206,28 @@ def test_three_models_make_three_pairs(records):
     assert table.query("first == 'robust'")["difference"].tolist() == [0, 0, 0]
 
 
-def test_the_grid_has_a_row_per_model_and_a_column_per_attack(records):
-    grid = as_grid(table6(records, "mnist", MODELS))
-    assert list(grid.columns) == ["dataset", "model", "defense", "clean", "pgd10", "pgd10+a3"]
-    assert grid.loc[1].tolist() == ["mnist", "robust", "madry", 100, 75, 50]
+def texts(layout) -> list[list[str]]:
+    """The cells of a layout's lines as people read them."""
+    return [[cell.told() if isinstance(cell, Value) else cell for cell in line] for line in layout.lines]
+
+
+def test_table_6_in_full_has_n_and_both_ends_of_the_intervals_below_each_model(records):
+    table = table6(records, "mnist", MODELS, numbers_of_the_paper())
+    layout = LAYOUTS["table6"](table, full=True)
+    assert (layout.first, layout.heads) == (["Model", "Defense"], ["n", "clean", "pgd10", "pgd10+a3"])
+    low, high = (100 * end for end in wilson_interval(3, 4))
+    assert texts(layout)[:4] == [
+        ["plain", "none", "4", "75.00", "50.00", "25.00"],
+        ["95 % from", "", "", f"{low:.2f}", *texts(layout)[1][4:]],
+        ["to", "", "", f"{high:.2f}", *texts(layout)[2][4:]],
+        ["paper", "none", "", "99.18", "0.49", "--"],
+    ]
+
+
+def test_table_7_of_one_model_has_a_column_per_attack_and_needs_no_name(records):
+    layout = LAYOUTS["table7"](table7(records[records["model"] == "plain"]))
+    assert layout.heads == ["clean", "pgd10", "pgd10+a3"]
+    assert texts(layout) == [["accuracy (%)", "100.00", "66.67", "33.33"]]
 
 
 # ------------------------------------------------------------------ the paper's values
@@ -394,13 +413,13 @@ def test_latex_of_every_table_has_as_many_cells_in_each_line_as_columns(records)
         "paired": paired(renamed),
     }
     for name, frame in frames.items():
-        cells = assert_tabular(LATEX[name](frame, caption))
-        assert len(cells) == 1 + (2 if name.startswith("table6") else len(frame))
+        cells = assert_tabular(as_latex(LAYOUTS[name](frame), caption))
+        assert len(cells) == 1 + (3 if name == "paired" else 2)
 
 
 def test_latex_of_table_6_is_the_papers_layout_with_its_values_below(records):
     table = table6(records, "mnist", MODELS, numbers_of_the_paper())
-    assert assert_tabular(LATEX["table6"](table, "Table")) == [
+    assert assert_tabular(as_latex(LAYOUTS["table6"](table), "Table")) == [
         ["Model", "Defense", "clean", "pgd10", "pgd10+a3"],
         ["plain", "none", "75.00", "50.00", "25.00"],
         ["paper", "none", "99.18", "0.49", "--"],
@@ -414,11 +433,11 @@ def test_latex_of_pairs_tells_small_p_values():
         [["clean", "a", "b", 100, 2, 40, -38.0, mcnemar(2, 40)]],
         columns=["attack", "first", "second", "n", "only_first", "only_second", "difference", "p"],
     )
-    assert assert_tabular(LATEX["paired"](frame, "Pairs"))[1][-1] != "0.00"
+    assert assert_tabular(as_latex(LAYOUTS["paired"](frame), "Pairs"))[1][-1] != "0.00"
 
 
 @pytest.mark.parametrize("special", ["\\", "^", "~"])
 def test_latex_of_a_name_with_any_special_character_is_escaped(records, special):
     name = f"net{special}1"
     table = table6(records.assign(model=name), "mnist", {name: {"defense": "none"}})
-    assert name not in LATEX["table6"](table, "Table")
+    assert name not in as_latex(LAYOUTS["table6"](table), "Table")

@@ -6,7 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab.attention.area import above_fixed, above_mean, constant, enlarge, highest, iou_with_mask, shared_cells
+from attnlab.attention.area import (
+    above_fixed,
+    above_mean,
+    constant,
+    enlarge,
+    highest,
+    iou_of_cells,
+    iou_with_mask,
+    shared_cells,
+)
 from attnlab.boxes import iou, mask_of, usable
 
 maps_with_ties = st.lists(st.integers(-3, 3), min_size=12, max_size=12).map(
@@ -87,3 +96,13 @@ def test_mask_is_the_union_of_half_open_boxes():
 def test_boxes_are_clipped_and_empty_or_inverted_ones_dropped():
     boxes = torch.tensor([[-5.0, -5, 3, 3], [4, 4, 4, 8], [6, 2, 2, 6], [20, 20, 30, 30], [5, 5, 99, 99]])
     assert usable(boxes, height=10, width=12).tolist() == [[0, 0, 3, 3], [5, 5, 12, 10]]
+
+
+@given(maps_with_ties, maps_with_ties, st.integers(1, 12))
+def test_iou_of_cells_equals_the_iou_of_both_areas(first, second, cells):
+    value = iou_of_cells(first, second, cells)
+    if constant(first) or constant(second):
+        assert value.isnan().all()
+    else:
+        count = torch.tensor([cells])
+        assert value == iou(highest(first, count), highest(second, count))

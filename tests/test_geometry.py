@@ -13,7 +13,7 @@ from attnlab.boxes import mask_of
 from attnlab.compat import torchvision
 from attnlab.data import load_data
 from attnlab.data.base import Example
-from attnlab.data.geometry import GEOMETRIES, Batch, Prepared, Skipped, load_batches, place
+from attnlab.data.geometry import GEOMETRIES, Batch, Prepared, Skipped, load_batches, place, read_batch
 from attnlab.errors import Unusable
 
 NO_BOXES = torch.empty(0, 4).double()
@@ -273,3 +273,20 @@ def test_a_batch_holds_its_samples_side_by_side():
         assert batch.labels[place_in_batch] == sample.label
         assert batch.boxes[place_in_batch] == sample.boxes.tolist()
     assert batch.pixels.dtype == torch.uint8
+
+
+def test_read_batch_is_the_batch_a_loader_gives_and_its_tensors_are_pixels_in_0_1(scenes_batch):
+    images = load_data("scenes", split="test")
+    batch = read_batch(images, (64, 64), range(16))
+    (loaded,) = load_batches(Prepared(images, (64, 64)), [list(range(16))], 0)
+    assert batch.image_ids == loaded.image_ids
+    assert torch.equal(batch.pixels, loaded.pixels)
+    assert torch.equal(batch.masks, loaded.masks)
+    for mine, theirs in zip(batch.tensors(), scenes_batch, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_read_batch_takes_the_images_in_the_order_asked_for():
+    images = load_data("scenes", split="test")
+    assert read_batch(images, (32, 48), [5, 2]).image_ids == [images.image_ids[5], images.image_ids[2]]
+    assert read_batch(images, (32, 48), [5, 2]).pixels.shape == (2, 3, 32, 48)

@@ -19,7 +19,7 @@ FLOORS = [
     ["attnlab.attacks"],
     ["attnlab.training"],
     ["attnlab.pipelines"],
-    ["attnlab.report"],
+    ["attnlab.report", "attnlab.doctor"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted((ROOT / "attnlab").rglob("*.py"))

@@ -75,6 +75,21 @@ def iou_with_mask(maps: Tensor, masks: Tensor) -> Tensor:
     return iou(areas, masks).masked_fill(constant(maps), torch.nan)
 
 
+def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:
+    """IoU of the highest cells of two maps (eq. 6).
+
+    Args:
+        first: (N, h, w).
+        second: (N, h, w).
+        cells: How many, from 1 to h * w.
+
+    Returns:
+        IoU, (N,), float64; NaN where either map is constant.
+    """
+    shared = shared_cells(first, second)[:, cells - 1].double()
+    return (shared / (2 * cells - shared)).masked_fill(shared < 0, torch.nan)
+
+
 def shared_cells(first: Tensor, second: Tensor) -> Tensor:
     """How many of the k highest cells two maps have in common, for every k at once (the numerator of eq. 6).
 

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +67,10 @@ class Batch(NamedTuple):
     labels: Tensor
     masks: Tensor
     skipped: list[Skipped]
+
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """What a classifier takes: pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device."""
+        return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
 
 
 def squash(_image: Size, size: Size) -> Size:
@@ -158,6 +162,19 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
         masks=torch.stack([sample.mask for sample in samples]) if samples else torch.empty(0),
         skipped=[item for item in items if isinstance(item, Skipped)],
     )
+
+
+def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8), geometry: str = "squash") -> Batch:
+    """Some images of a set side by side, at a model's size.
+
+    Args:
+        images: Any image set.
+        size: Height and width the model wants: a classifier's `input_size`.
+        positions: Indices of the images; those that cannot be used are left out and listed.
+        geometry: A name in GEOMETRIES.
+    """
+    prepared = Prepared(images, size, geometry)
+    return collate([prepared[position] for position in positions])
 
 
 def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int) -> Iterator[Batch]:

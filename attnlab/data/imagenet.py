@@ -102,10 +102,15 @@ def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
     return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
 
 
+def boxes_file(root: Path) -> Path | None:
+    """LOC_val_solution.csv, in the root or beside it."""
+    return next((path for path in (root / BOXES_CSV, root.parent / BOXES_CSV) if path.is_file()), None)
+
+
 def _annotations(root: Path) -> dict[str, Annotation | Unusable]:
-    for path in (root / BOXES_CSV, root.parent / BOXES_CSV):
-        if path.is_file():
-            return dict(_from_csv(path))
+    path = boxes_file(root)
+    if path is not None:
+        return dict(_from_csv(path))
     files = sorted(root.rglob("ILSVRC2012_val_*.xml"))
     if not files:
         raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")

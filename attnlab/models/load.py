@@ -73,6 +73,11 @@ def load_model(
         ) from error
 
 
+def weights_file(name: str) -> Path:
+    """Where the trained weights of a built-in network lie, if it has any."""
+    return Path(__file__).with_name(f"{name}.safetensors")
+
+
 def _names() -> list[str]:
     return [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)]
 
@@ -82,7 +87,7 @@ def _build(name: str, weights: str) -> nn.Module:
     if name in BUILT_IN:
         network = BUILT_IN[name]()
         if weights == "default":
-            trained = Path(__file__).with_name(f"{name}.safetensors")
+            trained = weights_file(name)
             if not trained.is_file():
                 raise UserError(
                     f"expected a checkpoint folder as --model, --weights FILE or --weights none, got {name} alone, "

@@ -143,9 +143,8 @@ def _rows(
     if not batch.positions:
         return rows, None, []
     expect_labels(classifier, batch)
-    device = classifier.device
-    images = batch.pixels.to(device, non_blocking=True).float() / 255
-    labels, masks = batch.labels.to(device), batch.masks.to(device)
+    images, labels = batch.tensors(classifier.device)
+    masks = batch.masks.to(classifier.device)
     seeds = [seed_of(settings.seed, image_id) for image_id in batch.image_ids]
     clean, adversarial = observe(classifier, images, labels, settings, seeds)
     for seen in (clean, *adversarial):

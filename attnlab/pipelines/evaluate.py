@@ -142,8 +142,7 @@ def _rows(
     if not batch.positions:
         return rows
     expect_labels(classifier, batch)
-    images = batch.pixels.to(classifier.device, non_blocking=True).float() / 255
-    labels = batch.labels.to(classifier.device)
+    images, labels = batch.tensors(classifier.device)
     seeds = [seed_of(evaluation.seed, image_id) for image_id in batch.image_ids]
     with borrowed(classifier), torch.no_grad():
         logits = classifier(images)

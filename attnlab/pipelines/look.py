@@ -74,7 +74,7 @@ def on_device(classifier: Classifier, batch: Batch, seed: int) -> tuple[Tensor, 
     """
     expect_labels(classifier, batch)
     seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
-    return batch.pixels.to(classifier.device).float() / 255, batch.labels.to(classifier.device), seeds
+    return *batch.tensors(classifier.device), seeds
 
 
 def as_series(batch: Batch, clean: list[list[Look]], adversarial: list[list[Look]]) -> list[Series]:

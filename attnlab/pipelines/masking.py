@@ -49,8 +49,7 @@ def write_checks(
         prepared = Prepared(images, classifier.input_size, evaluation.geometry)
         (batch,) = load_batches(prepared, [list(positions)], workers=0)
         if batch.positions and budgets:
-            pixels = batch.pixels.to(classifier.device).float() / 255
-            labels = batch.labels.to(classifier.device)
+            pixels, labels = batch.tensors(classifier.device)
             found += [(name, told) for told in check_model(classifier, pixels, labels, min(budgets))]
         own = records[records["model"] == name]
         right = own.assign(right=own["prediction"] == own["label"])

@@ -87,8 +87,7 @@ def revisit(
     attack = Attack(**options["attack"])
     processes = defaults.workers(images) if workers is None else workers
     for batch in load_batches(prepared, batches, processes):
-        pixels = batch.pixels.to(classifier.device).float() / 255
-        labels = batch.labels.to(classifier.device)
+        pixels, labels = batch.tensors(classifier.device)
         seeds = [seed_of(options.get("seed", 0), image_id) for image_id in batch.image_ids]
         attacked = [
             _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))

@@ -103,20 +103,6 @@ def paired(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-#: tables in percent, and those of them that people read as a grid
-ACCURACIES = ("table6", "table6_worst", "table7", "paired")
-GRIDS = ("table6", "table6_worst")
-
-
-def as_grid(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 6 in the paper's layout: a row per model, a column per attack."""
-    models = table.drop_duplicates(["dataset", "model"])[["dataset", "model", "defense"]].reset_index(drop=True)
-    for attack in dict.fromkeys(table["attack"]):
-        of_attack = table[table["attack"] == attack].set_index(["dataset", "model"])["accuracy"]
-        models[attack] = [of_attack.get((row.dataset, row.model), NONE) for row in models.itertuples()]
-    return models
-
-
 def _correct(records: pd.DataFrame) -> "pd.Series[bool]":
     return records["prediction"] == records["label"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 from attnlab.errors import expect_one_of
 from attnlab.records import read_records
 from attnlab.report.base import Report
-from attnlab.report.latex import as_fraction
+from attnlab.report.layout import as_fraction
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run

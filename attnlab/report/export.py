@@ -6,7 +6,8 @@ from pathlib import Path
 from attnlab.report.attention import attention_report
 from attnlab.report.base import Report
 from attnlab.report.evaluation import evaluation_report
-from attnlab.report.latex import LATEX
+from attnlab.report.latex import as_latex
+from attnlab.report.layout import LAYOUTS
 from attnlab.runs import Run, write_whole
 
 
@@ -32,5 +33,5 @@ def report_run(
     report = evaluation_report(run) if evaluated else attention_report(run, cells, features, lime_gt)
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
-        write_whole(folder / "tables" / f"{name}.tex", LATEX[name](frame, report.captions[name]).encode())
+        write_whole(folder / "tables" / f"{name}.tex", as_latex(LAYOUTS[name](frame), report.captions[name]).encode())
     return report

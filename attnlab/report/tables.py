@@ -40,15 +40,17 @@ def table1(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None =
     return _shares(images.dropna(subset="iou_att_gt"), budgets, "iou_att_gt", paper and paper["table1"])
 
 
-def table2(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+def table2(
+    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, below: float = LOW_IOU
+) -> pd.DataFrame:
     """Share of both groups and mean confidence in the label, of the images with IoU < 0.5 (Table 2).
 
-    Arguments as for `table1`.
+    Arguments as for `table1`; below: another IoU in place of 0.5.
 
     Returns:
         Columns group, n, percent, confidence, ci_low, ci_high, paper_percent, paper_confidence.
     """
-    return _shares(images[images["iou_att_gt"] < LOW_IOU], budgets, "confidence", paper and paper["table2"])
+    return _shares(images[images["iou_att_gt"] < below], budgets, "confidence", paper and paper["table2"])
 
 
 def table3(

@@ -18,7 +18,7 @@ from attnlab.report.figures.style import (
     blank,
     styled,
 )
-from attnlab.report.latex import as_fraction
+from attnlab.report.layout import as_fraction
 from attnlab.report.statistics import bootstrap_interval, wilson_interval
 from attnlab.report.tables import GROUPS, table3
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from attnlab.errors import UserError, expect_one_of
 from attnlab.report.figures.style import mark, save
-from attnlab.report.latex import as_fraction
+from attnlab.report.layout import as_fraction
 
 
 class Drawing(NamedTuple):

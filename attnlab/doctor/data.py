@@ -1,0 +1,91 @@
+"""Data sets: where they were looked for, what was found, and what is missing."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attnlab.data import DATASETS, load_data
+from attnlab.data.base import ImageSet
+from attnlab.data.imagenet import BOXES_CSV, boxes_file
+from attnlab.doctor.finding import Finding, from_error
+from attnlab.errors import Unusable, UserError
+
+TOPIC = "data"
+BUILT_IN = "scenes"
+#: data set -> its splits, the one most used first
+SPLITS = {"imagenet": ("val", "train"), "folder": ("val",), "mnist": ("test", "train"), "cifar10": ("test", "train")}
+
+
+def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Finding]:
+    """The built-in scenes, and what lies in the roots.
+
+    Args:
+        roots: Folders to look in.
+        asked: Name of the one data set to look for; by default any.
+
+    Raises:
+        UserError: If there is no data set of the name asked for.
+    """
+    if asked is not None and asked not in DATASETS:
+        load_data(asked)  # its error names those there are
+    if asked in (None, BUILT_IN):
+        yield split_of(BUILT_IN, None, "val")
+    others = [name for name in DATASETS if name != BUILT_IN and asked in (None, name)]
+    if others and not roots:
+        told = f"looked for in a --root only: {', '.join(others)}"
+        yield Finding(TOPIC, "others", told, "attnlab doctor --root DIR", "note" if asked is None else "problem")
+    for root in roots if others else ():
+        yield from in_root(root, others)
+
+
+def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """What a folder holds of those data sets.
+
+    Args:
+        root: The folder.
+        names: Data sets to look for.
+    """
+    try:
+        empty = next(root.iterdir(), None) is None
+    except OSError as error:
+        advice = "check --root, and that you may read it and enter every folder above it"
+        yield Finding(TOPIC, str(root), f"cannot be read: {error.strerror}", advice, "problem")
+        return
+    if empty:
+        yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
+        return
+    found = {name: [split_of(name, root, split) for split in SPLITS[name]] for name in names}
+    there = [name for name, splits in found.items() if any(split.state == "ok" for split in splits)]
+    for name in there:
+        yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])
+    absent = [name for name in names if name not in there]
+    if there and absent:
+        yield Finding(TOPIC, "", f"no {', '.join(absent)} there; --data NAME tells what is looked for")
+    for name in () if there else absent:
+        yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
+
+
+def split_of(name: str, root: Path | None, split: str) -> Finding:
+    """Whether a split can be opened, and an image of it read."""
+    title = f"{name} {split}"
+    try:
+        images = load_data(name, root, split)
+        labels = [images.label_of(index) for index in range(len(images.image_ids))]
+        usable = [index for index, label in enumerate(labels) if label is not None]
+        if not usable:
+            return Finding(TOPIC, title, f"none of {len(labels)} images can be used", _why(images, 0), "problem")
+        images.read(usable[0])
+    except (UserError, Unusable, OSError, UnicodeDecodeError) as error:
+        return from_error(TOPIC, title, error)
+    told = f"{len(usable)} images" + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
+    if name == "imagenet" and root and images.has_boxes:
+        told += f", boxes from {boxes_file(root) or f'XML files, for want of {BOXES_CSV}'}"
+    return Finding(TOPIC, title, f"{told}, in {root}" if root else f"{told}, built in")
+
+
+def _why(images: ImageSet, index: int) -> str:
+    """Why an image cannot be used."""
+    try:
+        images.read(index)
+    except Unusable as reason:
+        return f"{images.image_ids[index]}: {reason}"
+    return ""

@@ -1,0 +1,148 @@
+"""Device, threads, and which precisions are fast on them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+
+from attnlab.doctor.finding import Finding, from_error
+from attnlab.errors import UserError
+from attnlab.models.classifier import PRECISIONS
+from attnlab.pipelines.defaults import choose_device
+from attnlab.pipelines.manifest import cpu_name
+
+TOPIC = "machine"
+DRIVER = Path("/proc/driver/nvidia")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_INFO = Path("/proc/cpuinfo")
+#: flags of processors that compute in bfloat16
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+#: a precision is told to be faster or slower than fp32 from this factor on
+FACTOR = 1.2
+REPEATS = 5
+
+
+def machine(asked: str = "auto") -> Iterator[Finding]:
+    """Processor, GPUs, threads, and the precisions of the device asked for.
+
+    Args:
+        asked: As for --device.
+    """
+    yield Finding(TOPIC, "cpu", f"{cpu_name()}, {os.cpu_count()} cores{memory()}")
+    yield threads()
+    yield from gpus()
+    try:
+        device = choose_device(asked)
+    except UserError as error:
+        yield from_error(TOPIC, "device", error)
+        return
+    yield Finding(TOPIC, "device", f"{device.type} is used" + (" by default" if asked == "auto" else ""))
+    if device.type in ("cpu", "cuda"):
+        yield from precisions(device)
+
+
+def memory() -> str:
+    """The memory of the machine in words; none where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return ""
+    return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
+
+
+def threads() -> Finding:
+    """Whether torch's threads have a core each."""
+    mine = torch.get_num_threads()
+    cores = usable_cores()
+    told = f"{mine} of torch on {cores} usable cores"
+    if mine > cores:
+        advice = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down"
+        return Finding(TOPIC, "threads", told, advice, "note")
+    if mine < cores and "OMP_NUM_THREADS" in os.environ:
+        advice = f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle; unset it, unless others use them"
+        return Finding(TOPIC, "threads", told, advice, "note")
+    return Finding(TOPIC, "threads", told)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of the machine less what affinity and a container's quota take away."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or one without a limit (`max`)
+        return cores
+
+
+def gpus() -> Iterator[Finding]:
+    """The GPUs there are; where there are none, whether a driver says that there should be."""
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(number)
+            told = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, compute capability {about.major}.{about.minor}"
+            yield Finding(TOPIC, f"cuda:{number}", told)
+    elif DRIVER.exists():
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build for the CPU alone"
+        advice = "install a build of torch for CUDA that is no newer than the driver's, beside the same torchvision"
+        yield Finding(TOPIC, "cuda", f"there is an NVIDIA driver, but this torch, {build}, sees no GPU", advice, "note")
+    else:
+        yield Finding(TOPIC, "cuda", "no GPU")
+
+
+def precisions(device: torch.device) -> Iterator[Finding]:
+    """How fast each precision is on this device, measured with a small convolution."""
+    seconds = {name: seconds_of(name, device) for name in PRECISIONS}
+    for name in PRECISIONS:
+        yield precision(name, seconds["fp32"] / seconds[name], native(name, device))
+
+
+def precision(name: str, speed: float, has_it: bool) -> Finding:
+    """What a precision's speed, in fp32's, and the hardware come to."""
+    if name == "fp32":
+        return Finding(TOPIC, name, "the default, and what others are measured by")
+    how = "" if has_it else ", emulated: the hardware has no such arithmetic"
+    told = f"{speed:.1f} times fp32's speed{how}"
+    if name == "tf32" and not has_it:
+        return Finding(TOPIC, name, "the same as fp32 here: GPUs of NVIDIA have it, from compute capability 8 on")
+    if name == "bf16" and speed < 1:
+        return Finding(TOPIC, name, told, "use --precision fp32", "note")
+    return Finding(TOPIC, name, told, f"--precision {name} would save time" if speed >= FACTOR else "")
+
+
+def native(name: str, device: torch.device) -> bool:
+    """Whether the hardware computes in that precision itself."""
+    if name in ("fp32", "fp64"):
+        return True
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return name == "bf16" and bool(BF16_FLAGS & set(_cpu_flags()))
+
+
+def seconds_of(name: str, device: torch.device) -> float:
+    """Shortest time of a convolution of 0.3 billion multiplications in that precision."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = name == "tf32"
+    try:
+        images, kernel = (
+            torch.rand(shape).to(device, PRECISIONS[name], memory_format=torch.channels_last)
+            for shape in ((8, 64, 32, 32), (64, 64, 3, 3))
+        )
+        best = float("inf")
+        for _ in range(REPEATS):
+            start = perf_counter()
+            F.conv2d(images, kernel, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, perf_counter() - start)
+        return best
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def _cpu_flags() -> list[str]:
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return []
+    return next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])

@@ -1,0 +1,109 @@
+"""Weights that are there or missing, and whether results can be written."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from attnlab.compat import torchvision
+from attnlab.doctor.finding import Finding, from_error
+from attnlab.errors import UserError
+from attnlab.models import load_model
+from attnlab.models.load import BUILT_IN, weights_file
+from attnlab.pipelines.defaults import MODELS
+
+#: bytes on a disk below which a run of a whole data set may not fit
+LITTLE = 2**30
+
+
+def weights(asked: str | None = None) -> Iterator[Finding]:
+    """The built-in weights, torchvision's that were downloaded, and the model asked for.
+
+    Args:
+        asked: As for --model.
+    """
+    for name in sorted(set(MODELS.values()) & set(BUILT_IN)):
+        path = weights_file(name)
+        if not path.is_file():
+            told = f"its weights {path} are missing"
+            yield Finding(
+                "weights", name, told, "install attnlab again: pip install --force-reinstall attnlab", "problem"
+            )
+        elif name != asked:
+            yield model(name)
+    yield from downloaded()
+    if asked is not None:
+        yield model(asked)
+
+
+def model(name: str) -> Finding:
+    """Whether a model can be built and given its weights without a download."""
+    urls = _urls()
+    if name in urls and not (cache() / Path(urls[name]).name).is_file():
+        advice = f"its first use downloads {urls[name]}; without a network fetch it elsewhere and pass --weights FILE"
+        return Finding("weights", name, f"not in {cache()}", advice, "problem")
+    if name.startswith("timm:"):
+        return Finding("weights", name, "not tried, since that may download it")
+    try:
+        classifier = load_model(name)
+    except (UserError, OSError) as error:
+        return from_error("weights", name, error)
+    height, width = classifier.input_size
+    return Finding("weights", name, f"loads: {classifier.classes} classes, {height}x{width} pixels")
+
+
+def downloaded() -> Iterator[Finding]:
+    """What torchvision's cache holds, and whether it is whole: a file's name ends in the start of its SHA-256."""
+    names = {Path(url).name: name for name, url in _urls().items()}
+    try:
+        files = sorted(path for path in cache().iterdir() if path.is_file())
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        advice = "set TORCH_HOME to a folder that you may read and write"
+        yield Finding("weights", "torchvision", f"{cache()} cannot be read: {error.strerror}", advice, "problem")
+        return
+    known = [names[path.name] for path in files if path.name in names]
+    told = f"{', '.join(known) or 'none downloaded yet'}, in {cache()} (TORCH_HOME moves it)"
+    yield Finding("weights", "torchvision", told)
+    for path in files:
+        digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+        if digits and not sha256(path).startswith(digits[1]):
+            advice = "delete it; the next use downloads it again"
+            yield Finding("weights", path.name, "damaged: its SHA-256 is not the one in its name", advice, "problem")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache() -> Path:
+    """Folder that torch keeps downloaded weights in."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def output(folder: Path) -> Finding:
+    """Whether runs can be written to that folder, or made there where it does not exist yet."""
+    try:
+        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding("output", str(folder), f"cannot be written: {error.strerror}", "choose another --out", "problem")
+    told = f"can be {'written to' if place == folder.absolute() else 'made'}, {free / 2**30:.1f} GiB free"
+    if free < LITTLE:
+        return Finding("output", str(folder), told, "a run of a whole data set may not fit; make room", "note")
+    return Finding("output", str(folder), told)
+
+
+def _urls() -> dict[str, str]:
+    """Torchvision's classification model -> where its default weights come from."""
+    models = torchvision.models
+    return {name: models.get_model_weights(name).DEFAULT.url for name in models.list_models(module=models)}

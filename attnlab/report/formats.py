@@ -1,0 +1,68 @@
+"""A run's tables as one text, for files and pipes."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from attnlab.errors import expect_one_of
+from attnlab.report.base import Report
+from attnlab.report.latex import as_latex
+from attnlab.report.layout import LAYOUTS, Value
+
+
+def choose_tables(report: Report, names: Sequence[str]) -> Report:
+    """The report with the tables of those names alone; with all of them where none is named.
+
+    Raises:
+        UserError: If the report has no such table; the text lists those it has.
+    """
+    wanted = [expect_one_of(name, report.frames, "--table") for name in names] or list(report.frames)
+    return report._replace(frames={name: report.frames[name] for name in wanted})
+
+
+def csv_of(report: Report) -> str:
+    """Tidy CSV; several tables have an empty line between them, and a line `# NAME` above each."""
+    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in report.frames.items()}
+    if len(texts) == 1:
+        return "".join(texts.values())
+    return "\n".join(f"# {name}\n{text}" for name, text in texts.items())
+
+
+def json_of(report: Report) -> str:
+    """One object, table name -> list of rows, each an object of column -> value; null where there is no value."""
+    rows = {
+        name: frame.astype(object).where(frame.notna(), None).to_dict("records")
+        for name, frame in report.frames.items()
+    }
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def latex_of(report: Report) -> str:
+    """The paper's layout, one environment a table, an empty line between two."""
+    return "\n".join(as_latex(LAYOUTS[name](frame), report.captions[name]) for name, frame in report.frames.items())
+
+
+def markdown_of(report: Report) -> str:
+    """The paper's layout with n and intervals, below each table's name and caption."""
+    texts = []
+    for name, frame in report.frames.items():
+        layout = LAYOUTS[name](frame, full=True)
+        heads = [*layout.first, *layout.spelled_heads(": ")]
+        # a column of numbers ends flush
+        rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]
+        cells = [[str(cell) for cell in line] for line in layout.lines]
+        lines = "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in (heads, rules, *cells))
+        texts.append(f"**{name}**: {report.captions[name]}\n\n{lines}\n")
+    return "\n".join(texts)
+
+
+#: name -> function(report)
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "csv": csv_of,
+    "latex": latex_of,
+    "markdown": markdown_of,
+    "json": json_of,
+}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", r"\|")

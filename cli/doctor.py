@@ -1,0 +1,59 @@
+"""`attnlab doctor`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .completion import names_of
+from .options import DEVICE
+
+if TYPE_CHECKING:
+    from attnlab.doctor import Finding
+
+COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option("--root", "roots", type=click.Path(path_type=Path), multiple=True, help="Look for data sets here too.")
+@click.option("--data", shell_complete=names_of("data"), help="The data set that has to be there; by default any.")
+@click.option(
+    "--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be there."
+)
+@DEVICE
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are to be written.",
+)
+def doctor(roots: tuple[Path, ...], data: str | None, model: str | None, device: str, out: Path) -> None:
+    """Tell versions, device, precisions, data, weights and places to write to, and what to do about each problem.
+
+    Exits with 0 where nothing hinders work and with 1 where something does. Nothing is downloaded or left behind.
+
+    \b
+    attnlab doctor --data imagenet --root /data/imagenet --model resnet50 --device cuda
+    """  # noqa: D301 - click wants the backspace itself
+    from attnlab.doctor import examine
+
+    topic = ""
+    states = []
+    for finding in examine(device=device, roots=roots, dataset=data, model=model, out=out):
+        if finding.topic != topic:
+            topic = finding.topic
+            click.secho(topic, bold=True)
+        _show(finding)
+        states.append(finding.state)
+    problems, notes = states.count("problem"), states.count("note")
+    click.echo(f"{problems or 'no'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}")
+    if problems:
+        raise SystemExit(1)
+
+
+def _show(finding: "Finding") -> None:
+    mark = "" if finding.state == "ok" else click.style(f"{finding.state}: ", fg=COLOURS[finding.state])
+    click.echo(f"  {finding.name:<14} {mark}{finding.told}")
+    if finding.advice:
+        click.echo(f"  {'':<14} -> {finding.advice}")

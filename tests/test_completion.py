@@ -1,0 +1,93 @@
+"""Completion by the shell: what is offered, and that a key press imports no torch."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from attnlab.attacks import ATTACKS
+from attnlab.attacks.suites import SUITES
+from attnlab.data import DATASETS
+from attnlab.data.geometry import GEOMETRIES
+from attnlab.models.load import BUILT_IN
+from attnlab.pipelines.settings import METHODS
+from attnlab.training import DEFENSES
+from attnlab.training.parse import SHORT, parse_defense
+from attnlab_cli.app import app
+from attnlab_cli.completion import NAMES
+
+
+def offered(*words: str) -> list[str]:
+    """What Click offers where the last word is being typed."""
+    complete = ShellComplete(app, {}, "attnlab", "_ATTNLAB_COMPLETE")
+    return [item.value for item in complete.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_the_names_written_out_are_those_there_are():
+    assert set(NAMES["data"]) == set(DATASETS)
+    assert set(NAMES["models"]) == set(BUILT_IN)
+    assert {name.removesuffix("+a3") for name in NAMES["attacks"]} == set(ATTACKS)
+    assert set(NAMES["suites"]) == {"clean", *SUITES}
+    assert set(NAMES["geometries"]) == set(GEOMETRIES)
+    assert set(NAMES["methods"]) == set(METHODS)
+    assert {name.removesuffix("+aad") for name in NAMES["defenses"]} == {*DEFENSES, *SHORT}
+    for name in NAMES["defenses"]:
+        parse_defense(name)
+
+
+def test_commands_options_and_their_values_are_offered():
+    assert "analyze" in offered("an")
+    assert "--precision" in offered("analyze", "--pre")
+    assert offered("analyze", "--precision", "f") == ["fp64", "fp32"]
+    assert offered("analyze", "--data", "") == NAMES["data"]
+    assert offered("train", "--defense", "alp") == ["alp", "alp+aad"]
+    assert offered("analyze", "--attack", "pg") == ["pgd", "pgd+a3"]
+    assert offered("evaluate", "--model", "resnet") == ["resnet8", "resnet9"]
+
+
+def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():
+    assert offered("evaluate", "--attacks", "clean,pg") == ["clean,pgd", "clean,pgd+a3"]
+    assert offered("evaluate", "--attacks", "fgsm,fg") == ["fgsm,fgsm+a3"]
+    assert offered("analyze", "--method", "") == ["grad-cam", "lime"]
+
+
+def test_a_model_that_is_no_name_is_completed_as_a_path():
+    complete = ShellComplete(app, {}, "attnlab", "_ATTNLAB_COMPLETE")
+    (item,) = complete.get_completions(["analyze", "--model"], "runs/mad")
+    assert (item.type, item.value) == ("file", "runs/mad")
+
+
+def test_completing_imports_no_torch():
+    lines = [
+        "import sys, atexit",
+        "atexit.register(lambda: print('imported:', [n for n in ('torch', 'pandas') if n in sys.modules]))",
+        "sys.argv = ['attnlab']",
+        "from attnlab_cli import main",
+        "main()",
+    ]
+    words = {"_ATTNLAB_COMPLETE": "bash_complete", "COMP_WORDS": "attnlab analyze --data ci", "COMP_CWORD": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, **words}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["plain,cifar10", "imported: []"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_the_line_of_the_docs_completes_in_bash(tmp_path):
+    command = tmp_path / "attnlab"
+    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.argv[0] = \"attnlab\"\n"
+                       "from attnlab_cli import main; main()' \"$@\"\n")  # fmt: skip
+    command.chmod(0o755)
+    page = (Path(__file__).parents[1] / "docs/console.md").read_text()
+    line = next(line.strip() for line in page.splitlines() if "bash_source" in line)
+    typed = "COMP_WORDS=(attnlab train --defense mad); COMP_CWORD=3; _attnlab_completion attnlab; echo ${COMPREPLY[@]}"
+    done = subprocess.run(
+        ["bash", "-c", f"{line}\n{typed}"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("madry madry+aad", "")

@@ -1,0 +1,295 @@
+"""`attnlab doctor`: what it says of a sound machine, and of everything that can be broken."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from packaging.requirements import Requirement
+from PIL import Image
+
+from attnlab.doctor import Finding, data, machine, places, software
+from attnlab.doctor.data import in_root
+from attnlab.doctor.finding import from_error
+from attnlab.errors import UserError
+from attnlab_cli.app import app
+
+RESNET50 = "resnet50-11ad3fa6.pth"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """torch's folder of downloaded weights, empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Precisions that are not measured."""
+    monkeypatch.setattr(machine, "seconds_of", lambda name, device: {"fp64": 4.0, "bf16": 0.5}.get(name, 1.0))
+
+
+def states(findings) -> dict[str, str]:
+    return {finding.name: finding.state for finding in findings}
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_a_sound_machine_exits_with_0_and_tells_every_topic(attnlab, cache, quick):
+    done = attnlab("doctor")
+    assert (done.code, done.err) == (0, "")
+    for topic in ("software", "machine", "data", "weights", "output"):
+        assert f"\n{topic}\n" in f"\n{done.out}"
+    for part in ("python", "torchvision", "bf16", "2.0 times fp32's speed", "scenes val", "resnet8", "[timm]"):
+        assert part in done.out
+    assert done.out.splitlines()[-1].startswith("no problems, ")
+    assert not Path("runs").exists()
+
+
+def test_a_problem_exits_with_1_and_its_advice_stands_below_it(attnlab, cache, quick):
+    done = attnlab("doctor", "--root", "nowhere")
+    assert done.code == 1
+    lines = done.out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.strip().startswith("nowhere"))
+    assert "problem: cannot be read: No such file or directory" in lines[place]
+    assert lines[place + 1].strip().startswith("-> check --root")
+    assert lines[-1].startswith("1 problem, ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_asked_for_where_there_is_none_is_a_problem(attnlab, cache, quick):
+    done = attnlab("doctor", "--device", "cuda")
+    assert done.code == 1
+    assert re.search(r"device +problem: expected --device to be auto, cpu or an accelerator", done.out)
+    assert "-> try --device cpu" in done.out
+
+
+def test_a_data_set_that_is_none_is_one_line(attnlab, cache, quick):
+    done = attnlab("doctor", "--data", "mnits")
+    assert done.error.endswith("got 'mnits'; did you mean 'mnist'?")
+
+
+def test_the_command_is_among_the_others():
+    assert "doctor" in app.commands
+
+
+# ------------------------------------------------------------------ software
+
+
+@pytest.mark.parametrize(
+    ("requirement", "state", "told"),
+    [
+        ("torch>=2.0", "ok", torch.__version__),
+        ("torch<2.0", "problem", f"{torch.__version__}, expected <2.0"),
+        ("no-such-library-as-this>=1", "problem", "not installed"),
+    ],
+)
+def test_a_library_is_held_against_the_versions_attnlab_was_made_for(requirement, state, told):
+    finding = software.library(Requirement(requirement))
+    assert (finding.state, finding.told) == (state, told)
+    assert finding.advice == (f"pip install '{Requirement(requirement)}'" if state == "problem" else "")
+
+
+def test_an_extra_that_is_not_installed_is_told_with_the_command_for_it(monkeypatch):
+    monkeypatch.setattr(software, "requires", lambda _: ["numpy>=2", "timm>=1; extra == 'timm'", "pip; extra == 'pip'"])
+    monkeypatch.setattr(software, "metadata", lambda _: type("M", (), {"get_all": lambda *_: ["timm", "pip"]})())
+    monkeypatch.setattr(software, "_version", lambda name: None if name == "timm" else "9")
+    found = {finding.name: finding for finding in software.software()}
+    assert found["[timm]"].told == "not installed: timm"
+    assert "attnlab[timm]" in found["[timm]"].advice
+    assert (found["[pip]"].told, found["[pip]"].advice) == ("installed", "")
+    assert found["numpy"].told == "9"
+    assert "timm" not in found
+
+
+# ------------------------------------------------------------------ machine
+
+
+def test_a_container_that_may_use_one_core_is_told_to_use_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    finding = machine.threads()
+    assert (finding.state, finding.told) == ("note", "4 of torch on 1 usable cores")
+    assert finding.advice.startswith("set OMP_NUM_THREADS=1")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert machine.usable_cores() == len(os.sched_getaffinity(0))
+
+
+def test_a_driver_beside_a_torch_that_sees_no_gpu_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "DRIVER", tmp_path)
+    (finding,) = machine.gpus()
+    assert finding.state == "note"
+    assert "there is an NVIDIA driver, but this torch" in finding.told
+    monkeypatch.setattr(machine, "DRIVER", tmp_path / "none")
+    assert states(machine.gpus()) == {"cuda": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("name", "speed", "native", "state", "told", "advice"),
+    [
+        ("bf16", 2.0, True, "ok", "2.0 times fp32's speed", "--precision bf16 would save time"),
+        ("bf16", 0.3, False, "note", "0.3 times fp32's speed, emulated", "use --precision fp32"),
+        ("tf32", 1.0, False, "ok", "the same as fp32 here", ""),
+        ("fp64", 0.5, True, "ok", "0.5 times fp32's speed", ""),
+        ("fp32", 1.0, True, "ok", "the default", ""),
+    ],
+)
+def test_a_precision_is_told_by_its_speed_and_whether_it_is_emulated(name, speed, native, state, told, advice):
+    finding = machine.precision(name, speed, native)
+    assert (finding.state, finding.advice) == (state, advice)
+    assert finding.told.startswith(told)
+
+
+def test_bf16_is_native_where_the_processor_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    for flags, native in (("fpu avx2 avx512_bf16", True), ("fpu avx2", False)):
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+        assert machine.native("bf16", torch.device("cpu")) is native
+    (tmp_path / "cpuinfo").unlink()
+    assert not machine.native("bf16", torch.device("cpu"))
+    assert not machine.native("tf32", torch.device("cpu"))
+
+
+def test_measuring_a_precision_leaves_the_settings_as_they_were():
+    before = torch.backends.cudnn.allow_tf32
+    assert machine.seconds_of("tf32", torch.device("cpu")) > 0
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+# ------------------------------------------------------------------ data
+
+
+def test_what_lies_in_a_root_is_told_and_what_does_not_is_no_problem(place, tmp_path):
+    root = Path(shutil.copytree(place, tmp_path / "mnist"))
+    found = {finding.name: finding for finding in in_root(root, ["mnist", "cifar10"])}
+    assert (found["mnist train"].state, found["mnist train"].told) == ("ok", f"60 images, in {root}")
+    assert found["mnist test"].state == "note"
+    assert "no cifar10 there" in found[""].told
+    (root / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01")
+    assert {finding.state for finding in in_root(root, ["mnist"])} == {"problem"}
+
+
+def test_a_root_with_nothing_in_it_that_is_known_tells_what_each_data_set_expects(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet", "folder", "mnist", "cifar10"])}
+    assert {finding.state for finding in found.values()} == {"problem"}
+    for name, words in (
+        ("imagenet", "LOC_val_solution.csv"),
+        ("folder", "boxes.csv"),
+        ("mnist", "MNIST/raw"),
+        ("cifar10", "cifar-10-batches-bin or cifar-10-batches-py"),
+    ):
+        assert words in found[name].told + found[name].advice
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", "No such file"),
+        ("file", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("empty", "an empty folder"),
+    ],
+    ids=["missing", "file", "too long", "empty"],
+)
+def test_a_root_that_cannot_be_read_is_a_problem_with_its_reason(tmp_path, name, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    (finding,) = in_root(tmp_path / name, ["mnist"])
+    assert finding.state == "problem"
+    assert reason in finding.told
+    assert "--root" in finding.advice
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_root_without_permission_is_a_problem(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o000)
+    (finding,) = in_root(tmp_path / "locked", ["mnist"])
+    assert "Permission denied" in finding.told
+
+
+def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used_are_counted(tmp_path):
+    (tmp_path / "val").mkdir()
+    for number in (1, 2):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / f"val/ILSVRC2012_val_0000000{number}.JPEG")
+    solution = tmp_path / "LOC_val_solution.csv"
+    solution.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 1 9 9 \n")
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
+    found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet"])}
+    assert found["imagenet val"].told == f"1 images of 2 listed, boxes from {solution}, in {tmp_path}"
+    solution.write_text("ImageId,PredictionString\n")
+    (finding,) = [finding for finding in in_root(tmp_path, ["imagenet"]) if finding.state == "problem"]
+    assert finding.told == "none of 2 images can be used"
+    assert finding.advice == "ILSVRC2012_val_00000001: no annotation for this image"
+
+
+def test_data_asked_for_without_a_root_is_a_problem_and_else_a_note():
+    assert states(data.data(asked="mnist")) == {"others": "problem"}
+    assert states(data.data()) == {"scenes val": "ok", "others": "note"}
+    assert states(data.data(asked="scenes")) == {"scenes val": "ok"}
+
+
+# ------------------------------------------------------------------ weights and output
+
+
+def test_missing_weights_of_the_built_in_model_are_a_problem(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "weights_file", lambda name: tmp_path / f"{name}.safetensors")
+    found = {finding.name: finding for finding in places.weights()}
+    assert found["resnet8"].state == "problem"
+    assert "pip install" in found["resnet8"].advice
+
+
+def test_a_torchvision_model_asked_for_is_not_downloaded_but_told_to_be_missing(cache):
+    finding = places.model("resnet50")
+    assert (finding.state, finding.told) == ("problem", f"not in {cache}")
+    assert RESNET50 in finding.advice
+    assert list(cache.iterdir()) == []
+
+
+def test_downloaded_weights_are_named_and_damaged_ones_found_by_the_digits_in_their_name(cache):
+    assert states(places.downloaded()) == {"torchvision": "ok"}
+    (cache / RESNET50).write_bytes(b"cut short")
+    first, second = places.downloaded()
+    assert first.told.startswith(f"resnet50, in {cache}")
+    assert (second.name, second.state) == (RESNET50, "problem")
+    whole = cache / "mine-b5bb9d80.pth"
+    whole.write_bytes(b"foo\n")  # whose SHA-256 begins so
+    assert whole.name not in states(places.downloaded())
+
+
+def test_a_model_that_cannot_be_loaded_is_a_problem_in_its_own_words(cache, tmp_path):
+    (tmp_path / "net.py").write_text("def build():\n    return 3\n")
+    finding = places.model(f"{tmp_path}/net.py:build")
+    assert finding.state == "problem"
+    assert finding.told.endswith("to return an nn.Module, got int")
+    assert places.model("resnet8").told == "loads: 10 classes, 64x64 pixels"
+
+
+def test_output_that_cannot_be_written_is_a_problem_and_one_that_can_is_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert places.output(tmp_path / "file/runs").state == "problem"
+    finding = places.output(tmp_path / "new/runs")
+    assert (finding.state, finding.told[:11]) == ("ok", "can be made")
+    assert places.output(tmp_path).told.startswith("can be written to")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_that_is_nearly_full_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2**20})())
+    assert places.output(tmp_path).state == "note"
+
+
+def test_an_error_of_the_system_is_told_with_its_kind():
+    assert from_error("data", "x", PermissionError("no")) == Finding(
+        "data", "x", "PermissionError: no", state="problem"
+    )
+    assert from_error("data", "x", UserError("a; b; c")) == Finding("data", "x", "a", "b; c", "problem")

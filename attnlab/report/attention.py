@@ -15,7 +15,7 @@ from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, tabl
 from attnlab.runs import Run
 
 TITLES = {
-    "table1": "Average IoU between attention (Grad-CAM) and ground-truth area",
+    "table1": "Average IoU between attention and ground-truth area",
     "table2": f"Percentage and average confidence of the images with IoU < {LOW_IOU}",
     "table3": "Average attention IoU between original and adversarial images, by number of kept cells",
     "table4": "LIME: average IoU between attention and ground-truth area, by number of features",
@@ -50,7 +50,7 @@ def attention_report(
     images = i_att(records, manifest["data"]["has_boxes"])
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
-    if "grad-cam" in options["methods"]:
+    if _map_method(options):
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width]
         frames["table1"] = table1(images, budgets, paper)
@@ -67,15 +67,20 @@ def attention_report(
     return Report(_summary(manifest, records, images, len(skipped), frames), captions, frames)
 
 
+def _map_method(options: Mapping[str, Any]) -> str | None:
+    """The method whose maps Tables 1-3 are about, if the run has maps."""
+    return next((method for method in options["methods"] if method != "lime"), None)
+
+
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
     smoothing = options["attack"]["label_smoothing"]
-    method = "grad-cam" if table in ("table1", "table2", "table3") else "lime"
+    method = _map_method(options) if table in ("table1", "table2", "table3") else "lime"
     details = [
         f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
-        f"maps of the {options['target'][method]} class",
+        f"{method} maps of the {options['target'][method]} class",
         f"geometry {options['geometry']}",
     ]
     if method == "lime":
@@ -126,7 +131,7 @@ def _summary(
             counted = len(explained) * (len(frame) // 2)
             if name in LIME_TABLES and frame["n"].sum() < counted:
                 lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
-    if "grad-cam" not in manifest["options"]["methods"]:
+    if not _map_method(manifest["options"]):
         return lines
     for eps, of_eps in images.groupby("eps", sort=False):
         constant = int(of_eps["shared_cells"].isna().sum())

@@ -2,8 +2,8 @@
 
     python docs/images/attention.py --model mobilenet_v2
 
-The photograph is scikit-image's `coffee` (CC0), the box drawn around cup and saucer by hand. The picture in the repository is
-of MobileNetV2 with the weights that docs/results/imagenet-500.md is about.
+The photograph is scikit-image's `coffee` (CC0), the box drawn around cup and saucer by hand. The picture in the
+repository is of MobileNetV2 with the weights that docs/results/imagenet-500.md is about.
 """
 
 from dataclasses import replace

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -30,7 +31,8 @@ def there(nav: list[Any], pages: set[str]) -> list[Any]:
     for entry in nav:
         if isinstance(entry, str):
             folder = entry.removesuffix("*.md")
-            kept += sorted(page for page in pages if page == entry or (folder != entry and page.startswith(folder)))
+            mine = [page for page in pages if page == entry or (folder != entry and page.startswith(folder))]
+            kept += sorted(mine, key=lambda page: Path(page).stem)
             continue
         ((title, target),) = entry.items()
         if isinstance(target, list):
@@ -47,12 +49,9 @@ def api_pages() -> list[tuple[str, str]]:
     pages = []
     for room in rooms:
         name = ".".join(room.relative_to(ROOT).parts)
-        modules = [
-            name,
-            *(f"{name}.{path.stem}" for path in sorted(room.glob("*.py")) if not path.stem.startswith("_")),
-        ]
-        body = "\n\n".join(f"::: {module}" for module in modules)
-        pages.append((f"{API}/{name}.md", f"# {name}\n\n{body}\n"))
+        modules = [f"{name}.{path.stem}" for path in sorted(room.glob("*.py")) if not path.stem.startswith("_")]
+        itself = f"---\ntitle: {name}\n---\n\n::: {name}\n    options: {{heading_level: 1}}\n\n"
+        pages.append((f"{API}/{name}.md", itself + "\n\n".join(f"::: {module}" for module in modules) + "\n"))
     return pages
 
 
@@ -82,7 +81,8 @@ def _record(parameter: Any, context: Any) -> tuple[str, str] | None:
 
 
 def _row(written: str, told: str) -> str:
-    return "| `{}` | {} |".format(*(text.replace("|", "\\|") for text in (written, _plain(told))))
+    written, told = (text.replace("|", "&#124;") for text in (written, _plain(told)))
+    return f"| <code>{written}</code> | {told} |"
 
 
 def _prose(text: str) -> str:
@@ -90,7 +90,7 @@ def _prose(text: str) -> str:
     parts = []
     for paragraph in re.split(r"\n\s*\n", text):
         if paragraph.lstrip().startswith("\b"):
-            lines = paragraph.split("\b", 1)[1].strip("\n")
+            lines = dedent(paragraph.split("\b", 1)[1].strip("\n"))
             parts.append(f"```text\n{lines}\n```")
         else:
             parts.append(_plain(" ".join(paragraph.split())))

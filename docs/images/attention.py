@@ -49,7 +49,7 @@ def main(model: str, attack: str, eps: str, out: Path) -> None:
     with torch.no_grad():
         confidences = classifier(both).softmax(1)[:, CLASS].tolist()
     matplotlib.rcParams["font.size"] = 12
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.62), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))
     kinds = ("photograph", f"attacked ({attack}, eps {eps})")
     for number, (kind, picture) in enumerate(zip(kinds, both.permute(0, 2, 3, 1).numpy(), strict=True)):

@@ -45,7 +45,7 @@ def there(nav: list[Any], pages: set[str]) -> list[Any]:
 def api_pages() -> list[tuple[str, str]]:
     """A page for the package's own modules, and one for each package below it."""
     package = ROOT / "attnlab"
-    rooms = [package, *sorted(path.parent for path in package.glob("*/__init__.py"))]
+    rooms = [package, *sorted(path.parent for path in package.rglob("*/__init__.py"))]
     pages = []
     for room in rooms:
         name = ".".join(room.relative_to(ROOT).parts)

@@ -21,6 +21,7 @@ lint: .venv/dev   ## ruff and mypy
 
 docs: .venv-docs/ready   ## the pages of docs/ as site/index.html; any broken link is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html; with a search box: python -m http.server --directory site"
 
 weights: .venv/attnlab   ## train the built-in model again
 	$(BIN)/python -m benchmarks.weights

@@ -41,7 +41,9 @@ def _output(words: list[str], shown: str, folder: str) -> str:
     printed = PROGRESS.sub("", "".join(line.rstrip() + "\n" for line in done.stdout.splitlines()))
     wanted = {paragraph.split(maxsplit=1)[0] for paragraph in _paragraphs(shown)}
     kept = [paragraph for paragraph in _paragraphs(printed) if paragraph.split(maxsplit=1)[0] in wanted]
-    return "\n\n".join(kept) + "\n" if kept else ""
+    if wanted and not kept:  # it begins otherwise now
+        return printed
+    return "\n\n".join(kept) + "\n" * bool(kept)
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -47,17 +47,21 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def words_of(line: str) -> list[str]:
+    """The words of a command, without a comment and without where its output goes."""
+    return shlex.split(re.split(r"[|>]", line)[0], comments=True)
+
+
 def commands_of(block: str) -> Iterator[tuple[list[str], str]]:
     """The words of each command behind a `$`, and what the page shows of its output."""
     for part in re.split(r"^\$ ", block.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
         line, _, output = part.partition("\n")
-        yield shlex.split(re.split(r"[|>]", line)[0], comments=True), output
+        yield words_of(line), output
 
 
 def parse(words: list[str]) -> None:
     """Let Click read the words of an attnlab command; it raises what it would tell a user."""
-    command = app.commands[words[1]]
-    command.make_context(words[1], words[2:])
+    app.commands[words[1]].make_context(words[1], words[2:])
 
 
 # ------------------------------------------------------------------ what pages need
@@ -157,7 +161,7 @@ def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
 def test_every_attnlab_command_in_an_indented_block_is_one_that_click_reads(page):
     text = FENCE.sub("", page.read_text()).replace("\\\n", "")
     for line in re.findall(r"^ {4,}(attnlab .*)", text, re.MULTILINE):
-        parse(shlex.split(line, comments=True))
+        parse(words_of(line))
 
 
 def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from attnlab.errors import expect_one_of
 from attnlab.records import read_records
-from attnlab.report.base import Report
+from attnlab.report.base import Report, map_method
 from attnlab.report.latex import as_fraction
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
@@ -50,7 +50,7 @@ def attention_report(
     images = i_att(records, manifest["data"]["has_boxes"])
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
-    if _map_method(options):
+    if map_method(options):
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width]
         frames["table1"] = table1(images, budgets, paper)
@@ -67,17 +67,12 @@ def attention_report(
     return Report(_summary(manifest, records, images, len(skipped), frames), captions, frames)
 
 
-def _map_method(options: Mapping[str, Any]) -> str | None:
-    """The method whose maps Tables 1-3 are about, if the run has maps."""
-    return next((method for method in options["methods"] if method != "lime"), None)
-
-
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
     smoothing = options["attack"]["label_smoothing"]
-    method = _map_method(options) if table in ("table1", "table2", "table3") else "lime"
+    method = map_method(options) if table in ("table1", "table2", "table3") else "lime"
     details = [
         f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
         f"{method} maps of the {options['target'][method]} class",
@@ -131,7 +126,7 @@ def _summary(
             counted = len(explained) * (len(frame) // 2)
             if name in LIME_TABLES and frame["n"].sum() < counted:
                 lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
-    if not _map_method(manifest["options"]):
+    if not map_method(manifest["options"]):
         return lines
     for eps, of_eps in images.groupby("eps", sort=False):
         constant = int(of_eps["shared_cells"].isna().sum())

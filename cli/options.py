@@ -111,7 +111,7 @@ def smoke_option(command: Command, smallest: Mapping[str, Any], told: str) -> Co
     def run(smoke: bool, out: Path | None, **options: Any) -> None:
         if smoke:
             options |= {name: value for name, value in smallest.items() if name in options}
-            out = out or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S}"  # the full run's folder stays free
+            out = out or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"  # the full run's folder stays free
         command(out=out, **options)
 
     text = f"Try the command at its smallest size, {told}; in runs/smoke-TIME unless --out is given."

@@ -164,7 +164,7 @@ def test_smoke_trains_one_epoch_of_eight_images(attnlab):
 def test_smoke_leaves_the_folder_of_the_full_run_free(attnlab):
     assert attnlab("analyze", "--smoke", "--workers", 0).code == 0
     (folder,) = Path("runs").iterdir()
-    assert re.fullmatch(r"smoke-\d{8}-\d{6}", folder.name)
+    assert re.fullmatch(r"smoke-\d{8}-\d{6}-\d{6}", folder.name)
 
 
 def test_progress_leaves_out_of_its_speed_what_an_earlier_run_did(capsys, monkeypatch):

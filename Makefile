@@ -1,8 +1,8 @@
-# Everything runs in .venv at the root, which the first target makes.
+# Everything runs in .venv at the root, which the first target makes; the documentation in .venv-docs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint weights benchmarks clean
+.PHONY: demo test test-slow lint docs weights benchmarks clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -19,6 +19,10 @@ lint: .venv/dev   ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv-docs/ready   ## the pages of docs/ as site/index.html; any broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html; with a search box: python -m http.server --directory site"
+
 weights: .venv/attnlab   ## train the built-in model again
 	$(BIN)/python -m benchmarks.weights
 
@@ -28,7 +32,7 @@ benchmarks: .venv/dev   ## speed and memory against what one would write today
 	$(BIN)/python -m benchmarks.attacks
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-docs site build dist *.egg-info
 
 .venv/attnlab: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,4 +41,10 @@ clean:
 
 .venv/dev: .venv/attnlab
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .[dev]
+	touch $@
+
+.venv-docs/ready: pyproject.toml docs/constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-docs/bin/python -m pip install --quiet -c docs/constraints.txt --group docs
 	touch $@

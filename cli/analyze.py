@@ -18,7 +18,8 @@ from .tables import show_run
     default="grad-cam",
     show_default=True,
     shell_complete=lists_of("methods"),
-    help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them.",
+    help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list methods` "
+    "names what there is.",
 )
 @click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
 @click.option(

@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +133,36 @@ FORMAT = click.option(
 )
 
 
+#: what --smoke puts in the place of a command's options, as far as it has them
+SMALLEST = {"limit": 4, "lime_samples": "20", "restarts": 1}
+SMALLEST_TRAINING = {
+    "epochs": 1,
+    "limit": 8,
+    "batch_size": 4,
+    "held_out": 4,
+    "steps": 1,
+    "alphas": [0.01],
+    "betas": [0.01],
+}
+
+
+def smoke_option(command: Command, smallest: Mapping[str, Any], told: str) -> Command:
+    """Add --smoke, which runs a command as it is but for these values; `told` names them for people."""
+
+    @wraps(command)
+    def run(smoke: bool, out: Path | None, **options: Any) -> None:
+        if smoke:
+            options |= {name: value for name, value in smallest.items() if name in options}
+            out = out or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"  # the full run's folder stays free
+        command(out=out, **options)
+
+    text = f"Try the command at its smallest size, {told}; in runs/smoke-TIME unless --out is given."
+    return click.option("--smoke", is_flag=True, help=text)(run)
+
+
 def shared_options(command: Command, instead: Mapping[Option, Option] | None = None) -> Command:
     """Add the options that every command on data and a model has, some of them replaced."""
+    command = smoke_option(command, SMALLEST, "on 4 images (LIME with 20 samples, attacks from one start)")
     for option in reversed(SHARED):
         command = (instead or {}).get(option, option)(command)
     return command

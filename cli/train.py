@@ -7,7 +7,7 @@ import click
 
 from .completion import names_of
 from .console import training_progress
-from .options import DEVICE, Command
+from .options import DEVICE, SMALLEST_TRAINING, Command, smoke_option
 
 #: what a training and a sweep of them have in common
 OPTIONS = (
@@ -71,6 +71,7 @@ OPTIONS = (
 
 def training_options(command: Command) -> Command:
     """Add the options that every command that trains has."""
+    command = smoke_option(command, SMALLEST_TRAINING, "one epoch of 8 images under one step of attack")
     for option in reversed(OPTIONS):
         command = option(command)
     return command

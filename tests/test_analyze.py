@@ -19,16 +19,18 @@ from PIL import Image
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
-from attnlab.attention.gradcam import grad_cam
+from attnlab.attention import MAP_METHODS
+from attnlab.attention.gradcam import grad_cam, map_from
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, collate
 from attnlab.errors import UserError
-from attnlab.hooks import find_layer
+from attnlab.hooks import capture, find_layer
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.observe import observe
-from attnlab.pipelines.settings import Settings
+from attnlab.pipelines.settings import TARGETS, Settings
 from attnlab.records import read_records
+from attnlab.report.attention import attention_report
 from attnlab.report.export import report_run
 from attnlab.runs import Run
 
@@ -159,6 +161,31 @@ def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
 def files_of(out: Path) -> dict[str, bytes]:
     kept = [*out.glob("records/*"), *out.glob("tables/*"), out / "skipped.csv"]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions(tmp_path, resnet8, monkeypatch):
+    def first_channel(classifier, logits, activations, classes):
+        return activations[:, 0].detach() * classes[:, None, None]
+
+    monkeypatch.setitem(MAP_METHODS, "first-channel", first_channel)
+    monkeypatch.setitem(TARGETS, "first-channel", "true")
+    monkeypatch.setattr("attnlab.pipelines.settings.METHODS", [*MAP_METHODS, "lime"])
+    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
+    images = load_data("scenes")
+    run = analyze(resnet8, images, tmp_path, Settings(("first-channel",)), description=names, positions=range(6))
+    sample = Prepared(images, (64, 64))[5]
+    with torch.no_grad(), capture(resnet8.network, resnet8.attention_layer) as outputs:
+        resnet8(sample.pixels[None] / 255)
+    expected = (outputs[0][0, 0] * sample.label).flatten()
+    np.testing.assert_allclose(read_records(tmp_path)["map"][5], expected, atol=1e-5)
+    assert "first-channel maps of the true class" in attention_report(run).captions["table1"]
+
+
+def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
+    monkeypatch.setitem(MAP_METHODS, "another", map_from)
+    monkeypatch.setattr("attnlab.pipelines.settings.METHODS", [*MAP_METHODS, "lime"])
+    with pytest.raises(UserError, match="expected one --method of grad-cam, another a run, got grad-cam, another"):
+        Settings(("grad-cam", "another", "lime"))
 
 
 def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted_one(tmp_path):

@@ -2,7 +2,9 @@
 
 import csv
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,6 +136,35 @@ def test_tables_are_made_again_with_other_cells(analyze, attnlab):
 def test_without_out_the_run_is_named_after_data_and_model(attnlab):
     assert attnlab("analyze", "--limit", 2).code == 0
     assert Path("runs/scenes-val-resnet8/run.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        (["analyze", "--limit", 500, "--method", "lime", "--lime-samples", 1000], 4),
+        (["evaluate", "--attacks", "clean,pgd2", "--restarts", 5], 4),
+        (["attack", "--attack", "pgd2"], 4),
+    ],
+)
+def test_smoke_runs_a_command_on_four_images_whatever_else_is_asked_for(attnlab, words, images):
+    assert attnlab(*words, "--smoke", "--workers", 0, "--out", "out").code == 0
+    options = json.loads(Path("out/run.json").read_text())["options"]
+    assert options["images"] == images
+    assert options.get("lime", {"samples": 20})["samples"] == 20
+    assert options.get("attacks", {}).get("pgd2", {"restarts": 1})["restarts"] == 1
+
+
+def test_smoke_trains_one_epoch_of_eight_images(attnlab):
+    assert attnlab("train", "--epochs", 30, "--steps", 9, "--smoke", "--out", "out").code == 0
+    options = json.loads(Path("out/training.json").read_text())["options"]
+    assert [options[name] for name in ("epochs", "batch_size", "steps", "held_out")] == [1, 4, 1, 4]
+    assert json.loads(Path("out/log.jsonl").read_text().splitlines()[0])["step"] == 2
+
+
+def test_smoke_leaves_the_folder_of_the_full_run_free(attnlab):
+    assert attnlab("analyze", "--smoke", "--workers", 0).code == 0
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"smoke-\d{8}-\d{6}-\d{6}", folder.name)
 
 
 def test_progress_leaves_out_of_its_speed_what_an_earlier_run_did(capsys, monkeypatch):

@@ -1,6 +1,6 @@
 """One pass over a batch: the clean images, and their adversarial counterparts of every eps.
 
-The clean forward pass gives prediction, confidence, Grad-CAM map and the attack's gradient; one input gradient and one
+The clean forward pass gives prediction, confidence, map and the attack's gradient; one input gradient and one
 forward pass per eps do the rest: three forward-equivalents an image for one eps.
 """
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks.pgd import clean_pass, perturb
-from attnlab.attention.gradcam import map_from, observed
+from attnlab.attention import MAP_METHODS
+from attnlab.attention.gradcam import observed
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.settings import Settings
@@ -24,7 +25,7 @@ class Observation(NamedTuple):
     Attributes:
         images: Pixels in [0, 1], (N, C, H, W).
         logits: (N, K).
-        maps: Signed Grad-CAM maps, (N, h, w); None where they were not asked for.
+        maps: Signed maps, (N, h, w); None where they were not asked for.
     """
 
     images: Tensor
@@ -68,9 +69,10 @@ def _look(
 ) -> tuple[Tensor, Tensor | None]:
     """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
     with borrowed(classifier), torch.enable_grad():
-        if "grad-cam" not in settings.methods:
+        method = settings.map_method
+        if method is None:
             return classifier(images), None
         with observed(classifier, cut=cut) as activations:
             logits = classifier(images)
-        classes = labels if settings.target_of("grad-cam") == "true" else logits.argmax(1)
-        return logits, map_from(classifier, logits, activations.pop(), classes)
+        classes = labels if settings.target_of(method) == "true" else logits.argmax(1)
+        return logits, MAP_METHODS[method](classifier, logits, activations.pop(), classes)

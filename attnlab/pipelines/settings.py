@@ -5,13 +5,14 @@ from typing import Any
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.pgd import Attack
+from attnlab.attention import MAP_METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
 
-METHODS = ("grad-cam", "lime")
+METHODS = (*MAP_METHODS, "lime")
 #: method -> class its maps explain, unless the user names one
-TARGETS = {"grad-cam": "true", "lime": "predicted"}
+TARGETS = {**dict.fromkeys(MAP_METHODS, "true"), "lime": "predicted"}
 SEGMENTS = ("own", "shared")
 
 
@@ -20,7 +21,7 @@ class Settings:
     """What is computed for each image.
 
     Attributes:
-        methods: Names in METHODS.
+        methods: Names in METHODS, at most one of them in MAP_METHODS: a record has room for one map.
         attack: The attack; its own eps is replaced by each of `budgets`.
         budgets: L-infinity budgets eps, pixels in [0, 1]; all share the clean pass.
         target: Class the maps explain: the `true` label, or each image's own `predicted` class; empty for the
@@ -52,10 +53,18 @@ class Settings:
         expect_one_of(self.lime_segments, SEGMENTS, "--lime-segments")
         if not self.methods:
             raise UserError(f"expected --method to name one or more of {', '.join(METHODS)}")
+        maps = [method for method in self.methods if method in MAP_METHODS]
+        if len(maps) > 1:
+            raise UserError(f"expected one --method of {', '.join(MAP_METHODS)} a run, got {', '.join(maps)}")
         if not self.budgets or len(set(self.budgets)) < len(self.budgets):
             raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, self.budgets)) or 'none'}")
         for eps in self.budgets:
             replace(self.attack, eps=eps)
+
+    @property
+    def map_method(self) -> str | None:
+        """The method whose maps Tables 1-3 are about, if there is one: a name in MAP_METHODS."""
+        return next((method for method in self.methods if method in MAP_METHODS), None)
 
     def target_of(self, method: str) -> str:
         """Class that a method's maps explain."""

@@ -8,14 +8,14 @@ import pandas as pd
 
 from attnlab.errors import expect_one_of
 from attnlab.records import read_records
-from attnlab.report.base import Report
+from attnlab.report.base import Report, map_method
 from attnlab.report.layout import as_fraction
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run
 
 TITLES = {
-    "table1": "Average IoU between attention (Grad-CAM) and ground-truth area",
+    "table1": "Average IoU between attention and ground-truth area",
     "table2": f"Percentage and average confidence of the images with IoU < {LOW_IOU}",
     "table3": "Average attention IoU between original and adversarial images, by number of kept cells",
     "table4": "LIME: average IoU between attention and ground-truth area, by number of features",
@@ -50,7 +50,7 @@ def attention_report(
     images = i_att(records, manifest["data"]["has_boxes"])
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
-    if "grad-cam" in options["methods"]:
+    if map_method(options):
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width]
         frames["table1"] = table1(images, budgets, paper)
@@ -72,10 +72,10 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
     smoothing = options["attack"]["label_smoothing"]
-    method = "grad-cam" if table in ("table1", "table2", "table3") else "lime"
+    method = map_method(options) if table in ("table1", "table2", "table3") else "lime"
     details = [
         f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
-        f"maps of the {options['target'][method]} class",
+        f"{method} maps of the {options['target'][method]} class",
         f"geometry {options['geometry']}",
     ]
     if method == "lime":
@@ -126,7 +126,7 @@ def _summary(
             counted = len(explained) * (len(frame) // 2)
             if name in LIME_TABLES and frame["n"].sum() < counted:
                 lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
-    if "grad-cam" not in manifest["options"]["methods"]:
+    if not map_method(manifest["options"]):
         return lines
     for eps, of_eps in images.groupby("eps", sort=False):
         constant = int(of_eps["shared_cells"].isna().sum())

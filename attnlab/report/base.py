@@ -1,6 +1,7 @@
 """What a run comes to."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,3 +18,8 @@ class Report(NamedTuple):
     summary: list[str]
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
+
+
+def map_method(options: Mapping[str, Any]) -> str | None:
+    """The method whose maps the records of an analysis hold, by its manifest's options; None if there are none."""
+    return next((method for method in options["methods"] if method != "lime"), None)

@@ -1,0 +1,102 @@
+"""What mkdocs does here beside its configuration: reference pages from the code, and a navigation of what is there."""
+
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND_LINE = "reference/command-line.md"
+API = "reference/api"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the reference pages, and put what is there into the navigation."""
+    made = {COMMAND_LINE: command_line(), **dict(api_pages())}
+    for path, text in made.items():
+        files.append(File.generated(config, path, content=text))
+    pages = {file.src_uri for file in files.documentation_pages()}
+    config.nav = there(config.nav or [], pages)
+    return files
+
+
+def there(nav: list[Any], pages: set[str]) -> list[Any]:
+    """The navigation without pages that do not exist, `folder/*.md` replaced by the folder's pages."""
+    kept: list[Any] = []
+    for entry in nav:
+        if isinstance(entry, str):
+            folder = entry.removesuffix("*.md")
+            mine = [page for page in pages if page == entry or (folder != entry and page.startswith(folder))]
+            kept += sorted(mine, key=lambda page: Path(page).stem)
+            continue
+        ((title, target),) = entry.items()
+        if isinstance(target, list):
+            kept.append({title: there(target, pages)})
+        elif target in pages:
+            kept.append(entry)
+    return kept
+
+
+def api_pages() -> list[tuple[str, str]]:
+    """A page for the package's own modules, and one for each package below it."""
+    package = ROOT / "attnlab"
+    rooms = [package, *sorted(path.parent for path in package.rglob("*/__init__.py"))]
+    pages = []
+    for room in rooms:
+        name = ".".join(room.relative_to(ROOT).parts)
+        modules = [f"{name}.{path.stem}" for path in sorted(room.glob("*.py")) if not path.stem.startswith("_")]
+        itself = f"---\ntitle: {name}\n---\n\n::: {name}\n    options: {{heading_level: 1}}\n\n"
+        pages.append((f"{API}/{name}.md", itself + "\n\n".join(f"::: {module}" for module in modules) + "\n"))
+    return pages
+
+
+def command_line() -> str:
+    """The reference of every command, from Click itself."""
+    import click
+
+    parts = [
+        "# Command line\n",
+        f"{app.help}\n",
+        "Exit codes: 0 done; 1 an error that you can act on, told in one line; 2 wrong usage; 130 interrupted, what is "
+        "finished is kept.\n",
+    ]
+    for name, command in app.commands.items():
+        context = click.Context(command, info_name=f"attnlab {name}")
+        parts += [f"## attnlab {name}\n", f"```text\n{command.get_usage(context)}\n```\n", _prose(command.help or "")]
+        parts += ["| option | what it does |", "|---|---|"]
+        parts += [_row(*record) for record in map(_record, command.params, [context] * len(command.params)) if record]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _record(parameter: Any, context: Any) -> tuple[str, str] | None:
+    """How a parameter is written, and its help, as `--help` shows them."""
+    found = parameter.get_help_record(context)
+    return found and (found[0], " ".join(found[1].split()))
+
+
+def _row(written: str, told: str) -> str:
+    written, told = (text.replace("|", "&#124;") for text in (written, _plain(told)))
+    return f"| <code>{written}</code> | {told} |"
+
+
+def _prose(text: str) -> str:
+    """A command's help as Markdown: what stands behind a backspace keeps its lines."""
+    parts = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.lstrip().startswith("\b"):
+            lines = dedent(paragraph.split("\b", 1)[1].strip("\n"))
+            parts.append(f"```text\n{lines}\n```")
+        else:
+            parts.append(_plain(" ".join(paragraph.split())))
+    return "\n\n".join(parts) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text whose stars and angle brackets are no markup."""
+    return text.replace("*", "\\*").replace("<", "&lt;")

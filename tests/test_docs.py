@@ -1,0 +1,196 @@
+"""README and docs do what they say: their commands run, their Python runs, their diffs apply and pass their tests.
+
+Commands run in a folder with miniature data sets in DIR, long ones with --smoke, and a small network stands for those
+whose weights torchvision would download. What is shown of results of hours, in docs/results, is parsed by Click alone.
+"""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Told
+from PIL import Image
+from torch import nn
+
+from attnlab_cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)(?: title=\"(.+?)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LANGUAGES = ("console", "bash", "python")
+#: commands of other programs, which the tests leave alone
+OTHERS = ("pip", "cd", "python3", "source")
+
+NET = """
+from torch import nn
+
+def build():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, 2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 1000),
+    )
+    network.input_size = (64, 64)
+    return network
+"""
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command, without a comment and without where its output goes."""
+    return shlex.split(re.split(r"[|>]", line)[0], comments=True)
+
+
+def commands_of(block: str) -> Iterator[tuple[list[str], str]]:
+    """The words of each command behind a `$`, and what the page shows of its output."""
+    for part in re.split(r"^\$ ", block.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
+        line, _, output = part.partition("\n")
+        yield words_of(line), output
+
+
+def parse(words: list[str]) -> None:
+    """Let Click read the words of an attnlab command; it raises what it would tell a user."""
+    app.commands[words[1]].make_context(words[1], words[2:])
+
+
+# ------------------------------------------------------------------ what pages need
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory) -> Path:
+    """A folder with net.py and DIR, which holds a few images of every data set that is read from a disk."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "net.py").write_text(NET)
+    root = folder / "DIR"
+    for below in ("val", "train/n00000000", "train/n00000001", "cifar-10-batches-bin"):
+        (root / below).mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (50, 70, 3), np.uint8))
+    validation = [f"ILSVRC2012_val_{number:08d}" for number in range(1, 7)]
+    for name in validation:
+        image.save(root / "val" / f"{name}.JPEG")
+    for number in range(16):
+        image.save(root / f"train/n0000000{number % 2}/{number}.JPEG")
+        image.save(root / f"{number:02d}.png")
+    boxes = [f"{name},n00000000 5 5 40 30 " for name in validation]
+    (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *boxes]) + "\n")
+    (root / "LOC_synset_mapping.txt").write_text("".join(f"n{number:08d} class {number}\n" for number in range(1000)))
+    rows = [f"{number:02d}.png,{number % 2},5,5,40,30" for number in range(16)]
+    (root / "boxes.csv").write_text("\n".join(["image,label,x0,y0,x1,y1", *rows]) + "\n")
+    for prefix in ("train", "t10k"):
+        for kind, values in (("images-idx3", draw.integers(0, 256, (16, 28, 28))), ("labels-idx1", np.arange(16) % 10)):
+            sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+            header = bytes([0, 0, 8, values.ndim]) + sizes
+            (root / f"{prefix}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        records = draw.integers(0, 256, (4, 3073)).astype(np.uint8)
+        records[:, 0] %= 10
+        (root / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
+    return folder
+
+
+@pytest.fixture
+def here(sandbox, tmp_path, monkeypatch) -> Path:
+    """A folder of the page's own, with DIR and net.py."""
+    for path in sandbox.iterdir():
+        (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)
+
+    def small(name: str, pretrained: bool) -> nn.Module:
+        torch.manual_seed(0)
+        namespace: dict[str, Callable[[], nn.Module]] = {}
+        exec(NET, namespace)
+        return namespace["build"]()
+
+    monkeypatch.setattr("attnlab.models.load._from_torchvision", small)
+    return tmp_path
+
+
+# ------------------------------------------------------------------ what pages say
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_and_python_of_a_page_run_in_their_order(page, here, attnlab):
+    namespace: dict[str, object] = {}
+    text = page.read_text()
+    if "runs/demo" in text:
+        run(shlex.split("attnlab analyze --method grad-cam,lime --out runs/demo"), "", attnlab)
+    for language, title, block in FENCE.findall(text):
+        if title:
+            Path(title).write_text(block)
+        elif language == "python":
+            exec(compile(block, name_of(page), "exec"), namespace)
+        elif language in LANGUAGES:
+            for words, output in commands_of(block):
+                run(words, output, attnlab)
+
+
+def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
+    """Run one command of a page, and hold its exit code against what the page shows."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), words
+    elif words[0] == "python" and words[1].startswith("docs/"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", words[1:])
+            with pytest.raises(SystemExit, match=r"^0$"):
+                runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    elif words[0] == "torchrun":
+        parse(words[words.index("-m") + 1 :])
+    elif words[0] == "attnlab":
+        parse(words)
+        if "cuda" in words:
+            return
+        has = {option for parameter in app.commands[words[1]].params for option in parameter.opts}
+        done = attnlab(*words[1:], *(["--smoke"] if "--smoke" in has else []))
+        assert done.code == (1 if "Error: " in output else 0), f"{shlex.join(words)}\n{done.out}\n{done.err}"
+    else:
+        assert words[0] in OTHERS, f"test_docs.py does not know what to do with {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_attnlab_command_in_an_indented_block_is_one_that_click_reads(page):
+    text = FENCE.sub("", page.read_text()).replace("\\\n", "")
+    for line in re.findall(r"^ {4,}(attnlab .*)", text, re.MULTILINE):
+        parse(words_of(line))
+
+
+def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
+    """One function, one line in a dict, one test: in a copy of the package, all of them together."""
+    for name in ("attnlab", "cli", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    (tmp_path / "attnlab_cli").symlink_to(tmp_path / "cli")
+    tests = []
+    for page in sorted((ROOT / "docs/how-to").glob("*.md")):
+        (diff,) = (block for language, _, block in FENCE.findall(page.read_text()) if language == "diff")
+        subprocess.run(["git", "apply"], input=diff, text=True, cwd=tmp_path, check=True)
+        tests += re.findall(r"^\+\+\+ b/(tests/\S+)", diff, re.MULTILINE)
+    assert len(tests) == 5
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b[5-9] passed|\[100%\]", done.stdout)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_links_to_files_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (ROOT / target).exists(), target

@@ -10,6 +10,7 @@ import pandas as pd
 
 from attnlab.errors import UserError
 from attnlab.records import read_records
+from attnlab.report.base import map_method
 from attnlab.report.figures import choose, curves
 from attnlab.report.figures.attention import Seen, figure1, figure3, figure13, map_of
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, Maker, draw, for_each_eps, setting
@@ -62,6 +63,11 @@ class Analysis:
         height, width = self.manifest["model"]["map_shape"]
         return height, width
 
+    @property
+    def mapped(self) -> str:
+        """Method whose maps the figures show: the run's, or the default, which `images` then misses."""
+        return map_method(self.manifest["options"]) or "grad-cam"
+
     def images(self, method: str) -> pd.DataFrame:
         """I_att, with what a method made of it.
 
@@ -79,9 +85,9 @@ class Analysis:
     def figure1(self, notes: list[str]) -> Iterator[Drawing]:
         """Fig. 1, for each eps."""
         for place, eps, name in for_each_eps("figure1", self.budgets):
-            rows, rule = self._rows("grad-cam", eps, notes)
+            rows, rule = self._rows(self.mapped, eps, notes)
             figure = figure1(rows, place, self.shape, self.classes, grid=self.grid)
-            caption = f"Figure 1. {ROWS} Grad-CAM; {setting(self.manifest, eps)}. Images: {rule}."
+            caption = f"Figure 1. {ROWS} Maps of {self.mapped}; {setting(self.manifest, eps)}. Images: {rule}."
             yield Drawing(name, caption, figure)
 
     def figure3(self, notes: list[str]) -> Iterator[Drawing]:
@@ -96,7 +102,7 @@ class Analysis:
 
     def figure13(self, notes: list[str]) -> Iterator[Drawing]:
         """Fig. 13."""
-        images = self.images("grad-cam").drop_duplicates("image_id")
+        images = self.images(self.mapped).drop_duplicates("image_id")
         maps = [map_of(values, self.shape) for values in images["map"]]
         found = {
             "(a) scattered": choose.scattered(images["image_id"].tolist(), maps, FAILURES),
@@ -137,7 +143,7 @@ class Analysis:
 
     def against_eps(self, _notes: list[str]) -> Iterator[Drawing]:
         """IoU against eps."""
-        images = self.images("grad-cam")
+        images = self.images(self.mapped)
         if len(self.budgets) < 2:
             raise LeftOut("it needs a run with several --eps")
         most = int(np.prod(self.shape)) - 1
@@ -149,7 +155,7 @@ class Analysis:
         yield Drawing("iou-against-eps", caption, curves.iou_against_eps(images, self.budgets, cells))
 
     def _with_iou(self) -> pd.DataFrame:
-        images = self.images("grad-cam")
+        images = self.images(self.mapped)
         if not images["iou_att_gt"].notna().any():
             raise LeftOut("the images have no boxes")
         return images

@@ -34,7 +34,7 @@ class Seen(Protocol):
 
 
 def figure1(rows: Sequence[tuple[str, Seen]], eps: int, shape: Size, classes: Sequence[str], *, grid: bool) -> Figure:
-    """Grad-CAM of successfully attacked and failed-attacked images (Fig. 1).
+    """Attention to successfully attacked and failed-attacked images (Fig. 1).
 
     Args:
         rows: What each row is called, such as `succeed`, and its image.
@@ -49,7 +49,7 @@ def figure1(rows: Sequence[tuple[str, Seen]], eps: int, shape: Size, classes: Se
     maps = [
         (map_of(seen.record["map"], shape), map_of(seen.record["adversarial"][eps]["map"], shape)) for _, seen in rows
     ]
-    return _rows(rows, maps, eps, classes, bar="Grad-CAM", titles=TITLES, grid=grid, ious=True)
+    return _rows(rows, maps, eps, classes, bar="attention", titles=TITLES, grid=grid, ious=True)
 
 
 def figure3(
@@ -102,7 +102,7 @@ def figure13(
             panels.append(Panel(look.pixels, boxes=boxes_of(seen), below=[line], right=True))
             panels.append(Panel(look.pixels, look.map, boxes_of(seen), below=[_iou_line(seen.record)]))
         rows.append(Row(name, panels + [None] * (2 * pairs - len(panels))))
-    return draw_panels(rows, ["image", "attention"] * pairs, bar="Grad-CAM", grid=grid, together=2)
+    return draw_panels(rows, ["image", "attention"] * pairs, bar="attention", grid=grid, together=2)
 
 
 TITLES = ("original image", "its attention", "adversarial attention", "perturbation")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from attnlab.errors import UserError
 from attnlab.looks import Map
+from attnlab.report.base import map_method
 from attnlab.report.figures.attention import Seen, boxes_of, map_of
 from attnlab.report.figures.drawing import for_each_eps
 from attnlab.report.figures.overlay import Array, overlay
@@ -55,10 +56,10 @@ def write_overlays(
         Number of pictures.
 
     Raises:
-        UserError: If the run has no Grad-CAM maps, or the folder cannot be written.
+        UserError: If the run has no maps, or the folder cannot be written.
     """
     manifest = Run(folder).manifest
-    if "grad-cam" not in manifest["options"]["methods"]:
+    if map_method(manifest["options"]) is None:
         raise UserError(f"{folder} has no maps of grad-cam, so there is nothing to lay over its images")
     shape = tuple(manifest["model"]["map_shape"])
     names = [name for _, _, name in for_each_eps("adversarial", manifest["options"]["eps"])]

@@ -14,6 +14,7 @@ from .analyze import analyze
 from .attack import attack
 from .evaluate import evaluate
 from .listing import list_names
+from .report import report
 from .sweep import sweep
 from .tables import tables
 from .train import train
@@ -25,7 +26,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, train, sweep, evaluate, attack, tables, list_names):
+for command in (analyze, train, sweep, evaluate, attack, tables, report, list_names):
     app.add_command(command)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from attnlab.boxes import rasterise
 from attnlab.errors import UserError
 from attnlab.report.lime import lime_ious, superpixels_of
-from attnlab.report.pictures import Pixels, as_map, as_mask, as_webp, fit
+from attnlab.report.pictures import Pixels, as_jpeg, as_map, as_mask, fit
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.runs import Run
 from attnlab.superpixels import area
@@ -134,7 +134,7 @@ def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], No
     try:
         for view in views:
             images.append(_image(view.record, manifest, figures))
-            pictures.append(" ".join(as_webp(one, size, quality) for one in (view.clean, *view.adversarial)))
+            pictures.append(" ".join(as_jpeg(one, size, quality) for one in (view.clean, *view.adversarial)))
             progress(1)
     except UserError as error:
         raise UserError(

@@ -2,7 +2,8 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const root = document.documentElement;
-  const CHUNK = 24; // cards drawn at once; more as the page is scrolled
+  const FIRST = 12; // cards drawn at once, as many as a screen holds
+  const CHUNK = 24; // and further ones while the page is scrolled to them
   const CARD_CELLS = 32; // pixels of a map's side on a card
   const VIEW_CELLS = 256; // and in the large view
 
@@ -29,8 +30,10 @@
   const names = form ? [...new Set([...form.elements].map((element) => element.name).filter(Boolean))] : [];
   const control = (name) => form.elements[name];
   const get = (name) => (control(name).type === "checkbox" ? (control(name).checked ? "1" : "0") : control(name).value);
+  const numeric = (text, otherwise) => (Number.isFinite(Number(text)) ? text : otherwise);
   const set = (name, value) => {
     if (control(name).type === "checkbox") control(name).checked = value === "1";
+    else if (control(name).type === "number") control(name).value = numeric(value, "");
     else control(name).value = value;
     if (get(name) !== value) control(name).value = defaults[name]; // a fragment may hold anything
   };
@@ -55,7 +58,7 @@
     if (["light", "dark"].includes(kept.get("theme"))) root.dataset.theme = kept.get("theme");
     if (!data) return;
     for (const name of names) set(name, kept.get(name) ?? defaults[name]);
-    byId("slide").value = kept.get("slide") ?? 50;
+    byId("slide").value = numeric(kept.get("slide") ?? 50, 50);
     const wanted = kept.get("open");
     apply();
     const found = wanted === null ? -1 : data.images.findIndex((image) => image.id === wanted);
@@ -155,7 +158,7 @@
   }
 
   const thumbnails = data && byId("pictures").textContent ? byId("pictures").textContent.split("\n") : null;
-  const picturesOf = (at) => (thumbnails ? thumbnails[at].split(" ").map((text) => `data:image/webp;base64,${text}`) : null);
+  const picturesOf = (at) => (thumbnails ? thumbnails[at].split(" ").map((text) => `data:image/jpeg;base64,${text}`) : null);
   const element = (tag, className, text) => {
     const made = document.createElement(tag);
     if (className) made.className = className;
@@ -223,11 +226,17 @@
     return made;
   }
 
-  function more() {
-    const next = order.slice(drawn, drawn + CHUNK);
+  function more(count) {
+    const next = order.slice(drawn, drawn + count);
     drawn += next.length;
     byId("cards").append(...next.map(card));
+    end.unobserve(byId("more")); // to be told anew whether the end is near
+    end.observe(byId("more"));
   }
+
+  const end = new IntersectionObserver((seen) => {
+    if (seen.at(-1).isIntersecting && drawn < order.length) more(CHUNK);
+  }, { rootMargin: "800px" });
 
   // ---------------------------------------------------------------- choice and order
 
@@ -236,7 +245,7 @@
     const low = get("low") === "" ? null : Number(get("low"));
     const high = get("high") === "" ? null : Number(get("high"));
     const fits = (image, at) => {
-      if (group && groupOf(image) !== group) return false;
+      if (group !== "all" && groupOf(image) !== group) return false;
       if (label && String(image.label) !== label) return false;
       if (text && !words[at].includes(text)) return false;
       if (low === null && high === null) return true;
@@ -259,7 +268,7 @@
     for (const charts of document.querySelectorAll(".charts")) charts.hidden = charts.dataset.eps !== data.eps[place];
     for (const count of document.querySelectorAll("[data-count]")) {
       const group = count.dataset.count;
-      const images = group ? data.images.filter((image) => groupOf(image) === group).length : data.images.length;
+      const images = data.images.filter((image) => group === "all" || groupOf(image) === group).length;
       count.textContent = images.toLocaleString("en");
       count.closest("label").hidden = images === 0 && get("group") !== group;
     }
@@ -267,7 +276,7 @@
     drawn = 0;
     byId("cards").replaceChildren();
     byId("cards").classList.toggle("without-boxes", get("boxes") === "0");
-    more();
+    more(FIRST);
     byId("count").textContent = `${order.length.toLocaleString("en")} of ${data.images.length.toLocaleString("en")} images`;
     byId("empty").hidden = order.length > 0;
     if (open !== null) fill();
@@ -335,7 +344,7 @@
   function closed() {
     const at = order.indexOf(open);
     open = null;
-    while (at >= drawn) more();
+    while (at >= drawn) more(CHUNK);
     document.querySelector(`.card[data-at="${order[at]}"]`)?.focus();
     keep();
   }
@@ -406,7 +415,6 @@
     });
     byId("cards").addEventListener("keydown", walk);
     connectView();
-    new IntersectionObserver((seen) => seen[0].isIntersecting && drawn < order.length && more(), { rootMargin: "1200px" }).observe(byId("more"));
   }
   addEventListener("hashchange", restore);
   restore();

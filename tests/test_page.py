@@ -23,7 +23,7 @@ from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.cells import as_table
-from attnlab.report.gallery import WITHOUT_BOX
+from attnlab.report.images import WITHOUT_BOX
 from attnlab.report.page import images_shown, write_report
 from attnlab.report.pictures import as_jpeg, as_map, fit
 from attnlab.report.tables import i_att
@@ -141,6 +141,18 @@ def test_histograms_tell_number_and_mean_of_both_groups(run, page):
     assert re.search(f"{told}{of_eps['adv_iou_att_gt'].mean():.3f}", page)
 
 
+def test_the_first_numbers_are_means_of_the_tables_images(run, page):
+    images = i_att(read_records(run))
+    of_eps = images[images["eps"] > 0.02]
+    shown = re.search(r'<dl class="highlights" data-eps="16/255">(.*?)</dl>', page, re.DOTALL)[1]
+    accuracy = 100 * images["image_id"].nunique() / 300
+    moved = f"{of_eps['iou_att_gt'].mean():.3f} → {of_eps['adv_iou_att_gt'].mean():.3f}"
+    shared = of_eps["shared_cells"].str[9]
+    expected = [f"{accuracy:.1f} %", f"{100 * (of_eps['group'] == 'succeed').mean():.1f} %", moved]
+    expected.append(f"{(shared / (20 - shared)).mean():.3f}")
+    assert set(expected) <= set(re.findall("<dd>(.*?)</dd>", shown))
+
+
 def test_the_paper_s_values_stand_beside_ours():
     row = {"group": "succeed", "n": 3, "percent": 60.0, "iou_att_gt": 0.5, "ci_low": 0.4, "ci_high": 0.6}
     frame = pd.DataFrame([{**row, "paper_percent": 81.1, "paper_iou_att_gt": 0.643}])
@@ -251,9 +263,19 @@ def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
     (tmp_path / f"data/{name}").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
     prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
-    text = write_report(tmp_path / "run").read_text()
+    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
     assert "<img src=x" not in text
     assert Tables(text).tables["skipped"][1] == [name, "no image that Pillow can read"]
+
+
+def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/no.png").write_bytes(b"no image")
+    (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\nno.png,1,0,0,5,5\n")
+    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
+    assert Tables(text).tables["skipped"][1] == ["no.png", "no image that Pillow can read"]
+    assert 'id="gallery"' not in text
 
 
 def test_the_command_to_repeat_is_shown(attnlab):

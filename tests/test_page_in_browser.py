@@ -159,7 +159,7 @@ def test_another_eps_shows_its_figures_groups_and_distributions(visit, run, repo
             record["group"] if record["group"] == record["group"] else "misclassified"
         )
         row = card.locator(".rows span").all_text_contents()
-        assert row[row.index("confidence in the label") + 2] == f"{record['adv_confidence']:.3f}"
+        assert row[row.index("label's confidence") + 2] == f"{record['adv_confidence']:.3f}"
         assert [chart.get_attribute("data-eps") for chart in page.locator(".charts:visible").all()] == [text]
 
 

@@ -1,26 +1,18 @@
 """What a page shows of each image of an analysis: its figures from the records, its pictures from views."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from attnlab.boxes import rasterise
 from attnlab.errors import UserError
-from attnlab.report.lime import lime_ious, superpixels_of
-from attnlab.report.pictures import Pixels, as_jpeg, as_map, as_mask, fit
-from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.images import MISCLASSIFIED, Figure, Record, describe, figures_of
+from attnlab.report.pictures import Pixels, as_jpeg, fit
+from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
-from attnlab.superpixels import area
 
-#: where an image stands that the tables leave out
-MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"
-#: of which images a figure is that holds them against each other
-BOTH = "original / adversarial"
-#: the number of cells whose IoU is drawn as a distribution
-DRAWN_CELLS = 10
-
-Record = Mapping[str, Any]
+#: how many numbers stand at the top of a page
+HIGHLIGHTS = 5
 
 
 class Seen(Protocol):
@@ -42,27 +34,6 @@ class Seen(Protocol):
         ...
 
 
-class Figure(NamedTuple):
-    """A number that each image has.
-
-    Attributes:
-        key: Its name in the page's data.
-        row: What it is.
-        of: `clean` or `adversarial`, of which image it is; BOTH where it holds them against each other.
-        drawn: Its distribution is drawn.
-    """
-
-    key: str
-    row: str
-    of: str
-    drawn: bool = True
-
-    @property
-    def name(self) -> str:
-        """What it is, and of which image."""
-        return f"{self.row}, {self.of}"
-
-
 class Gallery(NamedTuple):
     """All images of a run.
 
@@ -76,31 +47,6 @@ class Gallery(NamedTuple):
     figures: list[Figure]
     images: list[dict[str, Any]]
     pictures: list[str]
-
-
-def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
-    """Which numbers the images of an analysis have."""
-    pair = ("clean", "adversarial")
-    has_boxes = manifest["data"]["has_boxes"]
-    figures = [Figure(f"confidence_{of}", "confidence in the label", of) for of in pair]
-    if "grad-cam" in manifest["options"]["methods"]:
-        if has_boxes:
-            figures += [Figure(f"iou_{of}", "IoU with boxes", of) for of in pair]
-        cells = [k for k in CELLS if k < np.prod(manifest["model"]["map_shape"])]
-        drawn = DRAWN_CELLS if DRAWN_CELLS in cells else cells[0] if cells else 0
-        figures += [Figure(f"cells_{k}", f"IoU of {k} cells", BOTH, drawn=k == drawn) for k in cells]
-    if "lime" in manifest["options"]["methods"]:
-        for count in manifest["features"]:
-            drawn = count == manifest["features"][0]
-            if has_boxes:
-                row = f"LIME IoU with boxes, {count} superpixels"
-                figures += [Figure(f"lime_{of}_{count}", row, of, drawn) for of in pair]
-            figures.append(Figure(f"lime_{count}", f"LIME IoU of {count} superpixels", BOTH, drawn))
-            if manifest["options"]["lime_floor"]:
-                figures.append(
-                    Figure(f"lime_seeds_{count}", f"LIME IoU of two seeds, {count} superpixels", "clean", False)
-                )
-    return figures
 
 
 def recorded(run: Run) -> list[Record]:
@@ -127,13 +73,13 @@ def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], No
     manifest = run.manifest
     figures = figures_of(manifest)
     if views is None:
-        return Gallery(figures, [_image(row, manifest, figures) for row in recorded(run)], [])
+        return Gallery(figures, [describe(row, manifest, figures) for row in recorded(run)], [])
     images, pictures = [], []
     count = len(recorded(run)) * (1 + len(manifest["options"]["eps"]))
     size, quality = fit(count, tuple(manifest["model"]["input_size"]))
     try:
         for view in views:
-            images.append(_image(view.record, manifest, figures))
+            images.append(describe(view.record, manifest, figures))
             pictures.append(" ".join(as_jpeg(one, size, quality) for one in (view.clean, *view.adversarial)))
             progress(1)
     except UserError as error:
@@ -153,67 +99,20 @@ def values_of(figure: Figure, gallery: Gallery, place: int) -> dict[str, np.ndar
     return values
 
 
-def _image(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
-    height, width = manifest["model"]["input_size"]
-    boxes = [list(map(float, box)) for box in record["boxes"]]
-    values = _values(record, manifest)
-    attacked = record["adversarial"]
-    image = {
-        "id": record["image_id"],
-        "label": record["label"],
-        "predictions": [record["prediction"], *(one["prediction"] for one in attacked)],
-        "groups": [_group(record, one, manifest["data"]["has_boxes"]) for one in attacked],
-        "boxes": boxes,
-        "share": float(rasterise(np.array(boxes).reshape(-1, 4), height, width).mean()),
-        "values": {figure.key: values[figure.key] for figure in figures},
-    }
-    maps = [record["map"], *(one["map"] for one in attacked)]
-    if maps[0] is not None:
-        image["maps"] = [as_map(one) for one in maps]
-    explanations = [record["lime"], *(one["lime"] for one in attacked)]
-    if explanations[0] is not None:
-        image["lime"] = [_lime_area(one, manifest) for one in explanations]
-    return image
-
-
-def _group(record: Record, attacked: Record, has_boxes: bool) -> str:
-    if record["prediction"] != record["label"]:
-        return MISCLASSIFIED
-    if has_boxes and not (record["box_share"] or 0) > 0:
-        return WITHOUT_BOX
-    return GROUPS[0] if attacked["prediction"] != record["prediction"] else GROUPS[1]
-
-
-def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Every number of an image: one, or a list of one for each eps; None where it has none."""
-    attacked = record["adversarial"]
-    values = {
-        "confidence_clean": record["confidence"],
-        "confidence_adversarial": [one["confidence"] for one in attacked],
-        "iou_clean": record["iou_att_gt"],
-        "iou_adversarial": [one["iou_att_gt"] for one in attacked],
-    }
-    for k in CELLS:
-        shared = [one["shared_cells"][k - 1] if k <= len(one["shared_cells"] or ()) else None for one in attacked]
-        values[f"cells_{k}"] = [None if both is None else both / (2 * k - both) for both in shared]  # eq. 6
-    if "lime" in manifest["options"]["methods"]:
-        size = tuple(manifest["model"]["input_size"])
-        explained = {name: record[name] for name in ("boxes", "lime", "lime_again")}
-        ious = [lime_ious({**explained, "adv_lime": one["lime"]}, size, manifest["features"]) for one in attacked]
-        for count in manifest["features"]:
-            values[f"lime_clean_{count}"] = _known(ious[0]["table4"][count])
-            values[f"lime_seeds_{count}"] = _known(ious[0]["noise_floor"][count])
-            values[f"lime_adversarial_{count}"] = [_known(one["table4_adversarial"][count]) for one in ious]
-            values[f"lime_{count}"] = [_known(one["table5"][count]) for one in ious]
-    return values
-
-
-def _known(value: float) -> float | None:
-    return value if value == value else None
-
-
-def _lime_area(explanation: Record, manifest: Mapping[str, Any]) -> str:
-    """The area of the run's first number of superpixels."""
-    labels = superpixels_of(explanation, tuple(manifest["model"]["input_size"]))
-    assert labels is not None
-    return as_mask(area(np.asarray(explanation["weights"]), labels, manifest["features"][0]))
+def highlights(gallery: Gallery, place: int) -> list[tuple[str, str]]:
+    """What a reader wants to know first, at one eps: values and what they are; means over the tables' images."""
+    groups = [image["groups"][place] for image in gallery.images]
+    counts = {group: groups.count(group) for group in (*GROUPS, MISCLASSIFIED)}
+    used = max(1, sum(counts[group] for group in GROUPS))
+    told = [
+        (f"{100 - 100 * counts[MISCLASSIFIED] / max(1, len(groups)):.1f} %", "of all images are classified correctly"),
+        (f"{100 * counts[GROUPS[0]] / used:.1f} %", "of the tables' images change class under attack"),
+    ]
+    rows: dict[str, list[str]] = {}
+    for figure in gallery.figures:
+        values = np.concatenate(list(values_of(figure, gallery, place).values()))
+        if figure.drawn and not np.isnan(values).all():
+            rows.setdefault(figure.row, []).append(f"{np.nanmean(values):.3f}")
+    for row, means in rows.items():
+        told.append((" → ".join(means), f"{row}, clean {'→' if len(means) > 1 else '/'} adversarial"))
+    return told[:HIGHLIGHTS]

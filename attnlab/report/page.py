@@ -19,7 +19,7 @@ from attnlab.report.about import command, facts, title
 from attnlab.report.cells import as_table
 from attnlab.report.charts import histogram
 from attnlab.report.export import make_report
-from attnlab.report.gallery import Gallery, Seen, collect, recorded, values_of
+from attnlab.report.gallery import Gallery, Seen, collect, highlights, recorded, values_of
 from attnlab.report.latex import as_fraction
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run, write_whole
@@ -66,6 +66,9 @@ def write_report(
             manifest=json.dumps(manifest, indent=2),
             tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
             budgets=_budgets(manifest),
+            highlights=[
+                highlights(gallery, place) for place in range(len(_budgets(manifest)) if gallery.images else 0)
+            ],
             distributions=_distributions(gallery, manifest),
             skipped=skipped_images(run),
             gallery=gallery,

@@ -209,6 +209,7 @@
     button.dataset.at = at;
     const group = groupOf(image);
     button.querySelector(".name").textContent = image.id;
+    button.querySelector(".label").textContent = `label ${className(image.label)}`;
     button.querySelector(".badge").textContent = group;
     button.querySelector(".badge").classList.add(group.replace(" ", "-"));
     const kinds = [thumbnails && "picture", image.maps && get("maps") === "1" && "map", image.lime && control("lime") && get("lime") === "1" && "lime-area"];
@@ -217,7 +218,7 @@
     const rows = button.querySelector(".rows");
     const sorted = data.figures.find((figure) => figure.key === get("sort"));
     const figures = data.figures.filter((figure) => figure.drawn || figure.row === sorted?.row);
-    const lines = [[`label ${className(image.label)}`, "clean", "adversarial"], predictionsOf(image), ...rowsOf(figures).map((row) => cellsOf(image, row))];
+    const lines = [["", "clean", "adversarial"], predictionsOf(image), ...rowsOf(figures).map((row) => cellsOf(image, row))];
     for (const [name, ...cells] of lines) {
       rows.append(element("span", sorted?.row === name ? "term sorted" : "term", name));
       for (const cell of cells) rows.append(element("span", cells.length === 1 ? "value both" : "value", cell));
@@ -265,7 +266,7 @@
 
   function apply() {
     place = Math.max(0, data.eps.indexOf(get("eps")));
-    for (const charts of document.querySelectorAll(".charts")) charts.hidden = charts.dataset.eps !== data.eps[place];
+    for (const one of document.querySelectorAll("[data-eps]")) one.hidden = one.dataset.eps !== data.eps[place];
     for (const count of document.querySelectorAll("[data-count]")) {
       const group = count.dataset.count;
       const images = data.images.filter((image) => group === "all" || groupOf(image) === group).length;

@@ -77,7 +77,7 @@ def page(run, tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def lime_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("lime") / "run"
-    options = {"lime_samples": "20", "lime_superpixels": "grid", "lime_batch_size": 20, "features": (3, 5)}
+    options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20, "features": (3, 5)}
     prepare(method="lime", limit=6, out=out, **options).run(lambda count: None)
     return out
 

@@ -320,7 +320,7 @@ def test_names_from_files_are_shown_as_text(visit, tmp_path):
 
 
 def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
-    options = {"lime_samples": "20", "lime_superpixels": "grid", "lime_batch_size": 20}
+    options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20}
     prepare(method="grad-cam,lime", limit=4, out=tmp_path / "run", **options).run(lambda count: None)
     page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
     assert page.locator(".card").first.locator(".tile").count() == 6

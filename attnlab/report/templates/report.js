@@ -123,7 +123,8 @@
 
   function paint(canvas, side, colourOf) {
     canvas.width = canvas.height = side;
-    const colour = Uint32Array.from({ length: side * side }, (_, pixel) => colourOf(pixel));
+    const colour = new Uint32Array(side * side);
+    for (let pixel = 0; pixel < colour.length; pixel++) colour[pixel] = colourOf(pixel);
     canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colour.buffer), side), 0, 0);
   }
 
@@ -236,7 +237,8 @@
   }
 
   const end = new IntersectionObserver((seen) => {
-    if (seen.at(-1).isIntersecting && drawn < order.length) more(CHUNK);
+    // in the frame after this one, which shows the first cards
+    if (seen.at(-1).isIntersecting) requestAnimationFrame(() => drawn < order.length && more(CHUNK));
   }, { rootMargin: "800px" });
 
   // ---------------------------------------------------------------- choice and order

@@ -307,7 +307,7 @@ def test_moved_data_is_told_with_both_ways_out(attnlab, tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     error = attnlab("report", "run").error
     assert error.startswith("the images cannot be seen again: expected --root to be an existing folder")
-    assert error.endswith("--root DIR says where the data lies now, --no-images makes a report without pictures")
+    assert error.endswith("--root DIR says where data lies that was moved, --no-images makes a report without pictures")
     assert not Path("run/report.html").exists()
     assert attnlab("report", "run", "--root", "moved").code == 0
     assert attnlab("report", "run", "--no-images").code == 0
@@ -318,6 +318,21 @@ def test_a_newer_run_is_refused(attnlab, run, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new/run.json").write_text(json.dumps({**manifest, "schema": 99, "attnlab": "9.0"}))
     assert attnlab("report", "new").error == "new was written by a newer attnlab (9.0); update attnlab"
+
+
+def test_a_run_that_does_not_name_its_model_is_refused(attnlab, run, tmp_path):
+    manifest = json.loads((run / "run.json").read_text())
+    del manifest["options"]["model"]
+    (tmp_path / "unnamed").mkdir()
+    (tmp_path / "unnamed/run.json").write_text(json.dumps(manifest))
+    error = attnlab("report", "unnamed").error
+    assert error == "unnamed does not say its model; `analyze` takes them in its description"
+
+
+def test_a_run_without_records_is_refused(attnlab, run, tmp_path):
+    (tmp_path / "new/records").mkdir(parents=True)
+    shutil.copy(run / "run.json", tmp_path / "new/run.json")
+    assert attnlab("report", "new").error == "new holds no records yet"
 
 
 def test_what_is_no_run_is_refused(attnlab, tmp_path):

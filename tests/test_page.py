@@ -321,10 +321,10 @@ def test_a_newer_run_is_refused(attnlab, run, tmp_path):
 
 
 def test_a_run_that_does_not_name_its_model_is_refused(attnlab, run, tmp_path):
+    shutil.copytree(run, "unnamed")
     manifest = json.loads((run / "run.json").read_text())
     del manifest["options"]["model"]
-    (tmp_path / "unnamed").mkdir()
-    (tmp_path / "unnamed/run.json").write_text(json.dumps(manifest))
+    Path("unnamed/run.json").write_text(json.dumps(manifest))
     error = attnlab("report", "unnamed").error
     assert error == "unnamed does not say its model; `analyze` takes them in its description"
 

@@ -84,8 +84,8 @@ def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], No
             progress(1)
     except UserError as error:
         raise UserError(
-            f"the images cannot be seen again: {error}; --root DIR says where data lies that was moved, --no-images makes "
-            "a report without pictures"
+            f"the images cannot be seen again: {error}; --root DIR says where data lies that was moved, "
+            "--no-images makes a report without pictures"
         ) from None
     return Gallery(figures, images, pictures)
 

@@ -23,6 +23,7 @@ from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.cells import as_table
+from attnlab.report.evaluation import evaluation_report
 from attnlab.report.images import WITHOUT_BOX
 from attnlab.report.page import images_shown, write_report
 from attnlab.report.pictures import as_jpeg, as_map, fit
@@ -248,10 +249,12 @@ def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
     run = job.run(lambda count: None)
     text = write_report(run.folder, iter([])).read_text()
     shown = Tables(text).tables
+    table6, table7 = (evaluation_report(run).frames[name] for name in ("table6", "table7"))
     assert shown["table6"][0] == ["model", "defence", "n", "clean", "fgsm", "fgsm+a3"]
-    clean = pd.read_csv(tmp_path / "run/tables/table6.csv").iloc[0] if (tmp_path / "run/tables").exists() else None
-    assert {"table6", "table6_worst", "table7"} <= set(shown)
-    assert clean is None or shown["table6"][1][3].startswith(f"{clean['accuracy']:.2f}")
+    expected = [f"{r.accuracy:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table6.itertuples()]
+    assert shown["table6"][1] == ["resnet8", "none", "12", *expected]
+    assert [row[2].split()[0] for row in shown["table7"][1:]] == [f"{v:.2f}" for v in table7["accuracy"]]
+    assert "table6_worst" in shown
     assert 'id="gallery"' not in text
     assert images_shown(run.folder) == 0
 
@@ -311,6 +314,17 @@ def test_moved_data_is_told_with_both_ways_out(attnlab, tmp_path):
     assert not Path("run/report.html").exists()
     assert attnlab("report", "run", "--root", "moved").code == 0
     assert attnlab("report", "run", "--no-images").code == 0
+
+
+def test_an_interrupted_report_leaves_none(attnlab, run, monkeypatch):
+    def stop(pixels, size, quality):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attnlab.report.gallery.as_jpeg", stop)
+    told = attnlab("report", run, "--out", "report.html")
+    assert told.code == 130
+    assert told.err.splitlines()[0] == "0 of 300 images; nothing was written."
+    assert list(Path().iterdir()) == []
 
 
 def test_a_newer_run_is_refused(attnlab, run, tmp_path):

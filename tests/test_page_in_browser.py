@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage.data import chelsea
 
+from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
@@ -317,6 +318,17 @@ def test_names_from_files_are_shown_as_text(visit, tmp_path):
     assert HOSTILE_CLASS in page.locator("#view-group").inner_text()
     assert page.title() == "resnet8 on folder (val) · attnlab"
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_the_page_of_an_evaluation_works_without_images(visit, tmp_path):
+    prepare_evaluation(limit=8, attacks="clean,fgsm", out=tmp_path / "run").run(lambda count: None)
+    page = visit(write_report(tmp_path / "run"), "#theme=dark")
+    assert page.locator("table[data-table=table6] tbody tr").count() == 1
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.click("#theme")
+    assert page.evaluate("location.hash") == "#theme=light"
+    page.click("nav a[href='#tables']")
+    assert page.evaluate("document.activeElement.id") == "tables"
 
 
 def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):

@@ -174,7 +174,7 @@ def test_an_image_opens_large_with_its_figures_and_closes_again(visit, run, repo
     assert page.locator("#stage svg rect.over").count() == len(record["boxes"])
     page.keyboard.press("Escape")
     assert page.locator("#view").is_hidden()
-    assert page.evaluate("document.activeElement.dataset.at") == "3"
+    page.wait_for_function("document.activeElement.dataset.at === '3'")
 
 
 def test_the_slider_divides_clean_from_adversarial(visit, report):
@@ -236,7 +236,7 @@ def test_the_keyboard_is_enough(visit, report):
         page.keyboard.press(key)
         assert page.locator("#view-name").inner_text() == f"val-{name:05d}"
     page.keyboard.press("Escape")
-    assert page.evaluate("Number(document.activeElement.dataset.at)") == columns - 1
+    page.wait_for_function(f"document.activeElement.dataset.at === '{columns - 1}'")  # the browser closes in a while
 
 
 def test_the_fragment_restores_what_was_seen(visit, report):

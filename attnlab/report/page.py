@@ -59,7 +59,6 @@ def write_report(
             title=title(manifest),
             kind=manifest["kind"],
             unfinished=manifest["finished"] is None,
-            wanted=manifest["options"]["images"],
             command=command(manifest),
             facts=facts(manifest),
             summary=report.summary,

@@ -26,13 +26,14 @@ PLAIN_EVERY = 10
 
 
 @contextmanager
-def image_progress(total: int, out: Path) -> Iterator[Callable[[int], None]]:
-    """Show images done, images a second and time left.
+def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], None]]:
+    """Show images done, images a second and time left; nothing where there are no images.
 
     Yields a function to call with the number newly done; its first call tells how many were done by an earlier run.
+    `out` is what an interrupted command keeps its images in, None where it keeps none.
     """
     done = 0
-    with _bar(total) if sys.stderr.isatty() else nullcontext(_lines(total)) as show:
+    with _bar(total) if total and sys.stderr.isatty() else nullcontext(_lines(total)) as show:
 
         def count(images: int) -> None:
             nonlocal done
@@ -42,7 +43,8 @@ def image_progress(total: int, out: Path) -> Iterator[Callable[[int], None]]:
         try:
             yield count
         except KeyboardInterrupt:
-            text = f"{done} of {total} images; what is finished is kept in {out}, the same command goes on."
+            kept = f"what is finished is kept in {out}, the same command goes on" if out else "nothing was written"
+            text = f"{done} of {total} images; {kept}."
             click.echo(text, err=True)
             raise
 

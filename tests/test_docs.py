@@ -110,7 +110,10 @@ def here(sandbox, tmp_path, monkeypatch) -> Path:
         torch.manual_seed(0)
         namespace: dict[str, Callable[[], nn.Module]] = {}
         exec(NET, namespace)
-        return namespace["build"]()
+        network = namespace["build"]()
+        with torch.no_grad():
+            network[-1].bias[0] += 10  # the class of DIR's images, so that there is something to draw
+        return network
 
     monkeypatch.setattr("attnlab.models.load._from_torchvision", small)
     return tmp_path
@@ -170,7 +173,8 @@ def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     (tmp_path / "tests").mkdir()
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    for name in ("conftest.py", "common.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
     (tmp_path / "attnlab_cli").symlink_to(tmp_path / "cli")
     tests = []
     for page in sorted((ROOT / "docs/how-to").glob("*.md")):

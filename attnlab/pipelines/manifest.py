@@ -1,6 +1,7 @@
 """How a result was made: versions, device, hashes, git state."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     return {
         "attnlab": attnlab.__version__,
         "git": git_state(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "versions": {library: version(library) for library in LIBRARIES},
         "platform": platform.platform(),

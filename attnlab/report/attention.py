@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.errors import expect_one_of
+from attnlab.errors import UserError, expect_one_of
 from attnlab.records import read_records
 from attnlab.report.base import Report, map_method
 from attnlab.report.layout import as_fraction
@@ -23,6 +23,8 @@ TITLES = {
     "table5": "LIME: average attention IoU between original and adversarial images, by number of features",
     "noise_floor": "LIME: average attention IoU of the original images from two seeds, what noise alone leaves",
 }
+#: what an analysis made from Python has to be told for its captions
+NAMES = ("data", "split", "model", "weights", "attack_name")
 
 
 def attention_report(
@@ -40,12 +42,15 @@ def attention_report(
         lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
 
     Raises:
-        UserError: If there are no records, or no maps of so many cells.
+        UserError: If there are no records, no maps of so many cells, or no names of what was analysed.
     """
     expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
     manifest = run.manifest
     options = manifest["options"]
     budgets = options["eps"]
+    unnamed = [name for name in NAMES if name not in options]
+    if unnamed:
+        raise UserError(f"{run.folder} does not say its {', '.join(unnamed)}; `analyze` takes them in its description")
     records = read_records(run.folder)
     images = i_att(records, manifest["data"]["has_boxes"])
     paper = published(manifest)

@@ -28,10 +28,20 @@ def report_run(
     Raises:
         UserError: If the folder holds no readable run, or it has no map of so many cells.
     """
-    run = Run(folder)
-    evaluated = run.manifest["kind"] == "evaluate"
-    report = evaluation_report(run) if evaluated else attention_report(run, cells, features, lime_gt)
+    report = make_report(Run(folder), cells, features, lime_gt)
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
         write_whole(folder / "tables" / f"{name}.tex", as_latex(LAYOUTS[name](frame), report.captions[name]).encode())
     return report
+
+
+def make_report(
+    run: Run,
+    cells: Sequence[int] | None = None,
+    features: Sequence[int] | None = None,
+    lime_gt: str = "matched",
+) -> Report:
+    """Make a run's tables from its records and write nothing; arguments and errors as of `report_run`."""
+    if run.manifest["kind"] == "evaluate":
+        return evaluation_report(run)
+    return attention_report(run, cells, features, lime_gt)

@@ -61,28 +61,49 @@ def lime_tables(
     images = images.dropna(subset="lime")
     values = {name: {count: np.full(len(images), np.nan) for count in features} for name in LIME_TABLES}
     for row, (_, image) in enumerate(images.iterrows()):
-        labels = [segments_of(image[name], size) for name in EXPLANATIONS]
-        for count in features:
-            clean, attacked, again = (
-                None if cut is None else area(np.asarray(image[name]["weights"]), cut, count)
-                for name, cut in zip(EXPLANATIONS, labels, strict=True)
-            )
-            pairs = {
-                "table4": (clean, _truth(image["boxes"], clean, size, ground_truth)),
-                "table4_adversarial": (attacked, _truth(image["boxes"], attacked, size, ground_truth)),
-                "table5": (clean, attacked),
-                "noise_floor": (clean, again),
-            }
-            for name, pair in pairs.items():
-                values[name][count][row] = _iou(*pair)
+        for name, by_count in lime_ious(image.to_dict(), size, features, ground_truth).items():
+            for count, iou in by_count.items():
+                values[name][count][row] = iou
     return {
         name: by_size(images, budgets, "features", LIME_TABLES[name], of_table, paper and paper.get(name))
         for name, of_table in values.items()
     }
 
 
+def lime_ious(
+    image: Mapping[Any, Any], size: Size, features: Sequence[int] = FEATURES, ground_truth: str = "matched"
+) -> dict[str, dict[int, float]]:
+    """What Tables 4 and 5 average, of one image at one eps.
+
+    Args:
+        image: Its boxes, and its explanations by the names in EXPLANATIONS, of which some may be None.
+        size: Height and width of the image in pixels.
+        features: Numbers of superpixels an area is made of.
+        ground_truth: A name in GROUND_TRUTHS.
+
+    Returns:
+        Of each name in LIME_TABLES and each number of features the IoU; NaN where there is none.
+    """
+    labels = [segments_of(image[name], size) for name in EXPLANATIONS]
+    ious: dict[str, dict[int, float]] = {name: {} for name in LIME_TABLES}
+    for count in features:
+        clean, attacked, again = (
+            None if cut is None else area(np.asarray(image[name]["weights"]), cut, count)
+            for name, cut in zip(EXPLANATIONS, labels, strict=True)
+        )
+        pairs = {
+            "table4": (clean, _truth(image["boxes"], clean, size, ground_truth)),
+            "table4_adversarial": (attacked, _truth(image["boxes"], attacked, size, ground_truth)),
+            "table5": (clean, attacked),
+            "noise_floor": (clean, again),
+        }
+        for name, pair in pairs.items():
+            ious[name][count] = _iou(*pair)
+    return ious
+
+
 def segments_of(explanation: Struct | None, size: Size) -> Labels | None:
-    """Superpixel of each pixel of an explanation, (H, W); None where there is no explanation."""
+    """Superpixel of each pixel that an explanation weighs, (H, W); None without an explanation."""
     if explanation is None:
         return None
     return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)

@@ -1,0 +1,90 @@
+"""Small drawings of a page, as SVG whose colours the page's style sheet sets."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from markupsafe import Markup, escape
+
+BINS = 20
+#: pixels of a histogram, and of the room for its axes
+WIDTH, HEIGHT = 380, 210
+LEFT, RIGHT, TOP, BOTTOM = 40, 10, 12, 38
+#: pixels of an interval's drawing, and of the room at both ends for its marks
+BAR_WIDTH, BAR_HEIGHT, BAR_ENDS = 140, 18, 6
+
+
+def histogram(values: Mapping[str, np.ndarray], axis: str) -> Markup:
+    """Distributions of a value in [0, 1], one outline each, every one as shares of its own group.
+
+    Args:
+        values: Of each group the values of its images, (n,); NaN where an image has none.
+        axis: What the value is.
+    """
+    known = {group: mine[~np.isnan(mine)] for group, mine in values.items()}
+    shares = {group: 100 * np.histogram(mine, BINS, (0, 1))[0] / max(1, len(mine)) for group, mine in known.items()}
+    highest = max(5.0, *(share.max() for share in shares.values()))
+    step = next(step for step in (2, 5, 10, 20, 25, 50) if highest / step <= 4.5)
+    top = step * np.ceil(highest / step)
+    parts = [_axes(axis, step, top)]
+    for group, share in shares.items():
+        parts.append(_outline(group, share, top))
+        if len(known[group]):
+            x = _x(known[group].mean())
+            parts.append(f'<line class="mean {escape(group)}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+    told = "; ".join(
+        f"{group}: {len(mine)} images" + (f", mean {mine.mean():.3f}" if len(mine) else "")
+        for group, mine in known.items()
+    )
+    label = escape(f"Histogram of {axis}. {told}")
+    return Markup(
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    )
+
+
+def interval(value: float, low: float, high: float, paper: float) -> Markup:
+    """A value in [0, 1] with its interval on a line from 0 to 1, and a diamond for the paper's value."""
+
+    def x(share: float) -> float:
+        return round(BAR_ENDS + share * (BAR_WIDTH - 2 * BAR_ENDS), 1)
+
+    middle = BAR_HEIGHT / 2
+    parts = [f'<line class="track" x1="{x(0)}" x2="{x(1)}" y1="{middle}" y2="{middle}"/>']
+    parts += [f'<line class="track" x1="{x(t)}" x2="{x(t)}" y1="{middle - 3}" y2="{middle + 3}"/>' for t in (0, 0.5, 1)]
+    if low == low:
+        parts.append(f'<line class="interval" x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}"/>')
+    if value == value:
+        parts.append(f'<circle class="value" cx="{x(value)}" cy="{middle}" r="3.5"/>')
+    if paper == paper:
+        parts.append(f'<path class="paper" d="M{x(paper)} {middle - 5}l5 5l-5 5l-5 -5z"/>')
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 {BAR_WIDTH} {BAR_HEIGHT}" width="{BAR_WIDTH}" height="{BAR_HEIGHT}" '
+        f'aria-hidden="true">{"".join(parts)}</svg>'
+    )
+
+
+def _axes(axis: str, step: float, top: float) -> str:
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    for share in np.arange(0, top + step / 2, step):
+        y = _y(share, top)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5}" text-anchor="end">{share:g}{" %" if share else ""}</text>')
+    for value in np.linspace(0, 1, 6):
+        parts.append(f'<text x="{_x(value)}" y="{bottom + 15}" text-anchor="middle">{value:.1f}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>')
+    return "".join(parts)
+
+
+def _outline(group: str, shares: np.ndarray, top: float) -> str:
+    edges = np.linspace(0, 1, BINS + 1)
+    steps = "".join(f"V{_y(share, top)}H{_x(edges[place + 1])}" for place, share in enumerate(shares))
+    return f'<path class="{escape(group)}" d="M{_x(0)} {_y(0, top)}{steps}V{_y(0, top)}"/>'
+
+
+def _x(value: float) -> float:
+    return round(float(LEFT + value * (WIDTH - LEFT - RIGHT)), 1)
+
+
+def _y(share: float, top: float) -> float:
+    return round(float(HEIGHT - BOTTOM - share / top * (HEIGHT - TOP - BOTTOM)), 1)

@@ -1,0 +1,118 @@
+"""What a page shows of each image of an analysis: its figures from the records, its pictures from views."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from attnlab.errors import UserError
+from attnlab.report.images import MISCLASSIFIED, Figure, Record, describe, figures_of
+from attnlab.report.pictures import Pixels, as_jpeg, fit
+from attnlab.report.tables import GROUPS
+from attnlab.runs import Run
+
+#: how many numbers stand at the top of a page
+HIGHLIGHTS = 5
+
+
+class Seen(Protocol):
+    """One image of a run with its pixels, as `attnlab.pipelines.revisit.revisit` yields it."""
+
+    @property
+    def record(self) -> Record:
+        """Its row of the records, as in `attnlab.records.ATTENTION`."""
+        ...
+
+    @property
+    def clean(self) -> Pixels:
+        """Pixels in [0, 1], (H, W, C)."""
+        ...
+
+    @property
+    def adversarial(self) -> Sequence[Pixels]:
+        """The attacked image of each eps, likewise."""
+        ...
+
+
+class Gallery(NamedTuple):
+    """All images of a run.
+
+    Attributes:
+        figures: Which numbers each image has.
+        images: Of each image what the page's script reads.
+        pictures: Of each image its thumbnails, the clean one and one of each eps, with spaces between them; empty
+            where the page has no pictures.
+    """
+
+    figures: list[Figure]
+    images: list[dict[str, Any]]
+    pictures: list[str]
+
+
+def recorded(run: Run) -> list[Record]:
+    """Rows of the images that have a record.
+
+    Raises:
+        UserError: If there are none.
+    """
+    rows: list[Record] = [row for row in run.table().to_pylist() if row["skipped"] is None]
+    return rows
+
+
+def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], None]) -> Gallery:
+    """Go through a run's images once.
+
+    Args:
+        run: An analysis, finished or not.
+        views: Its images with their pixels; None for a gallery of records alone.
+        progress: Told the number of images newly done.
+
+    Raises:
+        UserError: If the views cannot be had.
+    """
+    manifest = run.manifest
+    figures = figures_of(manifest)
+    if views is None:
+        return Gallery(figures, [describe(row, manifest, figures) for row in recorded(run)], [])
+    images, pictures = [], []
+    count = len(recorded(run)) * (1 + len(manifest["options"]["eps"]))
+    size, quality = fit(count, tuple(manifest["model"]["input_size"]))
+    try:
+        for view in views:
+            images.append(describe(view.record, manifest, figures))
+            pictures.append(" ".join(as_jpeg(one, size, quality) for one in (view.clean, *view.adversarial)))
+            progress(1)
+    except UserError as error:
+        raise UserError(
+            f"the images cannot be seen again: {error}; --root DIR says where data lies that was moved, "
+            "--no-images makes a report without pictures"
+        ) from None
+    return Gallery(figures, images, pictures)
+
+
+def values_of(figure: Figure, gallery: Gallery, place: int) -> dict[str, np.ndarray]:
+    """A figure's values in both groups at one eps, NaN where an image has none: group -> (n,)."""
+    values: dict[str, np.ndarray] = {}
+    for group in GROUPS:
+        mine = [image["values"][figure.key] for image in gallery.images if image["groups"][place] == group]
+        values[group] = np.array([value[place] if isinstance(value, list) else value for value in mine], float)
+    return values
+
+
+def highlights(gallery: Gallery, place: int) -> list[tuple[str, str]]:
+    """What a reader wants to know first, at one eps: values and what they are; means over the tables' images."""
+    groups = [image["groups"][place] for image in gallery.images]
+    counts = {group: groups.count(group) for group in (*GROUPS, MISCLASSIFIED)}
+    used = max(1, sum(counts[group] for group in GROUPS))
+    told = [
+        (f"{100 - 100 * counts[MISCLASSIFIED] / max(1, len(groups)):.1f} %", "of all images are classified correctly"),
+        (f"{100 * counts[GROUPS[0]] / used:.1f} %", "of the tables' images change class under attack"),
+    ]
+    rows: dict[str, list[str]] = {}
+    for figure in gallery.figures:
+        values = np.concatenate(list(values_of(figure, gallery, place).values()))
+        if figure.drawn and not np.isnan(values).all():
+            rows.setdefault(figure.row, []).append(f"{np.nanmean(values):.3f}")
+    for row, means in rows.items():
+        told.append((" → ".join(means), f"{row}, clean {'→' if len(means) > 1 else '/'} adversarial"))
+    return told[:HIGHLIGHTS]

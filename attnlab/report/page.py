@@ -1,0 +1,154 @@
+"""A run as one page that opens anywhere: report.html, which needs no network, no server and no other file."""
+
+import base64
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from attnlab.errors import UserError
+from attnlab.records import skipped_images
+from attnlab.report.about import command, facts, title
+from attnlab.report.cells import as_table
+from attnlab.report.charts import histogram
+from attnlab.report.export import make_report
+from attnlab.report.gallery import Gallery, Seen, collect, highlights, recorded, values_of
+from attnlab.report.layout import as_fraction
+from attnlab.report.tables import GROUPS
+from attnlab.runs import Run, write_whole
+
+
+def write_report(
+    folder: Path,
+    views: Iterable[Seen] | None = None,
+    out: Path | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Path:
+    """Write a run's page.
+
+    Args:
+        folder: A run of `analyze` or `evaluate`, finished or not; the page of an unfinished one says so.
+        views: The images of an analysis, as `attnlab.pipelines.revisit.revisit` yields them; None for a page without
+            pictures. They are not asked for where the run is an evaluation.
+        out: File to write; by default report.html in the run's folder.
+        progress: Told the number of images newly done.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If the folder holds no readable run, the views cannot be had, or the file cannot be written.
+    """
+    run = Run(folder)
+    path = out or folder / "report.html"
+    report = make_report(run)
+    _expect_writable(path)
+    manifest = run.manifest
+    gallery = collect(run, views, progress) if manifest["kind"] == "analyze" else Gallery([], [], [])
+    content = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title(manifest),
+            kind=manifest["kind"],
+            unfinished=manifest["finished"] is None,
+            command=command(manifest),
+            facts=facts(manifest),
+            summary=report.summary,
+            manifest=json.dumps(manifest, indent=2),
+            tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
+            budgets=_budgets(manifest),
+            highlights=[
+                highlights(gallery, place) for place in range(len(_budgets(manifest)) if gallery.images else 0)
+            ],
+            distributions=_distributions(gallery, manifest),
+            skipped=skipped_images(run),
+            gallery=gallery,
+            data=_data(gallery, manifest),
+            **_inlined(),
+        )
+    )
+    write_whole(path, content.encode())
+    return path
+
+
+def images_shown(folder: Path) -> int:
+    """Number of images a page of that run shows: those with a record, of an evaluation none.
+
+    Raises:
+        UserError: If the folder holds no readable run.
+    """
+    run = Run(folder)
+    return len(recorded(run)) if run.manifest["kind"] == "analyze" else 0
+
+
+def _expect_writable(path: Path) -> None:
+    """Find out before the long work whether the file can be written."""
+    if path.is_dir():
+        raise UserError(f"expected --out to be a file, got the folder {path}; did you mean {path / 'report.html'}?")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; --out FILE puts the report elsewhere") from None
+
+
+def _budgets(manifest: dict[str, Any]) -> list[str]:
+    return [as_fraction(eps) for eps in manifest["options"]["eps"]] if manifest["kind"] == "analyze" else []
+
+
+def _distributions(gallery: Gallery, manifest: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Of each eps its charts, with the number and mean of both groups for those who do not see them."""
+    drawn = [figure for figure in gallery.figures if figure.drawn]
+    charts = []
+    for place in range(len(_budgets(manifest))):
+        of_eps = []
+        for figure in drawn:
+            values = values_of(figure, gallery, place)
+            known = {group: mine[mine == mine] for group, mine in values.items()}
+            means = [(group, len(known[group]), known[group].mean() if len(known[group]) else None) for group in GROUPS]
+            of_eps.append({"svg": histogram(values, figure.name), "name": figure.name, "means": means})
+        charts.append(of_eps)
+    return charts
+
+
+def _data(gallery: Gallery, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the page's script reads."""
+    model = manifest["model"]
+    with_lime = "lime" in manifest["options"].get("methods", [])
+    return {
+        "eps": _budgets(manifest),
+        "classes": manifest["data"]["classes"],
+        "size": model.get("input_size"),
+        "map_shape": model.get("map_shape"),
+        "superpixels": manifest["features"][0] if with_lime else None,
+        "figures": [{**figure._asdict(), "name": figure.name} for figure in gallery.figures],
+        "images": gallery.images,
+    }
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("attnlab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _inlined() -> dict[str, Markup]:
+    """Style and script as they stand in the package, and the script's hash: the page lets no other script run."""
+    here = files("attnlab.report").joinpath("templates")
+    style, script = (here.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": Markup(style), "script": Markup(script), "script_hash": Markup(digest)}

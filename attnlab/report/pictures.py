@@ -1,0 +1,76 @@
+"""Pictures small enough to lie inside a page: thumbnails, maps and areas as base64 text."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from attnlab.superpixels import Mask
+
+#: bytes that all thumbnails of a page may take together, as base64
+BUDGET = 24_000_000
+#: JPEG quality -> bytes of a pixel to reckon with, as base64, where half the images are under an attack of 16/255
+QUALITIES = {95: 1.6, 80: 0.6}
+#: pixels below which no side is shrunk; pages of very many images grow instead
+SMALLEST = 64
+
+Size = tuple[int, int]
+Pixels = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+def fit(count: int, size: Size) -> tuple[Size, int]:
+    """Size and quality of thumbnails so that a page holds them.
+
+    Args:
+        count: Number of thumbnails; all get one size, so that none looks sharper than its neighbour.
+        size: Height and width of the images in pixels.
+
+    Returns:
+        Height and width of the thumbnails, at most those of the images; their JPEG quality.
+    """
+    best, least = QUALITIES
+    if count * size[0] * size[1] * QUALITIES[best] <= BUDGET:
+        return size, best
+    shrink = min(1.0, (BUDGET / (count * size[0] * size[1] * QUALITIES[least])) ** 0.5)
+    shrink = min(1.0, max(shrink, SMALLEST / min(size)))
+    return (round(size[0] * shrink), round(size[1] * shrink)), least
+
+
+def as_jpeg(pixels: Pixels, size: Size, quality: int) -> str:
+    """An image as a JPEG file, base64.
+
+    Args:
+        pixels: In [0, 1], (H, W, C); C is 1 or 3.
+        size: Height and width to shrink to.
+        quality: Of its compression, to 100.
+    """
+    levels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
+    image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+    if size != pixels.shape[:2]:
+        image = image.resize(size[::-1], Image.Resampling.BOX)
+    file = io.BytesIO()
+    # colour at full resolution: an attack changes colours from pixel to pixel, and halved they would look untouched
+    image.save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return _text(file.getvalue())
+
+
+def as_map(values: Sequence[float]) -> str:
+    """A signed map in 256 levels, base64: a byte for the level of zero, then one for each cell."""
+    cells = np.asarray(values, np.float64)
+    low, high = min(cells.min(), 0.0), max(cells.max(), 0.0)
+    levels = np.append(0.0, cells) - low
+    return _text((levels * (255 / (high - low) if high > low else 0)).round().astype(np.uint8).tobytes())
+
+
+def as_mask(mask: Mask) -> str:
+    """An area as a PNG that is transparent outside it, base64."""
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG", optimize=True, transparency=0)
+    return _text(file.getvalue())
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,37 @@
+"""`attnlab report`."""
+
+from pathlib import Path
+
+import click
+
+from .console import image_progress
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the data; by default where the run found it.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; by default RUN/report.html.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--images/--no-images",
+    default=True,
+    show_default=True,
+    help="Without, neither data nor model is needed: tables, distributions, maps and figures come from the records.",
+)
+def report(run: Path, root: Path | None, out: Path | None, device: str, images: bool) -> None:
+    """Write a RUN of `analyze` or `evaluate` as one page that opens anywhere, offline: report.html.
+
+    The page holds what was run, its tables and distributions, skipped images and, for an analysis, every image to look
+    through: clean and adversarial, with maps, boxes and figures. A run that is not finished is shown as far as it is.
+
+    \b
+    attnlab report runs/scenes-val-resnet8
+    attnlab report runs/imagenet-val-inception_v3 --root /data/imagenet --out figures/inception.html
+    """  # noqa: D301 - click wants the backspace itself
+    from attnlab.pipelines.revisit import revisit
+    from attnlab.report.page import images_shown, write_report
+
+    views = revisit(run, root=root, device=device) if images else None
+    with image_progress(images_shown(run) if images else 0, None) as progress:
+        path = write_report(run, views, out, progress)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,371 @@
+"""The report: its numbers are the records', its pictures the images', its text nothing but text."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from skimage.data import astronaut, chelsea
+
+from attnlab.errors import UserError
+from attnlab.pipelines.evaluate_job import prepare_evaluation
+from attnlab.pipelines.job import prepare
+from attnlab.pipelines.revisit import revisit
+from attnlab.records import read_records
+from attnlab.report.attention import attention_report
+from attnlab.report.cells import as_table
+from attnlab.report.evaluation import evaluation_report
+from attnlab.report.images import WITHOUT_BOX
+from attnlab.report.page import images_shown, write_report
+from attnlab.report.pictures import as_jpeg, as_map, fit
+from attnlab.report.tables import i_att
+from attnlab.runs import Run
+
+
+class Tables(HTMLParser):
+    """Rows of each table of a page, as text; the small lines of a cell behind its number."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "table":
+            self.inside = given.get("data-table", "other")
+            self.tables[self.inside] = []
+        elif self.inside and tag == "tr":
+            self.tables[self.inside].append([])
+        elif self.inside and tag in ("td", "th"):
+            self.tables[self.inside][-1].append("")
+        elif self.inside and tag == "small":
+            self.tables[self.inside][-1][-1] += " "
+
+    def handle_endtag(self, tag):
+        if tag == "table":
+            self.inside = ""
+
+    def handle_data(self, text):
+        if self.inside and text.strip():
+            self.tables[self.inside][-1][-1] += text.strip()
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def pictures_of(page: str) -> list[list[Image.Image]]:
+    lines = re.search(r'<script type="text/plain" id="pictures">(.*?)</script>', page, re.DOTALL)[1].split("\n")
+    return [[Image.open(io.BytesIO(base64.b64decode(text))) for text in line.split()] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory) -> str:
+    return write_report(run, revisit(run), tmp_path_factory.mktemp("page") / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def lime_run(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("lime") / "run"
+    options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20, "features": (3, 5)}
+    prepare(method="lime", limit=6, out=out, **options).run(lambda count: None)
+    return out
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def test_tables_are_the_report_s(run, page):
+    frames = attention_report(Run(run)).frames
+    shown = Tables(page).tables
+    assert list(frames) == [name for name in shown if name.startswith("table")]
+    for row, (_, expected) in zip(shown["table1"][1:], frames["table1"].iterrows(), strict=True):
+        interval = f"[{expected['ci_low']:.3f}, {expected['ci_high']:.3f}]"
+        mean = f"{expected['iou_att_gt']:.3f} {interval}"
+        eps = "4/255" if expected["eps"] < 0.02 else "16/255"
+        assert row == [eps, expected["group"], str(expected["n"]), f"{expected['percent']:.1f} %", mean, ""]
+    assert [row[4].split()[0] for row in shown["table3"][1:]] == [f"{v:.3f}" for v in frames["table3"]["iou_ori_adv"]]
+
+
+def test_figures_of_each_image_are_its_record_s(run, page):
+    records = read_records(run)
+    data = data_of(page)
+    assert [image["id"] for image in data["images"]] == list(dict.fromkeys(records["image_id"]))
+    for place, (_, of_eps) in enumerate(records.groupby("eps", sort=True)):
+        for image, record in zip(data["images"], of_eps.to_dict("records"), strict=True):
+            assert image["predictions"][0] == record["prediction"]
+            assert image["predictions"][1 + place] == record["adv_prediction"]
+            values = image["values"]
+            assert values["confidence_clean"] == pytest.approx(record["confidence"])
+            assert values["confidence_adversarial"][place] == pytest.approx(record["adv_confidence"])
+            assert values["iou_adversarial"][place] == pytest.approx(record["adv_iou_att_gt"])
+            shared = record["shared_cells"][9]
+            assert values["cells_10"][place] == pytest.approx(shared / (20 - shared))
+
+
+def test_groups_are_those_of_the_tables(run, page):
+    images = i_att(read_records(run))
+    for place, (_, of_eps) in enumerate(images.groupby("eps", sort=True)):
+        expected = dict(zip(of_eps["image_id"], of_eps["group"], strict=True))
+        shown = {image["id"]: image["groups"][place] for image in data_of(page)["images"]}
+        assert {name: group for name, group in shown.items() if group in ("succeed", "fail")} == expected
+        assert {group for name, group in shown.items() if name not in expected} <= {"misclassified", WITHOUT_BOX}
+
+
+def test_lime_figures_average_to_tables_4_and_5(lime_run):
+    data = data_of(write_report(lime_run).read_text())
+    report = attention_report(Run(lime_run))
+    for key, table, column in [("lime_clean_3", "table4", "iou_att_gt"), ("lime_5", "table5", "iou_ori_adv")]:
+        frame = report.frames[table]
+        frame = frame[frame["features"] == int(key[-1])].set_index("group")
+        for group in ("succeed", "fail"):
+            mine = [image["values"][key] for image in data["images"] if image["groups"][0] == group]
+            flat = pd.Series([value[0] if isinstance(value, list) else value for value in mine], dtype=float)
+            assert flat.mean() == pytest.approx(frame.loc[group, column], nan_ok=True)
+
+
+def test_histograms_tell_number_and_mean_of_both_groups(run, page):
+    images = i_att(read_records(run))
+    of_eps = images[(images["eps"] > 0.02) & (images["group"] == "fail")]
+    told = f"Histogram of IoU with boxes, adversarial. succeed: .*; fail: {len(of_eps)} images, mean "
+    assert re.search(f"{told}{of_eps['adv_iou_att_gt'].mean():.3f}", page)
+
+
+def test_the_first_numbers_are_means_of_the_tables_images(run, page):
+    images = i_att(read_records(run))
+    of_eps = images[images["eps"] > 0.02]
+    shown = re.search(r'<dl class="highlights" data-eps="16/255">(.*?)</dl>', page, re.DOTALL)[1]
+    accuracy = 100 * images["image_id"].nunique() / 300
+    moved = f"{of_eps['iou_att_gt'].mean():.3f} → {of_eps['adv_iou_att_gt'].mean():.3f}"
+    shared = of_eps["shared_cells"].str[9]
+    expected = [f"{accuracy:.1f} %", f"{100 * (of_eps['group'] == 'succeed').mean():.1f} %", moved]
+    expected.append(f"{(shared / (20 - shared)).mean():.3f}")
+    assert set(expected) <= set(re.findall("<dd>(.*?)</dd>", shown))
+
+
+def test_the_paper_s_values_stand_beside_ours():
+    row = {"group": "succeed", "n": 3, "percent": 60.0, "iou_att_gt": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    frame = pd.DataFrame([{**row, "paper_percent": 81.1, "paper_iou_att_gt": 0.643}])
+    table = as_table("table1", frame, "Title. Setting")
+    assert [head.text for head in table.heads][-2:] == ["paper's share", "paper"]
+    assert [cell.text for cell in table.rows[0]][-2:] == ["81.1 %", "0.643"]
+    assert 'class="paper"' in table.rows[0][4].bar
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def test_pictures_are_the_images_that_were_measured(run, page):
+    pictures = pictures_of(page)
+    for shown, view in zip(pictures[:20], revisit(run, [f"val-{n:05d}" for n in range(20)]), strict=True):
+        pixels = [view.clean, *view.adversarial]
+        away = np.array([[np.abs(np.asarray(picture) / 255 - one).mean() for one in pixels] for picture in shown])
+        assert np.diag(away).max() < 0.025
+        assert away.argmin(1).tolist() == [0, 1, 2]
+
+
+def test_a_packed_map_has_the_values_within_half_a_level():
+    values = np.random.default_rng(0).normal(size=64)
+    zero, *levels = base64.b64decode(as_map(values.tolist()))
+    scale = (values.max() - values.min()) / 255
+    np.testing.assert_allclose((np.array(levels) - zero) * scale, values, atol=1.01 * scale)
+    assert set(base64.b64decode(as_map([0.0, 0.0]))) == {0}
+    assert base64.b64decode(as_map([-1.0, -0.5]))[0] == 255
+
+
+def test_lime_areas_are_the_strongest_superpixels(lime_run):
+    from attnlab.report.lime import segments_of
+    from attnlab.superpixels import area
+
+    rows = {row["image_id"]: row for row in Run(lime_run).table().to_pylist()}
+    for image in data_of(write_report(lime_run).read_text())["images"]:
+        lime = rows[image["id"]]["lime"]
+        if lime is None:
+            assert "lime" not in image
+            continue
+        mask = Image.open(io.BytesIO(base64.b64decode(image["lime"][0]))).convert("RGBA")
+        expected = area(np.asarray(lime["weights"]), segments_of(lime, (64, 64)), 3)
+        assert np.array_equal(np.asarray(mask)[..., 3] > 0, expected)
+
+
+def test_a_thousand_photographs_under_attack_fit_into_a_page():
+    size, quality = fit(2000, (299, 299))
+    noise = np.random.default_rng(0)
+    sizes = []
+    for photograph in (chelsea(), astronaut()):
+        pixels = np.asarray(Image.fromarray(photograph).resize((299, 299))) / 255
+        attacked = np.clip(pixels + 16 / 255 * noise.choice([-1, 1], pixels.shape), 0, 1)
+        sizes.append(len(as_jpeg(pixels, size, quality)) + len(as_jpeg(attacked, size, quality)))
+    assert min(size) >= 128
+    assert 1000 * max(sizes) < 26e6  # leaves 4 kB an image for all else
+
+
+def test_small_images_are_not_shrunk_and_few_are_hardly_compressed():
+    assert fit(2000, (64, 64)) == ((64, 64), 95)
+    assert fit(160, (299, 299)) == ((299, 299), 95)
+    assert fit(100_000, (299, 224))[0] == (85, 64)
+
+
+# ------------------------------------------------------------------ other runs
+
+
+def test_a_page_without_pictures_needs_neither_data_nor_model(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "attnlab.data", None)
+    text = write_report(run, None, tmp_path / "report.html").read_text()
+    assert "made without pictures" in text
+    assert len(data_of(text)["images"]) == 300
+    assert '<script type="text/plain" id="pictures"></script>' in text
+
+
+def test_an_unfinished_run_is_marked(run, page, tmp_path):
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    manifest = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps({**manifest, "finished": None}))
+    (copied / "records/part-00001.parquet").unlink()
+    text = write_report(copied).read_text()
+    assert "<strong>Unfinished.</strong> 256 of 300 images recorded" in text
+    assert "Unfinished" not in page
+
+
+def test_a_run_without_maps_says_so(lime_run):
+    text = write_report(lime_run, revisit(lime_run)).read_text()
+    assert "This run holds no Grad-CAM maps" in text
+    assert all("maps" not in image for image in data_of(text)["images"])
+
+
+def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
+    job = prepare_evaluation(limit=12, attacks="clean,fgsm,fgsm+a3", out=tmp_path / "run")
+    run = job.run(lambda count: None)
+    text = write_report(run.folder, iter([])).read_text()
+    shown = Tables(text).tables
+    table6, table7 = (evaluation_report(run).frames[name] for name in ("table6", "table7"))
+    assert shown["table6"][0] == ["model", "defence", "n", "clean", "fgsm", "fgsm+a3"]
+    expected = [f"{r.accuracy:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table6.itertuples()]
+    assert shown["table6"][1] == ["resnet8", "none", "12", *expected]
+    assert [row[2].split()[0] for row in shown["table7"][1:]] == [f"{v:.2f}" for v in table7["accuracy"]]
+    assert "table6_worst" in shown
+    assert 'id="gallery"' not in text
+    assert images_shown(run.folder) == 0
+
+
+def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
+    name = "<img src=x onerror=alert(1)>.png"
+    (tmp_path / "data").mkdir()
+    Image.fromarray(chelsea()).save(tmp_path / "data/cat.png")
+    (tmp_path / f"data/{name}").write_bytes(b"no image")
+    (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
+    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
+    assert "<img src=x" not in text
+    assert Tables(text).tables["skipped"][1] == [name, "no image that Pillow can read"]
+
+
+def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/no.png").write_bytes(b"no image")
+    (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\nno.png,1,0,0,5,5\n")
+    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
+    assert Tables(text).tables["skipped"][1] == ["no.png", "no image that Pillow can read"]
+    assert 'id="gallery"' not in text
+
+
+def test_the_command_to_repeat_is_shown(attnlab):
+    assert attnlab("analyze", "--limit", 4, "--out", "my run").code == 0
+    assert attnlab("report", "my run").code == 0
+    assert "<code>attnlab analyze --limit 4 --out &#39;my run&#39;</code>" in Path("my run/report.html").read_text()
+
+
+def test_the_report_is_made_without_torch():
+    code = "import sys, attnlab.report.page; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ------------------------------------------------------------------ the command and bad input
+
+
+def test_the_command_writes_the_page_and_tells_its_size(attnlab, run, tmp_path):
+    told = attnlab("report", run, "--out", "deep/page.html")
+    assert (told.code, told.out) == (0, f"deep/page.html: {Path('deep/page.html').stat().st_size / 1e6:.1f} MB\n")
+    assert "300 of 300 images" in told.err
+    assert len(pictures_of(Path("deep/page.html").read_text())) == 300
+
+
+def test_moved_data_is_told_with_both_ways_out(attnlab, tmp_path):
+    (tmp_path / "data").mkdir()
+    Image.fromarray(chelsea()).save(tmp_path / "data/cat.png")
+    (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n")
+    assert attnlab("analyze", "--data", "folder", "--root", "data", "--model", "resnet8", "--out", "run").code == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    error = attnlab("report", "run").error
+    assert error.startswith("the images cannot be seen again: expected --root to be an existing folder")
+    assert error.endswith("--root DIR says where data lies that was moved, --no-images makes a report without pictures")
+    assert not Path("run/report.html").exists()
+    assert attnlab("report", "run", "--root", "moved").code == 0
+    assert attnlab("report", "run", "--no-images").code == 0
+
+
+def test_an_interrupted_report_leaves_none(attnlab, run, monkeypatch):
+    def stop(pixels, size, quality):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attnlab.report.gallery.as_jpeg", stop)
+    told = attnlab("report", run, "--out", "report.html")
+    assert told.code == 130
+    assert told.err.splitlines()[0] == "0 of 300 images; nothing was written."
+    assert list(Path().iterdir()) == []
+
+
+def test_a_newer_run_is_refused(attnlab, run, tmp_path):
+    manifest = json.loads((run / "run.json").read_text())
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/run.json").write_text(json.dumps({**manifest, "schema": 99, "attnlab": "9.0"}))
+    assert attnlab("report", "new").error == "new was written by a newer attnlab (9.0); update attnlab"
+
+
+def test_a_run_that_does_not_name_its_model_is_refused(attnlab, run, tmp_path):
+    shutil.copytree(run, "unnamed")
+    manifest = json.loads((run / "run.json").read_text())
+    del manifest["options"]["model"]
+    Path("unnamed/run.json").write_text(json.dumps(manifest))
+    error = attnlab("report", "unnamed").error
+    assert error == "unnamed does not say its model; `analyze` takes them in its description"
+
+
+def test_a_run_without_records_is_refused(attnlab, run, tmp_path):
+    (tmp_path / "new/records").mkdir(parents=True)
+    shutil.copy(run / "run.json", tmp_path / "new/run.json")
+    assert attnlab("report", "new").error == "new holds no records yet"
+
+
+def test_what_is_no_run_is_refused(attnlab, tmp_path):
+    assert attnlab("report", "nowhere").error == "expected nowhere to be a run, but it has no run.json"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(attnlab, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    error = attnlab("report", run, "--out", "file/report.html").error
+    assert error.startswith("cannot write file/report.html: ")
+    assert error.endswith("; --out FILE puts the report elsewhere")
+    error = attnlab("report", run, "--out", ".").error
+    assert error == "expected --out to be a file, got the folder .; did you mean report.html?"
+
+
+def test_views_are_not_asked_for_when_the_file_cannot_be_written(run, tmp_path):
+    def views():
+        raise AssertionError("asked for")
+        yield
+
+    with pytest.raises(UserError, match="expected --out to be a file"):
+        write_report(run, views(), tmp_path)

@@ -1,0 +1,350 @@
+"""The report in a real browser: Debian's Chromium, driven by playwright; nothing is downloaded for it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from skimage.data import chelsea
+
+from attnlab.pipelines.evaluate_job import prepare_evaluation
+from attnlab.pipelines.job import prepare
+from attnlab.pipelines.revisit import revisit
+from attnlab.records import read_records
+from attnlab.report.page import write_report
+from attnlab.report.tables import i_att
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed")
+
+HOSTILE = "<img src=x onerror='document.title=1'>.png"
+HOSTILE_CLASS = "</script><script>document.title=1</script>"
+#: contrast of all texts with what lies behind them (WCAG 2): those below 4.5, or 3 where the text is large
+LOW_CONTRAST = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const parsed = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255);
+  };
+  const over = (top, below) => [0, 1, 2].map((n) => top[n] * top[3] + below[n] * (1 - top[3]));
+  const behind = (element) => {
+    if (!element) return [1, 1, 1];
+    const colour = parsed(getComputedStyle(element).backgroundColor);
+    return colour[3] === 1 ? colour.slice(0, 3) : over(colour, behind(element.parentElement));
+  };
+  const light = (colour) => colour.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  const luminance = (colour) => light(colour).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const low = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility({ visibilityProperty: true }) || element.closest(":disabled")) continue;
+    const style = getComputedStyle(element);
+    const back = behind(element);
+    const colour = over(parsed(element instanceof SVGElement ? style.fill : style.color), back);
+    const [dark, bright] = [luminance(colour), luminance(back)].sort((one, other) => one - other);
+    const large = parseFloat(style.fontSize) >= 24;
+    if ((bright + 0.05) / (dark + 0.05) < (large ? 3 : 4.5)) low.push(element.outerHTML);
+  }
+  return low;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(run, tmp_path_factory) -> Path:
+    return write_report(run, revisit(run), tmp_path_factory.mktemp("browser") / "report.html")
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page, and hold against it in the end what it complained about and asked for."""
+    pages, troubles = [], []
+
+    def open_page(path: Path, fragment: str = "", **options):
+        page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(asked.url))
+        page.goto(f"{path.as_uri()}{fragment}")
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert troubles == []
+
+
+def shown(page) -> list[str]:
+    """Names of the images that fit, in order, after all cards were drawn."""
+    while page.locator(".card").count() < int(page.locator("#count").inner_text().split()[0].replace(",", "")):
+        page.locator(".card").last.scroll_into_view_if_needed()
+        page.wait_for_timeout(30)
+    return page.locator(".card .name").all_text_contents()
+
+
+def records_of(run: Path, eps: float) -> pd.DataFrame:
+    records = read_records(run)
+    records = records[(records["eps"] - eps).abs() < 1e-6].set_index("image_id", drop=False)
+    return records.assign(group=i_att(records)["group"])
+
+
+def values(records: pd.DataFrame, names: list[str], column: str) -> list[float]:
+    return records.loc[names, column].tolist()
+
+
+def test_all_images_are_shown_and_nothing_is_asked_for(visit, run, report):
+    page = visit(report)
+    assert page.locator("#count").inner_text() == "300 of 300 images"
+    assert page.locator(".card").count() < 60  # drawn as the page is scrolled
+    assert shown(page) == records_of(run, 4 / 255)["image_id"].tolist()
+    drawn = "() => [...document.images].every((image) => image.hidden || !image.src || image.naturalWidth === 64)"
+    page.wait_for_function(drawn)
+
+
+def test_filters_choose_what_the_records_say(visit, run, report):
+    page = visit(report)
+    records = records_of(run, 16 / 255)
+    page.select_option("[name=eps]", "16/255")
+    page.check("[name=group][value=succeed]", force=True)
+    assert shown(page) == records.query("group == 'succeed'")["image_id"].tolist()
+    page.select_option("[name=class]", "3")
+    assert shown(page) == records.query("group == 'succeed' and label == 3")["image_id"].tolist()
+    page.click("#all")
+    page.select_option("[name=figure]", "iou_adversarial")
+    page.fill("[name=low]", "0.3")
+    page.fill("[name=high]", "0.45")
+    inside = records[records["adv_iou_att_gt"].between(0.3, 0.45)]
+    assert 5 < len(inside) < 200
+    assert shown(page) == inside["image_id"].tolist()
+    page.click("#all")
+    page.fill("[name=text]", "VAL-0012")
+    assert shown(page) == [f"val-{n:05d}" for n in range(120, 130)]
+    page.fill("[name=text]", "nothing like it")
+    assert page.locator("#empty").is_visible()
+
+
+def test_sorting_follows_the_records_both_ways(visit, run, report):
+    page = visit(report)
+    records = records_of(run, 4 / 255)
+    page.select_option("[name=sort]", "iou_adversarial")
+    rising = values(records, shown(page), "adv_iou_att_gt")
+    known = [value for value in rising if value == value]
+    assert known == sorted(known)
+    assert rising[: len(known)] == known  # those without a value are the last
+    page.select_option("[name=order]", "down")
+    falling = values(records, shown(page), "adv_iou_att_gt")
+    assert falling[: len(known)] == known[::-1]
+
+
+def test_another_eps_shows_its_figures_groups_and_distributions(visit, run, report):
+    page = visit(report)
+    for text, eps in [("4/255", 4 / 255), ("16/255", 16 / 255)]:
+        page.select_option("[name=eps]", text)
+        record = records_of(run, eps).iloc[0]
+        card = page.locator(".card").first
+        assert card.locator(".badge").text_content() == (
+            record["group"] if record["group"] == record["group"] else "misclassified"
+        )
+        row = card.locator(".rows span").all_text_contents()
+        assert row[row.index("label's confidence") + 2] == f"{record['adv_confidence']:.3f}"
+        assert [chart.get_attribute("data-eps") for chart in page.locator(".charts:visible").all()] == [text]
+
+
+def test_an_image_opens_large_with_its_figures_and_closes_again(visit, run, report):
+    page = visit(report)
+    page.locator(".card").nth(3).click()
+    record = records_of(run, 4 / 255).iloc[3]
+    assert page.locator("#view-name").inner_text() == record["image_id"]
+    told = page.locator("#view-figures").inner_text()
+    assert f"IoU with boxes\t{record['iou_att_gt']:.3f}\t{record['adv_iou_att_gt']:.3f}" in told
+    assert page.locator("#stage svg rect.over").count() == len(record["boxes"])
+    page.keyboard.press("Escape")
+    assert page.locator("#view").is_hidden()
+    page.wait_for_function("document.activeElement.dataset.at === '3'")
+
+
+def test_the_slider_divides_clean_from_adversarial(visit, report):
+    page = visit(report)
+    page.locator(".card").first.click()
+    slide = page.locator("#slide")
+    slide.focus()
+    page.keyboard.press("Home")
+    assert clips(page) == ["inset(0px 100% 0px 0px)", "inset(0px 0px 0px 0%)"]  # all adversarial
+    page.keyboard.press("ArrowRight")
+    assert slide.input_value() == "1"
+    assert page.locator("#view-place").inner_text() == "1 of 300"
+    frame = page.locator("#stage").bounding_box()
+    page.mouse.click(frame["x"] + 0.75 * frame["width"], frame["y"] + frame["height"] / 2)
+    assert slide.input_value() == "75"
+    assert clips(page)[0] == "inset(0px 25% 0px 0px)"
+    sources = [page.locator(f"[data-of={of}] img").get_attribute("src") for of in ("clean", "adversarial")]
+    assert sources[0] != sources[1]
+
+
+def clips(page) -> list[str]:
+    return page.eval_on_selector_all("#stage .layer", "all => all.map((one) => getComputedStyle(one).clipPath)")
+
+
+def test_maps_are_drawn_where_the_records_have_their_highest_cell(visit, run, report):
+    page = visit(report)
+    brightest = """(canvas) => {
+      const { width, height } = canvas;
+      const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+      const sums = Array.from({ length: width * height }, (_, n) => data[4 * n] + data[4 * n + 1]);
+      const at = sums.indexOf(Math.max(...sums));
+      return [Math.floor(at / width) / height, (at % width) / width];
+    }"""
+    for card, (_, record) in zip(page.locator(".card").all(), records_of(run, 4 / 255)[:5].iterrows(), strict=False):
+        for canvas, name in zip(card.locator("canvas").all(), ("map", "adv_map"), strict=True):
+            row, column = canvas.evaluate(brightest)
+            cells = record[name].reshape(8, 8)
+            assert cells[int(row * 8), int(column * 8)] >= 0.95 * cells.max()
+
+
+def test_the_keyboard_is_enough(visit, report):
+    page = visit(report)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "gallery"
+    reached = []
+    while not reached or reached[-1] != "card":
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.name || document.activeElement.className"))
+    wanted = ["group", "text", "class", "maps", "boxes", "figure", "low", "high", "sort", "order"]
+    assert [name for name in reached if name in wanted] == wanted
+    columns = page.evaluate("getComputedStyle(document.getElementById('cards')).gridTemplateColumns.split(' ').length")
+    for key, at in [("ArrowRight", 1), ("ArrowDown", 1 + columns), ("ArrowLeft", columns)]:
+        page.keyboard.press(key)
+        assert page.evaluate("Number(document.activeElement.dataset.at)") == at
+    page.keyboard.press("Enter")
+    for key, name in [("ArrowRight", columns + 1), ("ArrowLeft", columns), ("ArrowLeft", columns - 1)]:
+        page.keyboard.press(key)
+        assert page.locator("#view-name").inner_text() == f"val-{name:05d}"
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"document.activeElement.dataset.at === '{columns - 1}'")  # the browser closes in a while
+
+
+def test_the_fragment_restores_what_was_seen(visit, report):
+    page = visit(report)
+    page.select_option("[name=eps]", "16/255")
+    page.check("[name=group][value=fail]", force=True)
+    page.select_option("[name=sort]", "cells_10")
+    page.select_option("[name=order]", "down")
+    page.fill("[name=low]", "0.2")
+    page.uncheck("[name=boxes]")
+    page.click("#theme")
+    page.locator(".card").nth(2).click()
+    page.fill("#slide", "20")
+    fragment = page.evaluate("location.hash")
+    again = visit(report, fragment)
+    looks = "['#count', '#view-name', '.card .name'].flatMap((of) => [...document.querySelectorAll(of)].slice(0, 12))"
+    assert again.evaluate(f"{looks}.map((one) => one.textContent)") == page.evaluate(
+        f"{looks}.map((one) => one.textContent)"
+    )
+    assert again.locator("#view").is_visible()
+    assert again.locator("#slide").input_value() == "20"
+    assert again.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert not again.is_checked("[name=boxes]")
+    assert again.evaluate("location.hash") == fragment
+    again.evaluate("location.hash = ''")  # as the browser's back button does
+    again.wait_for_function("document.getElementById('count').textContent === '300 of 300 images'")
+    assert again.locator("#view").is_hidden()
+
+
+def test_a_fragment_of_nonsense_shows_all(visit, report):
+    page = visit(report, "#eps=9&group=x&sort=%3Cb%3E&order=&low=a&open=nobody&theme=red&slide=x")
+    assert page.locator("#count").inner_text() == "300 of 300 images"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 400])
+def test_light_and_dark_can_be_read(visit, report, scheme, width):
+    page = visit(report, color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    ink, paper = page.evaluate(
+        "(({ color, backgroundColor }) => [color, backgroundColor])(getComputedStyle(document.body))"
+    )
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (brightness[0] > brightness[1]) == (scheme == "dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.locator(".card").first.click()
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.keyboard.press("Escape")
+    page.click("#theme")
+    turned = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert turned != paper
+    assert page.evaluate(LOW_CONTRAST) == []
+
+
+def test_every_picture_has_a_text_and_every_control_a_name(visit, report):
+    page = visit(report)
+    texts = page.eval_on_selector_all(".card img", "all => all.map((one) => one.alt)")
+    assert texts[0] == "val-00000, clean: predicted 6"
+    assert all(texts)
+    nameless = page.eval_on_selector_all(
+        "button, input, select, [role=img], dialog",
+        "all => all.filter((one) => !(one.labels?.length || one.ariaLabel || one.textContent.trim() "
+        "|| one.getAttribute('aria-labelledby'))).map((one) => one.outerHTML)",
+    )
+    assert nameless == []
+
+
+def test_names_from_files_are_shown_as_text(visit, tmp_path):
+    (tmp_path / "data").mkdir()
+    Image.fromarray(chelsea()).save(tmp_path / "data" / HOSTILE)
+    (tmp_path / "data/classes.txt").write_text("\n".join([*"012", HOSTILE_CLASS, *"456789"]))
+    (tmp_path / "data/boxes.csv").write_text(f'image,label,x0,y0,x1,y1\n"{HOSTILE}",3,100,20,320,280\n')
+    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
+    assert page.locator(".card .name").text_content() == HOSTILE
+    page.locator(".card").click()
+    assert page.locator("#view-name").inner_text() == HOSTILE
+    assert HOSTILE_CLASS in page.locator("#view-group").inner_text()
+    assert page.title() == "resnet8 on folder (val) · attnlab"
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_the_page_of_an_evaluation_works_without_images(visit, tmp_path):
+    prepare_evaluation(limit=8, attacks="clean,fgsm", out=tmp_path / "run").run(lambda count: None)
+    page = visit(write_report(tmp_path / "run"), "#theme=dark")
+    assert page.locator("table[data-table=table6] tbody tr").count() == 1
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.click("#theme")
+    assert page.evaluate("location.hash") == "#theme=light"
+    page.click("nav a[href='#tables']")
+    assert page.evaluate("document.activeElement.id") == "tables"
+
+
+def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
+    options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20}
+    prepare(method="grad-cam,lime", limit=4, out=tmp_path / "run", **options).run(lambda count: None)
+    page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
+    assert page.locator(".card").first.locator(".tile").count() == 6
+    page.uncheck("[name=lime]")
+    assert page.locator(".card").first.locator(".tile").count() == 4
+    page.locator(".card").first.click()
+    assert page.locator("#stage .lime").first.is_hidden()
+    page.get_by_label("LIME area", exact=True).check()
+    assert page.locator("#stage .lime").first.is_visible()
+    bare = visit(write_report(tmp_path / "run", None, tmp_path / "bare.html"))
+    assert bare.locator(".card").first.locator(".tile").count() == 4
+    assert bare.locator(".card img").count() == 0
+    bare.locator(".card").first.click()
+    assert bare.locator("#stage .heat").first.is_visible()
+    assert json.loads(bare.locator("#data").text_content())["superpixels"] == 8

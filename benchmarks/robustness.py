@@ -157,6 +157,8 @@ def differences(trainings: Sequence[Training]) -> list[str]:
     rows = list(by_row)
     pairs = [(row, base) for aad, base in PAIRS for row in rows if row.split()[0] == aad and base in rows]
     frame = gains(by_row, pairs)
+    if frame.empty:
+        return []
     lines = []
     for (first, second), group in frame.groupby(["first", "second"], sort=False):
         cells = [_spread(row.difference, row.sd, sign="+") for row in group.itertuples()]
@@ -271,7 +273,7 @@ def main(
     if BLOCKS[data].boxes:
         sections.insert(2, attention([training for training in there if recorded(training.analysis)]))
     place = page or ROOT / f"docs/results/{data}.md"
-    write(place, "\n\n".join("\n".join(section) for section in sections))
+    write(place, "\n\n".join("\n".join(section) for section in sections if section))
     click.echo(f"{place}: {len(there)} of {len(trainings)} trainings")
 
 

@@ -101,7 +101,7 @@ def sandbox(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(sandbox, tmp_path, monkeypatch) -> Path:
+def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
     """A folder of the page's own, with DIR and net.py."""
     for path in sandbox.iterdir():
         (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)
@@ -116,7 +116,8 @@ def here(sandbox, tmp_path, monkeypatch) -> Path:
         return network
 
     monkeypatch.setattr("attnlab.models.load._from_torchvision", small)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("net", None)  # other tests have a net.py of their own
 
 
 # ------------------------------------------------------------------ what pages say

@@ -29,7 +29,7 @@ def report(run: Path, root: Path | None, out: Path | None, device: str, images: 
     attnlab report runs/imagenet-val-inception_v3 --root /data/imagenet --out figures/inception.html
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.revisit import revisit
-    from attnlab.report.page import images_shown, write_report
+    from attnlab.report.page.write import images_shown, write_report
 
     views = revisit(run, root=root, device=device) if images else None
     with image_progress(images_shown(run) if images else 0, None) as progress:

@@ -22,11 +22,11 @@ from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
-from attnlab.report.cells import as_table
 from attnlab.report.evaluation import evaluation_report
-from attnlab.report.images import WITHOUT_BOX
-from attnlab.report.page import images_shown, write_report
-from attnlab.report.pictures import as_jpeg, as_map, fit
+from attnlab.report.page.cells import as_table
+from attnlab.report.page.images import WITHOUT_BOX
+from attnlab.report.page.pictures import as_jpeg, as_map, fit
+from attnlab.report.page.write import images_shown, write_report
 from attnlab.report.tables import i_att
 from attnlab.runs import Run
 
@@ -288,7 +288,7 @@ def test_the_command_to_repeat_is_shown(attnlab):
 
 
 def test_the_report_is_made_without_torch():
-    code = "import sys, attnlab.report.page; sys.exit('torch' in sys.modules)"
+    code = "import sys, attnlab.report.page.write; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -320,7 +320,7 @@ def test_an_interrupted_report_leaves_none(attnlab, run, monkeypatch):
     def stop(pixels, size, quality):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("attnlab.report.gallery.as_jpeg", stop)
+    monkeypatch.setattr("attnlab.report.page.cards.as_jpeg", stop)
     told = attnlab("report", run, "--out", "report.html")
     assert told.code == 130
     assert told.err.splitlines()[0] == "0 of 300 images; nothing was written."

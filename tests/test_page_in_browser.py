@@ -14,7 +14,7 @@ from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
-from attnlab.report.page import write_report
+from attnlab.report.page.write import write_report
 from attnlab.report.tables import i_att
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from attnlab.errors import UserError
 from attnlab.records import skipped_images
-from attnlab.report.about import command, facts, title
-from attnlab.report.cells import as_table
-from attnlab.report.charts import histogram
 from attnlab.report.export import make_report
-from attnlab.report.gallery import Gallery, Seen, collect, highlights, recorded, values_of
 from attnlab.report.layout import as_fraction
+from attnlab.report.page.about import command, facts, title
+from attnlab.report.page.cards import Gallery, Seen, collect, highlights, recorded, values_of
+from attnlab.report.page.cells import as_table
+from attnlab.report.page.charts import histogram
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run, write_whole
 
@@ -138,7 +138,7 @@ def _data(gallery: Gallery, manifest: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("attnlab.report"),
+        loader=PackageLoader("attnlab.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -148,7 +148,7 @@ def _environment() -> Environment:
 
 def _inlined() -> dict[str, Markup]:
     """Style and script as they stand in the package, and the script's hash: the page lets no other script run."""
-    here = files("attnlab.report").joinpath("templates")
+    here = files("attnlab.report.page").joinpath("templates")
     style, script = (here.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {"style": Markup(style), "script": Markup(script), "script_hash": Markup(digest)}

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from attnlab.errors import UserError
-from attnlab.report.images import MISCLASSIFIED, Figure, Record, describe, figures_of
-from attnlab.report.pictures import Pixels, as_jpeg, fit
+from attnlab.report.page.images import MISCLASSIFIED, Figure, Record, describe, figures_of
+from attnlab.report.page.pictures import Pixels, as_jpeg, fit
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 

@@ -8,7 +8,7 @@ import numpy as np
 from attnlab.boxes import rasterise
 from attnlab.report.base import map_method
 from attnlab.report.lime import lime_ious, segments_of
-from attnlab.report.pictures import as_map, as_mask
+from attnlab.report.page.pictures import as_map, as_mask
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.superpixels import area
 

@@ -15,6 +15,16 @@ if TYPE_CHECKING:  # tables are made without torch
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
+def iou_of_shared(shared: Any, cells: int) -> Any:
+    """IoU of two areas of equally many cells, by how many they share: |A and B| / |A or B| (eq. 6 of the paper).
+
+    Args:
+        shared: A number, an array or a tensor.
+        cells: Of each area.
+    """
+    return shared / (2 * cells - shared)
+
+
 def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes clipped to the image, empty and inverted ones dropped.
 

@@ -1,6 +1,6 @@
 """What is seen when a classifier looks at an image: plain arrays, for figures. Knows no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,20 @@ class Look(NamedTuple):
     prediction: int
     confidence: float
     top: float = float("nan")
+
+
+class View(NamedTuple):
+    """One image of an analysis, seen again.
+
+    Attributes:
+        record: Its row of the records, as in `attnlab.records.ATTENTION`.
+        clean: Pixels in [0, 1] at the model's size, (H, W, C), C being 1 or 3.
+        adversarial: The attacked image of each eps of the run, likewise.
+    """
+
+    record: Mapping[str, Any]
+    clean: Pixels
+    adversarial: Sequence[Pixels]
 
 
 class Series(NamedTuple):

@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from attnlab.boxes import iou_of_shared
 from attnlab.pipelines.train_job import MANIFEST
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.accuracy import paired
@@ -30,7 +31,7 @@ from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
 from attnlab.report.tables import numbers_of_the_paper
 from attnlab.runs import Run, write_whole
-from attnlab.training.log import read_log
+from attnlab.training.log import read_epochs
 from attnlab.training.trainer import LOG
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,10 +107,9 @@ class Training:
 
 def trained(folder: Path) -> bool:
     """Whether a training has no epoch left."""
-    if not (folder / MANIFEST).exists() or not (folder / LOG).exists():
+    if not (folder / MANIFEST).exists():
         return False
-    epochs = [line for line in read_log(folder / LOG) if "best" in line]
-    return len(epochs) == json.loads((folder / MANIFEST).read_text())["options"]["epochs"]
+    return len(read_epochs(folder / LOG)) == json.loads((folder / MANIFEST).read_text())["options"]["epochs"]
 
 
 def recorded(folder: Path) -> bool:
@@ -182,7 +182,7 @@ def attention(trainings: Sequence[Training]) -> list[str]:
     for training in trainings:
         frame = read_records(training.analysis)
         shared = frame["shared_cells"].dropna()
-        kept = [cells[CELLS - 1] / (2 * CELLS - cells[CELLS - 1]) for cells in shared]
+        kept = [iou_of_shared(cells[CELLS - 1], CELLS) for cells in shared]
         moved = {
             "defence": training.row,
             "clean": frame["iou_att_gt"].mean(),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.boxes import iou
+from attnlab.boxes import iou, iou_of_shared
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -87,7 +87,8 @@ def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:
         IoU, (N,), float64; NaN where either map is constant.
     """
     shared = shared_cells(first, second)[:, cells - 1].double()
-    return (shared / (2 * cells - shared)).masked_fill(shared < 0, torch.nan)
+    found: Tensor = iou_of_shared(shared, cells)
+    return found.masked_fill(shared < 0, torch.nan)
 
 
 def shared_cells(first: Tensor, second: Tensor) -> Tensor:

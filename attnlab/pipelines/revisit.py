@@ -3,37 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, load_batches
 from attnlab.errors import UserError
+from attnlab.looks import Pixels, View
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
 from attnlab.runs import Run, expect_same
 from attnlab.seeds import seed_of
-
-Pixels = npt.NDArray[np.float32]
-
-
-class View(NamedTuple):
-    """One image of a run.
-
-    Attributes:
-        record: Its row of the records, as in `attnlab.records.ATTENTION`.
-        clean: Pixels in [0, 1] at the model's size, (H, W, C), float32.
-        adversarial: The attacked image of each eps of the run, likewise.
-    """
-
-    record: dict[str, Any]
-    clean: Pixels
-    adversarial: list[Pixels]
 
 
 def revisit(

@@ -13,7 +13,7 @@ from attnlab.errors import UserError
 from attnlab.pipelines.train_job import MANIFEST, prepare_training
 from attnlab.runs import write_whole
 from attnlab.training.distributed import launched
-from attnlab.training.log import Line, read_log
+from attnlab.training.log import Line, read_epochs
 from attnlab.training.trainer import LOG, Training
 
 TABLE = "sweep.csv"
@@ -69,8 +69,7 @@ def sweep_table(out: Path) -> pd.DataFrame:
     rows = []
     for manifest in out.glob(f"alpha-*-beta-*/{MANIFEST}"):
         options = json.loads(manifest.read_text())["options"]
-        log = manifest.with_name(LOG)
-        epochs = [line for line in read_log(log) if "best" in line] if log.exists() else []
+        epochs = read_epochs(manifest.with_name(LOG))
         if len(epochs) == options["epochs"]:
             kept = [line for line in epochs if line["best"]][-1]
             weights = {name: options[f"defense's {name}"] for name in ("alpha", "beta")}

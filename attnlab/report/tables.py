@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.boxes import iou_of_shared
 from attnlab.errors import UserError
 from attnlab.report.statistics import bootstrap_interval
 
@@ -71,8 +72,7 @@ def table3(
     for k in cells:
         if len(shared) and not 1 <= k <= shared.shape[1]:
             raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
-    # |A and B| / |A or B| of two areas of k cells each (eq. 6)
-    values = {k: shared[:, k - 1] / (2 * k - shared[:, k - 1]) if len(shared) else np.empty(0) for k in cells}
+    values = {k: iou_of_shared(shared[:, k - 1], k) if len(shared) else np.empty(0) for k in cells}
     return by_size(with_area, budgets, "cells", "iou_ori_adv", values, paper and paper["table3"])
 
 

@@ -42,3 +42,8 @@ class Log:
 def read_log(path: Path) -> list[Line]:
     """The lines of a log; a last one that was cut short is left out."""
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def read_epochs(path: Path) -> list[Line]:
+    """The lines of a log that tell of an epoch that is done; none where there is no log yet."""
+    return [line for line in read_log(path) if "best" in line] if path.exists() else []

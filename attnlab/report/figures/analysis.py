@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError
+from attnlab.looks import View
 from attnlab.records import read_records
 from attnlab.report.base import map_method
 from attnlab.report.figures import choose, curves
-from attnlab.report.figures.attention import Seen, figure1, figure3, figure13, map_of
+from attnlab.report.figures.attention import figure1, figure3, figure13, map_of
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, Maker, draw, for_each_eps, setting
 from attnlab.report.tables import CELLS, GROUPS, i_att
 from attnlab.runs import Run
 
 #: sees images of the run again, by their names, in the run's order
-See = Callable[[Sequence[str]], Iterable[Seen]]
+See = Callable[[Sequence[str]], Iterable[View]]
 #: images a row of Fig. 13 shows
 FAILURES = 3
 RULE = {
@@ -160,7 +161,7 @@ class Analysis:
             raise LeftOut("the images have no boxes")
         return images
 
-    def _rows(self, method: str, eps: float, notes: list[str]) -> tuple[list[tuple[str, Seen]], str]:
+    def _rows(self, method: str, eps: float, notes: list[str]) -> tuple[list[tuple[str, View]], str]:
         """Rows of Figs. 1 and 3, and how their images were chosen."""
         images = self.images(method)
         images = images[images["eps"] == eps]
@@ -179,7 +180,7 @@ class Analysis:
         seen = dict(self._seen(list(chosen.values())))
         return [(group, seen[one]) for group, one in chosen.items()], RULE[choose.measured_by(images)]
 
-    def _seen(self, names: Sequence[str]) -> list[tuple[str, Seen]]:
+    def _seen(self, names: Sequence[str]) -> list[tuple[str, View]]:
         """Images in the order of their names.
 
         Raises:

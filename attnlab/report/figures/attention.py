@@ -1,12 +1,12 @@
 """Maps of clean and attacked images, from an analysis: Figs. 1, 3 and 13 of the paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from attnlab.looks import Look, Map, Pixels
+from attnlab.looks import Look, Map, View
 from attnlab.report.figures.panels import Panel, Row, difference, draw_panels, told
 from attnlab.report.lime import segments_of
 from attnlab.superpixels import strongest
@@ -14,26 +14,7 @@ from attnlab.superpixels import strongest
 Size = tuple[int, int]
 
 
-class Seen(Protocol):
-    """One image of an analysis, seen again; `pipelines.revisit` makes them."""
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """Its row of the records."""
-        ...
-
-    @property
-    def clean(self) -> Pixels:
-        """Pixels in [0, 1], (H, W, C)."""
-        ...
-
-    @property
-    def adversarial(self) -> Sequence[Pixels]:
-        """Likewise, one per eps."""
-        ...
-
-
-def figure1(rows: Sequence[tuple[str, Seen]], eps: int, shape: Size, classes: Sequence[str], *, grid: bool) -> Figure:
+def figure1(rows: Sequence[tuple[str, View]], eps: int, shape: Size, classes: Sequence[str], *, grid: bool) -> Figure:
     """Attention to successfully attacked and failed-attacked images (Fig. 1).
 
     Args:
@@ -53,7 +34,7 @@ def figure1(rows: Sequence[tuple[str, Seen]], eps: int, shape: Size, classes: Se
 
 
 def figure3(
-    rows: Sequence[tuple[str, Seen]], eps: int, features: int, size: Size, classes: Sequence[str], *, grid: bool
+    rows: Sequence[tuple[str, View]], eps: int, features: int, size: Size, classes: Sequence[str], *, grid: bool
 ) -> Figure:
     """LIME's areas of successfully attacked and failed-attacked images, the strongest superpixels kept (Fig. 3).
 
@@ -75,7 +56,7 @@ def figure3(
 
 
 def figure13(
-    groups: Sequence[tuple[str, Sequence[Seen]]], shape: Size, classes: Sequence[str], *, grid: bool
+    groups: Sequence[tuple[str, Sequence[View]]], shape: Size, classes: Sequence[str], *, grid: bool
 ) -> Figure:
     """Failure cases: images whose attention is scattered, or lies beside the object (Fig. 13).
 
@@ -109,7 +90,7 @@ TITLES = ("original image", "its attention", "adversarial attention", "perturbat
 
 
 def _rows(
-    rows: Sequence[tuple[str, Seen]],
+    rows: Sequence[tuple[str, View]],
     maps: Sequence[tuple[Map, Map]],
     eps: int,
     classes: Sequence[str],
@@ -155,12 +136,12 @@ def lime_map(explanation: Mapping[str, Any], features: int, size: Size) -> Map:
     return kept
 
 
-def clean_look(seen: Seen, attention: Map) -> Look:
+def clean_look(seen: View, attention: Map) -> Look:
     """The look at an image as it is."""
     return Look(seen.clean, attention, seen.record["prediction"], seen.record["confidence"])
 
 
-def boxes_of(seen: Seen) -> np.ndarray:
+def boxes_of(seen: View) -> np.ndarray:
     """Boxes of an image, (B, 4)."""
     return np.asarray(seen.record["boxes"], np.float64).reshape(-1, 4)
 

@@ -1,6 +1,7 @@
 """All figures of one or several checkpoints: Figs. 2, 6, 7 and 9-12."""
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -80,6 +81,7 @@ def draw_checkpoints(gallery: Gallery, out: Path, only: Collection[str] = (), *,
         UserError: If a figure is unknown or cannot be made, or the folder cannot be written.
     """
     classes = gallery.classes
+    compared = cache(gallery.compared)  # Figs. 7 and 9 show the same images
 
     def chosen(which: str) -> str:
         return "Images as named" if gallery.named else CHOSEN.format(which=which)
@@ -113,7 +115,7 @@ def draw_checkpoints(gallery: Gallery, out: Path, only: Collection[str] = (), *,
         yield Drawing("figure6", caption, models.figure6(images, epochs, classes, grid=grid))
 
     def seven(_notes: list[str]) -> Iterator[Drawing]:
-        images = some(gallery.compared(), "there is no image that all models classify correctly")
+        images = some(compared(), "there is no image that all models classify correctly")
         caption = (
             "Figure 7. Original image, adversarial image and its activation map under each defence; each model is "
             f"attacked itself. {BELOW}. {gallery.told}. {chosen('all models classify correctly')}."
@@ -121,7 +123,7 @@ def draw_checkpoints(gallery: Gallery, out: Path, only: Collection[str] = (), *,
         yield Drawing("figure7", caption, models.figure7(images, gallery.names, classes, grid=grid))
 
     def nine(_notes: list[str]) -> Iterator[Drawing]:
-        images = some(gallery.compared(), "there is no image that all models classify correctly")
+        images = some(compared(), "there is no image that all models classify correctly")
         caption = (
             "Figure 9. Activation maps of original images and of adversarial images, each model being attacked itself: "
             f"{', '.join(gallery.names)}. {BELOW}. {gallery.told}. {chosen('all models classify correctly')}."

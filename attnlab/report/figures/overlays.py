@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.looks import Map
+from attnlab.looks import Map, View
 from attnlab.report.base import map_method
-from attnlab.report.figures.attention import Seen, boxes_of, map_of
+from attnlab.report.figures.attention import boxes_of, map_of
 from attnlab.report.figures.drawing import for_each_eps
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run, file_of
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
 def write_overlays(
     folder: Path,
-    views: Iterable[Seen],
+    views: Iterable[View],
     out: Path | None = None,
     *,
     grid: bool = False,
@@ -90,7 +90,7 @@ def write_overlay(job: Job) -> None:
     Image.fromarray(picture).save(job.path, compress_level=1)  # a third of the time, a fifth more bytes
 
 
-def _jobs(target: Path, seen: Seen, shape: Any, names: Sequence[str], *, grid: bool) -> list[Job]:
+def _jobs(target: Path, seen: View, shape: Any, names: Sequence[str], *, grid: bool) -> list[Job]:
     """The overlays of an image; pixels go to the workers in whole grey levels, which is what a PNG keeps."""
     record, boxes = seen.record, boxes_of(seen)
     looks = [("clean", seen.clean, record)]

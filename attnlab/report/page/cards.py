@@ -1,37 +1,19 @@
 """What a page shows of each image of an analysis: its figures from the records, its pictures from views."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from attnlab.errors import UserError
+from attnlab.looks import View
 from attnlab.report.page.images import MISCLASSIFIED, Figure, Record, describe, figures_of
-from attnlab.report.page.pictures import Pixels, as_jpeg, fit
+from attnlab.report.page.pictures import as_jpeg, fit
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 
 #: how many numbers stand at the top of a page
 HIGHLIGHTS = 5
-
-
-class Seen(Protocol):
-    """One image of a run with its pixels, as `attnlab.pipelines.revisit.revisit` yields it."""
-
-    @property
-    def record(self) -> Record:
-        """Its row of the records, as in `attnlab.records.ATTENTION`."""
-        ...
-
-    @property
-    def clean(self) -> Pixels:
-        """Pixels in [0, 1], (H, W, C)."""
-        ...
-
-    @property
-    def adversarial(self) -> Sequence[Pixels]:
-        """The attacked image of each eps, likewise."""
-        ...
 
 
 class Gallery(NamedTuple):
@@ -59,7 +41,16 @@ def recorded(run: Run) -> list[Record]:
     return rows
 
 
-def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], None]) -> Gallery:
+def count_recorded(run: Run) -> int:
+    """Number of images that have a record.
+
+    Raises:
+        UserError: If there are no records yet.
+    """
+    return int(run.table(["skipped"])["skipped"].null_count)
+
+
+def collect(run: Run, views: Iterable[View] | None, progress: Callable[[int], None]) -> Gallery:
     """Go through a run's images once.
 
     Args:
@@ -75,7 +66,7 @@ def collect(run: Run, views: Iterable[Seen] | None, progress: Callable[[int], No
     if views is None:
         return Gallery(figures, [describe(row, manifest, figures) for row in recorded(run)], [])
     images, pictures = [], []
-    count = len(recorded(run)) * (1 + len(manifest["options"]["eps"]))
+    count = count_recorded(run) * (1 + len(manifest["options"]["eps"]))
     size, quality = fit(count, tuple(manifest["model"]["input_size"]))
     try:
         for view in views:

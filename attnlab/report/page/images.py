@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnlab.boxes import rasterise
+from attnlab.boxes import iou_of_shared, rasterise
 from attnlab.report.base import map_method
 from attnlab.report.lime import lime_ious, segments_of
 from attnlab.report.page.pictures import as_map, as_mask
@@ -122,7 +122,7 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     for k in CELLS:
         shared = [one["shared_cells"][k - 1] if k <= len(one["shared_cells"] or ()) else None for one in attacked]
-        values[f"cells_{k}"] = [None if both is None else both / (2 * k - both) for both in shared]  # eq. 6
+        values[f"cells_{k}"] = [None if both is None else iou_of_shared(both, k) for both in shared]
     if "lime" in manifest["options"]["methods"]:
         size = tuple(manifest["model"]["input_size"])
         explained = {name: record[name] for name in ("boxes", "lime", "lime_again")}

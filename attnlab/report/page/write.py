@@ -14,11 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from attnlab.errors import UserError
+from attnlab.looks import View
 from attnlab.records import skipped_images
 from attnlab.report.export import make_report
 from attnlab.report.layout import as_fraction
 from attnlab.report.page.about import command, facts, title
-from attnlab.report.page.cards import Gallery, Seen, collect, highlights, recorded, values_of
+from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights, values_of
 from attnlab.report.page.cells import as_table
 from attnlab.report.page.charts import histogram
 from attnlab.report.tables import GROUPS
@@ -27,7 +28,7 @@ from attnlab.runs import Run, write_whole
 
 def write_report(
     folder: Path,
-    views: Iterable[Seen] | None = None,
+    views: Iterable[View] | None = None,
     out: Path | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
@@ -86,7 +87,7 @@ def images_shown(folder: Path) -> int:
         UserError: If the folder holds no readable run.
     """
     run = Run(folder)
-    return len(recorded(run)) if run.manifest["kind"] == "analyze" else 0
+    return count_recorded(run) if run.manifest["kind"] == "analyze" else 0
 
 
 def _expect_writable(path: Path) -> None:

@@ -97,7 +97,7 @@ def train(**options: Any) -> None:
 
     \b
     data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out
-    scenes    short  resnet8        2    100  adam       0.005 one-cycle   16/255  4/255       5   0.5       500
+    scenes    short  resnet8        2    100  adam       0.005 one-cycle   16/255  5/255       4   0.5       500
     mnist     short  lenet          5    100  adam       0.001 constant    0.3     0.075      10     1      1000
     mnist     paper  lenet          5    100  adam       0.001 constant    0.3     0.01       40     1      1000
     cifar10   short  resnet9       30    128  sgd        0.2 one-cycle     8/255   2/255       7     0      1000

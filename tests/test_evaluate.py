@@ -16,7 +16,6 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.evaluate_job import parse_attacks
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.settings import Settings
 from attnlab.records import read_evaluation
@@ -383,35 +382,3 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, models, chec
     report = report_run(tmp_path / "r")
     assert "1 images could not be used" in report.summary[1]
     assert list(report.frames["table6"].columns[:4]) == ["dataset", "model", "defense", "attack"]
-
-
-# ------------------------------------------------------------------ from names to settings
-
-
-def test_budgets_are_the_papers_unless_given():
-    for data, eps, length, steps in (("mnist", 0.3, 0.01, 40), ("cifar10", 8 / 255, 2 / 255, 10)):
-        attacks = parse_attacks("clean,fgsm,pgd,pgd20,cw100", data)
-        assert attacks["clean"] is None
-        assert attacks["fgsm"] == Attack(eps=eps)
-        assert attacks["pgd"] == Attack(eps=eps, steps=steps, step_size=length, random_start=True)
-        assert attacks["pgd20"] == replace(attacks["pgd"], steps=20)
-        assert attacks["cw100"] == Attack("margin", eps=eps, steps=100, step_size=length, random_start=True)
-    assert parse_attacks("fgsm", "imagenet")["fgsm"].eps == 16 / 255
-
-
-def test_table_7_of_the_paper_from_its_options():
-    attacks = parse_attacks("iter-stepll,iter-stepll+a3,pgd,pgd+a3", "imagenet", eps="4/255", steps=3)
-    assert list(attacks) == ["iter-stepll", "iter-stepll+a3", "pgd", "pgd+a3"]
-    for name, attack in attacks.items():
-        assert (attack.eps, attack.steps) == (4 / 255, 3)
-        assert attack.sigma == (10.0 if name.endswith("+a3") else None)
-    assert attacks["pgd+a3"] == replace(attacks["pgd"], sigma=10.0)
-
-
-def test_restarts_are_of_attacks_that_start_at_random():
-    attacks = parse_attacks("fgsm,pgd10,iter-stepll", "cifar10", restarts=5)
-    assert {name: attack.restarts for name, attack in attacks.items()} == {"fgsm": 1, "pgd10": 5, "iter-stepll": 1}
-
-
-def test_spaces_around_names_and_names_given_twice_are_taken_once():
-    assert parse_attacks(" clean , fgsm,fgsm, clean", "cifar10") == parse_attacks("clean,fgsm", "cifar10")

@@ -2,11 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from attnlab.attacks.pgd import Attack
 from attnlab.models import load_model
+from attnlab.pipelines.evaluate_job import parse_attacks
 
 
 @pytest.fixture
@@ -126,3 +129,35 @@ def test_other_options_in_the_same_out_are_refused_and_named(command):
 def test_an_analysis_and_an_evaluation_do_not_share_a_folder(command, attnlab):
     assert command("--attacks", "clean").code == 0
     assert "kind was 'evaluate', is 'analyze'" in attnlab("analyze", "--limit", 8, "--out", "out").error
+
+
+# ------------------------------------------------------------------ from names to settings
+
+
+def test_budgets_are_the_papers_unless_given():
+    for data, eps, length, steps in (("mnist", 0.3, 0.01, 40), ("cifar10", 8 / 255, 2 / 255, 10)):
+        attacks = parse_attacks("clean,fgsm,pgd,pgd20,cw100", data)
+        assert attacks["clean"] is None
+        assert attacks["fgsm"] == Attack(eps=eps)
+        assert attacks["pgd"] == Attack(eps=eps, steps=steps, step_size=length, random_start=True)
+        assert attacks["pgd20"] == replace(attacks["pgd"], steps=20)
+        assert attacks["cw100"] == Attack("margin", eps=eps, steps=100, step_size=length, random_start=True)
+    assert parse_attacks("fgsm", "imagenet")["fgsm"].eps == 16 / 255
+
+
+def test_table_7_of_the_paper_from_its_options():
+    attacks = parse_attacks("iter-stepll,iter-stepll+a3,pgd,pgd+a3", "imagenet", eps="4/255", steps=3)
+    assert list(attacks) == ["iter-stepll", "iter-stepll+a3", "pgd", "pgd+a3"]
+    for name, attack in attacks.items():
+        assert (attack.eps, attack.steps) == (4 / 255, 3)
+        assert attack.sigma == (10.0 if name.endswith("+a3") else None)
+    assert attacks["pgd+a3"] == replace(attacks["pgd"], sigma=10.0)
+
+
+def test_restarts_are_of_attacks_that_start_at_random():
+    attacks = parse_attacks("fgsm,pgd10,iter-stepll", "cifar10", restarts=5)
+    assert {name: attack.restarts for name, attack in attacks.items()} == {"fgsm": 1, "pgd10": 5, "iter-stepll": 1}
+
+
+def test_spaces_around_names_and_names_given_twice_are_taken_once():
+    assert parse_attacks(" clean , fgsm,fgsm, clean", "cifar10") == parse_attacks("clean,fgsm", "cifar10")

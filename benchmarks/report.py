@@ -4,10 +4,10 @@ python -m benchmarks.report runs/thousand/report.html
 """
 
 import shutil
-import sys
 from pathlib import Path
 from statistics import median
 
+import click
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 REPEATS = 10
@@ -29,8 +29,11 @@ CHOOSE = """([name, value]) => new Promise((done) => {
 })"""
 
 
-def main() -> None:
-    path = Path(sys.argv[1]).resolve()
+@click.command()
+@click.argument("report", type=Path)
+def main(report: Path) -> None:
+    """Open REPORT in headless Chromium ten times and time what a reader does."""
+    path = report.resolve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         print(f"Chromium {browser.version}, {path.stat().st_size / 1e6:.1f} MB, medians of {REPEATS}\n")

@@ -1,9 +1,10 @@
 """README and docs do what they say: their commands run, their Python runs, their diffs apply and pass their tests.
 
 Commands run in a folder with miniature data sets in DIR, long ones with --smoke, and a small network stands for those
-whose weights torchvision would download. What is shown of results of hours, in docs/results, is parsed by Click alone.
+whose weights torchvision would download and for the files of weights that a page names.
 """
 
+import importlib
 import os
 import re
 import runpy
@@ -19,6 +20,7 @@ import pytest
 import torch
 from conftest import Told
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from attnlab_cli.app import app
@@ -29,6 +31,13 @@ FENCE = re.compile(r"^```(\w+)(?: title=\"(.+?)\")?\n(.*?)^```", re.MULTILINE | 
 LANGUAGES = ("console", "bash", "python")
 #: commands of other programs, which the tests leave alone
 OTHERS = ("pip", "cd", "python3", "source")
+#: what makes hours of a benchmark seconds; the others are parsed by Click alone, for they time things
+SMOKE = {
+    "benchmarks.robustness": [
+        *("--rows", "madry,madry+aad", "--seeds", "0", "--out", "runs/robustness", "--page", "page.md"),
+        *("--train", "--smoke", "--evaluate", "--smoke --attacks clean,pgd2"),
+    ]
+}
 
 NET = """
 from torch import nn
@@ -67,11 +76,24 @@ def parse(words: list[str]) -> None:
 # ------------------------------------------------------------------ what pages need
 
 
+def small() -> nn.Module:
+    """The network of net.py, whose prediction is the class of DIR's images, so that there is something to draw."""
+    torch.manual_seed(0)
+    namespace: dict[str, Callable[[], nn.Module]] = {}
+    exec(NET, namespace)
+    network = namespace["build"]()
+    with torch.no_grad():
+        network[-1].bias[0] += 10
+    return network
+
+
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory) -> Path:
     """A folder with net.py and DIR, which holds a few images of every data set that is read from a disk."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "net.py").write_text(NET)
+    for name in ("net.py", "mobilenet_v2_tf.py"):
+        (folder / name).write_text(NET)
+    save_file(small().state_dict(), folder / "squeezenet1_1.safetensors")
     root = folder / "DIR"
     for below in ("val", "train/n00000000", "train/n00000001", "cifar-10-batches-bin"):
         (root / below).mkdir(parents=True)
@@ -106,16 +128,7 @@ def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
     for path in sandbox.iterdir():
         (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)
 
-    def small(name: str, pretrained: bool) -> nn.Module:
-        torch.manual_seed(0)
-        namespace: dict[str, Callable[[], nn.Module]] = {}
-        exec(NET, namespace)
-        network = namespace["build"]()
-        with torch.no_grad():
-            network[-1].bias[0] += 10  # the class of DIR's images, so that there is something to draw
-        return network
-
-    monkeypatch.setattr("attnlab.models.load._from_torchvision", small)
+    monkeypatch.setattr("attnlab.models.load._from_torchvision", lambda name, pretrained: small())
     yield tmp_path
     sys.modules.pop("net", None)  # other tests have a net.py of their own
 
@@ -148,6 +161,11 @@ def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
             patch.setattr(sys, "argv", words[1:])
             with pytest.raises(SystemExit, match=r"^0$"):
                 runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    elif words[:2] == ["python", "-m"]:
+        benchmark = importlib.import_module(words[2]).main
+        benchmark.make_context(words[2], words[3:])
+        if words[2] in SMOKE:
+            benchmark.main([*words[3:], *SMOKE[words[2]]], standalone_mode=False)
     elif words[0] == "torchrun":
         parse(words[words.index("-m") + 1 :])
     elif words[0] == "attnlab":
@@ -162,10 +180,9 @@ def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_attnlab_command_in_an_indented_block_is_one_that_click_reads(page):
-    text = FENCE.sub("", page.read_text()).replace("\\\n", "")
-    for line in re.findall(r"^ {4,}(attnlab .*)", text, re.MULTILINE):
-        parse(words_of(line))
+def test_no_command_hides_in_a_block_that_is_not_run(page):
+    blocks = FENCE.sub(lambda fence: "" if fence[1] in LANGUAGES else fence[3], page.read_text())
+    assert re.findall(r"^(?: {4,}|\$ )(?:attnlab|python|torchrun) .*", blocks, re.MULTILINE) == []
 
 
 def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):

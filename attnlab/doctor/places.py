@@ -45,7 +45,7 @@ def model(name: str) -> Finding:
     urls = _urls()
     if name in urls and not (cache() / Path(urls[name]).name).is_file():
         advice = f"its first use downloads {urls[name]}; without a network fetch it elsewhere and pass --weights FILE"
-        return Finding("weights", name, f"not in {cache()}", advice, "problem")
+        return Finding("weights", name, f"not in {cache()}", advice, "note")
     if name.startswith("timm:"):
         return Finding("weights", name, "not tried, since that may download it")
     try:

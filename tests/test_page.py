@@ -20,7 +20,7 @@ from attnlab.errors import UserError
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
-from attnlab.records import read_records
+from attnlab.records import read_evaluation, read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.evaluation import evaluation_report
 from attnlab.report.page.cells import as_table
@@ -257,6 +257,21 @@ def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
     assert "table6_worst" in shown
     assert 'id="gallery"' not in text
     assert images_shown(run.folder) == 0
+
+
+def test_an_evaluation_has_a_histogram_of_each_attack_with_every_model(tmp_path):
+    pooled = "nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))"
+    (tmp_path / "net.py").write_text(f"from torch import nn\n\ndef build():\n    return {pooled}\n")
+    options = {"models": ["resnet8", f"{tmp_path}/net.py:build"], "check": False, "out": tmp_path / "run"}
+    run = prepare_evaluation(limit=12, attacks="clean,fgsm", **options).run(lambda count: None)
+    text = write_report(run.folder).read_text()
+    records = read_evaluation(run.folder)
+    for (attack, _), rows in records.groupby(["attack", "model"]):
+        mean = np.exp(-rows["loss"]).mean()
+        assert re.search(f"Histogram of probability of the label, {attack}. .*: 12 images, mean {mean:.3f}", text)
+    assert len(set(records["model"])) == 2
+    assert text.count('<svg class="histogram"') == 2
+    assert [text.count(f'<path class="series{number}"') for number in range(3)] == [2, 2, 0]
 
 
 def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):

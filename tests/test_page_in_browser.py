@@ -324,6 +324,7 @@ def test_the_page_of_an_evaluation_works_without_images(visit, tmp_path):
     prepare_evaluation(limit=8, attacks="clean,fgsm", out=tmp_path / "run").run(lambda count: None)
     page = visit(write_report(tmp_path / "run"), "#theme=dark")
     assert page.locator("table[data-table=table6] tbody tr").count() == 1
+    assert page.locator("#distributions svg").count() == 2
     assert page.evaluate(LOW_CONTRAST) == []
     page.click("#theme")
     assert page.evaluate("location.hash") == "#theme=light"

@@ -13,12 +13,13 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 10, 12, 38
 BAR_WIDTH, BAR_HEIGHT, BAR_ENDS = 140, 18, 6
 
 
-def histogram(values: Mapping[str, np.ndarray], axis: str) -> Markup:
+def histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str, str]) -> Markup:
     """Distributions of a value in [0, 1], one outline each, every one as shares of its own group.
 
     Args:
         values: Of each group the values of its images, (n,); NaN where an image has none.
         axis: What the value is.
+        colours: Of each group its class in the style sheet.
     """
     known = {group: mine[~np.isnan(mine)] for group, mine in values.items()}
     shares = {group: 100 * np.histogram(mine, BINS, (0, 1))[0] / max(1, len(mine)) for group, mine in known.items()}
@@ -27,10 +28,10 @@ def histogram(values: Mapping[str, np.ndarray], axis: str) -> Markup:
     top = step * np.ceil(highest / step)
     parts = [_axes(axis, step, top)]
     for group, share in shares.items():
-        parts.append(_outline(group, share, top))
+        parts.append(_outline(colours[group], share, top))
         if len(known[group]):
             x = _x(known[group].mean())
-            parts.append(f'<line class="mean {escape(group)}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+            parts.append(f'<line class="mean {colours[group]}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     told = "; ".join(
         f"{group}: {len(mine)} images" + (f", mean {mine.mean():.3f}" if len(mine) else "")
         for group, mine in known.items()
@@ -76,10 +77,10 @@ def _axes(axis: str, step: float, top: float) -> str:
     return "".join(parts)
 
 
-def _outline(group: str, shares: np.ndarray, top: float) -> str:
+def _outline(colour: str, shares: np.ndarray, top: float) -> str:
     edges = np.linspace(0, 1, BINS + 1)
     steps = "".join(f"V{_y(share, top)}H{_x(edges[place + 1])}" for place, share in enumerate(shares))
-    return f'<path class="{escape(group)}" d="M{_x(0)} {_y(0, top)}{steps}V{_y(0, top)}"/>'
+    return f'<path class="{colour}" d="M{_x(0)} {_y(0, top)}{steps}V{_y(0, top)}"/>'
 
 
 def _x(value: float) -> float:

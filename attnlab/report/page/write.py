@@ -19,10 +19,9 @@ from attnlab.records import skipped_images
 from attnlab.report.export import make_report
 from attnlab.report.layout import as_fraction
 from attnlab.report.page.about import command, facts, title
-from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights, values_of
+from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
 from attnlab.report.page.cells import as_table
-from attnlab.report.page.charts import histogram
-from attnlab.report.tables import GROUPS
+from attnlab.report.page.distributions import of_attacks, of_figures
 from attnlab.runs import Run, write_whole
 
 
@@ -52,7 +51,9 @@ def write_report(
     report = make_report(run)
     _expect_writable(path)
     manifest = run.manifest
-    gallery = collect(run, views, progress) if manifest["kind"] == "analyze" else Gallery([], [], [])
+    analysis = manifest["kind"] == "analyze"
+    gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
+    budgets = _budgets(manifest)
     content = (
         _environment()
         .get_template("report.html")
@@ -65,11 +66,9 @@ def write_report(
             summary=report.summary,
             manifest=json.dumps(manifest, indent=2),
             tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
-            budgets=_budgets(manifest),
-            highlights=[
-                highlights(gallery, place) for place in range(len(_budgets(manifest)) if gallery.images else 0)
-            ],
-            distributions=_distributions(gallery, manifest),
+            budgets=budgets,
+            highlights=[highlights(gallery, place) for place in range(len(budgets) if gallery.images else 0)],
+            distributions=of_figures(gallery, budgets) if analysis else [of_attacks(run)],
             skipped=skipped_images(run),
             gallery=gallery,
             data=_data(gallery, manifest),
@@ -104,21 +103,6 @@ def _expect_writable(path: Path) -> None:
 
 def _budgets(manifest: dict[str, Any]) -> list[str]:
     return [as_fraction(eps) for eps in manifest["options"]["eps"]] if manifest["kind"] == "analyze" else []
-
-
-def _distributions(gallery: Gallery, manifest: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Of each eps its charts, with the number and mean of both groups for those who do not see them."""
-    drawn = [figure for figure in gallery.figures if figure.drawn]
-    charts = []
-    for place in range(len(_budgets(manifest))):
-        of_eps = []
-        for figure in drawn:
-            values = values_of(figure, gallery, place)
-            known = {group: mine[mine == mine] for group, mine in values.items()}
-            means = [(group, len(known[group]), known[group].mean() if len(known[group]) else None) for group in GROUPS]
-            of_eps.append({"svg": histogram(values, figure.name), "name": figure.name, "means": means})
-        charts.append(of_eps)
-    return charts
 
 
 def _data(gallery: Gallery, manifest: dict[str, Any]) -> dict[str, Any]:

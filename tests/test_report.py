@@ -12,10 +12,10 @@ import pytest
 
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
-from attnlab.records import ATTENTION, read_records
+from attnlab.records import ATTENTION, as_fraction, read_records
 from attnlab.report.export import report_run
 from attnlab.report.latex import as_latex
-from attnlab.report.layout import LAYOUTS, as_fraction
+from attnlab.report.layout import LAYOUTS
 from attnlab.report.lime import lime_tables
 from attnlab.report.statistics import bootstrap_interval
 from attnlab.report.tables import i_att, published, table1, table2, table3

@@ -16,6 +16,7 @@ from attnlab.pipelines.evaluate_job import parse_attacks
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.gallery import Gallery
 from attnlab.pipelines.train_job import MANIFEST
+from attnlab.records import as_fraction
 
 #: rounds of Figs. 2 and 12
 ROUNDS = 5
@@ -91,15 +92,11 @@ def open_gallery(
         positions,
         bool(named),
         chosen,
-        f"{first_words}, {attack}, {_written(chosen)}",
+        f"{first_words}, {attack}, ε = {as_fraction(chosen.eps)}",
         plain,
         replace(plain, sigma=SIGMA),
-        f"{first_words}, {_written(plain)}, steps of {plain.step_length * 255:g}/255",
+        f"{first_words}, ε = {as_fraction(plain.eps)}, steps of {as_fraction(plain.step_length)}",
     )
-
-
-def _written(attack: Attack) -> str:
-    return f"ε = {attack.eps * 255:g}/255"
 
 
 def titles_of(models: Sequence[str]) -> list[str]:

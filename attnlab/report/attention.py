@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from attnlab.errors import UserError, expect_one_of
-from attnlab.records import read_records
+from attnlab.records import as_fraction, read_records
 from attnlab.report.base import Report, map_method
-from attnlab.report.layout import as_fraction
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run

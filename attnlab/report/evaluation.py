@@ -5,10 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.records import read_evaluation
+from attnlab.records import as_fraction, read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
 from attnlab.report.base import Report
-from attnlab.report.layout import as_fraction
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from attnlab.records import as_fraction
+
 GROUPS = ("I_succeed", "I_fail")
 SUCCEED_AND_FAIL = 2
 
@@ -164,12 +166,6 @@ LAYOUTS: dict[str, Callable[..., Layout]] = {
     "table7": accuracies,
     "paired": plain,
 }
-
-
-def as_fraction(eps: float) -> str:
-    """A budget as people write it: 16/255 rather than 0.06274509803921569."""
-    levels = eps * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 
 
 def _by_eps(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:

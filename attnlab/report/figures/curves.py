@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from attnlab.records import as_fraction
 from attnlab.report.figures.style import (
     COLUMN,
     GROUP_COLOURS,
@@ -18,7 +19,6 @@ from attnlab.report.figures.style import (
     blank,
     styled,
 )
-from attnlab.report.layout import as_fraction
 from attnlab.report.statistics import bootstrap_interval, wilson_interval
 from attnlab.report.tables import GROUPS, table3
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from attnlab.errors import UserError, expect_one_of
+from attnlab.records import as_fraction
 from attnlab.report.figures.style import mark, save
-from attnlab.report.layout import as_fraction
 
 
 class Drawing(NamedTuple):

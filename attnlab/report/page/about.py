@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from attnlab.report.layout import as_fraction
+from attnlab.records import as_fraction
 
 #: options that have a line of their own, or whose line would say nothing
 TOLD = ("data", "split", "images", "model", "models", "weights", "attack", "attack_name", "attacks", "eps", "order")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from attnlab.report.layout import as_fraction
+from attnlab.records import as_fraction
 from attnlab.report.page.charts import interval
 from attnlab.report.tables import NONE
 

@@ -15,9 +15,8 @@ from markupsafe import Markup
 
 from attnlab.errors import UserError
 from attnlab.looks import View
-from attnlab.records import skipped_images
+from attnlab.records import as_fraction, skipped_images
 from attnlab.report.export import make_report
-from attnlab.report.layout import as_fraction
 from attnlab.report.page.about import command, facts, title
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
 from attnlab.report.page.cells import as_table

@@ -8,8 +8,8 @@ demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in ru
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
 	$(BIN)/attnlab evaluate --limit 200 --attacks clean,fgsm,pgd10,pgd20,cw10 --out runs/demo-evaluate
 
-test: .venv/dev   ## the whole test suite
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv/dev   ## the whole test suite, up to four files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/dev   ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -30,6 +30,7 @@ benchmarks: .venv/dev   ## speed and memory against what one would write today
 	$(BIN)/python -m benchmarks.analyze
 	$(BIN)/python -m benchmarks.lime
 	$(BIN)/python -m benchmarks.attacks
+	$(BIN)/python -m benchmarks.train
 
 clean:
 	rm -rf .venv .venv-docs site build dist *.egg-info

@@ -11,10 +11,11 @@ with what is there so far.
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,8 +39,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = ("none", "madry", "madry+aad", "alp", "alp+aad")
 #: what is held against what
 PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))
-#: attacks the p-values are of: the strongest of each kind
-STRONGEST = ("pgd100", "cw100")
+#: kinds of attacks the p-values are of: each one's longest
+KINDS = ("pgd", "cw")
 #: cells of the clean and attacked maps that are compared, as in Table 3
 CELLS = 10
 BEGIN, END = "<!-- begin: made by benchmarks.robustness -->", "<!-- end -->"
@@ -165,15 +166,21 @@ def differences(trainings: Sequence[Training]) -> list[str]:
         lines.append([f"{first} less {second}", str(group["seeds"].iloc[0]), *cells])
     text = ["Difference in points, mean ± standard deviation over the seeds.", ""]
     text += _markdown(["", "seeds", *dict.fromkeys(frame["attack"])], lines)
-    tests, strongest = [], list(STRONGEST)
+    tests = []
+    strongest = list(filter(None, (longest(kind, frame["attack"]) for kind in KINDS)))
     for first, second in pairs:
         for seed in sorted(by_row[first].keys() & by_row[second].keys()):
             held = paired(pd.concat([by_row[first][seed], by_row[second][seed]])).set_index("attack")
-            strongest = [name for name in STRONGEST if name in held.index]
             cells = [f"{held.difference[name]:+.2f} (p {held.p[name]:.2g})" for name in strongest]
             tests.append([f"{first} less {second}", str(seed), *cells])
     text += ["", "The same of each seed, with exact McNemar tests on the same images.", ""]
     return [*text, *_markdown(["", "seed", *strongest], tests)]
+
+
+def longest(kind: str, attacks: Iterable[str]) -> str:
+    """The attack of that kind with most steps, such as pgd100; empty text where there is none."""
+    steps = [int(found[1]) for name in attacks if (found := re.fullmatch(rf"{kind}(\d+)", name))]
+    return f"{kind}{max(steps)}" if steps else ""
 
 
 def attention(trainings: Sequence[Training]) -> list[str]:

@@ -93,16 +93,17 @@ class Training:
         """Run of `analyze`."""
         return self.folder.with_name(f"{self.folder.name}-analyze")
 
-    def commands(self, data: Sequence[str], train: Sequence[str], evaluate: Sequence[str]) -> dict[Path, list[str]]:
-        """What is to be run, by the folder it fills."""
+    def commands(self, data: Sequence[str], further: Mapping[str, Sequence[str]]) -> dict[Path, list[str]]:
+        """What is to be run, by the folder it fills; `further` has the options that are added to each command."""
         defense, *options = self.row.split()
         model = ["--model", str(self.folder)]
         commands = {
-            self.folder: ["train", *data, "--defense", defense, *options, "--seed", str(self.seed), *train],
-            self.evaluation: ["evaluate", *data, *model, *evaluate],
+            self.folder: ["train", *data, "--defense", defense, *options, "--seed", str(self.seed), *further["train"]],
+            self.evaluation: ["evaluate", *data, *model, *further["evaluate"]],
         }
         if BLOCKS[self.data].boxes:
-            commands[self.analysis] = ["analyze", *data, "--split", "test", *model, "--attack", "pgd10"]
+            attack = ["--split", "test", "--attack", "pgd10"]
+            commands[self.analysis] = ["analyze", *data, *attack, *model, *further["analyze"]]
         return commands
 
 
@@ -118,10 +119,10 @@ def recorded(folder: Path) -> bool:
     return (folder / "run.json").exists() and Run(folder).manifest["finished"] is not None
 
 
-def make(training: Training, data: Sequence[str], train: Sequence[str], evaluate: Sequence[str], threads: int) -> None:
+def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence[str]], threads: int) -> None:
     """Run what is missing of a training and of what is made of it, one command after the other."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    for folder, command in training.commands(data, train, evaluate).items():
+    for folder, command in training.commands(data, further).items():
         if trained(folder) or recorded(folder):
             continue
         whole = ["attnlab", *command, "--out", str(folder)]
@@ -243,6 +244,7 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 @click.option("--jobs", default=1, show_default=True, help="Trainings at once; each has its share of the threads.")
 @click.option("--train", default="", help="Further options of every `attnlab train`.")
 @click.option("--evaluate", default="", help="Further options of every `attnlab evaluate`.")
+@click.option("--analyze", default="", help="Further options of every `attnlab analyze`.")
 @click.option("--out", type=Path, help="Folder of the trainings; by default runs/DATA.")
 @click.option("--page", type=Path, help="Where the tables are written; by default docs/results/DATA.md.")
 @click.option("--tables", is_flag=True, help="Write the tables of what is there and train nothing.")
@@ -254,6 +256,7 @@ def main(
     jobs: int,
     train: str,
     evaluate: str,
+    analyze: str,
     out: Path | None,
     page: Path | None,
     tables: bool,
@@ -265,11 +268,10 @@ def main(
     given = ["--data", data, *(["--root", str(root.resolve())] if root else [])]
     if not tables:
         threads = max(1, (os.cpu_count() or 1) // jobs)
+        options = {"train": train, "evaluate": evaluate, "analyze": analyze}
+        further = {command: shlex.split(words) for command, words in options.items()}
         with ThreadPoolExecutor(jobs) as pool:
-            work = [
-                pool.submit(make, training, given, shlex.split(train), shlex.split(evaluate), threads)
-                for training in trainings
-            ]
+            work = [pool.submit(make, training, given, further, threads) for training in trainings]
             for one in work:
                 one.result()
     there = [training for training in trainings if recorded(training.evaluation)]

@@ -135,8 +135,8 @@ def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence
                 raise click.ClickException(f"{shlex.join(whole)} failed; {log} tells why")
 
 
-def accuracies(trainings: Sequence[Training], paper: Mapping[str, Sequence[float]]) -> list[str]:
-    """Table 6: a row for each defence, mean and spread over its seeds, the paper's values below."""
+def accuracies(trainings: Sequence[Training], paper: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Table 6: a row for each defence, mean and spread over its seeds, the paper's values of the same attacks below."""
     tables = [report_run(training.evaluation).frames["table6"].assign(defense=training.row) for training in trainings]
     frame = over_seeds(tables)
     attacks = list(dict.fromkeys(frame["attack"]))
@@ -145,7 +145,9 @@ def accuracies(trainings: Sequence[Training], paper: Mapping[str, Sequence[float
         cells = [_spread(row.accuracy, row.sd) for row in group.itertuples()]
         lines.append([str(defense), str(group["seeds"].iloc[0]), *cells])
         if values := paper.get(str(defense)):
-            lines.append(["*the paper's*", "", *(f"*{value:.2f}*" for value in values)])
+            lines.append(
+                ["*the paper's*", "", *(f"*{values[name]:.2f}*" if name in values else "" for name in attacks)]
+            )
     told = f"{int(frame['n'].min()):,} test images; accuracy in percent at the attacks' last points."
     return [f"{told} Mean ± standard deviation over the seeds.", "", *_markdown(["defence", "seeds", *attacks], lines)]
 
@@ -277,7 +279,10 @@ def main(
     there = [training for training in trainings if recorded(training.evaluation)]
     if not there:
         raise click.ClickException(f"{folder} holds no finished evaluation yet")
-    paper = numbers_of_the_paper()["table6"].get(data, {})
+    numbers = numbers_of_the_paper()["table6"]
+    paper = {
+        defense: dict(zip(numbers["attacks"], values, strict=True)) for defense, values in numbers.get(data, {}).items()
+    }
     sections = [accuracies(there, paper), differences(there), cost(there)]
     if BLOCKS[data].boxes:
         sections.insert(2, attention([training for training in there if recorded(training.analysis)]))

@@ -226,7 +226,11 @@ def cost(trainings: Sequence[Training]) -> list[str]:
         rows.append({"defence": training.row, "train": (ended - started) / 60, "evaluate": evaluated / 60})
     frame = pd.DataFrame(rows).groupby("defence", sort=False).min()
     lines = [[str(row.Index), f"{row.train:.1f}", f"{row.evaluate:.1f}"] for row in frame.itertuples()]
-    return ["Minutes, the least of the seeds: one that was interrupted counts its pause.", "", *_markdown(["defence", "train", "evaluate"], lines)]
+    return [
+        "Minutes, the least of the seeds: one that was interrupted counts its pause.",
+        "",
+        *_markdown(["defence", "train", "evaluate"], lines),
+    ]
 
 
 def write(page: Path, text: str) -> None:

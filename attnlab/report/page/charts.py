@@ -32,14 +32,17 @@ def histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str,
         if len(known[group]):
             x = _x(known[group].mean())
             parts.append(f'<line class="mean {colours[group]}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-    told = "; ".join(
-        f"{group}: {len(mine)} images" + (f", mean {mine.mean():.3f}" if len(mine) else "")
-        for group, mine in known.items()
-    )
+    told = "; ".join(f"{group}: {summary(mine)}" for group, mine in values.items())
     label = escape(f"Histogram of {axis}. {told}")
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
     )
+
+
+def summary(values: np.ndarray) -> str:
+    """How many values are known, not NaN, and their mean."""
+    known = values[~np.isnan(values)]
+    return f"{len(known)} images" + (f", mean {known.mean():.3f}" if len(known) else "")
 
 
 def interval(value: float, low: float, high: float, paper: float) -> Markup:

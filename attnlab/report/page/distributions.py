@@ -1,6 +1,5 @@
 """The histograms of a page: of an analysis' figures in both groups, of an evaluation's answers under each attack."""
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ from markupsafe import Markup
 
 from attnlab.records import read_evaluation
 from attnlab.report.page.cards import Gallery, values_of
-from attnlab.report.page.charts import histogram
+from attnlab.report.page.charts import histogram, summary
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 
@@ -28,14 +27,15 @@ class Chart(NamedTuple):
     outlines: list[tuple[str, str]]
 
 
-def of_figures(gallery: Gallery, budgets: Sequence[str]) -> list[list[Chart]]:
-    """Of each eps a chart per drawn figure of the images, with an outline for each group."""
-    colours = {group: group for group in GROUPS}
-    drawn = [figure for figure in gallery.figures if figure.drawn]
-    return [
-        [_chart(values_of(figure, gallery, place), figure.name, colours, named=False) for figure in drawn]
-        for place in range(len(budgets) if gallery.images else 0)
-    ]
+def of_figures(gallery: Gallery, place: int) -> list[Chart]:
+    """At one eps a chart per drawn figure of the images, with an outline for each group."""
+    charts = []
+    for figure in gallery.figures:
+        if figure.drawn:
+            values = values_of(figure, gallery, place)
+            outlines = [(group, summary(mine)) for group, mine in values.items()]
+            charts.append(Chart(histogram(values, figure.name, {group: group for group in GROUPS}), outlines))
+    return charts
 
 
 def of_attacks(run: Run) -> list[Chart]:
@@ -47,14 +47,6 @@ def of_attacks(run: Run) -> list[Chart]:
     charts = []
     for attack, rows in records.groupby("attack", sort=False):
         values = {str(model): mine["probability"].to_numpy() for model, mine in rows.groupby("model", sort=False)}
-        charts.append(_chart(values, f"probability of the label, {attack}", colours, named=True))
+        outlines = [(colours[model], f"{model}: {summary(mine)}") for model, mine in values.items()]
+        charts.append(Chart(histogram(values, f"probability of the label, {attack}", colours), outlines))
     return charts
-
-
-def _chart(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str, str], named: bool) -> Chart:
-    outlines = []
-    for name, mine in values.items():
-        known = mine[~np.isnan(mine)]
-        told = f"{len(known)} images" + (f", mean {known.mean():.3f}" if len(known) else "")
-        outlines.append((colours[name], f"{name}: {told}" if named else told))
-    return Chart(histogram(values, axis, colours), outlines)

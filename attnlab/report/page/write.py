@@ -53,6 +53,8 @@ def write_report(
     analysis = manifest["kind"] == "analyze"
     gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
     budgets = _budgets(manifest)
+    places = range(len(budgets) if gallery.images else 0)
+    distributions = [of_figures(gallery, place) for place in places] if analysis else [of_attacks(run)]
     content = (
         _environment()
         .get_template("report.html")
@@ -66,8 +68,8 @@ def write_report(
             manifest=json.dumps(manifest, indent=2),
             tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
             budgets=budgets,
-            highlights=[highlights(gallery, place) for place in range(len(budgets) if gallery.images else 0)],
-            distributions=of_figures(gallery, budgets) if analysis else [of_attacks(run)],
+            highlights=[highlights(gallery, place) for place in places],
+            distributions=[charts for charts in distributions if charts],
             skipped=skipped_images(run),
             gallery=gallery,
             data=_data(gallery, manifest),

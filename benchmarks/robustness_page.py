@@ -1,0 +1,140 @@
+"""What became of trainings, as tables of a results page: accuracy, differences, attention, cost."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from attnlab.boxes import iou_of_shared
+from attnlab.pipelines.train_job import MANIFEST
+from attnlab.records import read_evaluation, read_records
+from attnlab.report.accuracy import paired
+from attnlab.report.export import report_run
+from attnlab.report.seeds import gains, over_seeds
+from attnlab.runs import Run, write_whole
+from attnlab.training.trainer import LOG
+from benchmarks.trainings import Training
+
+#: what is held against what
+PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))
+#: kinds of attacks the p-values are of: each one's longest
+KINDS = ("pgd", "cw")
+#: cells of the clean and attacked maps that are compared, as in Table 3
+CELLS = 10
+BEGIN, END = "<!-- begin: made by benchmarks.robustness -->", "<!-- end -->"
+
+
+def accuracies(trainings: Sequence[Training], paper: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Table 6: a row for each defence, mean and spread over its seeds, the paper's values of the same attacks below."""
+    tables = [report_run(training.evaluation).frames["table6"].assign(defense=training.row) for training in trainings]
+    frame = over_seeds(tables)
+    attacks = list(dict.fromkeys(frame["attack"]))
+    lines = []
+    for defense, group in frame.groupby("defense", sort=False):
+        cells = [_spread(row.accuracy, row.sd) for row in group.itertuples()]
+        lines.append([str(defense), str(group["seeds"].iloc[0]), *cells])
+        if values := paper.get(str(defense)):
+            lines.append(
+                ["*the paper's*", "", *(f"*{values[name]:.2f}*" if name in values else "" for name in attacks)]
+            )
+    told = f"{int(frame['n'].min()):,} test images; accuracy in percent at the attacks' last points."
+    return [f"{told} Mean ± standard deviation over the seeds.", "", *_markdown(["defence", "seeds", *attacks], lines)]
+
+
+def differences(trainings: Sequence[Training]) -> list[str]:
+    """What attention-based defence adds, seed by seed."""
+    records = {training: read_evaluation(training.evaluation) for training in trainings}
+    by_row: dict[str, dict[int, pd.DataFrame]] = {}
+    for training, frame in records.items():
+        by_row.setdefault(training.row, {})[training.seed] = frame.assign(model=training.row)
+    rows = list(by_row)
+    pairs = [(row, base) for aad, base in PAIRS for row in rows if row.split()[0] == aad and base in rows]
+    frame = gains(by_row, pairs)
+    if frame.empty:
+        return []
+    lines = []
+    for (first, second), group in frame.groupby(["first", "second"], sort=False):
+        cells = [_spread(row.difference, row.sd, sign="+") for row in group.itertuples()]
+        lines.append([f"{first} less {second}", str(group["seeds"].iloc[0]), *cells])
+    text = ["Difference in points, mean ± standard deviation over the seeds.", ""]
+    text += _markdown(["", "seeds", *dict.fromkeys(frame["attack"])], lines)
+    tests = []
+    strongest = list(filter(None, (longest(kind, frame["attack"]) for kind in KINDS)))
+    for first, second in pairs:
+        for seed in sorted(by_row[first].keys() & by_row[second].keys()):
+            held = paired(pd.concat([by_row[first][seed], by_row[second][seed]])).set_index("attack")
+            cells = [f"{held.difference[name]:+.2f} (p {held.p[name]:.2g})" for name in strongest]
+            tests.append([f"{first} less {second}", str(seed), *cells])
+    text += ["", "The same of each seed, with exact McNemar tests on the same images.", ""]
+    return [*text, *_markdown(["", "seed", *strongest], tests)]
+
+
+def longest(kind: str, attacks: Iterable[str]) -> str:
+    """The attack of that kind with most steps, such as pgd100; empty text where there is none."""
+    steps = [int(found[1]) for name in attacks if (found := re.fullmatch(rf"{kind}(\d+)", name))]
+    return f"{kind}{max(steps)}" if steps else ""
+
+
+def attention(trainings: Sequence[Training]) -> list[str]:
+    """IoU of attention with the true boxes, and of clean with attacked attention."""
+    rows = []
+    for training in trainings:
+        frame = read_records(training.analysis)
+        shared = frame["shared_cells"].dropna()
+        kept = [iou_of_shared(cells[CELLS - 1], CELLS) for cells in shared]
+        moved = {
+            "defence": training.row,
+            "clean": frame["iou_att_gt"].mean(),
+            "attacked": frame["adv_iou_att_gt"].mean(),
+        }
+        rows.append({**moved, "kept": pd.Series(kept).mean(), "images": len(frame), "maps": len(shared)})
+    means = pd.DataFrame(rows).groupby("defence", sort=False)
+    lines = []
+    for defense, group in means:
+        cells = [_spread(group[name].mean(), group[name].std(), digits=4) for name in ("clean", "attacked", "kept")]
+        constant = f"{(group['images'] - group['maps']).mean():.0f}"
+        lines.append([str(defense), str(len(group)), *cells, constant])
+    head = ["defence", "seeds", "clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells", "constant maps"]
+    told = (
+        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out;"
+    )
+    return [
+        f"{told} attack: 10 steps of PGD at 16/255. Mean ± standard deviation over the seeds.",
+        "",
+        *_markdown(head, lines),
+    ]
+
+
+def cost(trainings: Sequence[Training]) -> list[str]:
+    """How long each training took, by its folder's times."""
+    rows = []
+    for training in trainings:
+        started = datetime.fromisoformat(json.loads((training.folder / MANIFEST).read_text())["started"]).timestamp()
+        ended = (training.folder / LOG).stat().st_mtime
+        evaluated = Run(training.evaluation).manifest["seconds"]
+        rows.append({"defence": training.row, "train": (ended - started) / 60, "evaluate": evaluated / 60})
+    frame = pd.DataFrame(rows).groupby("defence", sort=False).min()
+    lines = [[str(row.Index), f"{row.train:.1f}", f"{row.evaluate:.1f}"] for row in frame.itertuples()]
+    return [
+        "Minutes, the least of the seeds: one that was interrupted counts its pause.",
+        "",
+        *_markdown(["defence", "train", "evaluate"], lines),
+    ]
+
+
+def write(page: Path, text: str) -> None:
+    """Put the text between the marks of a page; a page without them gets them at its end."""
+    before = page.read_text() if page.exists() else f"# {page.stem}\n"
+    head, _, rest = before.partition(BEGIN)
+    write_whole(page, f"{head.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2] or chr(10)}".encode())
+
+
+def _spread(mean: float, deviation: float, sign: str = "", digits: int = 2) -> str:
+    return f"{mean:{sign}.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]]

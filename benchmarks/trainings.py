@@ -1,0 +1,86 @@
+"""The trainings behind a block of Table 6, and which of their commands are done."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnlab.pipelines.train_job import MANIFEST
+from attnlab.runs import Run
+from attnlab.training.log import read_epochs
+from attnlab.training.trainer import LOG
+
+ROWS = ("none", "madry", "madry+aad", "alp", "alp+aad")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of Table 6.
+
+    Attributes:
+        rows: Defences.
+        boxes: Whether the data have boxes, so that attention can be held against them.
+    """
+
+    rows: Sequence[str] = ROWS
+    boxes: bool = False
+
+
+BLOCKS = {"mnist": Block(), "cifar10": Block(), "scenes": Block((*ROWS, "trades"), boxes=True)}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training and what is made of it.
+
+    Attributes:
+        data: Name of the data set.
+        row: Defence as people read it; options behind it (`madry+aad --beta 1`) are options of `train`.
+        seed: Of the training.
+        out: Folder of all trainings.
+    """
+
+    data: str
+    row: str
+    seed: int
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """The checkpoint; evaluation and analysis lie beside it."""
+        return self.out / f"{self.row.replace(' --', '-').replace(' ', '-')}-{self.seed}"
+
+    @property
+    def evaluation(self) -> Path:
+        """Run of `evaluate`."""
+        return self.folder.with_name(f"{self.folder.name}-evaluate")
+
+    @property
+    def analysis(self) -> Path:
+        """Run of `analyze`."""
+        return self.folder.with_name(f"{self.folder.name}-analyze")
+
+    def commands(self, data: Sequence[str], further: Mapping[str, Sequence[str]]) -> dict[Path, list[str]]:
+        """What is to be run, by the folder it fills; `further` has the options that are added to each command."""
+        defense, *options = self.row.split()
+        model = ["--model", str(self.folder)]
+        commands = {
+            self.folder: ["train", *data, "--defense", defense, *options, "--seed", str(self.seed), *further["train"]],
+            self.evaluation: ["evaluate", *data, *model, *further["evaluate"]],
+        }
+        if BLOCKS[self.data].boxes:
+            attack = ["--split", "test", "--attack", "pgd10"]
+            commands[self.analysis] = ["analyze", *data, *attack, *model, *further["analyze"]]
+        return commands
+
+
+def trained(folder: Path) -> bool:
+    """Whether a training has no epoch left."""
+    if not (folder / MANIFEST).exists():
+        return False
+    return len(read_epochs(folder / LOG)) == json.loads((folder / MANIFEST).read_text())["options"]["epochs"]
+
+
+def recorded(folder: Path) -> bool:
+    """Whether a run has all its records."""
+    return (folder / "run.json").exists() and Run(folder).manifest["finished"] is not None

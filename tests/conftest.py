@@ -17,8 +17,9 @@ from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
+from attnlab.training import trainer
 
-pytest.register_assert_rewrite("trainings")
+pytest.register_assert_rewrite("trainings", "twins")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -170,6 +171,24 @@ def networks(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def twins() -> dict[str, Classifier]:
+    """ResNet8, and the same with noise on its weights."""
+    from twins import load_twins
+
+    return load_twins()
+
+
+@pytest.fixture(scope="session")
+def evaluated(twins, tmp_path_factory) -> Path:
+    """A finished evaluation of both."""
+    from twins import run_evaluation
+
+    out = tmp_path_factory.mktemp("evaluations") / "whole"
+    run_evaluation(twins, out)
+    return out
+
+
 class Told(NamedTuple):
     """What a command of the command line came to."""
 
@@ -202,6 +221,15 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Told]:
         return Told(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def train(attnlab, place, monkeypatch):
+    """A short training into `out`, whatever else is asked for: 5 steps an epoch, 2 epochs."""
+    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
+    words = ["--data", "mnist", "--root", place, "--model", f"{place}/net.py:build", "--epochs", 2, "--held-out", 10]
+    words += ["--batch-size", 10, "--steps", 2, "--out", "out", "--device", "cpu"]
+    return lambda *more: attnlab("train", *words, *more)
 
 
 @pytest.fixture

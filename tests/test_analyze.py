@@ -1,14 +1,6 @@
 """The analysis run: against an independent reference, cut short and gone on with, in any batch size."""
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,7 +24,6 @@ from attnlab.pipelines.settings import TARGETS, Settings
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.export import report_run
-from attnlab.runs import Run
 
 #: float columns agree to this; all others are equal
 DIGITS = 1e-5
@@ -158,11 +149,6 @@ def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
     torch.testing.assert_close(adversarial.maps, grad_cam(resnet8, attacked, adversarial.logits.argmax(1)))
 
 
-def files_of(out: Path) -> dict[str, bytes]:
-    kept = [*out.glob("records/*"), *out.glob("tables/*"), out / "skipped.csv"]
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
-
-
 def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions(tmp_path, resnet8, monkeypatch):
     def first_channel(classifier, logits, activations, classes):
         return activations[:, 0].detach() * classes[:, None, None]
@@ -186,63 +172,6 @@ def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
     monkeypatch.setattr("attnlab.pipelines.settings.METHODS", [*MAP_METHODS, "lime"])
     with pytest.raises(UserError, match="expected one --method of grad-cam, another a run, got grad-cam, another"):
         Settings(("grad-cam", "another", "lime"))
-
-
-def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted_one(tmp_path):
-    command = [sys.executable, "-m", "attnlab_cli", "analyze", "--batch-size", "8", "--out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, killed], env=environment, stderr=subprocess.DEVNULL)
-    while not (killed / "records/part-00000.parquet").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "records/part-00001.parquet").exists()
-    for out in (killed, whole):
-        subprocess.run([*command, out], env=environment, check=True, capture_output=True)
-    assert files_of(killed) == files_of(whole)
-    assert len(files_of(whole)) == 9
-
-
-def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.parts.PART", 16)
-    calls = []
-
-    def interrupt(count):
-        calls.append(count)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-
-    images, out = load_data("scenes"), tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=interrupt)
-    assert sorted(path.name for path in (out / "records").iterdir()) == ["part-00000.parquet", "part-00001.unfinished"]
-    assert Run(out).manifest["finished"] is None
-    report = report_run_of(out)
-    assert any("unfinished" in line for line in report.summary)
-    seen = []
-    analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=seen.append)
-    assert seen[0] == 24, "what was done before is counted as done"
-    assert [path.name for path in (out / "records").glob("*.unfinished")] == []
-    assert len(read_records(out)) == 64
-    assert Run(out).manifest["finished"] is not None
-
-
-def report_run_of(out: Path):
-    """A report of a run that was made without the command line's names."""
-    manifest = json.loads((out / "run.json").read_text())
-    manifest["options"] |= {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default"}
-    manifest["options"] |= {"attack_name": "stepll"}
-    copy = out.with_name("copy")
-    shutil.copytree(out, copy)
-    (copy / "run.json").write_text(json.dumps(manifest))
-    return report_run(copy)
-
-
-def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
-    with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
-        analyze(resnet8, load_data("scenes"), run, Settings(budgets=(0.5,)), positions=range(300))
 
 
 def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):

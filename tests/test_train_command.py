@@ -1,4 +1,4 @@
-"""`attnlab train`: what it leaves, how it goes on, what it says to each kind of bad input."""
+"""`attnlab train`: what it leaves, how it goes on, ImageNet's training split, its help."""
 
 import json
 import os
@@ -15,26 +15,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
 from attnlab.training import images as images_module
-from attnlab.training import trainer
 from attnlab.training.log import Log, read_log
 from attnlab.training.plan import PLANS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def train(attnlab, place, monkeypatch):
-    """A short training into `out`, whatever else is asked for: 5 steps an epoch, 2 epochs."""
-    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
-    words = ["--data", "mnist", "--root", place, "--model", f"{place}/net.py:build", "--epochs", 2, "--held-out", 10]
-    words += ["--batch-size", 10, "--steps", 2, "--out", "out", "--device", "cpu"]
-    return lambda *more: attnlab("train", *words, *more)
 
 
 # ------------------------------------------------------------------ what goes right
@@ -180,137 +169,6 @@ def test_torchrun_with_two_processes_trains_on_imagenet_and_goes_on(tree, place,
     assert done.stdout.count("holds the best checkpoint") == 1
     lines = read_log(tmp_path / "out" / "log.jsonl")
     assert [(line["epoch"], line.get("step")) for line in lines] == [(1, 2), (1, None)]
-
-
-# ------------------------------------------------------------------ what goes wrong
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--defense", "madri"], "expected a defense of none, madry, alp, trades, mart, stepll, ensemble, each also "),
-        (["--defense", "ensemble"], "expected --sources CHECKPOINT ... for the ensemble defense, got none"),
-        (["--sources", "x"], "expected --sources with the ensemble defense alone, got aad"),
-        (["--defense", "ensemble", "--sources", "x"], "--sources x: expected --model to be a torchvision name, timm:"),
-        (["--plan", "long"], "expected --plan for mnist to be one of short, paper, got 'long'"),
-        (
-            ["--data", "mnits"],
-            "expected --data to be one of scenes, mnist, cifar10, imagenet, folder, got 'mnits'; did ",
-        ),
-        (["--root", "nowhere"], "expected --root to be an existing folder, got 'nowhere'"),
-        (["--root", "."], "no train-images-idx3-ubyte in .; expected it there or in MNIST/raw, plain or .gz"),
-        (["--data", "imagenet", "--root", "."], "no training images below .; expected class folders in train"),
-        (["--data", "folder", "--root", "."], "no boxes: expected boxes.csv or train/boxes.csv"),
-        (["--eps", "8"], "expected --eps in [0, 1], got 8; did you mean 8/255?"),
-        (["--eps", "much"], "expected --eps as a number or a fraction such as 8/255, got 'much'"),
-        (["--step-size", "2"], "expected --step-size in [0, 1], got 2; did you mean 2/255?"),
-        (["--epochs", "0"], "expected --epochs of at least 1, got 0"),
-        (["--batch-size", "0"], "expected --batch-size of at least 1, got 0"),
-        (["--learning-rate", "-1"], "expected --learning-rate above 0, got -1"),
-        (["--ramp", "nan"], "expected --ramp of at least 0 epochs, got nan"),
-        (["--alpha", "-0.1"], "expected alpha of at least 0, got -0.1"),
-        (["--fill", "gray"], "expected fill to be one of black, grey, got 'gray'; did you mean 'grey'?"),
-        (["--held-out", "60"], "expected --held-out from 1 to 59, there being 60 training images, got 60"),
-        (
-            ["--batch-size", "51"],
-            "expected at least a batch of 51 training images, got 50; a smaller --batch-size may ",
-        ),
-        (["--limit", "5"], "expected at least a batch of 10 training images, got 5; a smaller --batch-size may do"),
-        (["--model", "resnet8"], "expected a model of 1 colour channels for mnist, got one of 3; name another with --"),
-        (["--weights", "nope.pth"], "expected --weights to be default, none or an existing file, got 'nope.pth'"),
-        (["--layer", "nope"], "expected a layer of the model, got 'nope'; layers at the top level: 0, 1, 2, 3"),
-        (["--device", "cuda:99"], "expected --device to be auto, cpu or an accelerator of this machine, got 'cuda:99'"),
-    ],
-)
-def test_bad_input_is_one_line(train, words, message):
-    assert train(*words).error.startswith(message)
-
-
-def test_cuda_asked_for_and_absent_is_one_line(train):
-    if torch.cuda.is_available():
-        pytest.skip("there is one here")
-    error = train("--device", "cuda").error
-    assert error.startswith("expected --device to be auto, cpu or an accelerator of this machine, got 'cuda' (")
-    assert error.endswith("; try --device cpu")
-
-
-def test_classes_that_do_not_fit_are_one_line(train, place):
-    assert train("--model", f"{place}/net.py:few").error.startswith("expected a model of 10 classes for mnist, got one")
-
-
-def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, place):
-    Path("train").mkdir()
-    for name in "ab":
-        Image.new("RGB", (28, 28)).save(f"train/{name}.png")
-    Path("train/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,2,,,,\nb.png,3,,,,\n")
-    words = ["--data", "folder", "--root", ".", "--model", f"{place}/net.py:colour", "--held-out", 1]
-    words += ["--batch-size", 1]
-    assert train(*words).error == (
-        "expected labels from 0 to 2, which the model knows, got 3 for image b.png; name another with --model"
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "difference"),
-    [
-        (["--learning-rate", "0.5"], "learning_rate was 0.001, is 0.5"),
-        (["--defense", "alp", "--seed", "0"], "defense was 'aad', is 'alp'"),
-        (["--alpha", "0.3"], "defense's alpha was 0.01, is 0.3"),
-        (["--epochs", "3"], "epochs was 2, is 3"),
-        (["--seed", "1"], "seed was 0, is 1"),
-        (["--held-out", "9"], "held_out was 10, is 9"),
-    ],
-)
-def test_going_on_with_other_options_tells_which(train, words, difference):
-    train()
-    error = train(*words).error
-    assert error.startswith("out holds a run with other options (")
-    assert difference in error
-    assert error.endswith("; choose another --out")
-
-
-def test_a_training_that_failed_before_its_first_step_leaves_the_folder_to_another(train, monkeypatch):
-    def fail(*_: object) -> None:
-        raise UserError("no images today")
-
-    assert train("--batch-size", 51).code == 1
-    assert not Path("out").exists()
-    with monkeypatch.context() as patch:
-        patch.setattr(train_job, "open_images", fail)
-        assert train("--seed", 1).error == "no images today"
-    assert train("--seed", 2).code == 0
-    assert json.loads(Path("out/training.json").read_text())["options"]["seed"] == 2
-
-
-def test_a_folder_that_is_no_training_is_left_alone(train):
-    Path("out").mkdir()
-    Path("out/thesis.tex").touch()
-    assert train().error == "out exists and is no training; choose another --out"
-    assert [path.name for path in Path("out").iterdir()] == ["thesis.tex"]
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
-def test_a_damaged_manifest_is_one_line(train, content):
-    Path("out").mkdir()
-    Path("out/training.json").write_text(content)
-    assert "training.json is damaged" in train().error
-
-
-def test_a_state_file_cut_short_is_one_line(train):
-    train("--epochs", 1)
-    state = Path("out/state.safetensors")
-    state.write_bytes(state.read_bytes()[:1000])
-    assert train("--epochs", 1).error.startswith("out/state.safetensors is damaged (")
-
-
-def test_a_loss_that_is_not_a_number_is_one_line(train):
-    error = train("--learning-rate", "1e30", "--ramp", 0).error
-    assert re.match(r"the term \w+ became (nan|inf) in epoch 1, step \d; there is no checkpoint yet; ", error)
-
-
-def test_errors_of_prepare_training_are_user_errors(tmp_path):
-    with pytest.raises(UserError, match="expected --plan for scenes"):
-        prepare_training(plan="paper", out=tmp_path).__enter__()
 
 
 # ------------------------------------------------------------------ its help

@@ -62,19 +62,21 @@ STEPS = 5
 PASSES = 4 * STEPS + 2 * (2 + 2)
 
 
-def noise(count: int, seed: int) -> Resident:
+def noise(count: int, seed: int, device: str = "cpu") -> Resident:
     """Images whose labels show in their brightness, so that something can be learnt."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
     pixels = torch.randint(0, 100, (count, 3, 10, 10), generator=draw) + 70 * labels[:, None, None, None]
-    return Resident(pixels.to(torch.uint8), labels)
+    return Resident(pixels.to(device, torch.uint8), labels.to(device))
 
 
-def training(networks: Path, folder: Path, *, build: str = "build", defense: str = "aad", **options: Any) -> Training:
+def training(
+    networks: Path, folder: Path, *, build: str = "build", defense: str = "aad", device: str = "cpu", **options: Any
+) -> Training:
     """A training of 5 steps an epoch (22 images in batches of 4) that validates on 7 images."""
-    names = {"plan": PLAN, "images": noise(22, 0), "held_out": noise(7, 1), "seed": 3} | options
+    names = {"plan": PLAN, "images": noise(22, 0, device), "held_out": noise(7, 1, device), "seed": 3} | options
     model = f"{networks}:{build}"
-    classifier = load_model(model, "none", seed=1)
+    classifier = load_model(model, "none", seed=1).to(device)
     return Training(classifier, model, defense, parse_defense(defense, alpha=0.1, beta=0.1), folder=folder, **names)
 
 

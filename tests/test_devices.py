@@ -1,0 +1,161 @@
+"""Other devices: torch's meta device, which refuses tensors that lie elsewhere, and a GPU where there is one."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from trainings import PASSES, PLAN, during, interrupt, training, weights_of
+from twins import IMAGES, load_twins, run_evaluation
+
+from attnlab.attacks import ATTACKS
+from attnlab.attacks.pgd import perturb
+from attnlab.attention import area
+from attnlab.attention.gradcam import grad_cam
+from attnlab.attention.lime import LimeSettings
+from attnlab.models import Classifier
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.settings import Settings
+from attnlab.records import read_evaluation, read_records
+from attnlab.training import DEFENSES
+from attnlab.training.images import DRAWS, augmented
+from attnlab.training.log import read_log
+from attnlab.training.parse import parse_defense
+from attnlab.training.plan import AUGMENTATIONS
+from attnlab.training.step import Step
+
+# ------------------------------------------------------------------ no pass mixes devices
+
+
+@pytest.fixture
+def elsewhere(either, batch) -> tuple:
+    """A small network, clean images, images near them, and labels, on the meta device."""
+    return either.to("meta"), *(values.to("meta") for values in batch)
+
+
+def test_the_meta_device_refuses_what_lies_elsewhere():
+    with pytest.raises(RuntimeError):
+        torch.ones(3, device="meta") + torch.ones(3)
+
+
+@pytest.mark.parametrize("sigma", [None, 10.0])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_stay_on_the_device(elsewhere, name, sigma):
+    classifier, images, _, labels = elsewhere
+    attack = replace(ATTACKS[name], eps=0.1, sigma=sigma)
+    assert perturb(classifier, images, labels, attack, seeds=[5, 6, 7, 8]).device.type == "meta"
+
+
+def test_restarts_stay_on_the_device(elsewhere):
+    classifier, images, _, labels = elsewhere
+    attack = replace(ATTACKS["pgd"], steps=2, restarts=2)
+    assert perturb(classifier, images, labels, attack).device.type == "meta"
+
+
+def test_maps_and_what_is_read_from_them_stay_on_the_device(elsewhere):
+    classifier, images, attacked, labels = elsewhere
+    first, second = grad_cam(classifier, images, labels), grad_cam(classifier, attacked, labels)
+    enlarged = area.enlarge(first, (19, 23))
+    made = [enlarged, area.unit(first), area.above_mean(enlarged), area.above_fixed(first, 0.5), area.constant(first)]
+    made += [area.shared_cells(first, second), area.iou_of_cells(first, second, 3)]
+    assert {values.device.type for values in made} == {"meta"}
+
+
+@pytest.mark.parametrize("attention", ["", "+aad"])
+@pytest.mark.parametrize("name", DEFENSES)
+def test_training_steps_stay_on_the_device(elsewhere, monkeypatch, name, attention):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
+    classifier, images, attacked, labels = elsewhere
+    step = Step(classifier, parse_defense(name + attention))
+    loss = step(images, attacked, labels).loss
+    loss.backward()
+    assert loss.device.type == "meta"
+    assert {weight.grad.device.type for weight in classifier.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("how", AUGMENTATIONS)
+def test_augmented_images_stay_on_the_device(how):
+    pixels = torch.zeros(4, 3, 10, 10, device="meta")
+    assert augmented(pixels, how, torch.rand(4, DRAWS)).device.type == "meta"
+
+
+# ------------------------------------------------------------------ a GPU gives what the CPU gives
+
+
+@pytest.fixture
+def gpu() -> str:
+    """A GPU's name for torch; tests that need one skip where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    return "cuda"
+
+
+def twins_on(device: str, precision: str = "fp32") -> dict[str, Classifier]:
+    return {name: classifier.place(device, precision) for name, classifier in load_twins().items()}
+
+
+def test_an_analysis_on_a_gpu(gpu, tmp_path):
+    settings = Settings(("grad-cam", "lime"), lime=LimeSettings(samples=200, superpixels="slic"))
+    for device in (gpu, "cpu"):
+        classifier = twins_on(device)["first"]
+        analyze(classifier, IMAGES, tmp_path / device, settings, positions=range(40), workers=2)
+    ours, theirs = read_records(tmp_path / gpu), read_records(tmp_path / "cpu")
+    assert (ours["prediction"] == theirs["prediction"]).all()
+    for name in ("confidence", "adv_confidence", "iou_att_gt"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-2)
+    for mine, other in zip(ours["map"], theirs["map"], strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-3 * np.abs(other).max())
+    for mine, other in zip(ours["lime"], theirs["lime"], strict=True):
+        assert (mine is None) == (other is None)  # misclassified images are not explained
+        if mine is not None:
+            np.testing.assert_allclose(mine["weights"], other["weights"], atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_evaluation_on_a_gpu(gpu, tmp_path, precision):
+    for device in (gpu, "cpu"):
+        run_evaluation(twins_on(device, precision), tmp_path / device)
+    ours, theirs = read_evaluation(tmp_path / gpu), read_evaluation(tmp_path / "cpu")
+    clean = ours["attack"] == "clean"
+    digits = 1e-3 if precision == "fp32" else 0.5
+    np.testing.assert_allclose(ours["margin"][clean], theirs["margin"][clean], atol=digits)
+    # a sign that tips near zero moves an attack, and few images with it
+    assert (ours["prediction"] == theirs["prediction"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("defense", ["alp+aad", "trades", "none"])
+def test_the_first_step_of_a_training_on_a_gpu(gpu, networks, tmp_path, defense):
+    """Without what is drawn on the device, dropout and the attack's start, whose numbers are each device's own."""
+    for device in (gpu, "cpu"):
+        plan = replace(PLAN, epochs=1, ramp=1000)  # the ball has no size yet
+        training(networks, tmp_path / device, device=device, build="plain", defense=defense, plan=plan).run()
+    ours, theirs = (read_log(tmp_path / device / "log.jsonl") for device in (gpu, "cpu"))
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("option", ["bf16", "compiled"])
+def test_faster_trainings_on_a_gpu_stay_close_to_the_plain_one(gpu, networks, tmp_path, option):
+    plain = training(networks, tmp_path / "plain", device=gpu, build="plain")
+    faster = training(networks, tmp_path / "faster", device=gpu, build="plain", **{option: True})
+    for ours in (plain, faster):
+        ours.run()
+    ends = [read_log(ours.folder / "log.jsonl")[0] for ours in (faster, plain)]
+    assert ends[0] == pytest.approx(ends[1], rel=0.1, abs=0.05)
+
+
+def test_a_training_on_a_gpu_that_is_interrupted_goes_on(gpu, networks, tmp_path):
+    whole = training(networks, tmp_path / "whole", device=gpu)
+    whole.run()
+    for _ in range(2):
+        ours = training(networks, tmp_path / "ours", device=gpu)
+        if not (ours.folder / "log.jsonl").exists():
+            during(ours, PASSES + 5, interrupt)
+        try:
+            ours.run()
+        except KeyboardInterrupt:
+            continue
+    assert [line["epoch"] for line in read_log(ours.folder / "log.jsonl")] == [1, 1, 2, 2, 3, 3]
+    for name, value in weights_of(whole.classifier).items():
+        assert_close(weights_of(ours.classifier)[name], value, rtol=1e-3, atol=1e-4)

@@ -97,10 +97,10 @@ def twins_on(device: str, precision: str = "fp32") -> dict[str, Classifier]:
 
 
 def test_an_analysis_on_a_gpu(gpu, tmp_path):
-    settings = Settings(("grad-cam", "lime"), lime=LimeSettings(samples=200, superpixels="slic"))
+    settings = Settings(("grad-cam", "lime"), lime=LimeSettings(samples=100, superpixels="slic"))
     for device in (gpu, "cpu"):
         classifier = twins_on(device)["first"]
-        analyze(classifier, IMAGES, tmp_path / device, settings, positions=range(40), workers=2)
+        analyze(classifier, IMAGES, tmp_path / device, settings, positions=range(12), workers=2)
     ours, theirs = read_records(tmp_path / gpu), read_records(tmp_path / "cpu")
     assert (ours["prediction"] == theirs["prediction"]).all()
     for name in ("confidence", "adv_confidence", "iou_att_gt"):

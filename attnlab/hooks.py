@@ -110,6 +110,14 @@ def fed_by(
     return pairs
 
 
+def learning(model: nn.Module) -> None:
+    """Put the model in train mode, but for batch norms whose author froze their weights: they keep their statistics."""
+    model.train()
+    for norm in model.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine and not norm.weight.requires_grad:
+            norm.eval()
+
+
 @contextmanager
 def untracked(model: nn.Module) -> Iterator[None]:
     """Let batch norms in train mode use the batch's statistics without adding them to their running ones."""

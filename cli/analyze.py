@@ -95,4 +95,4 @@ def analyze(out: Path | None, features: list[int], lime_gt: str, form: str | Non
         click.echo(job.cost, err=True)
     with image_progress(len(job.positions), job.out) as progress:
         job.run(progress)
-    show_run(job.out, lime_gt=lime_gt, form=form)
+    show_run(job.out, features=features, lime_gt=lime_gt, form=form)

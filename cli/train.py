@@ -50,7 +50,7 @@ OPTIONS = (
     click.option("--steps", type=int, help="Number of its steps."),
     click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing."),
     click.option("--held-out", type=int, help="Training images kept for validation."),
-    click.option("--fill", default="black", show_default=True, help="What hides attended pixels: black or grey."),
+    click.option("--fill", help="What hides attended pixels, for +aad: black or grey; by default black."),
     click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2)."),
     click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
     click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
@@ -79,8 +79,8 @@ def training_options(command: Command) -> Command:
 
 @click.command()
 @training_options
-@click.option("--alpha", default=0.01, show_default=True, help="Weight of attention rectification, for +aad; 0: none.")
-@click.option("--beta", default=0.01, show_default=True, help="Weight of attention preservation, for +aad; 0: none.")
+@click.option("--alpha", type=float, help="Weight of attention rectification, for +aad; by default 0.01, 0: none.")
+@click.option("--beta", type=float, help="Weight of attention preservation, for +aad; by default 0.01, 0: none.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default runs/DATA-MODEL-DEFENSE-SEED.")
 def train(**options: Any) -> None:
     """Train a model whose accuracy and gaze withstand attacks.

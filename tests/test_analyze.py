@@ -206,6 +206,21 @@ def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
     assert list(records["iou_att_gt"].isna()) == [False, False, True, True]
 
 
+def test_maps_of_few_cells_have_a_table_3_of_one(tmp_path, resnet8):
+    """Two by two, in which none of the paper's numbers of cells is a part."""
+    images = load_data("scenes")
+    names = {"data": "scenes", "split": "val", "model": "net", "weights": "none", "attack_name": "stepll"}
+    network = torch.nn.Sequential(
+        resnet8.network, torch.nn.Unflatten(1, (10, 1, 1)), torch.nn.Upsample((2, 2)), torch.nn.Flatten(),
+        torch.nn.Linear(40, 10),
+    )  # fmt: skip
+    network.input_size = (64, 64)
+    run = analyze(
+        Classifier(network, "2"), images, tmp_path / "run", Settings(), description=names, positions=range(60)
+    )
+    assert set(attention_report(run).frames["table3"]["cells"]) == {1}
+
+
 def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     convolution, head = torch.nn.Conv2d(1, 8, 5, 4), torch.nn.Linear(288, 10)
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), head)

@@ -254,6 +254,8 @@ def test_settings_out_of_range_are_refused():
         Attack(objective="crossentropy")
     with pytest.raises(UserError, match="label smoothing"):
         Attack(label_smoothing=1.0)
+    with pytest.raises(UserError, match="label smoothing with a cross-entropy alone, got the objective margin"):
+        Attack("margin", label_smoothing=0.1)
     with pytest.raises(UserError, match="restarts of at least 1"):
         Attack(restarts=2)
     with pytest.raises(UserError, match="sigma of at least 0, got -1"):

@@ -36,6 +36,29 @@ def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(analyze):
     assert "images was 8, is 9" in error
 
 
+def test_tables_of_other_features_are_shown_of_a_run_that_is_gone_on_with(analyze):
+    words = [
+        "--method",
+        "lime",
+        "--lime-samples",
+        20,
+        "--lime-superpixels",
+        "grid",
+        "--no-lime-floor",
+        "--format",
+        "csv",
+    ]
+    assert {line[0] for line in analyze(*words).out.splitlines() if line[:1].isdigit()} == {"8", "1"}
+    again = analyze(*words, "--features", 3)
+    assert again.code == 0
+    assert {line[0] for line in again.out.splitlines() if line[:1].isdigit()} == {"3"}
+
+
+def test_an_analysis_by_lime_in_the_folder_of_an_evaluation_is_refused(analyze, attnlab):
+    assert attnlab("evaluate", "--limit", 4, "--attacks", "clean", "--out", "out").code == 0
+    assert analyze("--method", "lime").error.startswith("out holds a run ")
+
+
 def test_out_that_is_no_run_is_refused(analyze, attnlab):
     Path("file").write_text("mine")
     Path("foreign").mkdir()

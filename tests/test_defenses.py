@@ -27,11 +27,16 @@ def test_weights_are_those_published():
     assert [DEFENSES[name].weight for name in ("alp", "trades", "mart")] == [0.5, 6.0, 5.0]
 
 
-def test_options_of_aad_reach_the_defence_and_touch_no_other():
+def test_options_of_aad_reach_the_defence():
     options = {"alpha": 0.3, "beta": 0.0, "fill": "grey"}
     assert parse_defense("alp+aad", **options) == replace(DEFENSES["alp"], **options)
-    assert parse_defense("alp", **options) == DEFENSES["alp"]
     assert parse_defense("alp", classification="soft-margin").classification == "soft-margin"
+
+
+@pytest.mark.parametrize("option", [{"alpha": 0.01}, {"beta": 0.0}, {"fill": "black"}])
+def test_options_of_aad_are_refused_without_it(option):
+    with pytest.raises(UserError, match=r"expected --\w+ with \+aad alone, got alp; did you mean alp\+aad\?"):
+        parse_defense("alp", **option)
 
 
 def test_a_defence_is_its_own_provenance():

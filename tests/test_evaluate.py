@@ -5,11 +5,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, assert_same_records, run_evaluation
+from twins import ATTACKS_USED, COUNT, EPS, EVALUATION, IMAGES, assert_same_records, run_evaluation
 
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
+from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
@@ -114,6 +115,26 @@ def test_transfer_records_the_victims_answers_to_the_sources_images(tmp_path, tw
         expected = twins["first"](made).argmax(1)
     assert read_evaluation(tmp_path / "r")["prediction"].tolist() == expected.tolist()
     assert run.manifest["model"]["transfer"]["sha256"] == twins["second"].sha256
+
+
+def test_a_transferred_attack_is_the_same_beside_others_and_alone(tmp_path, twins):
+    """The victim looks at its last point alone, so that no other reading of the trajectory counts as a loss of it."""
+    both = {name: replace(ATTACKS_USED[name], step_size=EPS) for name in ("pgd2", "pgd4")}
+    for name, attacks in (("both", both), ("alone", {"pgd4": both["pgd4"]})):
+        one = {"first": twins["first"]}
+        run_evaluation(one, tmp_path / name, Evaluation(attacks, seed=3), source=twins["second"])
+    beside, alone = read_evaluation(tmp_path / "both"), read_evaluation(tmp_path / "alone")
+    assert_same_records(beside[beside["attack"] == "pgd4"].reset_index(drop=True), alone)
+
+
+def test_an_image_that_is_lost_without_an_attack_is_lost_after_0_steps_of_one_that_tells_none(twins, scenes_batch):
+    images, labels = scenes_batch
+    wrong = (labels + 1) % 10
+    victim = twins["first"]
+    target = Target(victim, victim, [], images, wrong, torch.nn.functional.one_hot(labels, 10) * 1.0, [])
+    assert looked_at(target, images, steps=7).steps.tolist() == [0] * COUNT
+    target = target._replace(clean_logits=torch.nn.functional.one_hot(wrong, 10) * 1.0)
+    assert looked_at(target, images, steps=7).steps.tolist() == [7] * COUNT
 
 
 # ------------------------------------------------------------------ cut short

@@ -103,6 +103,12 @@ def test_a_source_of_other_classes_or_channels_is_refused(tmp_path, twins, chann
         run_evaluation(twins, tmp_path / "r", Evaluation({"fgsm": Attack()}), source=source)
 
 
+def test_stopping_early_is_refused_where_images_are_made_on_another_model(tmp_path, twins):
+    with pytest.raises(UserError, match="expected --stop or --transfer, got both"):
+        run_evaluation(twins, tmp_path / "r", replace(EVALUATION, stop=True), source=twins["second"])
+    assert not (tmp_path / "r").exists()
+
+
 def test_models_are_given_back_as_they_were(tmp_path):
     classifier = load_model("resnet8").train()
     frozen = next(module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d))

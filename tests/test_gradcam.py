@@ -73,6 +73,14 @@ def test_a_layer_before_an_in_place_relu_is_seen_as_it_was(small):
     assert grad_cam(small, torch.rand(4, 3, 19, 23).double(), torch.zeros(4, dtype=torch.long)).min() < 0
 
 
+@torch.no_grad()
+def test_a_caller_that_keeps_no_gradients_gets_the_same_map(either, batch):
+    images, _, labels = batch
+    ours = grad_cam(either, images, labels)
+    with torch.enable_grad():
+        assert torch.equal(ours, grad_cam(either, images, labels))
+
+
 def test_map_of_an_image_does_not_depend_on_its_batch(resnet8, scenes_batch):
     images, labels = scenes_batch
     alone = torch.cat(

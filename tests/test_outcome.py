@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnlab.attacks.objectives import OBJECTIVES
 from attnlab.attacks.outcome import Outcome, outcome, outcomes
 from attnlab.attacks.pgd import Attack, perturb, start_of
+from attnlab.errors import UserError
 from attnlab.models import Classifier
 
 READINGS = (3, 5, 12)
@@ -347,14 +348,18 @@ def test_transfer_is_making_images_on_the_source_and_showing_them_to_the_victim(
     source, attack = wavy(seed=1), replace(attack, eps=0.05, step_size=0.015)
     found = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, source=source)
     right = clean.argmax(1) == labels
-    steps = torch.where(right, -1, 0)
     for reading in READINGS:
         made = perturb(source, IMAGES, labels, replace(attack, steps=reading), seeds=SEEDS)
         with torch.no_grad():
             logits = classifier(made)
-        steps = torch.where((steps < 0) & (logits.argmax(1) != labels), reading, steps)
+        steps = torch.where(right, torch.where(logits.argmax(1) == labels, -1, reading), 0)
         assert_same(found[reading], outcome(logits, labels, steps))
     assert (steps > 0).any()
+
+
+def test_a_transfer_cannot_stop_at_points_that_are_not_looked_at(classifier, labels, clean):
+    with pytest.raises(UserError, match="without a source alone"):
+        outcomes(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy(seed=1), stop=True)
 
 
 def test_a_transfer_to_itself_ends_where_the_attack_does(classifier, labels, clean):

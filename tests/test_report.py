@@ -68,7 +68,7 @@ def test_table1_by_hand(records):
     ]
     assert table["group"].tolist() == ["succeed", "fail"]
     assert table["n"].tolist() == [2, 1]
-    assert table["percent"].tolist() == pytest.approx([200 / 3, 100 / 3])
+    assert table["percent"].tolist() == pytest.approx([75, 25]), "of all four, the one without an area too"
     assert table["iou_att_gt"].tolist() == pytest.approx([0.6, 0.6])
     assert table["ci_low"][0] == pytest.approx(0.4)
     assert table["ci_high"][0] == pytest.approx(0.8)
@@ -190,13 +190,17 @@ def test_bootstrap_interval_equals_the_plain_one():
 
 def test_the_papers_numbers_stand_beside_the_papers_run_alone(records):
     options = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
-    manifest = {"options": options | {"attack": {"objective": "least-likely", "steps": 1}}}
+    attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}
+    options |= {"attack": attack, "target": {"grad-cam": "true", "lime": "predicted"}}
+    manifest = {"options": options, "model": {"layer": "Mixed_7c"}}
     paper = published(manifest)
     assert paper == json.loads(files("attnlab.report").joinpath("paper.json").read_text())
     assert table1(i_att(records), [EPS], paper)["paper_iou_att_gt"].tolist() == [0.647, 0.701]
     assert table2(i_att(records), [EPS], paper)["paper_confidence"].tolist() == [0.8944, 0.7941]
-    manifest["options"]["images"] = 500
-    assert published(manifest) is None
+    smoothed, predicted = {"attack": attack | {"label_smoothing": 0.1}}, {"target": {"grad-cam": "predicted"}}
+    for other in ({"images": 500}, smoothed, predicted):
+        assert published(manifest | {"options": options | other}) is None
+    assert published(manifest | {"model": {"layer": "Mixed_6e"}}) is None
 
 
 def test_table3_carries_the_papers_value_of_its_own_cells():
@@ -229,7 +233,7 @@ def test_latex_has_the_papers_layout(records, several):
     assert r"\begin{tabular}{ccccc}" in text if several else r"\begin{tabular}{cccc}" in text
     rows = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     assert len(rows) == len(budgets)
-    assert rows[0].removeprefix("16/255 & ") == r"66.7\% & 0.600 {\scriptsize [0.400, 0.800]} & 33.3\% & 0.600 \\"
+    assert rows[0].removeprefix("16/255 & ") == r"75.0\% & 0.600 {\scriptsize [0.400, 0.800]} & 25.0\% & 0.600 \\"
     columns = {line.count("&") for line in lines if line.endswith(r"\\") and "multicolumn" not in line}
     assert columns == {4 if several else 3}
 

@@ -115,7 +115,7 @@ def test_held_out_images_are_the_same_for_every_seed_and_limit_and_never_of_test
 def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with prepare_training(limit=20, held_out=10, batch_size=10, device="cpu") as training:
-        assert (training.model, training.name) == ("resnet8", "aad")
+        assert (training.model, training.name) == ("resnet8", "madry+aad")
         assert training.folder == Path("runs/scenes-resnet8-aad-0")
         assert training.classifier.sha256 == load_model("resnet8").fingerprint()  # from the built-in weights
         assert training.plan == PLANS["scenes"]["short"].__class__(

@@ -82,7 +82,7 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
     ("words", "difference"),
     [
         (["--learning-rate", "0.5"], "learning_rate was 0.001, is 0.5"),
-        (["--defense", "alp", "--seed", "0"], "defense was 'aad', is 'alp'"),
+        (["--defense", "alp", "--seed", "0"], "defense was 'madry+aad', is 'alp'"),
         (["--alpha", "0.3"], "defense's alpha was 0.01, is 0.3"),
         (["--epochs", "3"], "epochs was 2, is 3"),
         (["--seed", "1"], "seed was 0, is 1"),

@@ -134,6 +134,15 @@ def test_parameters_that_their_author_froze_stay_as_they_are(networks, tmp_path)
         optimizer_of(ours.classifier, PLAN)
 
 
+def test_batch_norms_that_their_author_froze_keep_their_statistics(networks, tmp_path):
+    ours = training(networks, tmp_path)
+    norm = ours.classifier.network.norm
+    norm.requires_grad_(False)
+    before = norm.running_mean.clone()
+    ours.run()
+    assert torch.equal(norm.running_mean, before)
+
+
 def test_bf16_passes_train_float32_weights_close_to_those_of_float32(networks, tmp_path):
     exact, rounded = (training(networks, tmp_path / str(bf16), bf16=bf16) for bf16 in (False, True))
     exact.run()

@@ -17,10 +17,12 @@ class Objective(NamedTuple):
         value: (logits (N, K), aim, label smoothing) -> value per image, (N,).
         aim: (clean logits, labels (N,)) -> what `value` needs to know, fixed from the start: a class per image, (N,),
             or probabilities, (N, K). The clean logits are a function that makes them, called where they are needed.
+        smooths: Whether label smoothing changes it.
     """
 
     value: Callable[[Tensor, Tensor, float], Tensor]
     aim: Callable[[Callable[[], Tensor], Tensor], Tensor]
+    smooths: bool = False
 
 
 def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -79,8 +81,8 @@ def clean_probabilities(clean_logits: Callable[[], Tensor], _labels: Tensor) -> 
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "cross-entropy": Objective(cross_entropy, true_label),
-    "least-likely": Objective(towards, least_likely),
+    "cross-entropy": Objective(cross_entropy, true_label, smooths=True),
+    "least-likely": Objective(towards, least_likely, smooths=True),
     "margin": Objective(cw, true_label),
     "divergence": Objective(divergence, clean_probabilities),
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import Aim, Attack, aim_of, ascend, start_of
+from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 
@@ -63,14 +64,20 @@ def outcomes(
         readings: Numbers of steps to read at.
         clean_logits: Of the victim, (N, K).
         seeds: Of each image's random starts.
-        source: The classifier whose gradients are climbed, for a transfer attack; by default the victim. The steps to
-            success are then seen at the readings only.
-        stop: An image leaves the attack at the first point that is misclassified, which is then its last.
+        source: The classifier whose gradients are climbed, for a transfer attack; by default the victim. The victim
+            then sees the clean image and each reading's last point alone, and steps are told of these.
+        stop: An image leaves the attack at the first point that is misclassified, which is then its last. Not with a
+            source.
 
     Returns:
         Number of steps -> outcome.
+
+    Raises:
+        UserError: If it is to stop, and a source is given.
     """
     source = victim if source is None else source
+    if stop and source is not victim:
+        raise UserError("expected to stop at misclassified points without a source alone: they are not looked at")
     attack = replace(attack, steps=max(readings))
     results: dict[int, Outcome] = {}
     with borrowed(victim), borrowed(source):
@@ -133,7 +140,8 @@ def _one_start(
     labels = aim.labels
     held = clean_logits.clone()  # of each image's last point
     lost = clean_logits.argmax(1) != labels
-    lost_at = torch.where(lost, 0, -1)
+    before = torch.where(lost, 0, -1)
+    lost_at = before.clone()
     results: dict[int, Outcome] = {}
 
     def note(rows: Tensor, logits: Tensor, step: int) -> None:
@@ -157,6 +165,8 @@ def _one_start(
                 with torch.no_grad():
                     note(rows, victim(iterate.images), step)
                 results[step] = outcome(held, labels, lost_at)
+                if source is not victim:  # which has seen nothing on the way to the next reading
+                    lost_at = before.clone()
             if stop and 2 * int(lost[rows].sum()) >= len(rows):
                 break
         made, point = step, iterate.images

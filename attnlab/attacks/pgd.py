@@ -58,6 +58,8 @@ class Attack:
             raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
+        if self.label_smoothing and not OBJECTIVES[self.objective].smooths:
+            raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
 
     @property
     def step_length(self) -> float:

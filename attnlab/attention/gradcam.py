@@ -25,7 +25,7 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     Raises:
         UserError: If the classifier has no attention layer.
     """
-    with borrowed(classifier), observed(classifier, cut=True) as activations:
+    with borrowed(classifier), observed(classifier, cut=True) as activations, torch.enable_grad():
         logits = classifier(images)
         return map_from(classifier, logits, activations[-1], classes)
 

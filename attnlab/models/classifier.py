@@ -47,13 +47,15 @@ class Classifier(nn.Module):
         self.network = network
         self.channels = _input_channels(network)
         self.input_size: tuple[int, int] = tuple(getattr(network, "input_size", None) or DEFAULT_SIZE)
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         for name, neutral in (("mean", 0.0), ("std", 1.0)):
-            values = torch.tensor(getattr(network, name, None) or [neutral] * self.channels, dtype=torch.float32)
-            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+            given = getattr(network, name, None)
+            values = torch.as_tensor([neutral] * self.channels if given is None else given, dtype=torch.float32)
+            self.register_buffer(name, values.detach().clone().view(1, -1, 1, 1).to(device), persistent=False)
         self.layout = torch.contiguous_format
-        self.sha256 = ""  # of the weights as they were before `place` changed them
+        self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
-        images = _noise(self.channels, self.input_size)
+        images = self._noise()
         with torch.no_grad(), borrowed(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
@@ -94,7 +96,7 @@ class Classifier(nn.Module):
     def describe(self) -> dict[str, Any]:
         """What decides its results, for the manifest."""
         return {
-            "sha256": self.sha256 or self.fingerprint(),
+            "sha256": self.sha256,
             "input_size": list(self.input_size),
             "classes": self.classes,
             "layer": self.attention_layer,
@@ -112,16 +114,23 @@ class Classifier(nn.Module):
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
         """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
-        self.sha256 = self.sha256 or self.fingerprint()
+        came = self.sha256
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
         if layout == "folded":
-            images = self.normalise(_noise(self.channels, self.input_size))
+            images = self.normalise(self._noise())
             self.network, folded = fold_batch_norms(self.network.eval(), images, self.attention_layer)
             self.folded += folded
         self.to(device)
         self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
+        self._placed = came, self.fingerprint()
         return self
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the weights as they came to `place`; if they were changed since, of those there are now."""
+        now = self.fingerprint()
+        return self._placed[0] if self._placed and self._placed[1] == now else now
 
     def fingerprint(self) -> str:
         """SHA-256 of all weights and buffers, by name."""
@@ -131,6 +140,11 @@ class Classifier(nn.Module):
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def _noise(self) -> Tensor:
+        """Two images of noise, the same each time."""
+        draw = torch.Generator().manual_seed(0)
+        return torch.rand(2, self.channels, *self.input_size, generator=draw).to(self.device)
+
     def _pooled_head(self, images: Tensor) -> str | None:
         """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""
         assert self.attention_layer is not None
@@ -138,13 +152,14 @@ class Classifier(nn.Module):
             logits = self(images)
         if not outputs:
             raise UserError(f"layer {self.attention_layer!r} does not run in a forward pass; name another with --layer")
-        if outputs[0].ndim != 4:
+        output = outputs[-1]  # of a module that runs several times the last, as everywhere
+        if output.ndim != 4:
             raise UserError(
                 f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} of "
-                f"shape {tuple(outputs[0].shape)}; name another with --layer"
+                f"shape {tuple(output.shape)}; name another with --layer"
             )
-        self.map_shape = tuple(outputs[0].shape[2:])
-        pooled = outputs[0].mean((2, 3))
+        self.map_shape = tuple(output.shape[2:])
+        pooled = output.mean((2, 3))
         for name, module in self.network.named_modules():
             if isinstance(module, nn.Linear) and module.weight.shape == (self.classes, pooled.shape[1]):
                 difference = (F.linear(pooled, module.weight, module.bias) - logits).abs().max()
@@ -175,11 +190,6 @@ def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str |
         elif len(output.shape) == 3 and output.shape[1] > 1:
             found = None
     return found
-
-
-def _noise(channels: int, size: tuple[int, int]) -> Tensor:
-    """Two images of noise, the same each time."""
-    return torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -88,8 +88,11 @@ def evaluate(
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run, a model and the data do not fit, or a model gives NaN.
+        UserError: If the folder holds another run, a model and the data do not fit, a model gives NaN, or attacks are
+            to stop early whose images are made on another classifier.
     """
+    if source is not None and evaluation.stop:
+        raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
     for name, classifier in models.items():
         expect_fit(classifier, images, name)
         for what in ("channels", "input_size", "classes"):
@@ -205,11 +208,13 @@ def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
     Args:
         target: Whose victim looks at them.
         adversarial: Pixels in [0, 1], (N, C, H, W).
-        steps: Told of the images that are misclassified.
+        steps: Told of the images that are misclassified; 0 of those that are so without an attack.
     """
     with borrowed(target.victim), torch.no_grad():
         logits = target.victim(adversarial)
-    return outcome(logits, target.labels, torch.where(logits.argmax(1) == target.labels, -1, steps))
+    lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)
+    lost_at = torch.where(target.clean_logits.argmax(1) == target.labels, lost_at, 0)
+    return outcome(logits, target.labels, lost_at)
 
 
 def _columns(one: Outcome) -> Row:

@@ -95,7 +95,7 @@ def prepare(
     cost = ""
     if with_lime and lime_batch_size is None:
         # a run that is gone on with keeps its batch size, so that its last digits do not depend on the interruption
-        lime_batch_size = Run(folder).manifest["lime_batch_size"] if (folder / "run.json").exists() else None
+        lime_batch_size = Run(folder).manifest.get("lime_batch_size") if (folder / "run.json").exists() else None
     if with_lime and lime_batch_size is None:
         lime_batch_size, speed = defaults.lime_batch_size(classifier)
         cost = _cost(settings, len(positions), speed)

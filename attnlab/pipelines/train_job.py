@@ -22,7 +22,7 @@ from attnlab.runs import expect_same, now, write_whole
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import world
 from attnlab.training.images import expect_batch, hold_out, open_images
-from attnlab.training.parse import WEIGHT, parse_defense
+from attnlab.training.parse import SHORT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
 from attnlab.training.trainer import LOG, Training
@@ -50,9 +50,9 @@ def prepare_training(
     steps: int | None = None,
     ramp: float | None = None,
     held_out: int | None = None,
-    alpha: float = WEIGHT,
-    beta: float = WEIGHT,
-    fill: str = "black",
+    alpha: float | None = None,
+    beta: float | None = None,
+    fill: str | None = None,
     classification: str = "cross-entropy",
     sources: Sequence[str] = (),
     seed: int = 0,
@@ -75,6 +75,7 @@ def prepare_training(
         UserError: If a name is unknown, a value out of range, something cannot be had, or the folder holds a training
             with other options.
     """
+    written, defense = defense, SHORT.get(defense, defense)
     parsed = parse_defense(defense, alpha=alpha, beta=beta, fill=fill, classification=classification)
     settled = _settled(
         plan_for(data, plan),
@@ -92,7 +93,7 @@ def prepare_training(
     if tensorboard:
         expect_tensorboard()
     if sources and not parsed.ensemble:
-        raise UserError(f"expected --sources with the ensemble defense alone, got {defense}")
+        raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
     images = load_data(data, root, "train")
     train, held = hold_out(images, settled.held_out, HELD_OUT_SEED, limit)
     expect_batch(len(train), settled.batch_size)
@@ -106,7 +107,7 @@ def prepare_training(
     static = tuple(_source(name).place(place, "fp32", layout) for name in sources)
     if parsed.ensemble:
         expect_sources(classifier, static)
-    folder = out or Path("runs") / f"{data}-{Path(settled.model).name.replace(':', '-')}-{defense}-{seed}"
+    folder = out or Path("runs") / f"{data}-{Path(settled.model).name.replace(':', '-')}-{written}-{seed}"
     manifest = {
         "kind": "train",
         "options": {

@@ -36,7 +36,7 @@ def attention_report(
 
     Args:
         run: Finished or not.
-        cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have as many.
+        cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have more, or else 1.
         features: Numbers of superpixels of Tables 4 and 5; by default those the run was made with.
         lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
 
@@ -56,7 +56,7 @@ def attention_report(
     frames: dict[str, pd.DataFrame] = {}
     if map_method(options):
         height, width = manifest["model"]["map_shape"]
-        cells = cells or [k for k in CELLS if k < height * width]
+        cells = cells or [k for k in CELLS if k < height * width] or [1]
         frames["table1"] = table1(images, budgets, paper)
         frames["table2"] = table2(images, budgets, paper)
         frames["table3"] = table3(images, budgets, paper, cells)
@@ -104,7 +104,7 @@ def _summary(
     skipped: int,
     frames: Mapping[str, pd.DataFrame],
 ) -> list[str]:
-    wanted = manifest["options"]["images"]
+    wanted, has_boxes = manifest["options"]["images"], manifest["data"]["has_boxes"]
     once = records[records["eps"] == manifest["options"]["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
     lines = [
@@ -115,7 +115,7 @@ def _summary(
         lines.append(f"{skipped} images could not be used; skipped.csv tells why")
     if manifest["finished"] is None:
         lines.append("unfinished: the same command goes on with this run")
-    if manifest["data"]["has_boxes"]:
+    if has_boxes:
         boxless = int((~(correct["box_share"] > 0)).sum())
         if boxless:
             lines.append(f"{boxless} correctly classified images without a usable box are left out")
@@ -128,7 +128,8 @@ def _summary(
         lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
         for name, frame in frames.items():
             counted = len(explained) * (len(frame) // 2)
-            if name in LIME_TABLES and frame["n"].sum() < counted:
+            held_against_boxes = name.startswith("table4")
+            if name in LIME_TABLES and frame["n"].sum() < counted and (has_boxes or not held_against_boxes):
                 lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
     if not map_method(manifest["options"]):
         return lines

@@ -18,28 +18,35 @@ WEIGHT = 0.01
 def parse_defense(
     name: str,
     *,
-    alpha: float = WEIGHT,
-    beta: float = WEIGHT,
-    fill: str = "black",
+    alpha: float | None = None,
+    beta: float | None = None,
+    fill: str | None = None,
     classification: str = "cross-entropy",
 ) -> Defense:
     """The defence of that name: one in DEFENSES, with `+aad` behind it or not, or a name in SHORT.
 
     Args:
         name: Such as `madry`, `alp+aad`.
-        alpha: Weight of attention rectification, for `+aad`.
-        beta: Weight of attention preservation, for `+aad`.
-        fill: What hides the attended pixels, for `+aad`: a name in FILLS.
+        alpha: Weight of attention rectification, for `+aad`; None for WEIGHT.
+        beta: Weight of attention preservation, for `+aad`; None for WEIGHT.
+        fill: What hides the attended pixels, for `+aad`: a name in FILLS; None for black.
         classification: Loss the images are classified by: a name in CLASSIFICATIONS.
 
     Raises:
-        UserError: If a part of the name is unknown, with the names and the nearest, or a value does not fit.
+        UserError: If a part of the name is unknown, with the names and the nearest, a value does not fit, or one is
+            given that the defence has no use for.
     """
     stem, plus, rest = SHORT.get(name, name).partition("+")
     if stem not in DEFENSES or plus + rest not in ("", AAD):
         raise UserError(f"expected a defense of {', '.join(defense_names())}, got {name!r}{_nearest(name)}")
     defense = replace(DEFENSES[stem], classification=classification)
-    return replace(defense, alpha=alpha, beta=beta, fill=fill) if plus else defense
+    if plus:
+        alpha, beta = (WEIGHT if weight is None else weight for weight in (alpha, beta))
+        return replace(defense, alpha=alpha, beta=beta, fill=fill or defense.fill)
+    for option, value in (("alpha", alpha), ("beta", beta), ("fill", fill)):
+        if value is not None:
+            raise UserError(f"expected --{option} with {AAD} alone, got {name}; did you mean {name}{AAD}?")
+    return defense
 
 
 def defense_names() -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
+from attnlab.hooks import learning
 from attnlab.models.checkpoint import DESCRIPTION, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
@@ -147,7 +148,7 @@ class Session:
 
     def run(self) -> None:
         """Train what is left of the epochs."""
-        self.training.classifier.train()
+        learning(self.training.classifier)
         try:
             while self.progress.epoch < self.training.plan.epochs:
                 self._epoch()

@@ -1,0 +1,67 @@
+"""The wrapped network: what it finds out about it, where it puts it, and how its weights are known again."""
+
+import pytest
+import torch
+from torch import nn
+
+from attnlab.models import Classifier, load_model
+from attnlab.models.classifier import LAYOUTS
+
+
+class Shared(nn.Module):
+    """One ReLU that runs twice, on larger maps and on smaller ones."""
+
+    input_size = (16, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, 4, padding=1)
+        self.relu, self.last = nn.ReLU(), nn.Linear(5, 7)
+
+    def forward(self, x):
+        return self.last(self.relu(self.second(self.relu(self.first(x)))).mean((2, 3)))
+
+
+def test_of_a_module_that_runs_several_times_the_last_output_counts():
+    classifier = Classifier(Shared())
+    assert classifier.attention_layer == "relu"
+    assert classifier.map_shape == (4, 4)
+    assert classifier.head == "last"
+
+
+@pytest.mark.parametrize("make", [list, tuple, torch.tensor, lambda values: torch.tensor(values).view(1, 3, 1, 1)])
+def test_mean_and_std_may_be_numbers_or_a_tensor(make):
+    network = Shared()
+    network.mean, network.std = make([0.1, 0.2, 0.3]), make([0.4, 0.5, 0.6])
+    images = torch.rand(2, 3, 16, 16)
+    mean, std = torch.tensor([0.1, 0.2, 0.3])[:, None, None], torch.tensor([0.4, 0.5, 0.6])[:, None, None]
+    expected = network((images - mean) / std)
+    torch.testing.assert_close(Classifier(network)(images), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_are_known_again_wherever_and_however_they_are_placed(layout, precision):
+    came = load_model("resnet8").fingerprint()
+    classifier = load_model("resnet8").place("cpu", precision, layout)
+    assert classifier.sha256 == came
+    assert classifier.place("cpu").sha256 == came
+
+
+def test_weights_that_were_changed_after_they_were_placed_are_others():
+    classifier = load_model("resnet8").place("cpu")
+    came = classifier.sha256
+    with torch.no_grad():
+        classifier.network.classifier.bias += 1
+    changed = classifier.sha256
+    assert changed not in (came, "")
+    assert classifier.describe()["sha256"] == changed
+    assert classifier.place("cpu").sha256 == changed
+
+
+def test_a_network_may_lie_on_its_device_already():
+    network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 12 * 12, 7))
+    network.input_size = (16, 16)
+    classifier = Classifier(network.to("meta"))
+    assert classifier.device.type == "meta"
+    assert (classifier.attention_layer, classifier.map_shape, classifier.classes) == ("1", (12, 12), 7)

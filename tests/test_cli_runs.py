@@ -56,7 +56,7 @@ def test_tables_of_other_features_are_shown_of_a_run_that_is_gone_on_with(analyz
 
 def test_an_analysis_by_lime_in_the_folder_of_an_evaluation_is_refused(analyze, attnlab):
     assert attnlab("evaluate", "--limit", 4, "--attacks", "clean", "--out", "out").code == 0
-    assert analyze("--method", "lime").error.startswith("out holds a run ")
+    assert "Error: out holds a run " in analyze("--method", "lime").err
 
 
 def test_out_that_is_no_run_is_refused(analyze, attnlab):

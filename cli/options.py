@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -87,18 +87,25 @@ ANY_SPLIT = click.option(
     help="Part of the data set; by default test, for imagenet and folder val.",
 )
 
-ATTACK = (
-    click.option(
-        "--eps",
-        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
-        "8/255 for cifar10, 16/255 for others.",
-    ),
+EPS = click.option(
+    "--eps",
+    help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
+    "8/255 for cifar10, 16/255 for others.",
+)
+
+#: what an attack is made of beside its name and eps
+STRENGTH = (
     click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10."),
     click.option(
         "--step-size", help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018)."
     ),
     click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw."),
     click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation."),
+)
+
+ATTACK = (
+    EPS,
+    *STRENGTH,
     click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool."),
     click.option(
         "--geometry",
@@ -168,9 +175,9 @@ def shared_options(command: Command, instead: Mapping[Option, Option] | None = N
     return command
 
 
-def attack_options(command: Command) -> Command:
-    """Add the options of commands that attack for accuracy's sake."""
-    for option in reversed(ATTACK):
+def attack_options(command: Command, options: Sequence[Option] = ATTACK) -> Command:
+    """Add the options of commands that attack for accuracy's sake, or others in their place."""
+    for option in reversed(options):
         command = option(command)
     return command
 

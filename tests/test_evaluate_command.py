@@ -9,7 +9,8 @@ import pytest
 
 from attnlab.attacks.pgd import Attack
 from attnlab.models import load_model
-from attnlab.pipelines.evaluate_job import parse_attacks
+from attnlab.pipelines.budgets import parse_attacks, parse_one
+from attnlab.records import read_evaluation, read_records
 
 
 @pytest.fixture
@@ -157,6 +158,27 @@ def test_table_7_of_the_paper_from_its_options():
 def test_restarts_are_of_attacks_that_start_at_random():
     attacks = parse_attacks("fgsm,pgd10,iter-stepll", "cifar10", restarts=5)
     assert {name: attack.restarts for name, attack in attacks.items()} == {"fgsm": 1, "pgd10": 5, "iter-stepll": 1}
+
+
+def test_one_name_is_one_attack_for_analyses_and_evaluations(attnlab):
+    """The step that a data set's budget brings, too."""
+    assert attnlab("analyze", "--attack", "pgd4", "--split", "test", "--limit", 12, "--out", "maps").code == 0
+    assert attnlab("evaluate", "--attacks", "pgd4", "--limit", 12, "--no-check", "--out", "accuracy").code == 0
+    maps, accuracy = read_records(Path("maps")), read_evaluation(Path("accuracy"))
+    assert maps["adv_prediction"].tolist() == accuracy["prediction"].tolist()
+    assert 0 < (maps["adv_prediction"] == maps["prediction"]).sum() < 12
+    assert "pgd4, eps 16/255, 4 steps of 2/255, grad-cam maps" in Path("maps/tables/table1.tex").read_text().replace("\n", " ")
+    options = [json.loads(Path(f"{out}/run.json").read_text())["options"] for out in ("maps", "accuracy")]
+    assert options[0]["attack"]["step_size"] == options[1]["attacks"]["pgd4"]["step_size"] == 2 / 255
+    assert parse_one("fgsm", "mnist").eps == 0.3
+
+
+def test_a_step_of_nothing_is_refused_and_steps_that_do_not_reach_eps_are_told(attnlab):
+    words = ["evaluate", "--limit", 4, "--no-check", "--out", "out"]
+    error = attnlab(*words, "--step-size", "0").error
+    assert error == "expected --step-size above 0, got 0: such an attack stays where it starts"
+    told = attnlab(*words, "--attacks", "clean,fgsm,pgd2,pgd8", "--eps", "16/255", "--step-size", "2/255").out
+    assert "\npgd2: too few or too short steps to reach eps; weaker than their eps says\n" in told
 
 
 def test_spaces_around_names_and_names_given_twice_are_taken_once():

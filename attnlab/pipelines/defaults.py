@@ -2,7 +2,6 @@
 
 import os
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,19 +19,6 @@ MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
 
 #: data set -> split that accuracy is told of; others have `test`
 SPLITS = {"imagenet": "val", "folder": "val"}
-
-
-class Budget(NamedTuple):
-    """How far attacks may go: eps and length of a step in pixels of [0, 1], number of steps."""
-
-    eps: float
-    step_size: float
-    steps: int
-
-
-#: data set -> the paper's eps (section 5.3) with the steps of Madry et al. (2018), who attack no ImageNet
-BUDGETS = {"mnist": Budget(0.3, 0.01, 40), "cifar10": Budget(8 / 255, 2 / 255, 10)}
-BUDGET = Budget(16 / 255, 2 / 255, 10)
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}

@@ -1,21 +1,19 @@
 """From the names a user gives to an evaluation that is ready to run."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.pgd import Attack
-from attnlab.attacks.suites import SUITES, Suite
+from attnlab.attacks.parse import SIGMA
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import defaults
+from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.craft import Craft, only_attack
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.evaluation import CLEAN, Evaluation
+from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.job import Job
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
@@ -105,55 +103,6 @@ def prepare_evaluation(
         )
 
     return Job(folder, positions * len(placed), "", run)
-
-
-def parse_attacks(
-    text: str,
-    data: str,
-    *,
-    eps: str | None = None,
-    steps: int | None = None,
-    step_size: str | None = None,
-    restarts: int = 1,
-    sigma: float = SIGMA,
-) -> dict[str, Attack | Suite | None]:
-    """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
-
-    Args:
-        text: Names, with commas between them.
-        data: Name of the data set.
-        eps: Of every attack; see `parse_eps`.
-        steps: Of iterative attacks whose name carries none.
-        step_size: Of iterative attacks.
-        restarts: Of attacks with a random start.
-        sigma: Of attacks with A3.
-
-    Raises:
-        UserError: If a name is unknown or a value out of range.
-    """
-    budget = defaults.BUDGETS.get(data, defaults.BUDGET)
-    radius = budget.eps if eps is None else parse_eps(eps)
-    length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
-    if steps is not None and steps < 1:
-        raise UserError(f"expected --steps of at least 1, got {steps}")
-    if restarts < 1:
-        raise UserError(f"expected --restarts of at least 1, got {restarts}")
-    named: dict[str, Attack | Suite | None] = {}
-    for name in (part.strip() for part in text.split(",")):
-        if name == CLEAN:
-            named[name] = None
-            continue
-        if name in SUITES:
-            named[name] = Suite(name, radius)
-            continue
-        attack = replace(
-            parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=[CLEAN, *SUITES]),
-            eps=radius,
-        )
-        if attack.steps > 1 or attack.random_start or "iter" in name:
-            attack = replace(attack, step_size=length)
-        named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
-    return named
 
 
 def _short_names(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import defaults
-from attnlab.pipelines.evaluate_job import parse_attacks
+from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.gallery import Gallery
 from attnlab.pipelines.train_job import MANIFEST

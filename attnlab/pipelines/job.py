@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from attnlab.attacks.parse import parse_attack, parse_eps
+from attnlab.attacks.parse import SIGMA, parse_eps
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
 from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.budgets import parse_one
 from attnlab.pipelines.parts import Progress
 from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
@@ -47,7 +48,11 @@ def prepare(
     layer: str | None = None,
     method: str = "grad-cam",
     attack: str = "stepll",
-    eps: str = "16/255",
+    eps: str | None = None,
+    steps: int | None = None,
+    step_size: str | None = None,
+    restarts: int = 1,
+    sigma: float = SIGMA,
     label_smoothing: float = 0.0,
     target: str = "",
     geometry: str = "squash",
@@ -74,10 +79,11 @@ def prepare(
         UserError: If a name is unknown, a value out of range, or something cannot be had.
     """
     samples, patience = parse_samples(lime_samples)
+    chosen = parse_one(attack, data, steps=steps, step_size=step_size, restarts=restarts, sigma=sigma)
     settings = Settings(
         methods=tuple(name.strip() for name in method.split(",")),
-        attack=replace(parse_attack(attack), label_smoothing=label_smoothing),
-        budgets=tuple(parse_eps(text) for text in eps.split(",")),
+        attack=replace(chosen, label_smoothing=label_smoothing),
+        budgets=tuple(parse_eps(text) for text in eps.split(",")) if eps else (chosen.eps,),
         target=target,
         geometry=geometry,
         seed=seed,

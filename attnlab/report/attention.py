@@ -75,10 +75,9 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
-    smoothing = options["attack"]["label_smoothing"]
     method = map_method(options) if table in ("table1", "table2", "table3") else "lime"
     details = [
-        f"{options['attack_name']}, eps {budgets}{f', label smoothing {smoothing:g}' if smoothing else ''}",
+        f"{options['attack_name']}, eps {budgets}{_strength(options['attack'])}",
         f"{method} maps of the {options['target'][method]} class",
         f"geometry {options['geometry']}",
     ]
@@ -95,6 +94,22 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
         f"n = {images['image_id'].nunique()} correctly classified images; "
         f"{', '.join(details)}; brackets: 95 % bootstrap interval"
     )
+
+
+def _strength(attack: Mapping[str, Any]) -> str:
+    """What an attack is made of beside its name and eps, where that is not as its name says."""
+    told = ""
+    if attack["steps"] > 1:
+        told += f", {attack['steps']} steps"
+    if attack["step_size"] is not None:
+        told += f" of {as_fraction(attack['step_size'])}"
+    if attack["restarts"] > 1:
+        told += f", {attack['restarts']} random starts"
+    if attack["sigma"] is not None:
+        told += f", sigma {attack['sigma']:g}"
+    if attack["label_smoothing"]:
+        told += f", label smoothing {attack['label_smoothing']:g}"
+    return told
 
 
 def _summary(

@@ -1,0 +1,86 @@
+"""From names of attacks to attacks, with the data set's budget where none is given."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
+from attnlab.attacks.pgd import Attack
+from attnlab.attacks.suites import SUITES, Suite
+from attnlab.errors import UserError
+from attnlab.pipelines.evaluation import CLEAN
+
+
+class Budget(NamedTuple):
+    """How far attacks may go: eps and length of a step in pixels of [0, 1], number of steps."""
+
+    eps: float
+    step_size: float
+    steps: int
+
+
+#: data set -> the paper's eps (section 5.3) with the steps of Madry et al. (2018), who attack no ImageNet
+BUDGETS = {"mnist": Budget(0.3, 0.01, 40), "cifar10": Budget(8 / 255, 2 / 255, 10)}
+BUDGET = Budget(16 / 255, 2 / 255, 10)
+
+
+def parse_one(name: str, data: str, **options: Any) -> Attack:
+    """The attack of that name, one of the loop; options as for `parse_attacks`.
+
+    Raises:
+        UserError: If it is none, or a value is out of range.
+    """
+    parse_attack(name)  # refuses what is none of the loop's, and names those that are
+    attack = parse_attacks(name, data, **options)[name]
+    assert isinstance(attack, Attack)
+    return attack
+
+
+def parse_attacks(
+    text: str,
+    data: str,
+    *,
+    eps: str | None = None,
+    steps: int | None = None,
+    step_size: str | None = None,
+    restarts: int = 1,
+    sigma: float = SIGMA,
+) -> dict[str, Attack | Suite | None]:
+    """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
+
+    Args:
+        text: Names, with commas between them.
+        data: Name of the data set.
+        eps: Of every attack; see `parse_eps`.
+        steps: Of iterative attacks whose name carries none.
+        step_size: Of iterative attacks.
+        restarts: Of attacks with a random start.
+        sigma: Of attacks with A3.
+
+    Raises:
+        UserError: If a name is unknown or a value out of range.
+    """
+    budget = BUDGETS.get(data, BUDGET)
+    radius = budget.eps if eps is None else parse_eps(eps)
+    length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
+    if not length:
+        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
+    if steps is not None and steps < 1:
+        raise UserError(f"expected --steps of at least 1, got {steps}")
+    if restarts < 1:
+        raise UserError(f"expected --restarts of at least 1, got {restarts}")
+    named: dict[str, Attack | Suite | None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        if name == CLEAN:
+            named[name] = None
+            continue
+        if name in SUITES:
+            named[name] = Suite(name, radius)
+            continue
+        attack = replace(
+            parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=[CLEAN, *SUITES]),
+            eps=radius,
+        )
+        if attack.steps > 1 or attack.random_start or "iter" in name:
+            attack = replace(attack, step_size=length)
+        named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
+    return named

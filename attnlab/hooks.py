@@ -133,7 +133,7 @@ def untracked(model: nn.Module) -> Iterator[None]:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether a device or the machine had too little memory, so that a smaller batch may do."""
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "unable to find an engine")
     return any(sign in str(error) for sign in signs)
 
 

@@ -24,9 +24,10 @@ from torch import Tensor
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.observe import observe
 from attnlab.pipelines.settings import Settings
-from benchmarks.timing import machine, side_by_side
+from benchmarks.timing import installed, machine, ratio, side_by_side
 
 EPS = 16 / 255
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def fused(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -83,12 +84,13 @@ def peak_memory(images: int) -> float:
     """Peak MiB of a whole `attnlab analyze` on that many scenes."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [sys.executable, "-m", "attnlab_cli", "analyze", "--split", "train", "--limit", str(images)]
+        options = ["--device", "cpu", "--split", "train", "--limit", str(images), "--out", str(out)]
+        command = [sys.executable, "-m", "cli", "analyze", *options]
         code = (
-            f"import resource, subprocess; subprocess.run({[*command, '--out', str(out)]!r}, check=True, "
+            f"import resource, subprocess; subprocess.run({command!r}, check=True, "
             "capture_output=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
-        answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     return int(answer.stdout) / (1024 if sys.platform != "darwin" else 1024**2)
 
 
@@ -106,7 +108,9 @@ def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) ->
     placed = {" ".join(way): load_model(model, "none").place(device, *way) for way in ways_to_place}
     images = torch.rand(batch_size, 3, *plain.input_size, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(batch_size, device=device)
-    ways = {"chain": chain(plain, images, labels), "chain, spare": chain(plain, images, labels, spare=True)}
+    ways: dict[str, Callable[[], object]] = {}
+    if installed("pytorch_grad_cam", "torchattacks"):
+        ways |= {"chain": chain(plain, images, labels), "chain, spare": chain(plain, images, labels, spare=True)}
     for way, classifier in placed.items():
         ways |= {
             f"attnlab {way}": fused(classifier, images, labels),
@@ -118,11 +122,11 @@ def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) ->
     for name, value in seconds.items():
         click.echo(f"{name:26} {1000 * value / batch_size:8.1f} ms an image {batch_size / value:8.1f} images/s")
     for way in placed:
-        ours = seconds[f"attnlab {way}"]
+        ours = f"attnlab {way}"
         click.echo(
-            f"{way}: {seconds['chain'] / ours:.2f}x faster than the chain "
-            f"({seconds['chain, spare'] / ours:.2f}x than the spare one), "
-            f"{ours / seconds[f'floor {way}']:.2f}x the floor"
+            f"{way}: {ratio(seconds, 'chain', ours)} faster than the chain "
+            f"({ratio(seconds, 'chain, spare', ours)} than the spare one), "
+            f"{ratio(seconds, ours, f'floor {way}')} the floor"
         )
     if memory:
         peaks = ", ".join(f"{count} images {peak_memory(count):.0f} MiB" for count in (100, 1000))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.models import Classifier, load_model
-from benchmarks.timing import machine, side_by_side
+from benchmarks.timing import installed, machine, ratio, side_by_side
 
 EPS = 8 / 255
 
@@ -68,25 +68,20 @@ def main(model: str, weights: str, device: str, precision: str, batch_size: int,
     labels = (torch.arange(batch_size) % fast.classes).to(device)
     attack = Attack(eps=EPS, steps=steps, step_size=EPS / 4, random_start=True)
     short = replace(attack, steps=3)
-    seconds = side_by_side(
-        {
-            "floor": floor(fast, images, labels, steps),
-            "attnlab": ours(fast, images, labels, attack),
-            "torchattacks": theirs(plain, images, labels, steps),
-            "3 steps": ours(fast, images, labels, short),
-            "3 steps and A3": ours(fast, images, labels, replace(short, sigma=10.0)),
-        },
-        rounds,
-        device,
-    )
+    ways = {"floor": floor(fast, images, labels, steps), "attnlab": ours(fast, images, labels, attack)}
+    if installed("torchattacks"):
+        ways["torchattacks"] = theirs(plain, images, labels, steps)
+    ways["3 steps"] = ours(fast, images, labels, short)
+    ways["3 steps and A3"] = ours(fast, images, labels, replace(short, sigma=10.0))
+    seconds = side_by_side(ways, rounds, device)
     click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, median of {rounds}")
     click.echo(machine(device, ("torch", "torchvision", "torchattacks")))
     for name, value in seconds.items():
         click.echo(f"{name:16} {1000 * value / batch_size:9.3f} ms an image")
     click.echo(
-        f"{seconds['attnlab'] / seconds['floor']:.2f}x the floor, "
-        f"{seconds['torchattacks'] / seconds['attnlab']:.2f}x faster than torchattacks; "
-        f"A3 at {seconds['3 steps and A3'] / seconds['3 steps']:.2f}x its base attack "
+        f"{ratio(seconds, 'attnlab', 'floor')} the floor, "
+        f"{ratio(seconds, 'torchattacks', 'attnlab')} faster than torchattacks; "
+        f"A3 at {ratio(seconds, '3 steps and A3', '3 steps')} its base attack "
         f"({'pooled head, closed form' if fast.head else 'generic head'})"
     )
 

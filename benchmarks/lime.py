@@ -25,7 +25,7 @@ from attnlab.attention.sampler import Sampler
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.defaults import lime_batch_size
 from attnlab.superpixels import superpixels
-from benchmarks.timing import machine, side_by_side
+from benchmarks.timing import installed, machine, ratio, side_by_side
 
 Photograph = np.ndarray
 
@@ -120,8 +120,10 @@ def main(model: str, weights: str, device: str, layout: str, captum: bool, sampl
     plain = load_model(model, weights).place(device, layout="contiguous")
     plain.network.requires_grad_(False)
     photograph = resize(data.coffee(), plain.input_size).astype(np.float32)
-    ways = {"lime": by_lime(plain, photograph, samples, device)}
-    if captum:
+    ways: dict[str, Callable[[], object]] = {}
+    if installed("lime"):
+        ways["lime"] = by_lime(plain, photograph, samples, device)
+    if captum and installed("captum"):
         ways["captum"] = by_captum(plain, photograph, samples, device)
     ways["bare lime"] = bare(plain, samples, 10)
     parts: dict[str, list[float]] = {"quickshift": []}
@@ -142,15 +144,16 @@ def main(model: str, weights: str, device: str, layout: str, captum: bool, sampl
     for name, value in seconds.items():
         click.echo(f"{name:14} {value:8.2f} s")
     click.echo(f"{'quickshift':14} {cut:8.2f} s")
-    outside_lime = seconds["lime"] - seconds["bare lime"] - cut
     for precision, batch in batches.items():
         ours, floor = seconds[f"attnlab {precision}"], seconds[f"bare {precision}"]
         click.echo(
-            f"{precision}, batch {batch}: {seconds['lime'] / ours:.2f}x faster than lime, "
+            f"{precision}, batch {batch}: {ratio(seconds, 'lime', f'attnlab {precision}')} faster than lime, "
             f"{ours / (floor + cut):.2f}x of bare forwards and quickshift; "
             f"outside both {1000 * (ours - floor - cut) / samples:.2f} ms a sample"
         )
-    click.echo(f"lime outside its own bare forwards and quickshift: {1000 * outside_lime / samples:.2f} ms a sample")
+    if "lime" in seconds:
+        outside = seconds["lime"] - seconds["bare lime"] - cut
+        click.echo(f"lime outside its own bare forwards and quickshift: {1000 * outside / samples:.2f} ms a sample")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 import torch
 
@@ -28,14 +29,31 @@ def side_by_side(
             start = time.perf_counter()
             way()
             if device.startswith("cuda"):
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             if round_:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def ratio(seconds: Mapping[str, float], slow: str, fast: str) -> str:
+    """How many times longer one way takes than another, for people; a dash where one was not timed."""
+    return f"{seconds[slow] / seconds[fast]:.2f}x" if slow in seconds and fast in seconds else "-"
+
+
+def installed(*modules: str) -> bool:
+    """Whether all of these can be imported: what is measured against may be absent on a borrowed machine."""
+    return all(find_spec(module) for module in modules)
+
+
 def machine(device: str = "cpu", libraries: tuple[str, ...] = ("torch", "torchvision")) -> str:
     """Processor, threads and versions in a line."""
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
-    versions = ", ".join(f"{library} {version(library)}" for library in libraries)
+    versions = ", ".join(f"{library} {_version(library)}" for library in libraries)
     return f"{where}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"

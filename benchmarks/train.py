@@ -26,7 +26,7 @@ from attnlab.training.parse import parse_defense
 from attnlab.training.plan import Plan
 from attnlab.training.schedule import optimizer_of
 from attnlab.training.trainer import Session, Training
-from benchmarks.timing import machine, side_by_side
+from benchmarks.timing import installed, machine, ratio, side_by_side
 
 EPS = 8 / 255
 #: defence -> forward-equivalents of its floor beyond the attack's 2 K, and images in its passes, of N
@@ -125,7 +125,8 @@ def main(model: str, device: str, precision: str, batch_size: int, steps: int, r
         ways = {"F": forward(fast, pixels.float() / 255, bf16)}
         for name, (_, share) in DEFENSES.items():
             ways[f"{name} passes"] = passes(place(), batch, steps, share, bf16)
-            ways[f"{name} torchattacks"] = theirs(place("contiguous"), batch, plan, share, bf16)
+            if installed("torchattacks"):
+                ways[f"{name} torchattacks"] = theirs(place("contiguous"), batch, plan, share, bf16)
             ways[name] = ours(place(), batch, plan, name, bf16, Path(folder))
         seconds = side_by_side(ways, rounds, device)
     click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, {precision}")
@@ -134,8 +135,8 @@ def main(model: str, device: str, precision: str, batch_size: int, steps: int, r
         floor = (2 * steps + more) * seconds["F"]
         click.echo(
             f"{name:14} {batch_size / seconds[name]:9.1f} images/s, {seconds[name] / floor:.2f}x the floor of "
-            f"{2 * steps + more} F, {seconds[name] / seconds[f'{name} passes']:.2f}x its bare passes, "
-            f"{seconds[f'{name} torchattacks'] / seconds[name]:.2f}x as fast as around torchattacks"
+            f"{2 * steps + more} F, {ratio(seconds, name, f'{name} passes')} its bare passes, "
+            f"{ratio(seconds, f'{name} torchattacks', name)} as fast as around torchattacks"
         )
 
 

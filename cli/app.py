@@ -59,9 +59,12 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; it is not imported here
+        from attnlab.hooks import out_of_memory
+
+        if not out_of_memory(error):
             raise
-        _fail(f"{str(error).partition('.')[0]}; finished parts are kept: the same command with a smaller --batch-size")
+        told = str(error).partition(".")[0].partition("\n")[0]
+        _fail(f"{told}; what is finished is kept: try a smaller --batch-size, for a training in another --out")
 
 
 def _fail(message: str) -> None:

@@ -141,6 +141,14 @@ def build(channels=1, classes=10):
 def colour():
     return build(3, 3)
 
+def hidden():
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 10),
+    )
+    network.input_size = (28, 28)
+    return network
+
 def few():
     return build(1, 4)
 """

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.attention.area import (
+    _highest_by_sorting,
     above_fixed,
     above_mean,
     constant,
@@ -33,6 +34,7 @@ def numpy_highest(map_, count):
 @given(maps_with_ties, st.integers(0, 12))
 def test_highest_equals_numpys_stable_sort(maps, count):
     area = highest(maps, torch.tensor([count]))
+    assert torch.equal(_highest_by_sorting(maps, torch.tensor([count])), area)
     assert area.sum() == count
     assert np.array_equal(area[0].numpy(), numpy_highest(maps[0], count))
 

@@ -11,6 +11,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
+from attnlab.training import trainer
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,27 @@ def test_cuda_asked_for_and_absent_is_one_line(train):
     error = train("--device", "cuda").error
     assert error.startswith("expected --device to be auto, cpu or an accelerator of this machine, got 'cuda' (")
     assert error.endswith("; try --device cpu")
+
+
+def test_compiling_maps_that_cannot_be_compiled_is_one_line(train, place):
+    error = train("--compile", "--model", f"{place}/net.py:hidden").error
+    assert error.startswith("expected --compile without +aad, or a network with a linear layer behind a global ")
+
+
+@pytest.mark.parametrize(("words", "told"), [(["--device", "cpu:0"], "--device cuda"), (["--compile"], "one process")])
+def test_what_several_processes_cannot_share_is_one_line(train, monkeypatch, words, told):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert told in train(*words).error
+
+
+def test_a_training_whose_first_step_took_too_much_memory_may_begin_again_with_a_smaller_batch(train, monkeypatch):
+    def fill(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "perturb", fill)
+        assert "CUDA out of memory; what is finished is kept: try a smaller --batch-size" in train().error
+    assert train("--batch-size", 5).code == 0
 
 
 def test_classes_that_do_not_fit_are_one_line(train, place):

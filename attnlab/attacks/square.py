@@ -75,8 +75,9 @@ def square(
             best = torch.where(better[:, None, None, None], tried, best)
             lowest_margin = torch.where(better, reached, lowest_margin)
             broken = logits.argmax(1) != labels[places]
-            found[places[broken]] = tried[broken]
-            places, best, lowest_margin = places[~broken], best[~broken], lowest_margin[~broken]
+            if broken.any():
+                found[places[broken]] = tried[broken]
+                places, best, lowest_margin = places[~broken], best[~broken], lowest_margin[~broken]
     found[places] = best
     return found
 

@@ -25,6 +25,8 @@ def highest(maps: Tensor, counts: Tensor) -> Tensor:
     Returns:
         Areas, (N, h, w), bool.
     """
+    if maps.is_cuda:
+        return _highest_by_sorting(maps, counts)
     areas = []
     for values, count in zip(maps.flatten(1), counts.tolist(), strict=True):
         if count == 0:
@@ -35,6 +37,13 @@ def highest(maps: Tensor, counts: Tensor) -> Tensor:
         tied = values == threshold
         areas.append(above | (tied & (tied.cumsum(0) <= count - above.sum())))
     return torch.stack(areas).view(maps.shape)
+
+
+def _highest_by_sorting(maps: Tensor, counts: Tensor) -> Tensor:
+    """The same for all maps at once: a GPU sorts faster than it is told of one map after the other."""
+    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    wanted = torch.arange(order.shape[1], device=maps.device) < counts.to(maps.device)[:, None]
+    return torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, wanted).view(maps.shape)
 
 
 def unit(maps: Tensor) -> Tensor:

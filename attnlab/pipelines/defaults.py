@@ -23,7 +23,7 @@ SPLITS = {"imagenet": "val", "folder": "val"}
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
 LARGEST_LIME_BATCH = 1024
-LARGEST_BATCH = {"cpu": 64, "cuda": 128}
+LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 
 
 def model_for(data: str) -> str:

@@ -20,11 +20,12 @@ from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.runs import expect_same, now, write_whole
 from attnlab.training.board import expect_tensorboard
-from attnlab.training.distributed import world
+from attnlab.training.distributed import launched, world
 from attnlab.training.images import expect_batch, hold_out, open_images
-from attnlab.training.parse import SHORT, parse_defense
+from attnlab.training.parse import AAD, SHORT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
+from attnlab.training.state import FILE as STATE
 from attnlab.training.trainer import LOG, Training
 
 MANIFEST = "training.json"
@@ -98,12 +99,21 @@ def prepare_training(
     train, held = hold_out(images, settled.held_out, HELD_OUT_SEED, limit)
     expect_batch(len(train), settled.batch_size)
     place = defaults.choose_device(device)
+    if launched() > 1 and place.index is not None:
+        raise UserError(f"expected --device cuda under torchrun, which gives each process its own GPU, got {device}")
+    if launched() > 1 and compiled:
+        raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
     if place == torch.device("cuda"):
         place = torch.device("cuda", defaults.local_rank())
     classifier = load_model(settled.model, settled.weights, layer, seed=seed).place(place, "fp32", layout)
     expect_fit(classifier, images)
     if not images.classes:
         _expect_labels(classifier, images)
+    if compiled and parsed.attends and classifier.head is None:
+        raise UserError(
+            f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
+            f"{settled.model}: torch.compile cannot differentiate its maps"
+        )
     static = tuple(_source(name).place(place, "fp32", layout) for name in sources)
     if parsed.ensemble:
         expect_sources(classifier, static)
@@ -193,7 +203,9 @@ def _open(folder: Path, manifest: dict[str, Any]) -> None:
             kind = before["kind"]
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None
-        if (folder / LOG).exists() or kind != manifest["kind"]:  # else nothing of it was trained
+        log = folder / LOG
+        begun = (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
+        if begun or kind != manifest["kind"]:  # else nothing of it was trained
             expect_same(folder, before, manifest)
             return
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

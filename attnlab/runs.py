@@ -12,7 +12,7 @@ needs a model or torch: tables can be made again from a run years later.
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -79,26 +79,13 @@ class Run:
             writer.write_table(pa.Table.from_pylist(list(rows), schema=self.schema))
 
     def unfinished(self, number: int) -> list[dict[str, Any]]:
-        """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped."""
-        rows: list[dict[str, Any]] = []
+        """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped from the file too."""
         path = self._unfinished(number)
         if not path.exists():
-            return rows
-        whole = 0
-        with path.open("rb") as file:
-            while True:
-                try:
-                    piece = pa.ipc.open_stream(file).read_all().to_pylist()
-                except (pa.ArrowInvalid, OSError):
-                    break
-                end = file.tell()
-                file.seek(end - len(END_OF_STREAM))
-                if file.read(len(END_OF_STREAM)) != END_OF_STREAM:
-                    break
-                rows += piece
-                whole = end
+            return []
+        pieces, whole = _pieces(path)
         os.truncate(path, whole)
-        return rows
+        return [row for piece in pieces for row in piece.to_pylist()]
 
     def _unfinished(self, number: int) -> Path:
         return self.part(number).with_suffix(".unfinished")
@@ -110,12 +97,16 @@ class Run:
             UserError: If there are none yet, or a part is damaged.
         """
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
-        if not parts:
-            raise UserError(f"{self.folder} holds no records yet")
         try:
-            return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
+            tables = [pq.read_table(part, columns=columns) for part in parts]
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{self.folder} holds a damaged part: {error}") from None
+        for path in sorted((self.folder / "records").glob("part-*.unfinished")):
+            if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
+                tables += [piece.select(columns or piece.column_names) for piece in _pieces(path)[0]]
+        if not tables:
+            raise UserError(f"{self.folder} holds no records yet")
+        return pa.concat_tables(tables)
 
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
         """Write skipped.csv: names of images and why they could not be used."""
@@ -126,6 +117,25 @@ class Run:
         """Note in run.json that all is there, and the seconds the last session took."""
         if self.manifest["finished"] is None:
             self.write_manifest({**self.manifest, "finished": now(), "seconds": round(seconds, 1)})
+
+
+def _pieces(path: Path) -> tuple[list[pa.Table], int]:
+    """The whole pieces of an unfinished part, and how many bytes they take."""
+    pieces: list[pa.Table] = []
+    whole = 0
+    with path.open("rb") as file:
+        while True:
+            try:
+                piece = pa.ipc.open_stream(file).read_all()
+            except (pa.ArrowInvalid, OSError):
+                break
+            end = file.tell()
+            file.seek(end - len(END_OF_STREAM))
+            if file.read(len(END_OF_STREAM)) != END_OF_STREAM:
+                break
+            pieces.append(piece)
+            whole = end
+    return pieces, whole
 
 
 def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Run:
@@ -157,20 +167,29 @@ def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, 
     Raises:
         UserError: If it does not; the text says which options differ.
     """
-    different = [
-        f"{name}{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
-        for section, name in (("kind", ""), ("options", ""), ("data", "data "), ("model", "model "))
-        for old, new in [(_fields(before, section), json.loads(json.dumps(_fields(manifest, section))))]
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
-    ]
+    asked = json.loads(json.dumps(dict(manifest)))
+    if before.get("kind") != asked.get("kind"):
+        raise UserError(
+            f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {asked.get('kind')!r}); "
+            "choose another --out"
+        )
+    sections = {"": "options", "data": "data", "model": "model"}
+    different = [told for name, key in sections.items() for told in _differences(name, before.get(key), asked.get(key))]
     if different:
         raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
 
 
-def _fields(manifest: Mapping[str, Any], section: str) -> dict[str, Any]:
-    value = manifest.get(section, {})
-    return value if isinstance(value, dict) else {section: value}
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """What differs between two values of a manifest, for people; of dicts, key by key."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            inner = f"{name} {key}".strip()
+            if key not in old or key not in new:
+                yield f"{inner} is {'new' if key in new else 'not asked for'}"
+            else:
+                yield from _differences(inner, old[key], new[key])
+    elif old != new:
+        yield f"{name} was {_short(old)}, is {_short(new)}"
 
 
 def _short(value: Any) -> str:

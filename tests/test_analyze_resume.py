@@ -58,6 +58,7 @@ def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resn
     assert Run(out).manifest["finished"] is None
     report = report_run_of(out)
     assert any("unfinished" in line for line in report.summary)
+    assert len(read_records(out)) == 24, "those of the part at hand can be looked at too"
     seen = []
     analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=seen.append)
     assert seen[0] == 24, "what was done before is counted as done"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from common import NET
 from torch import nn
 
 from attnlab.models import Classifier, load_model
@@ -57,6 +58,19 @@ def test_weights_that_were_changed_after_they_were_placed_are_others():
     assert changed not in (came, "")
     assert classifier.describe()["sha256"] == changed
     assert classifier.place("cpu").sha256 == changed
+
+
+def test_a_users_file_that_builds_another_network_is_another_model(tmp_path):
+    """Its weights may be the same; comments do not matter."""
+    path = tmp_path / "net.py"
+    known = []
+    for text in (NET, f"# a comment\n{NET}", NET.replace("self.last(self.body(x))", "self.last(self.body(x)).tanh()")):
+        path.write_text(text)
+        known.append(load_model(f"{path}:build").describe())
+    assert known[0] == known[1]
+    assert known[0]["sha256"] == known[2]["sha256"]
+    assert known[0] != known[2]
+    assert "code" not in load_model("resnet8").describe()
 
 
 def test_a_network_may_lie_on_its_device_already():

@@ -34,7 +34,9 @@ def analysis(twins, tmp_path_factory) -> Path:
     [
         ({"seed": 4}, r"seed was 3, is 4"),
         ({"stop": True}, r"stop was False, is True"),
-        ({"attacks": {"clean": None}}, r"attacks was .*, is \{'clean': None\}"),
+        ({"attacks": {"clean": None}}, "attacks fgsm is not asked for"),
+        ({"attacks": ATTACKS_USED | {"pgd8": ATTACKS_USED["pgd4"]}}, r"\(attacks pgd8 is new\)"),
+        ({"attacks": ATTACKS_USED | {"fgsm": Attack(eps=0.5)}}, r"\(attacks fgsm eps was 0\.0235\d*, is 0\.5\)"),
         ({"geometry": "crop"}, r"geometry was 'squash', is 'crop'"),
     ],
 )
@@ -46,7 +48,7 @@ def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(evaluated
 def test_out_of_a_run_of_other_models_or_images_is_refused(evaluated, twins):
     with pytest.raises(UserError, match="images was 16, is 9"):
         run_evaluation(twins, evaluated, positions=range(9))
-    with pytest.raises(UserError, match="model second was"):
+    with pytest.raises(UserError, match="model second is not asked for"):
         run_evaluation({"first": twins["first"]}, evaluated)
     with pytest.raises(UserError, match="model first was"):
         run_evaluation({"first": twins["second"], "second": twins["second"]}, evaluated)

@@ -55,6 +55,7 @@ class Classifier(nn.Module):
         self.layout = torch.contiguous_format
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
+        self.code = ""  # SHA-256 of the file that builds it, of a user's own
         images = self._noise()
         with torch.no_grad(), borrowed(self):
             logits = self(images)
@@ -103,7 +104,7 @@ class Classifier(nn.Module):
             "head": self.head,
             "map_shape": list(self.map_shape),
             "folded_batch_norms": self.folded,
-        }
+        } | ({"code": self.code} if self.code else {})
 
     def head_weight(self) -> Tensor:
         """Weight of the linear head, (K, C); only where `head` is not None."""

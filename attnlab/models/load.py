@@ -1,5 +1,7 @@
 """From a name to a classifier: torchvision, timm, a user's own file, a checkpoint folder, or what is built in."""
 
+import ast
+import hashlib
 import importlib.util
 import sys
 import traceback
@@ -58,7 +60,9 @@ def load_model(
     if weights not in ("default", "none"):
         load_weights(network, Path(weights))
     try:
-        return Classifier(network, layer).eval()
+        classifier = Classifier(network, layer).eval()
+        classifier.code = _code(name)
+        return classifier
     except UserError:
         raise
     except Exception as error:  # the network's own code, on images of a size or with channels it may not take
@@ -108,6 +112,14 @@ def _build(name: str, weights: str) -> nn.Module:
     else:
         hint = _nearest(name, _names()) or "; `attnlab list models` names them"
     raise UserError(f"expected --model to be {HELP} ({', '.join(BUILT_IN)}), got {name!r}{hint}")
+
+
+def _code(name: str) -> str:
+    """SHA-256 of a user's own file, comments and layout aside; empty for other models."""
+    path = Path(name.rpartition(":")[0])
+    if path.suffix != ".py":
+        return ""
+    return hashlib.sha256(ast.dump(ast.parse(path.read_text())).encode()).hexdigest()
 
 
 def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:

@@ -51,19 +51,22 @@ def attention_report(
     if unnamed:
         raise UserError(f"{run.folder} does not say its {', '.join(unnamed)}; `analyze` takes them in its description")
     records = read_records(run.folder)
-    images = i_att(records, manifest["data"]["has_boxes"])
+    has_boxes = manifest["data"]["has_boxes"]
+    images = i_att(records, has_boxes)
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
     if map_method(options):
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width] or [1]
-        frames["table1"] = table1(images, budgets, paper)
-        frames["table2"] = table2(images, budgets, paper)
+        if has_boxes:
+            frames["table1"] = table1(images, budgets, paper)
+            frames["table2"] = table2(images, budgets, paper)
         frames["table3"] = table3(images, budgets, paper, cells)
     if "lime" in options["methods"]:
         size = tuple(manifest["model"]["input_size"])
         features = features or manifest["features"]
-        frames |= lime_tables(images, budgets, size, paper, features, lime_gt)
+        made = lime_tables(images, budgets, size, paper, features, lime_gt)
+        frames |= {name: frame for name, frame in made.items() if has_boxes or not name.startswith("table4")}
         if not options["lime_floor"]:
             del frames["noise_floor"]
     captions = {name: f"{TITLES[name]}. {_setting(manifest, images, name, lime_gt)}" for name in frames}
@@ -137,14 +140,15 @@ def _summary(
         dropped = int(once["dropped_boxes"].sum())
         if dropped:
             lines.append(f"{dropped} boxes were empty, inverted or outside their image, and dropped")
+    else:
+        lines.append("these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out")
     if "lime" in manifest["options"]["methods"]:
         explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
         samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
         lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
         for name, frame in frames.items():
             counted = len(explained) * (len(frame) // 2)
-            held_against_boxes = name.startswith("table4")
-            if name in LIME_TABLES and frame["n"].sum() < counted and (has_boxes or not held_against_boxes):
+            if name in LIME_TABLES and frame["n"].sum() < counted:
                 lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
     if not map_method(manifest["options"]):
         return lines

@@ -45,7 +45,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest["finished"]:
         seconds = timedelta(seconds=round(manifest["seconds"]))
         told.append(("finished", f"{_time(manifest['finished'])}, {seconds} in the last session"))
-    told.append(("SHA-256 of the data", data["sha256"]))
+    told.append(("SHA-256 of the images' names, labels, boxes and sizes", data["sha256"]))
     return told
 
 

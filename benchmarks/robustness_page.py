@@ -10,7 +10,7 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared
 from attnlab.pipelines.train_job import MANIFEST
-from attnlab.records import read_evaluation, read_records
+from attnlab.records import as_fraction, read_evaluation, read_records
 from attnlab.report.accuracy import paired
 from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
@@ -98,11 +98,14 @@ def attention(trainings: Sequence[Training]) -> list[str]:
         constant = f"{(group['images'] - group['maps']).mean():.0f}"
         lines.append([str(defense), str(len(group)), *cells, constant])
     head = ["defence", "seeds", "clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells", "constant maps"]
+    options = Run(trainings[0].analysis).manifest["options"]
+    attack = options["attack"]
     told = (
-        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out;"
+        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out; "
+        f"attack: PGD at {as_fraction(options['eps'][0])}, {attack['steps']} steps of {as_fraction(attack['step_size'])}."
     )
     return [
-        f"{told} attack: 10 steps of PGD at 16/255. Mean ± standard deviation over the seeds.",
+        f"{told} Mean ± standard deviation over the seeds.",
         "",
         *_markdown(head, lines),
     ]

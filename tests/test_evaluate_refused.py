@@ -50,7 +50,7 @@ def test_out_of_a_run_of_other_models_or_images_is_refused(evaluated, twins):
         run_evaluation(twins, evaluated, positions=range(9))
     with pytest.raises(UserError, match="model second is not asked for"):
         run_evaluation({"first": twins["first"]}, evaluated)
-    with pytest.raises(UserError, match="model first was"):
+    with pytest.raises(UserError, match="model first sha256 was"):
         run_evaluation({"first": twins["second"], "second": twins["second"]}, evaluated)
 
 

@@ -100,12 +100,10 @@ def attention(trainings: Sequence[Training]) -> list[str]:
     head = ["defence", "seeds", "clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells", "constant maps"]
     options = Run(trainings[0].analysis).manifest["options"]
     attack = options["attack"]
-    told = (
-        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out; "
-        f"attack: PGD at {as_fraction(options['eps'][0])}, {attack['steps']} steps of {as_fraction(attack['step_size'])}."
-    )
+    steps = f"{attack['steps']} steps of {as_fraction(attack['step_size'])}"
     return [
-        f"{told} Mean ± standard deviation over the seeds.",
+        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out; "
+        f"attack: PGD at {as_fraction(options['eps'][0])}, {steps}. Mean ± standard deviation over the seeds.",
         "",
         *_markdown(head, lines),
     ]

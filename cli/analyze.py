@@ -74,7 +74,13 @@ from .tables import show_run
     show_default=True,
     help="Adversarial images are cut on their `own`, or `shared` the clean image's superpixels.",
 )
-@click.option("--features", default="8,10", show_default=True, callback=whole_numbers, help="Of Tables 4 and 5.")
+@click.option(
+    "--features",
+    default="8,10",
+    show_default=True,
+    callback=whole_numbers,
+    help="Numbers of superpixels in Tables 4 and 5.",
+)
 @LIME_GT
 @click.option(
     "--lime-floor/--no-lime-floor",

@@ -16,6 +16,12 @@ from .options import FORMAT, LIME_GT, whole_numbers
 @LIME_GT
 @FORMAT
 @click.option(
+    "--controls",
+    is_flag=True,
+    help="Add a table of what the size of the boxes alone would give: the IoU with them of a centred frame and of a "
+    "random area as large, and the difference between the attack's failures and successes with its interval.",
+)
+@click.option(
     "--table", "names", multiple=True, metavar="NAME", help="Print this table alone; may be given several times."
 )
 def tables(
@@ -25,6 +31,7 @@ def tables(
     lime_gt: str,
     form: str | None,
     names: tuple[str, ...],
+    controls: bool,
 ) -> None:
     """Make the tables of a RUN again from its records; needs no model and no data.
 
@@ -37,7 +44,7 @@ def tables(
     attnlab tables runs/demo --format csv --table table3 > table3.csv
     attnlab tables runs/demo --format json | jq .table1
     """  # noqa: D301 - click wants the backspace itself
-    show_run(run, cells, features, lime_gt, form, names)
+    show_run(run, cells, features, lime_gt, form, names, controls=controls)
 
 
 def show_run(
@@ -47,13 +54,15 @@ def show_run(
     lime_gt: str = "matched",
     form: str | None = None,
     names: Sequence[str] = (),
+    *,
+    controls: bool = False,
 ) -> None:
     """Make and print a run's tables; in a format, people are told the rest on standard error."""
     from attnlab.report.export import report_run
     from attnlab.report.formats import FORMATS, choose_tables
     from attnlab.report.layout import LAYOUTS
 
-    whole = report_run(run, cells, features, lime_gt)
+    whole = report_run(run, cells, features, lime_gt, with_controls=controls)
     report = choose_tables(whole, names)
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)

@@ -9,6 +9,7 @@ import pandas as pd
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction, read_records
 from attnlab.report.base import Report, map_method
+from attnlab.report.controls import controls
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run
@@ -16,6 +17,7 @@ from attnlab.runs import Run
 TITLES = {
     "table1": "Average IoU between attention and ground-truth area",
     "table2": f"Percentage and average confidence of the images with IoU < {LOW_IOU}",
+    "controls": "IoU with the boxes of attention, and of areas as large that look at nothing",
     "table3": "Average attention IoU between original and adversarial images, by number of kept cells",
     "table4": "LIME: average IoU between attention and ground-truth area, by number of features",
     "table4_adversarial": "LIME: the same as Table 4 for the adversarial images",
@@ -31,6 +33,8 @@ def attention_report(
     cells: Sequence[int] | None = None,
     features: Sequence[int] | None = None,
     lime_gt: str = "matched",
+    *,
+    with_controls: bool = False,
 ) -> Report:
     """Make an analysis's tables from its records.
 
@@ -39,6 +43,7 @@ def attention_report(
         cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have more, or else 1.
         features: Numbers of superpixels of Tables 4 and 5; by default those the run was made with.
         lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
+        with_controls: Add what the size of the boxes alone would give, where there are boxes.
 
     Raises:
         UserError: If there are no records, no maps of so many cells, or no names of what was analysed.
@@ -61,6 +66,8 @@ def attention_report(
         if has_boxes:
             frames["table1"] = table1(images, budgets, paper)
             frames["table2"] = table2(images, budgets, paper)
+            if with_controls:
+                frames["controls"] = controls(images, budgets, tuple(manifest["model"]["input_size"]))
         frames["table3"] = table3(images, budgets, paper, cells)
     if "lime" in options["methods"]:
         size = tuple(manifest["model"]["input_size"])
@@ -78,12 +85,14 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
     """What the numbers depend on, as a caption says it."""
     options = manifest["options"]
     budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
-    method = map_method(options) if table in ("table1", "table2", "table3") else "lime"
+    method = map_method(options) if table in ("table1", "table2", "table3", "controls") else "lime"
     details = [
         f"{options['attack_name']}, eps {budgets}{_strength(options['attack'])}",
         f"{method} maps of the {options['target'][method]} class",
         f"geometry {options['geometry']}",
     ]
+    if options.get("precision", "fp32") != "fp32":
+        details.append(options["precision"])
     if method == "lime":
         lime = options["lime"]
         samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]

@@ -92,6 +92,8 @@ def _setting(manifest: Mapping[str, Any], table: str) -> str:
     restarts = max((attack["restarts"] for attack in loops), default=1)
     if restarts > 1:
         told.append(f"{restarts} random starts")
+    if options.get("precision", "fp32") != "fp32":
+        told.append(options["precision"])
     if options["transfer"]:
         told.append(f"adversarial images made on {options['transfer']}")
     if options["stop"]:

@@ -16,6 +16,8 @@ def report_run(
     cells: Sequence[int] | None = None,
     features: Sequence[int] | None = None,
     lime_gt: str = "matched",
+    *,
+    with_controls: bool = False,
 ) -> Report:
     """Make a run's tables from its records and write them to its folder, tables/*.csv and tables/*.tex.
 
@@ -24,11 +26,12 @@ def report_run(
         cells: Of an analysis, see `attention_report`.
         features: Likewise.
         lime_gt: Likewise.
+        with_controls: Likewise.
 
     Raises:
         UserError: If the folder holds no readable run, or it has no map of so many cells.
     """
-    report = make_report(Run(folder), cells, features, lime_gt)
+    report = make_report(Run(folder), cells, features, lime_gt, with_controls=with_controls)
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
         write_whole(folder / "tables" / f"{name}.tex", as_latex(LAYOUTS[name](frame), report.captions[name]).encode())
@@ -40,8 +43,10 @@ def make_report(
     cells: Sequence[int] | None = None,
     features: Sequence[int] | None = None,
     lime_gt: str = "matched",
+    *,
+    with_controls: bool = False,
 ) -> Report:
     """Make a run's tables from its records and write nothing; arguments and errors as of `report_run`."""
     if run.manifest["kind"] == "evaluate":
         return evaluation_report(run)
-    return attention_report(run, cells, features, lime_gt)
+    return attention_report(run, cells, features, lime_gt, with_controls=with_controls)

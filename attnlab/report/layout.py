@@ -142,11 +142,17 @@ def accuracies(frame: pd.DataFrame, *, full: bool = False) -> Layout:
     return Layout([name.capitalize() for name in names] or [""], [], heads, lines)
 
 
-def plain(frame: pd.DataFrame, *, full: bool = False) -> Layout:
-    """A frame as it stands, without columns that are empty; it is full in any case."""
+def plain(frame: pd.DataFrame, *, full: bool = False, digits: int = 2) -> Layout:
+    """A frame as it stands, without columns that are empty; it is full in any case.
+
+    Args:
+        frame: Any.
+        full: Plays no part.
+        digits: Of numbers that are neither counts nor p-values.
+    """
     shown = frame.dropna(axis=1, how="all")
     lines = [
-        [_as_cell(str(name), value) for name, value in zip(shown.columns, row, strict=True)]
+        [_as_cell(str(name), value, digits) for name, value in zip(shown.columns, row, strict=True)]
         for row in shown.itertuples(index=False)
     ]
     return Layout([], [], [str(name) for name in shown.columns], lines)
@@ -156,6 +162,7 @@ def plain(frame: pd.DataFrame, *, full: bool = False) -> Layout:
 LAYOUTS: dict[str, Callable[..., Layout]] = {
     "table1": partial(shares, head="IoU_Att_GT"),
     "table2": partial(shares, head="Top 1 Confidence"),
+    "controls": partial(plain, digits=3),
     "table3": partial(sizes, head="IoU_ori_adv", first_head="#cell"),
     "table4": partial(sizes, head="IoU_Att_GT", first_head="#.Features"),
     "table4_adversarial": partial(sizes, head="IoU_Att_GT", first_head="#.Features"),
@@ -184,10 +191,12 @@ def _mean(row: dict[str, Any], column: str) -> Value:
     return Value(row[column], low=row["ci_low"], high=row["ci_high"])
 
 
-def _as_cell(column: str, value: Any) -> Cell:
-    """One value of a frame: p-values and weights span powers of ten, other numbers are in percent or points."""
+def _as_cell(column: str, value: Any, digits: int) -> Cell:
+    """One value of a frame; p-values and weights span powers of ten."""
+    if column == "eps":
+        return as_fraction(value)
     if isinstance(value, Integral):
         return Value(int(value), 0)
     if not isinstance(value, float) or column in ("alpha", "beta"):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{value:.2g}" if column == "p" else Value(value, 2)
+    return f"{value:.2g}" if column == "p" else Value(value, digits)

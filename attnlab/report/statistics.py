@@ -29,6 +29,30 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
     return float(interval.low), float(interval.high)
 
 
+def bootstrap_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of mean(first) - mean(second), two samples of their own, 2,000 resamples.
+
+    Args:
+        first: One value per image, (n,).
+        second: One value per image, (m,).
+        seed: The same values and seed give the same interval.
+
+    Returns:
+        Lower and upper end; NaN where either has fewer than two values.
+    """
+    if min(len(first), len(second)) < 2:
+        return float("nan"), float("nan")
+    interval = stats.bootstrap(
+        (np.asarray(first, np.float64), np.asarray(second, np.float64)),
+        lambda one, other, axis: one.mean(axis) - other.mean(axis),
+        n_resamples=RESAMPLES,
+        batch=max(1, 1_000_000 // (len(first) + len(second))),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); NaN without trials."""
     if not trials:

@@ -1,0 +1,81 @@
+"""What the size of the boxes alone would give: a control of Table 1.
+
+A larger area overlaps more by chance, objects lie in the middle of photographs, and an attack may fail on images whose
+object is large. So beside attention stands a frame in the middle of the image, as large as the boxes, which looks at
+nothing, and what a random area of that size would come to.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from attnlab.boxes import iou_of_shared, rasterise
+from attnlab.report.statistics import bootstrap_difference
+from attnlab.report.tables import GROUPS, NONE
+
+MEASURES = ("attention", "centred frame", "random area", "attention less centred frame")
+
+
+def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, int]) -> pd.DataFrame:
+    """Mean IoU with the boxes of attention and of areas of the same size that look at nothing, by group.
+
+    Args:
+        images: I_att, one row per image and eps; those whose map is constant are left out.
+        budgets: The eps of the run.
+        size: Height and width of the images in pixels.
+
+    Returns:
+        Columns eps (where there are several), measure, n_succeed, succeed, n_fail, fail, difference (fail less
+        succeed), ci_low, ci_high (95 % bootstrap, of the difference). A row per eps and name in MEASURES.
+    """
+    measured = images.dropna(subset="iou_att_gt")
+    once = measured.drop_duplicates("image_id")
+    outwards = from_the_centre(size)
+    pairs = [blind_ious(rasterise(np.stack(boxes), *size), outwards) for boxes in once["boxes"]]
+    blind = pd.DataFrame(pairs, index=once["image_id"], columns=["centred", "chance"], dtype=float)
+    centred, chance = (measured["image_id"].map(blind[name]).astype(float) for name in blind)
+    attention = measured["iou_att_gt"]
+    values = dict(zip(MEASURES, (attention, centred, chance, attention - centred), strict=True))
+    rows = []
+    for eps in budgets:
+        of_eps = measured["eps"] == eps
+        for measure, value in values.items():
+            succeed, fail = (value[of_eps & (measured["group"] == group)].to_numpy(float) for group in GROUPS)
+            low, high = bootstrap_difference(fail, succeed)
+            means = [part.mean() if len(part) else NONE for part in (succeed, fail)]
+            rows.append(
+                {
+                    **({"eps": eps} if len(budgets) > 1 else {}),
+                    "measure": measure,
+                    "n_succeed": len(succeed),
+                    "succeed": means[0],
+                    "n_fail": len(fail),
+                    "fail": means[1],
+                    "difference": means[1] - means[0],
+                    "ci_low": low,
+                    "ci_high": high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def from_the_centre(size: tuple[int, int]) -> np.ndarray:
+    """Pixels in the order in which a frame of the image's shape, growing from its centre, reaches them: (H * W,)."""
+    height, width = size
+    down = np.abs(2 * np.arange(height) + 1 - height) / height
+    across = np.abs(2 * np.arange(width) + 1 - width) / width
+    return np.maximum(down[:, None], across).ravel().argsort(kind="stable")
+
+
+def blind_ious(mask: np.ndarray, outwards: np.ndarray) -> tuple[float, float]:
+    """IoU with a mask of the centred frame of its size, and of two random areas of its size: s / (2 - s), s its share.
+
+    Args:
+        mask: Ground truth, (H, W), bool, not empty.
+        outwards: From `from_the_centre`.
+    """
+    count = int(mask.sum())
+    shared = int(mask.ravel()[outwards[:count]].sum())
+    share = count / mask.size
+    return float(iou_of_shared(shared, count)), share / (2 - share)

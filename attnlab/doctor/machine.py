@@ -107,7 +107,7 @@ def precision(name: str, speed: float, has_it: bool) -> Finding:
         return Finding(TOPIC, name, "the same as fp32 here: GPUs of NVIDIA have it, from compute capability 8 on")
     if name == "bf16" and speed < 1:
         return Finding(TOPIC, name, told, "use --precision fp32", "note")
-    return Finding(TOPIC, name, told, f"--precision {name} would save time" if speed >= FACTOR else "")
+    return Finding(TOPIC, name, told, f"--precision {name} would save time where the last digits may move" if speed >= FACTOR else "")
 
 
 def native(name: str, device: torch.device) -> bool:

@@ -207,6 +207,10 @@ def write_whole(path: Path, content: Iterable[int] | memoryview | bytes) -> None
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = str(path)  # the name that means something to a user
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

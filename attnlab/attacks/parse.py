@@ -46,7 +46,7 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     known, digits = re.fullmatch(r"(.*?)(\d*)", stem).groups()  # type: ignore[union-attr]
     attack = ATTACKS.get(known)
     if attack is None or plus + rest not in ("", A3) or (digits and (attack.steps == 1 or int(digits) < 1)):
-        listed = ", ".join([*others, *attack_names()])
+        listed = "; or ".join(", ".join(names) for names in (attack_names(), others) if names)
         raise UserError(f"expected an attack of {listed}, got {name!r}{_nearest(name, others)}")
     if attack.steps > 1 and (digits or steps is not None):
         attack = replace(attack, steps=int(digits or steps))  # type: ignore[arg-type]

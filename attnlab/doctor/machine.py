@@ -107,7 +107,8 @@ def precision(name: str, speed: float, has_it: bool) -> Finding:
         return Finding(TOPIC, name, "the same as fp32 here: GPUs of NVIDIA have it, from compute capability 8 on")
     if name == "bf16" and speed < 1:
         return Finding(TOPIC, name, told, "use --precision fp32", "note")
-    return Finding(TOPIC, name, told, f"--precision {name} would save time where the last digits may move" if speed >= FACTOR else "")
+    advice = f"--precision {name} would save time where the last digits may move"
+    return Finding(TOPIC, name, told, advice if speed >= FACTOR else "")
 
 
 def native(name: str, device: torch.device) -> bool:

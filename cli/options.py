@@ -76,8 +76,8 @@ SHARED = (
     click.option(
         "--out",
         type=click.Path(path_type=Path),
-        help="Run folder; by default one below runs/ that is named after data, split and model. A run that was made with "
-        "the same options is gone on with.",
+        help="Run folder; by default one below runs/ that is named after data, split and model. A run made with the "
+        "same options is gone on with.",
     ),
 )
 

@@ -12,6 +12,7 @@ needs a model or torch: tables can be made again from a run years later.
 import csv
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ import pyarrow.parquet as pq
 from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
+#: what of a manifest a run may be gone on with under other values, told as a warning
+SOFTWARE = ("attnlab", "versions")
 #: what closes an Arrow stream
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -153,6 +156,10 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
     if (folder / "run.json").exists():
         before = run.manifest
         expect_same(folder, before, manifest)
+        here = {name: manifest.get(name) for name in SOFTWARE}
+        other = list(_differences("", {name: before.get(name) for name in SOFTWARE}, json.loads(json.dumps(here))))
+        if other and before["finished"] is None:
+            warnings.warn(f"{folder} was begun with other software: {'; '.join(other)}", stacklevel=2)
         return run
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no run; choose another --out")

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -34,6 +35,22 @@ def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(analyze):
     error = analyze("--eps", "0.5", "--limit", 9).error
     assert f"eps was [{16 / 255}], is [0.5]" in error
     assert "images was 8, is 9" in error
+
+
+def test_a_run_that_other_software_began_is_gone_on_with_and_says_so(analyze):
+    analyze()
+    path = Path("out/run.json")
+    manifest = json.loads(path.read_text())
+    torch_here, manifest["versions"]["torch"] = manifest["versions"]["torch"], "1.0"
+    assert analyze().err.count("software") == 0
+    path.write_text(json.dumps(manifest))
+    assert "software" not in analyze().err, "a finished run computes nothing"
+    path.write_text(json.dumps(manifest | {"finished": None}))
+    done = analyze()
+    assert done.code == 0
+    assert f"out was begun with other software: versions torch was '1.0', is '{torch_here}'" in " ".join(
+        done.err.split()
+    )
 
 
 def test_tables_of_other_features_are_shown_of_a_run_that_is_gone_on_with(analyze):

@@ -93,6 +93,8 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
     ]
     if options.get("precision", "fp32") != "fp32":
         details.append(options["precision"])
+    if table == "table3":
+        details.insert(2, f"{' x '.join(map(str, manifest['model']['map_shape']))} cells")
     if method == "lime":
         lime = options["lime"]
         samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]

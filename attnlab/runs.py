@@ -26,7 +26,7 @@ from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
 #: what of a manifest a run may be gone on with under other values, told as a warning
-SOFTWARE = ("attnlab", "versions")
+SOFTWARE = ("attnlab", "python", "versions", "device")
 #: what closes an Arrow stream
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -84,10 +84,9 @@ class Run:
     def unfinished(self, number: int) -> list[dict[str, Any]]:
         """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped from the file too."""
         path = self._unfinished(number)
-        if not path.exists():
-            return []
         pieces, whole = _pieces(path)
-        os.truncate(path, whole)
+        if path.exists():
+            os.truncate(path, whole)
         return [row for piece in pieces for row in piece.to_pylist()]
 
     def _unfinished(self, number: int) -> Path:
@@ -100,13 +99,14 @@ class Run:
             UserError: If there are none yet, or a part is damaged.
         """
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
+        started = sorted((self.folder / "records").glob("part-*.unfinished"))
         try:
             tables = [pq.read_table(part, columns=columns) for part in parts]
-        except (pa.ArrowInvalid, OSError) as error:
+            for path in started:
+                if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
+                    tables += [piece.select(columns or piece.column_names) for piece in _pieces(path)[0]]
+        except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self.folder} holds a damaged part: {error}") from None
-        for path in sorted((self.folder / "records").glob("part-*.unfinished")):
-            if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
-                tables += [piece.select(columns or piece.column_names) for piece in _pieces(path)[0]]
         if not tables:
             raise UserError(f"{self.folder} holds no records yet")
         return pa.concat_tables(tables)
@@ -126,11 +126,13 @@ def _pieces(path: Path) -> tuple[list[pa.Table], int]:
     """The whole pieces of an unfinished part, and how many bytes they take."""
     pieces: list[pa.Table] = []
     whole = 0
+    if not path.exists():  # the part was made whole meanwhile
+        return pieces, whole
     with path.open("rb") as file:
         while True:
             try:
                 piece = pa.ipc.open_stream(file).read_all()
-            except (pa.ArrowInvalid, OSError):
+            except (pa.ArrowException, OSError):
                 break
             end = file.tell()
             file.seek(end - len(END_OF_STREAM))
@@ -156,10 +158,8 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
     if (folder / "run.json").exists():
         before = run.manifest
         expect_same(folder, before, manifest)
-        here = {name: manifest.get(name) for name in SOFTWARE}
-        other = list(_differences("", {name: before.get(name) for name in SOFTWARE}, json.loads(json.dumps(here))))
-        if other and before["finished"] is None:
-            warnings.warn(f"{folder} was begun with other software: {'; '.join(other)}", stacklevel=2)
+        if before["finished"] is None:
+            tell_other_software(folder, before, manifest)
         return run
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no run; choose another --out")
@@ -184,6 +184,14 @@ def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, 
     different = [told for name, key in sections.items() for told in _differences(name, before.get(key), asked.get(key))]
     if different:
         raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
+
+
+def tell_other_software(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Warn where a run that is not finished was begun by other versions or on another device."""
+    old, new = ({name: told.get(name) for name in SOFTWARE} for told in (before, manifest))
+    other = list(_differences("", old, json.loads(json.dumps(new))))
+    if other:
+        warnings.warn(f"{folder} was begun with other software: {'; '.join(other)}", stacklevel=2)
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
@@ -215,8 +223,7 @@ def write_whole(path: Path, content: Iterable[int] | memoryview | bytes) -> None
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        if error.filename is not None:
-            error.filename = str(path)  # the name that means something to a user
+        error.filename = str(path)  # the name that means something to a user
         raise
     finally:
         unfinished.unlink(missing_ok=True)

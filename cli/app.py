@@ -63,8 +63,9 @@ def main() -> None:
 
         if not out_of_memory(error):
             raise
-        told = str(error).partition(".")[0].partition("\n")[0]
-        _fail(f"{told}; what is finished is kept: try a smaller --batch-size, for a training in another --out")
+        told = str(error).splitlines()[0].partition(". ")[0]
+        hint = "what is finished is kept: try a smaller --batch-size, for a training in another --out"
+        _fail(f"too little memory ({told}); {hint}")
 
 
 def _fail(message: str) -> None:

@@ -64,7 +64,9 @@ def test_a_users_file_that_builds_another_network_is_another_model(tmp_path):
     """Its weights may be the same; comments do not matter."""
     path = tmp_path / "net.py"
     known = []
-    for text in (NET, f"# a comment\n{NET}", NET.replace("self.last(self.body(x))", "self.last(self.body(x)).tanh()")):
+    commented = f"\ufeff# -*- coding: utf-8 -*-\n\n# a comment\n{NET}"
+    other = NET.replace("self.last(self.body(x))", "self.last(self.body(x)).tanh()")
+    for text in (NET, commented, other):
         path.write_text(text)
         known.append(load_model(f"{path}:build").describe())
     assert known[0] == known[1]

@@ -111,7 +111,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(analyze, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         assert analyze().error == (
-            "No space left on device; finished parts are kept: make room, and the same command goes on"
+            "No space left on device: out/records/part-00000.parquet; finished parts are kept: make room, and the same "
+            "command goes on"
         )
     assert {path.name for path in Path("out").rglob("*") if path.is_file()} == {"run.json", "part-00000.unfinished"}
     assert "8 of 8 images recorded" in analyze().out
@@ -123,8 +124,17 @@ def test_too_little_memory_is_one_line_with_what_to_change(analyze, monkeypatch)
 
     monkeypatch.setattr("attnlab.pipelines.analyze.observe", greedy)
     assert analyze().error == (
-        "CUDA out of memory; what is finished is kept: try a smaller --batch-size, for a training in another --out"
+        "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size, for a training in "
+        "another --out"
     )
+
+
+def test_a_machine_without_memory_is_told_by_its_name(analyze, monkeypatch):
+    def fill(*_: object) -> None:
+        torch.empty(10**15)
+
+    monkeypatch.setattr("attnlab.pipelines.analyze.observe", fill)
+    assert "too little memory ([enforce fail at alloc_cpu.cpp:" in analyze().err
 
 
 def test_other_errors_of_the_program_keep_their_traceback(analyze, monkeypatch):

@@ -75,6 +75,14 @@ def test_the_interval_of_a_difference_is_the_plain_bootstraps():
     assert np.isnan(bootstrap_difference(first, second[:1])).all()
 
 
+def test_controls_of_what_has_none_are_refused(attnlab, tmp_path):
+    assert attnlab("evaluate", "--limit", 4, "--attacks", "clean", "--out", "accuracy").code == 0
+    assert attnlab("tables", "accuracy", "--controls").error.startswith("expected a run of `analyze` for --controls")
+    words = ["--method", "lime", "--lime-samples", 20, "--lime-superpixels", "grid", "--limit", 4, "--out", "lime"]
+    assert attnlab("analyze", *words).code == 0
+    assert attnlab("tables", "lime", "--controls").error.startswith("expected maps and boxes for --controls, got lime")
+
+
 def test_the_command_adds_the_table_where_it_is_asked_for(attnlab, run):
     assert "controls" not in attnlab("tables", run, "--format", "json").out
     printed = attnlab("tables", run, "--controls", "--table", "controls").out

@@ -180,6 +180,10 @@ def test_a_step_of_nothing_is_refused_and_steps_that_do_not_reach_eps_are_told(a
     error = attnlab(*words, "--step-size", "0").error
     assert error == "expected --step-size above 0, got 0: such an attack stays where it starts"
     told = attnlab(*words, "--attacks", "clean,fgsm,pgd2,pgd8", "--eps", "16/255", "--step-size", "2/255").out
+    maps = attnlab("analyze", "--attack", "pgd3", "--eps", "4/255,16/255", "--limit", 4, "--out", "maps").out
+    assert "\ntoo few or too short steps to reach eps 16/255: weaker than their eps says\n" in maps
+    one = " ".join(attnlab("analyze", "--attack", "pgd1", "--limit", 4, "--out", "one").out.split())
+    assert "pgd1, eps 16/255, 1 step of 2/255, grad-cam maps" in one
     assert "\npgd2: too few or too short steps to reach eps; weaker than their eps says\n" in told
 
 

@@ -358,7 +358,7 @@ def test_transfer_is_making_images_on_the_source_and_showing_them_to_the_victim(
 
 
 def test_a_transfer_cannot_stop_at_points_that_are_not_looked_at(classifier, labels, clean):
-    with pytest.raises(UserError, match="without a source alone"):
+    with pytest.raises(UserError, match="expected stop or a source, got both"):
         outcomes(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy(seed=1), stop=True)
 
 

@@ -33,6 +33,7 @@ from attnlab.training import trainer
         (["--eps", "8"], "expected --eps in [0, 1], got 8; did you mean 8/255?"),
         (["--eps", "much"], "expected --eps as a number or a fraction such as 8/255, got 'much'"),
         (["--step-size", "2"], "expected --step-size in [0, 1], got 2; did you mean 2/255?"),
+        (["--step-size", "0"], "expected --step-size above 0, got 0: such an attack stays where it starts"),
         (["--epochs", "0"], "expected --epochs of at least 1, got 0"),
         (["--batch-size", "0"], "expected --batch-size of at least 1, got 0"),
         (["--learning-rate", "-1"], "expected --learning-rate above 0, got -1"),
@@ -80,7 +81,10 @@ def test_a_training_whose_first_step_took_too_much_memory_may_begin_again_with_a
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "perturb", fill)
-        assert "CUDA out of memory; what is finished is kept: try a smaller --batch-size" in train().error
+        assert (
+            "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size"
+            in train().error
+        )
     assert train("--batch-size", 5).code == 0
 
 

@@ -77,7 +77,7 @@ def outcomes(
     """
     source = victim if source is None else source
     if stop and source is not victim:
-        raise UserError("expected to stop at misclassified points without a source alone: they are not looked at")
+        raise UserError("expected stop or a source, got both: a transferred image is looked at after its last step")
     attack = replace(attack, steps=max(readings))
     results: dict[int, Outcome] = {}
     with borrowed(victim), borrowed(source):

@@ -1,9 +1,9 @@
 """From a name to a classifier: torchvision, timm, a user's own file, a checkpoint folder, or what is built in."""
 
-import ast
 import hashlib
 import importlib.util
 import sys
+import tokenize
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -61,8 +61,6 @@ def load_model(
         load_weights(network, Path(weights))
     try:
         classifier = Classifier(network, layer).eval()
-        classifier.code = _code(name)
-        return classifier
     except UserError:
         raise
     except Exception as error:  # the network's own code, on images of a size or with channels it may not take
@@ -75,6 +73,8 @@ def load_model(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got {_told(error)}; "
             "an attribute input_size = (height, width) of the network sets another size"
         ) from error
+    classifier.code = _code(name)
+    return classifier
 
 
 def weights_file(name: str) -> Path:
@@ -115,11 +115,16 @@ def _build(name: str, weights: str) -> nn.Module:
 
 
 def _code(name: str) -> str:
-    """SHA-256 of a user's own file, comments and layout aside; empty for other models."""
+    """SHA-256 of a user's own file, comments and empty lines aside; empty for other models."""
     path = Path(name.rpartition(":")[0])
     if path.suffix != ".py":
         return ""
-    return hashlib.sha256(ast.dump(ast.parse(path.read_text())).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING):
+                digest.update(f"{token.string}\n".encode())
+    return digest.hexdigest()
 
 
 def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:

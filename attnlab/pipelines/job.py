@@ -83,7 +83,7 @@ def prepare(
     settings = Settings(
         methods=tuple(name.strip() for name in method.split(",")),
         attack=replace(chosen, label_smoothing=label_smoothing),
-        budgets=tuple(parse_eps(text) for text in eps.split(",")) if eps else (chosen.eps,),
+        budgets=tuple(parse_eps(text) for text in eps.split(",")) if eps is not None else (chosen.eps,),
         target=target,
         geometry=geometry,
         seed=seed,

@@ -18,10 +18,11 @@ from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.runs import expect_same, now, write_whole
+from attnlab.runs import expect_same, now, tell_other_software, write_whole
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import launched, world
 from attnlab.training.images import expect_batch, hold_out, open_images
+from attnlab.training.log import read_epochs
 from attnlab.training.parse import AAD, SHORT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
@@ -207,6 +208,8 @@ def _open(folder: Path, manifest: dict[str, Any]) -> None:
         begun = (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
         if begun or kind != manifest["kind"]:  # else nothing of it was trained
             expect_same(folder, before, manifest)
+            if len(read_epochs(log)) < manifest["options"]["epochs"]:
+                tell_other_software(folder, before, manifest)
             return
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no training; choose another --out")

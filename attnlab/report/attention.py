@@ -8,7 +8,7 @@ import pandas as pd
 
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction, read_records
-from attnlab.report.base import Report, map_method
+from attnlab.report.base import Report, falls_short, map_method
 from attnlab.report.controls import controls
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
@@ -43,10 +43,11 @@ def attention_report(
         cells: Numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have more, or else 1.
         features: Numbers of superpixels of Tables 4 and 5; by default those the run was made with.
         lime_gt: What LIME areas are held against, a name in GROUND_TRUTHS.
-        with_controls: Add what the size of the boxes alone would give, where there are boxes.
+        with_controls: Add what the size of the boxes alone would give.
 
     Raises:
-        UserError: If there are no records, no maps of so many cells, or no names of what was analysed.
+        UserError: If there are no records, no maps of so many cells, no names of what was analysed, or nothing to
+            control.
     """
     expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
     manifest = run.manifest
@@ -60,6 +61,8 @@ def attention_report(
     images = i_att(records, has_boxes)
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
+    if with_controls and not (has_boxes and map_method(options)):
+        raise UserError(f"expected maps and boxes for --controls, got {run.folder}, which lacks one of them")
     if map_method(options):
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width] or [1]
@@ -113,8 +116,8 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
 def _strength(attack: Mapping[str, Any]) -> str:
     """What an attack is made of beside its name and eps, where that is not as its name says."""
     told = ""
-    if attack["steps"] > 1:
-        told += f", {attack['steps']} steps"
+    if attack["steps"] > 1 or attack["step_size"] is not None:
+        told += f", {attack['steps']} step{'s' if attack['steps'] > 1 else ''}"
     if attack["step_size"] is not None:
         told += f" of {as_fraction(attack['step_size'])}"
     if attack["restarts"] > 1:
@@ -153,6 +156,10 @@ def _summary(
             lines.append(f"{dropped} boxes were empty, inverted or outside their image, and dropped")
     else:
         lines.append("these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out")
+    attack = manifest["options"]["attack"]
+    short = [as_fraction(eps) for eps in manifest["options"]["eps"] if falls_short(attack, eps)]
+    if short:
+        lines.append(f"too few or too short steps to reach eps {', '.join(short)}: weaker than their eps says")
     if "lime" in manifest["options"]["methods"]:
         explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
         samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))

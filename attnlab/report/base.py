@@ -23,3 +23,9 @@ class Report(NamedTuple):
 def map_method(options: Mapping[str, Any]) -> str | None:
     """The method whose maps the records of an analysis hold, by its manifest's options; None if there are none."""
     return next((method for method in options["methods"] if method != "lime"), None)
+
+
+def falls_short(attack: Mapping[str, Any], eps: float) -> bool:
+    """Whether an attack, as a manifest tells it, cannot move any pixel as far from its start as the budget allows."""
+    length = attack.get("step_size")  # suites have none
+    return length is not None and attack["steps"] * length < eps * (1 - 1e-6)

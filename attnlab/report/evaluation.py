@@ -7,7 +7,7 @@ import pandas as pd
 
 from attnlab.records import as_fraction, read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
-from attnlab.report.base import Report
+from attnlab.report.base import Report, falls_short
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
 
@@ -101,12 +101,6 @@ def _setting(manifest: Mapping[str, Any], table: str) -> str:
     return f"{'; '.join(told)}; intervals: 95 %, Wilson" if table != "paired" else "; ".join(told)
 
 
-def _falls_short(attack: Mapping[str, Any]) -> bool:
-    """Whether no pixel can get as far from where the attack starts as the budget allows."""
-    length = attack.get("step_size")  # suites have none
-    return length is not None and attack["steps"] * length < attack["eps"] * (1 - 1e-6)
-
-
 def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     manifest = run.manifest
     models = manifest["options"]["models"]
@@ -117,7 +111,9 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     lines = [f"{done} of {wanted} records of images and models"]
     if skipped:
         lines.append(f"{skipped} images could not be used; skipped.csv tells why")
-    short = [name for name, attack in manifest["options"]["attacks"].items() if attack and _falls_short(attack)]
+    short = [
+        name for name, attack in manifest["options"]["attacks"].items() if attack and falls_short(attack, attack["eps"])
+    ]
     if short:
         lines.append(f"{', '.join(short)}: too few or too short steps to reach eps; weaker than their eps says")
     checks = run.folder / "checks.csv"

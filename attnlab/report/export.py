@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from attnlab.errors import UserError
 from attnlab.report.attention import attention_report
 from attnlab.report.base import Report
 from attnlab.report.evaluation import evaluation_report
@@ -48,5 +49,7 @@ def make_report(
 ) -> Report:
     """Make a run's tables from its records and write nothing; arguments and errors as of `report_run`."""
     if run.manifest["kind"] == "evaluate":
+        if with_controls:
+            raise UserError(f"expected a run of `analyze` for --controls, got {run.folder}, one of `evaluate`")
         return evaluation_report(run)
     return attention_report(run, cells, features, lime_gt, with_controls=with_controls)

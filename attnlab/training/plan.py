@@ -59,6 +59,8 @@ class Plan:
         expect_one_of(self.augment, AUGMENTATIONS, "augmentation")
         expect_budget(self.eps, "--eps")
         expect_budget(self.step_size, "--step-size")
+        if not self.step_size:
+            raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
         for name in ("epochs", "batch_size", "steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")

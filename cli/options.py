@@ -88,12 +88,6 @@ ANY_SPLIT = click.option(
     help="Part of the data set; by default test, for imagenet and folder val.",
 )
 
-EPS = click.option(
-    "--eps",
-    help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
-    "8/255 for cifar10, 16/255 for others.",
-)
-
 #: what an attack is made of beside its name and eps
 STRENGTH = (
     click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10."),
@@ -105,7 +99,11 @@ STRENGTH = (
 )
 
 ATTACK = (
-    EPS,
+    click.option(
+        "--eps",
+        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
+        "8/255 for cifar10, 16/255 for others.",
+    ),
     *STRENGTH,
     click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool."),
     click.option(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.objectives import OBJECTIVES, margin
-from attnlab.attacks.parse import A3, attack_names, parse_attack, parse_eps
+from attnlab.attacks.parse import parse_eps
 from attnlab.attacks.pgd import Attack, aim_of, ascend, clean_pass, perturb, start_of
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
@@ -271,31 +271,3 @@ def test_no_budget_leaves_images_as_they_are(resnet8, scenes_batch, sigma):
     for name, attack in ATTACKS.items():
         adversarial = perturb(resnet8, *scenes_batch, replace(attack, eps=0.0, steps=1, sigma=sigma))
         assert torch.equal(adversarial, scenes_batch[0]), name
-
-
-def test_names_of_attacks_are_parsed_by_hand():
-    assert parse_attack("fgsm") == ATTACKS["fgsm"]
-    assert parse_attack("pgd", steps=7) == replace(ATTACKS["pgd"], steps=7)
-    assert parse_attack("pgd20", steps=7) == replace(ATTACKS["pgd"], steps=20)
-    assert parse_attack("fgsm", steps=7).steps == 1
-    assert parse_attack("iter-stepll3+a3", sigma=2.0) == replace(ATTACKS["iter-stepll"], steps=3, sigma=2.0)
-    for name in ATTACKS:
-        assert parse_attack(name + A3).sigma == 10.0
-
-
-@pytest.mark.parametrize(
-    ("name", "near"),
-    [("pgdx", "pgd"), ("pgd+a4", "pgd+a3"), ("fgsm3", "fgsm"), ("pdg20", "pgd20"), ("iter-stepl+a3", "iter-stepll+a3")],
-)
-def test_an_attack_with_an_unknown_part_is_refused_with_the_nearest_name(name, near):
-    with pytest.raises(UserError) as told:
-        parse_attack(name)
-    assert str(told.value).startswith(f"expected an attack of {', '.join(attack_names())}, got {name!r}")
-    assert str(told.value).endswith(f"did you mean {near!r}?")
-
-
-@pytest.mark.parametrize("name", ["pgd0", "cw00", "iter-stepll0+a3"])
-def test_a_refused_name_is_not_proposed(name):
-    with pytest.raises(UserError) as told:
-        parse_attack(name)
-    assert f"did you mean {name!r}" not in str(told.value)

@@ -133,17 +133,13 @@ def test_a_driver_beside_a_torch_that_sees_no_gpu_is_noted(tmp_path, monkeypatch
     assert states(machine.gpus()) == {"cuda": "ok"}
 
 
+SAVES = "--precision bf16 would save time where the last digits may move"
+
+
 @pytest.mark.parametrize(
     ("name", "speed", "native", "state", "told", "advice"),
     [
-        (
-            "bf16",
-            2.0,
-            True,
-            "ok",
-            "2.0 times fp32's speed",
-            "--precision bf16 would save time where the last digits may move",
-        ),
+        ("bf16", 2.0, True, "ok", "2.0 times fp32's speed", SAVES),
         ("bf16", 0.3, False, "note", "0.3 times fp32's speed, emulated", "use --precision fp32"),
         ("tf32", 1.0, False, "ok", "the same as fp32 here", ""),
         ("fp64", 0.5, True, "ok", "0.5 times fp32's speed", ""),

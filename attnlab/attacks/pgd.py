@@ -264,6 +264,17 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
     return logits.detach(), gradient
 
 
+def expect_step(value: float) -> None:
+    """Refuse what is no length of a step that leads anywhere.
+
+    Raises:
+        UserError: If it is 0, or no budget.
+    """
+    expect_budget(value, "--step-size")
+    if not value:
+        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
+
+
 def expect_budget(value: float, what: str) -> None:
     """Refuse what is no length in pixels of [0, 1].
 

@@ -50,8 +50,9 @@ class Classifier(nn.Module):
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         for name, neutral in (("mean", 0.0), ("std", 1.0)):
             given = getattr(network, name, None)
-            values = torch.as_tensor([neutral] * self.channels if given is None else given, dtype=torch.float32)
-            self.register_buffer(name, values.detach().clone().view(1, -1, 1, 1).to(device), persistent=False)
+            given = [neutral] * self.channels if given is None else given
+            values = torch.as_tensor(given, dtype=torch.float32, device=device).detach().clone()
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.layout = torch.contiguous_format
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0

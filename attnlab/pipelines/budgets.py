@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks.pgd import Attack, expect_step
 from attnlab.attacks.suites import SUITES, Suite
 from attnlab.errors import UserError
 from attnlab.pipelines.evaluation import CLEAN
@@ -62,8 +62,7 @@ def parse_attacks(
     budget = BUDGETS.get(data, BUDGET)
     radius = budget.eps if eps is None else parse_eps(eps)
     length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
-    if not length:
-        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
+    expect_step(length)
     if steps is not None and steps < 1:
         raise UserError(f"expected --steps of at least 1, got {steps}")
     if restarts < 1:

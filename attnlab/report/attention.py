@@ -61,19 +61,20 @@ def attention_report(
     images = i_att(records, has_boxes)
     paper = published(manifest)
     frames: dict[str, pd.DataFrame] = {}
-    if with_controls and not (has_boxes and map_method(options)):
-        raise UserError(f"expected maps and boxes for --controls, got {run.folder}, which lacks one of them")
-    if map_method(options):
+    size = tuple(manifest["model"]["input_size"])
+    with_maps = map_method(options) is not None
+    if with_maps and has_boxes:
+        frames["table1"] = table1(images, budgets, paper)
+        frames["table2"] = table2(images, budgets, paper)
+    if with_controls:
+        if "table1" not in frames:
+            raise UserError(f"expected maps and boxes for --controls, got {run.folder}, which lacks one of them")
+        frames["controls"] = controls(images, budgets, size)
+    if with_maps:
         height, width = manifest["model"]["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width] or [1]
-        if has_boxes:
-            frames["table1"] = table1(images, budgets, paper)
-            frames["table2"] = table2(images, budgets, paper)
-            if with_controls:
-                frames["controls"] = controls(images, budgets, tuple(manifest["model"]["input_size"]))
         frames["table3"] = table3(images, budgets, paper, cells)
     if "lime" in options["methods"]:
-        size = tuple(manifest["model"]["input_size"])
         features = features or manifest["features"]
         made = lime_tables(images, budgets, size, paper, features, lime_gt)
         frames |= {name: frame for name, frame in made.items() if has_boxes or not name.startswith("table4")}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attnlab.attacks.pgd import expect_budget
+from attnlab.attacks.pgd import expect_budget, expect_step
 from attnlab.errors import UserError, expect_one_of
 
 OPTIMIZERS = ("adam", "sgd")
@@ -58,9 +58,7 @@ class Plan:
         expect_one_of(self.schedule, SCHEDULES, "schedule")
         expect_one_of(self.augment, AUGMENTATIONS, "augmentation")
         expect_budget(self.eps, "--eps")
-        expect_budget(self.step_size, "--step-size")
-        if not self.step_size:
-            raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
+        expect_step(self.step_size)
         for name in ("epochs", "batch_size", "steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")

@@ -40,7 +40,7 @@ def highest(maps: Tensor, counts: Tensor) -> Tensor:
 
 
 def _highest_by_sorting(maps: Tensor, counts: Tensor) -> Tensor:
-    """The same for all maps at once: a GPU sorts faster than it is told of one map after the other."""
+    """The same for all maps at once, so that a GPU is waited for nowhere; five times slower on a CPU."""
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     wanted = torch.arange(order.shape[1], device=maps.device) < counts.to(maps.device)[:, None]
     return torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, wanted).view(maps.shape)

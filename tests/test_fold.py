@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.gradcam import grad_cam
+from attnlab.hooks import borrowed
 from attnlab.models import load_model
-from attnlab.models.fold import fold_batch_norms
+from attnlab.models.fold import fold_batch_norms, foldable, folded
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
@@ -26,8 +27,9 @@ def test_folding_changes_neither_logits_nor_maps(name, norms):
     images = torch.rand(2, 3, *classifier.input_size, generator=torch.Generator().manual_seed(1)).double()
     classes = torch.tensor([1, 5])
     before = classifier(images), grad_cam(classifier, images, classes)
-    classifier.network, folded = fold_batch_norms(classifier.network, classifier.normalise(images))
-    assert folded == norms
+    pairs = classifier.foldable()
+    assert len(pairs) == norms
+    classifier.network = fold_batch_norms(classifier.network, pairs)
     torch.testing.assert_close(classifier(images), before[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(grad_cam(classifier, images, classes), before[1], rtol=1e-9, atol=1e-9)
 
@@ -35,29 +37,68 @@ def test_folding_changes_neither_logits_nor_maps(name, norms):
 def test_the_network_given_is_left_as_it_was():
     network = with_statistics(load_model("resnet18", "none").network)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    folded, _ = fold_batch_norms(network, torch.rand(1, 3, 64, 64))
-    assert folded is not network
+    assert fold_batch_norms(network, foldable(network, torch.rand(1, 3, 64, 64))) is not network
+    assert list(state) == list(network.state_dict())
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
 def test_a_convolution_whose_own_output_is_read_is_not_folded():
     network = load_model("resnet18", "none").network
-    _, folded = fold_batch_norms(network, torch.rand(1, 3, 64, 64), keep="layer4.1.conv2")
-    assert folded == 19
+    assert len(foldable(network, torch.rand(1, 3, 64, 64), keep="layer4.1.conv2")) == 19
 
 
-def test_a_convolution_that_something_else_reads_too_is_not_folded():
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+class Twice(nn.Module):
+    """A convolution whose output is read beside its norm."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.conv(x)
-            return (x + self.norm(x)).mean((2, 3))
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
-    network = with_statistics(Twice()).eval()
-    assert fold_batch_norms(network, torch.rand(2, 3, 8, 8)) == (network, 0)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return (x + self.norm(x)).mean((2, 3))
+
+
+class Sharp(nn.BatchNorm2d):
+    """A norm that does more than torch's own, as some of timm's do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Twice(),  # fresh: its norm changes nothing yet, so only moved statistics can tell
+        nn.Sequential(nn.Conv2d(3, 4, 3), Sharp(4)),
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+    ],
+    ids=["read twice", "derived norm", "derived convolution", "no statistics"],
+)
+def test_what_would_change_the_logits_is_not_folded(network):
+    assert foldable(network.eval(), torch.rand(2, 3, 8, 8)) == []
+
+
+def test_folding_for_a_block_gives_everything_back_even_after_an_error():
+    network = with_statistics(load_model("resnet18", "none").network)
+    images = torch.rand(2, 3, 64, 64)
+    with borrowed(network):
+        pairs, before = foldable(network, images), network(images)
+    modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
+    network.train()
+
+    def fail() -> None:
+        with folded(network, pairs), borrowed(network):
+            assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+            torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-5)
+            raise RuntimeError("on the way")
+
+    with pytest.raises(RuntimeError, match="on the way"):
+        fail()
+    assert dict(network.named_modules()).items() == modules.items()  # modules compare by identity
+    assert all(parameter is parameters[name] for name, parameter in network.named_parameters())
+    assert all(module.training for module in network.modules())
 
 
 def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from trainings import PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
+from trainings import LOOKS, PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models import load_model
@@ -28,7 +28,7 @@ def whole(request, networks, tmp_path_factory) -> Training:
     handle = ours.classifier.network.second.register_forward_hook(lambda *_: counted.append(1))
     ours.run()
     handle.remove()
-    assert len(counted) == 3 * PASSES
+    assert len(counted) == LOOKS + 3 * PASSES
     return ours
 
 

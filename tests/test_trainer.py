@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor
-from trainings import PLAN, assert_same_weights, noise, training, weights_of
+from torch import Tensor, nn
+from trainings import PLAN, STEPS, assert_same_weights, noise, training, weights_of
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
@@ -69,6 +69,27 @@ def test_every_step_attacks_the_model_in_eval_mode_from_a_new_start_with_a_rampe
     for attack, moved in seen:
         assert moved.abs().max() <= attack.eps + 1e-6
     assert not torch.equal(seen[-1][1], seen[-2][1])
+
+
+def test_the_attack_sees_folded_norms_and_the_training_is_the_same_as_without(networks, tmp_path, monkeypatch):
+    norms = []
+
+    def watched(classifier: Classifier, *rest: Any, **options: Any) -> Tensor:
+        norms.append(sum(isinstance(module, nn.BatchNorm2d) for module in classifier.modules()))
+        return perturb(classifier, *rest, **options)
+
+    def trained(name: str) -> dict[str, Tensor]:
+        ours = training(networks, tmp_path / name, plan=replace(PLAN, epochs=1))
+        ours.classifier.network.double()  # so that no gradient's sign hangs on rounding
+        ours.run()
+        return weights_of(ours.classifier)
+
+    monkeypatch.setattr(trainer, "perturb", watched)
+    ours = trained("folded")
+    monkeypatch.setattr(Classifier, "foldable", lambda self: [])
+    theirs = trained("as it is")
+    assert norms == [0] * STEPS + [1] * STEPS
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("ramp", [0, 1, 2])

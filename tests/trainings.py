@@ -60,6 +60,8 @@ PLAN = Plan(
 STEPS = 5
 #: passes of an epoch through the network: two of the attack, of all images and of masked ones, a step; six to validate
 PASSES = 4 * STEPS + 2 * (2 + 2)
+#: passes before the first step of a session that attacks: they find the norms that can be folded
+LOOKS = 3
 
 
 def noise(count: int, seed: int, device: str = "cpu") -> Resident:
@@ -97,8 +99,8 @@ def assert_same_training(ours: Training, whole: Training) -> None:
 
 
 def during(training: Training, call: int, act: Callable[[], None]) -> None:
-    """Do something in the middle of the network's n-th pass."""
-    passes = iter(range(10**9))
+    """Do something in the middle of the network's n-th pass, from the first step on."""
+    passes = iter(range(-LOOKS if "adversarial" in training.defense.reads else 0, 10**9))
     training.classifier.network.second.register_forward_hook(
         lambda *_: act() if next(passes) == call else None  # returns nothing, so changes no output
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture, find_layer, trace
-from attnlab.models.fold import fold_batch_norms
+from attnlab.models.fold import Pair, fold_batch_norms, foldable
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {
@@ -120,13 +120,18 @@ class Classifier(nn.Module):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
         if layout == "folded":
-            images = self.normalise(self._noise())
-            self.network, folded = fold_batch_norms(self.network.eval(), images, self.attention_layer)
-            self.folded += folded
+            pairs = self.foldable()
+            self.network = fold_batch_norms(self.network.eval(), pairs)
+            self.folded += len(pairs)
         self.to(device)
         self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
         self._placed = came, self.fingerprint()
         return self
+
+    def foldable(self) -> list[Pair]:
+        """The batch norms that `models.fold` can fold without a change of logits or maps."""
+        with borrowed(self):
+            return foldable(self.network, self.normalise(self._noise()), self.attention_layer)
 
     @property
     def sha256(self) -> str:

@@ -2,6 +2,9 @@
 
 import copy
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +16,16 @@ from attnlab.hooks import fed_by
 TOLERANCE = 1e-4
 
 
+class Pair(NamedTuple):
+    """Names of a batch norm and of the convolution whose output it alone reads."""
+
+    norm: str
+    conv: str
+
+
 @torch.no_grad()
-def fold_batch_norms(network: nn.Module, images: Tensor, keep: str | None = None) -> tuple[nn.Module, int]:
-    """A copy of the network whose batch norms are folded where they follow a convolution.
+def foldable(network: nn.Module, images: Tensor, keep: str | None = None) -> list[Pair]:
+    """The batch norms that can be folded, whatever the network's weights are.
 
     Args:
         network: In eval mode.
@@ -23,28 +33,63 @@ def fold_batch_norms(network: nn.Module, images: Tensor, keep: str | None = None
         keep: Name of a module whose own output must stay as it is.
 
     Returns:
-        The copy, for inference only, and the number of batch norms folded: they became identities and kept their
-        names. The network itself and 0 where there are none, or where folding would change the logits.
+        Those that directly follow a convolution; none where folding them would change the logits of a copy whose
+        statistics were moved, as it does where something else reads a convolution's output too.
     """
-    pairs = fed_by(network, images, nn.BatchNorm2d, nn.Conv2d)
-    times = Counter(name for pair in pairs for name in pair)
-    folded = copy.deepcopy(network)
-    count = 0
-    for norm_name, conv_name in pairs:
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        mean, variance = norm.running_mean, norm.running_var
-        if conv_name == keep or times[conv_name] > 1 or times[norm_name] > 1 or mean is None or variance is None:
-            continue
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
-        )
-        parent, _, leaf = norm_name.rpartition(".")
-        setattr(folded.get_submodule(parent), leaf, nn.Identity())
-        count += 1
-    if not count:
-        return network, 0
-    before, after = network(images), folded(images)
-    moved = (before - after).abs().max() / before.abs().max()
-    return (folded, count) if moved <= TOLERANCE else (network, 0)
+    found = [Pair(*names) for names in fed_by(network, images, nn.BatchNorm2d, nn.Conv2d)]
+    times = Counter(name for pair in found for name in pair)
+    pairs = [
+        pair
+        for pair in found
+        if pair.conv != keep
+        and times[pair.conv] == times[pair.norm] == 1
+        and type(network.get_submodule(pair.conv)) is nn.Conv2d  # a derived class may do more than torch's own
+        and type(network.get_submodule(pair.norm)) is nn.BatchNorm2d
+        and network.get_submodule(pair.norm).running_mean is not None
+    ]
+    moved = copy.deepcopy(network)
+    draw = torch.Generator().manual_seed(0)
+    for pair in pairs:
+        norm: Any = moved.get_submodule(pair.norm)
+        by = torch.rand(2, norm.num_features, generator=draw).to(norm.running_var)
+        norm.running_mean += (by[0] - 0.5) * norm.running_var.sqrt()
+        norm.running_var *= 0.5 + by[1]
+    before = moved(images)
+    with folded(moved, pairs):
+        after = moved(images)
+    return pairs if (before - after).abs().max() <= TOLERANCE * before.abs().max() else []
+
+
+@contextmanager
+def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+    """Fold batch norms as they are in eval mode; after the block every module and parameter is where it was.
+
+    Args:
+        network: Changed in place: the convolutions get other weights and biases, the norms become identities.
+        pairs: From `foldable`.
+    """
+    norms: list[Any] = [network.get_submodule(pair.norm) for pair in pairs]
+    convs: list[Any] = [network.get_submodule(pair.conv) for pair in pairs]
+    own = [(conv.weight, conv.bias) for conv in convs]
+    try:
+        for pair, norm, conv in zip(pairs, norms, convs, strict=True):
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            network.set_submodule(pair.norm, nn.Identity())
+        yield
+    finally:
+        for pair, norm, conv, parameters in zip(pairs, norms, convs, own, strict=True):
+            conv.weight, conv.bias = parameters
+            network.set_submodule(pair.norm, norm)
+
+
+def fold_batch_norms(network: nn.Module, pairs: Sequence[Pair]) -> nn.Module:
+    """A copy of the network, for inference only, whose batch norms are folded; names stay as they are.
+
+    Args:
+        network: In eval mode.
+        pairs: From `foldable`.
+    """
+    with folded(network, pairs):
+        return copy.deepcopy(network)

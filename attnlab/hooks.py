@@ -1,6 +1,6 @@
 """The only place that touches hooks, and the one that gives a borrowed model back as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -86,9 +86,9 @@ def trace(model: nn.Module, inputs: Tensor) -> list[Output]:
 
 
 def fed_by(
-    model: nn.Module, inputs: Tensor, consumers: type[nn.Module], producers: type[nn.Module]
+    model: nn.Module, run: Callable[[], object], consumers: type[nn.Module], producers: type[nn.Module]
 ) -> list[tuple[str, str]]:
-    """Run the model once; name each consumer whose input is, untouched, a producer's output, and that producer."""
+    """Let the model run once; name each consumer whose input is, untouched, a producer's output, and that producer."""
     pairs: list[tuple[str, str]] = []
     outputs: dict[int, tuple[str, object]] = {}  # the outputs are kept, so that no other takes their identity
     names = {module: name for name, module in model.named_modules()}
@@ -103,7 +103,7 @@ def fed_by(
     handles = [module.register_forward_hook(keep) for module in names if isinstance(module, producers)]
     handles += [module.register_forward_pre_hook(look) for module in names if isinstance(module, consumers)]
     try:
-        model(inputs)
+        run()
     finally:
         for handle in handles:
             handle.remove()

@@ -6,9 +6,9 @@ F is a forward pass of a batch without a graph. The floor counts 2 K + 3, 2 K + 
 madry, alp, madry+aad and alp+aad. "Bare passes" are those of the same step and nothing else: K times forward and input
 gradient with frozen parameters, then forward and backward of N, 2 N, 4 N and 4 N images; what they take beyond the
 floor is the network's own doing, whose backward passes cost more than its forward ones; attnlab may beat them, since it
-attacks with batch norms folded. torchattacks stands for the
-loop that a user would write: its PGD, the network as its maker gives it, as many images to learn from, cross-entropy on
-them in place of the defence's terms, which would cost it more, and the same optimizer.
+attacks with batch norms folded. torchattacks stands for the loop that a user would write: its PGD, the network as its
+maker gives it, as many images to learn from, cross-entropy on them in place of the defence's terms, which would cost it
+more, and the same optimizer.
 """
 
 import warnings

@@ -1,5 +1,7 @@
 """Folded batch norms against the network as it was."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,11 @@ def with_statistics(network: nn.Module) -> nn.Module:
     return network
 
 
+def run_of(network: nn.Module, size: int = 64) -> Callable[[], Tensor]:
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return lambda: network(images)
+
+
 @pytest.mark.parametrize(("name", "norms"), [("resnet18", 20), ("inception_v3", 94), ("densenet121", 59)])
 def test_folding_changes_neither_logits_nor_maps(name, norms):
     classifier = load_model(name, "none").double()
@@ -37,14 +44,14 @@ def test_folding_changes_neither_logits_nor_maps(name, norms):
 def test_the_network_given_is_left_as_it_was():
     network = with_statistics(load_model("resnet18", "none").network)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    assert fold_batch_norms(network, foldable(network, torch.rand(1, 3, 64, 64))) is not network
+    assert fold_batch_norms(network, foldable(network, run_of(network))) is not network
     assert list(state) == list(network.state_dict())
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
 def test_a_convolution_whose_own_output_is_read_is_not_folded():
     network = load_model("resnet18", "none").network
-    assert len(foldable(network, torch.rand(1, 3, 64, 64), keep="layer4.1.conv2")) == 19
+    assert len(foldable(network, run_of(network), keep="layer4.1.conv2")) == 19
 
 
 class Twice(nn.Module):
@@ -77,14 +84,14 @@ class Sharp(nn.BatchNorm2d):
     ids=["read twice", "derived norm", "derived convolution", "no statistics"],
 )
 def test_what_would_change_the_logits_is_not_folded(network):
-    assert foldable(network.eval(), torch.rand(2, 3, 8, 8)) == []
+    assert foldable(network.eval(), run_of(network, 8)) == []
 
 
 def test_folding_for_a_block_gives_everything_back_even_after_an_error():
     network = with_statistics(load_model("resnet18", "none").network)
     images = torch.rand(2, 3, 64, 64)
     with borrowed(network):
-        pairs, before = foldable(network, images), network(images)
+        pairs, before = foldable(network, lambda: network(images)), network(images)
     modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
     network.train()
 

@@ -131,7 +131,7 @@ class Classifier(nn.Module):
     def foldable(self) -> list[Pair]:
         """The batch norms that `models.fold` can fold without a change of logits or maps."""
         with borrowed(self):
-            return foldable(self.network, self.normalise(self._noise()), self.attention_layer)
+            return foldable(self.network, lambda: self(self._noise()), self.attention_layer)
 
     @property
     def sha256(self) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -24,19 +24,19 @@ class Pair(NamedTuple):
 
 
 @torch.no_grad()
-def foldable(network: nn.Module, images: Tensor, keep: str | None = None) -> list[Pair]:
+def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = None) -> list[Pair]:
     """The batch norms that can be folded, whatever the network's weights are.
 
     Args:
         network: In eval mode.
-        images: Normalised images to run it on, (N, C, H, W).
+        run: Its logits of a few images, (N, K).
         keep: Name of a module whose own output must stay as it is.
 
     Returns:
-        Those that directly follow a convolution; none where folding them would change the logits of a copy whose
-        statistics were moved, as it does where something else reads a convolution's output too.
+        Those that directly follow a convolution; none where folding them changes the logits under statistics other
+        than the network's own, as it does where something else reads a convolution's output too.
     """
-    found = [Pair(*names) for names in fed_by(network, images, nn.BatchNorm2d, nn.Conv2d)]
+    found = [Pair(*names) for names in fed_by(network, run, nn.BatchNorm2d, nn.Conv2d)]
     times = Counter(name for pair in found for name in pair)
     pairs = [
         pair
@@ -47,16 +47,19 @@ def foldable(network: nn.Module, images: Tensor, keep: str | None = None) -> lis
         and type(network.get_submodule(pair.norm)) is nn.BatchNorm2d
         and network.get_submodule(pair.norm).running_mean is not None
     ]
-    moved = copy.deepcopy(network)
+    norms: list[Any] = [network.get_submodule(pair.norm) for pair in pairs]
+    own = [(norm.running_mean, norm.running_var) for norm in norms]
     draw = torch.Generator().manual_seed(0)
-    for pair in pairs:
-        norm: Any = moved.get_submodule(pair.norm)
-        by = torch.rand(2, norm.num_features, generator=draw).to(norm.running_var)
-        norm.running_mean += (by[0] - 0.5) * norm.running_var.sqrt()
-        norm.running_var *= 0.5 + by[1]
-    before = moved(images)
-    with folded(moved, pairs):
-        after = moved(images)
+    try:
+        for norm, (mean, variance) in zip(norms, own, strict=True):
+            by = torch.rand(2, *mean.shape, generator=draw).to(mean)
+            norm.running_mean, norm.running_var = mean + (by[0] - 0.5) * variance.sqrt(), variance * (by[1] + 0.5)
+        before = run()
+        with folded(network, pairs):
+            after = run()
+    finally:
+        for norm, statistics in zip(norms, own, strict=True):
+            norm.running_mean, norm.running_var = statistics
     return pairs if (before - after).abs().max() <= TOLERANCE * before.abs().max() else []
 
 

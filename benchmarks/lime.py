@@ -1,6 +1,6 @@
 """A LIME explanation by lime, captum and attnlab, against the network's bare forwards.
 
-    python -m benchmarks.lime [--samples 1000 --rounds 3] [--device cuda] [--model FILE.py:FUNCTION]
+    python -m benchmarks.lime [--samples 1000 --rounds 3] [--compile] [--device cuda] [--model FILE.py:FUNCTION]
 
 One photograph that ships inside scikit-image, one explanation of its top class, the same threads. lime runs as its
 users run it, in batches of 10 on the network as its maker gives it; attnlab with its default layout at the batch size
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import product
 
 import click
 import numpy as np
@@ -95,7 +96,7 @@ def bare(classifier: Classifier, samples: int, batch: int) -> Callable[[], objec
     @torch.no_grad()
     def run() -> object:
         for start in range(0, samples, batch):
-            logits = classifier.logits(images[: samples - start])
+            logits = classifier.infer(images[: samples - start])
         return logits.cpu()
 
     return run
@@ -111,10 +112,13 @@ def tensor(photograph: Photograph) -> Tensor:
 @click.option("--weights", default="none", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--layout", default="channels-last", show_default=True, help="Of attnlab's network.")
+@click.option("--compile", "compiled", is_flag=True, help="Time attnlab with --lime-compile as well.")
 @click.option("--captum/--no-captum", default=True, show_default=True, help="Time captum's Lime as well.")
 @click.option("--samples", default=1000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-def main(model: str, weights: str, device: str, layout: str, captum: bool, samples: int, rounds: int) -> None:
+def main(
+    model: str, weights: str, device: str, layout: str, compiled: bool, captum: bool, samples: int, rounds: int
+) -> None:
     """Print seconds an explanation, and ratios."""
     warnings.filterwarnings("ignore")
     plain = load_model(model, weights).place(device, layout="contiguous")
@@ -128,12 +132,15 @@ def main(model: str, weights: str, device: str, layout: str, captum: bool, sampl
     ways["bare lime"] = bare(plain, samples, 10)
     parts: dict[str, list[float]] = {"quickshift": []}
     batches = {}
-    for precision in ("fp32", "bf16"):
+    for precision, made in product(("fp32", "bf16"), ("", " compiled") if compiled else ("",)):
         classifier = load_model(model, weights).place(device, precision, layout)
         classifier.network.requires_grad_(False)
-        batches[precision], _ = lime_batch_size(classifier)
-        ways[f"attnlab {precision}"] = by_attnlab(classifier, photograph, samples, batches[precision], parts)
-        ways[f"bare {precision}"] = bare(classifier, samples, batches[precision])
+        if made:
+            classifier.compile_inference()
+        name = precision + made
+        batches[name], _ = lime_batch_size(classifier)
+        ways[f"attnlab {name}"] = by_attnlab(classifier, photograph, samples, batches[name], parts)
+        ways[f"bare {name}"] = bare(classifier, samples, batches[name])
     # at a thousand forward passes each, what the first is slower by does not show
     seconds = side_by_side(ways, rounds, device, warm=samples >= 1000)
     cut = float(np.median(parts["quickshift"]))
@@ -142,12 +149,12 @@ def main(model: str, weights: str, device: str, layout: str, captum: bool, sampl
     )
     click.echo(machine(device, ("torch", "torchvision", "lime", "captum", "scikit-image")))
     for name, value in seconds.items():
-        click.echo(f"{name:14} {value:8.2f} s")
-    click.echo(f"{'quickshift':14} {cut:8.2f} s")
-    for precision, batch in batches.items():
-        ours, floor = seconds[f"attnlab {precision}"], seconds[f"bare {precision}"]
+        click.echo(f"{name:21} {value:8.2f} s")
+    click.echo(f"{'quickshift':21} {cut:8.2f} s")
+    for name, batch in batches.items():
+        ours, floor = seconds[f"attnlab {name}"], seconds[f"bare {name}"]
         click.echo(
-            f"{precision}, batch {batch}: {ratio(seconds, 'lime', f'attnlab {precision}')} faster than lime, "
+            f"{name}, batch {batch}: {ratio(seconds, 'lime', f'attnlab {name}')} faster than lime, "
             f"{ours / (floor + cut):.2f}x of bare forwards and quickshift; "
             f"outside both {1000 * (ours - floor - cut) / samples:.2f} ms a sample"
         )

@@ -89,6 +89,11 @@ from .tables import show_run
     help="Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
 )
 @click.option("--lime-batch-size", type=click.IntRange(min=1), help="Samples a pass; by default the fastest found.")
+@click.option(
+    "--lime-compile",
+    is_flag=True,
+    help="Let torch.compile make LIME's passes: about a minute at first, then faster; needs a C++ compiler.",
+)
 @FORMAT
 def analyze(out: Path | None, features: list[int], lime_gt: str, form: str | None, **options: Any) -> None:
     """Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.

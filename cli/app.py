@@ -59,8 +59,12 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except RuntimeError as error:
+        from torch._dynamo.exc import TorchDynamoException
+
         from attnlab.hooks import out_of_memory
 
+        if isinstance(error, TorchDynamoException):
+            _fail(f"torch.compile failed ({str(error).splitlines()[0]}); do without the option that asks for it")
         if not out_of_memory(error):
             raise
         told = str(error).splitlines()[0].partition(". ")[0]

@@ -81,3 +81,14 @@ def test_a_network_may_lie_on_its_device_already():
     classifier = Classifier(network.to("meta"))
     assert classifier.device.type == "meta"
     assert (classifier.attention_layer, classifier.map_shape, classifier.classes) == ("1", (12, 12), 7)
+
+
+def test_compiled_passes_are_those_of_the_network_for_every_batch():
+    classifier = Classifier(Shared()).place("cpu")
+    classifier.compile_inference()
+    for size in (1, 3, 2):
+        images = torch.rand(size, 3, 16, 16, generator=torch.Generator().manual_seed(size))
+        logits = classifier.infer(classifier.normalise(images))
+        assert not logits.requires_grad
+        torch.testing.assert_close(logits, classifier(images).detach(), rtol=1e-4, atol=1e-6)
+    assert classifier(images).requires_grad  # others are the network's own

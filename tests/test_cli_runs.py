@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from attnlab.models import Classifier
+
 Command = Callable[..., Any]
 
 
@@ -123,6 +125,28 @@ def test_a_machine_without_memory_is_told_by_its_name(analyze, monkeypatch):
 
     monkeypatch.setattr("attnlab.pipelines.analyze.observe", fill)
     assert "too little memory ([enforce fail at alloc_cpu.cpp:" in analyze().err
+
+
+def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path):
+    words = ["analyze", "--limit", "1", "--method", "lime", "--lime-superpixels", "grid", "--lime-compile"]
+    nowhere = {"CXX": str(tmp_path / "no compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "attnlab_cli", *words, "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, check=False, env=os.environ | nowhere,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "Error: torch.compile failed (InvalidCxxCompiler: No working C++ comp"
+    )
+
+
+def test_compiled_and_plain_passes_do_not_share_a_run(analyze, monkeypatch):
+    monkeypatch.setattr(Classifier, "compile_inference", lambda self: None)
+    words = ["--method", "lime", "--lime-samples", "20", "--lime-superpixels", "grid"]
+    assert analyze(*words, "--lime-compile").code == 0
+    assert "lime_compile" in analyze(*words).error
+    assert analyze(*words, "--lime-compile").code == 0
+    assert "expected --lime-compile with --method lime, got grad-cam" in analyze("--lime-compile").error
 
 
 def test_other_errors_of_the_program_keep_their_traceback(analyze, monkeypatch):

@@ -92,7 +92,7 @@ class Sampler:
             # at the ends, 0 and 1, lerp gives its ends to the bit
             torch.lerp(self.hidden[owner], self.images[owner], mask, out=composed[rows])
             start = rows.stop
-        logits = self.classifier.logits(self._unflat(composed))
+        logits = self.classifier.infer(self._unflat(composed))
         return logits.softmax(1).gather(1, self.classes[owners.to(self.classes.device)][:, None])[:, 0]
 
     def _flat(self, images: Tensor) -> Tensor:

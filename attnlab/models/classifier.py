@@ -1,6 +1,7 @@
 """A network as the rest of attnlab sees it: pixels in, logits out, and where its attention is read."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class Classifier(nn.Module):
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
+        self._compiled: Callable[[Tensor], Tensor] | None = None
         images = self._noise()
         with torch.no_grad(), borrowed(self):
             logits = self(images)
@@ -89,6 +91,15 @@ class Classifier(nn.Module):
         # Inception in train mode gives its auxiliary logits too
         logits: Tensor = output[0] if isinstance(output, tuple) else output
         return _at_least_float32(logits)
+
+    def infer(self, normalised: Tensor) -> Tensor:
+        """The same for passes that nobody differentiates or looks into: after `compile_inference` compiled ones."""
+        with torch.no_grad():
+            return (self._compiled or self.logits)(normalised)
+
+    def compile_inference(self) -> None:
+        """Let torch.compile make the passes of `infer`, with the weights of now; place the classifier before."""
+        self._compiled = torch.compile(self.logits, options={"freezing": True})
 
     @property
     def device(self) -> torch.device:

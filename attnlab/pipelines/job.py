@@ -9,6 +9,7 @@ from attnlab.attacks.parse import SIGMA, parse_eps
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
+from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
 from attnlab.pipelines.analyze import analyze
@@ -65,6 +66,7 @@ def prepare(
     lime_segments: str = "own",
     lime_floor: bool = True,
     lime_batch_size: int | None = None,
+    lime_compile: bool = False,
     features: tuple[int, ...] = (8, 10),
     device: str = "auto",
     precision: str = "fp32",
@@ -97,6 +99,12 @@ def prepare(
     place = defaults.choose_device(device)
     classifier = load_model(model, weights, layer).place(place, precision, layout)
     with_lime = "lime" in settings.methods
+    if lime_compile:
+        if not with_lime:
+            raise UserError(
+                f"expected --lime-compile with --method lime, got {method}: it compiles LIME's passes alone"
+            )
+        classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
     cost = ""
     if with_lime and lime_batch_size is None:
@@ -105,6 +113,7 @@ def prepare(
     if with_lime and lime_batch_size is None:
         lime_batch_size, speed = defaults.lime_batch_size(classifier)
         cost = _cost(settings, len(positions), speed)
+    compiled = {"lime_compile": True} if lime_compile else {}
     names = {"data": data, "split": split, "model": model, "weights": weights, "attack_name": attack}
 
     def run(progress: Progress) -> Run:
@@ -113,7 +122,7 @@ def prepare(
             images,
             folder,
             settings,
-            description={**names, "precision": precision, "layout": layout},
+            description={**names, "precision": precision, "layout": layout, **compiled},
             notes={"root": str(root.resolve()) if root else None},
             batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
             lime_batch_size=lime_batch_size or 1,

@@ -64,7 +64,8 @@ def main() -> None:
         from attnlab.hooks import out_of_memory
 
         if isinstance(error, TorchDynamoException):
-            _fail(f"torch.compile failed ({str(error).splitlines()[0]}); do without the option that asks for it")
+            told = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+            _fail(f"torch.compile failed ({told}); do without the option that asks for it, in another --out")
         if not out_of_memory(error):
             raise
         told = str(error).splitlines()[0].partition(". ")[0]

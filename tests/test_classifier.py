@@ -92,3 +92,8 @@ def test_compiled_passes_are_those_of_the_network_for_every_batch():
         assert not logits.requires_grad
         torch.testing.assert_close(logits, classifier(images).detach(), rtol=1e-4, atol=1e-6)
     assert classifier(images).requires_grad  # others are the network's own
+    with torch.no_grad():
+        classifier.network.last.bias += 1
+    torch.testing.assert_close(classifier.infer(classifier.normalise(images)), logits)  # the weights are constants
+    after = classifier.place("cpu").infer(classifier.normalise(images))
+    torch.testing.assert_close(after, logits + 1, rtol=1e-4, atol=1e-6)

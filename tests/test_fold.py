@@ -1,10 +1,12 @@
 """Folded batch norms against the network as it was."""
 
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from attnlab.attention.gradcam import grad_cam
 from attnlab.hooks import borrowed
@@ -66,6 +68,39 @@ class Twice(nn.Module):
         return (x + self.norm(x)).mean((2, 3))
 
 
+class Hidden(Twice):
+    """The same behind a head of zeros, which hides what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 5)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(super().forward(x))
+
+
+class Aliased(nn.Module):
+    """A norm that has two names and runs under the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), self.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).mean((2, 3))
+
+
+def old_style(change: Callable[..., object], *rest: object) -> nn.Module:
+    """A convolution whose parameters a hook makes anew before each pass."""
+    conv = nn.Conv2d(3, 4, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of weight_norm, which networks out there have
+        change(conv, *rest)
+    return nn.Sequential(conv, nn.BatchNorm2d(4))
+
+
 class Sharp(nn.BatchNorm2d):
     """A norm that does more than torch's own, as some of timm's do."""
 
@@ -77,14 +112,41 @@ class Sharp(nn.BatchNorm2d):
     "network",
     [
         Twice(),  # fresh: its norm changes nothing yet, so only moved statistics can tell
+        Hidden(),
+        Aliased(),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)),
+        old_style(nn.utils.weight_norm),
+        old_style(nn.utils.spectral_norm),
+        old_style(prune.random_unstructured, "weight", 0.5),
+        old_style(prune.random_unstructured, "bias", 0.5),
         nn.Sequential(nn.Conv2d(3, 4, 3), Sharp(4)),
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
     ],
-    ids=["read twice", "derived norm", "derived convolution", "no statistics"],
+    ids=[
+        "read twice",
+        "read twice behind zeros",
+        "two names",
+        "changed in between",
+        "weight norm",
+        "spectral norm",
+        "pruned weight",
+        "pruned bias",
+        "derived norm",
+        "derived convolution",
+        "no statistics",
+    ],
 )
 def test_what_would_change_the_logits_is_not_folded(network):
-    assert foldable(network.eval(), run_of(network, 8)) == []
+    state = {name: value.clone() for name, value in network.eval().state_dict().items()}
+    assert foldable(network, run_of(network, 8)) == []
+    run_of(network, 8)()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_one_norm_that_cannot_be_folded_keeps_no_other_from_it():
+    network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), Twice())
+    assert foldable(network.eval(), run_of(network, 12)) == [("1", "0")]
 
 
 def test_folding_for_a_block_gives_everything_back_even_after_an_error():

@@ -98,8 +98,14 @@ class Classifier(nn.Module):
             return (self._compiled or self.logits)(normalised)
 
     def compile_inference(self) -> None:
-        """Let torch.compile make the passes of `infer`, with the weights of now; place the classifier before."""
-        self._compiled = torch.compile(self.logits, options={"freezing": True})
+        """Let torch.compile make the passes of `infer`, with the weights of now as constants, until it is placed again.
+
+        For one or two classifiers a process: torch limits how many graphs it makes of the same code.
+        """
+        from torch._inductor import config  # takes seconds
+
+        frozen = config.patch(freezing=True)  # torch looks at it when it traces, within the first call
+        self._compiled = frozen(torch.compile(self.logits))
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +133,7 @@ class Classifier(nn.Module):
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
         """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
-        came = self.sha256
+        came, self._compiled = self.sha256, None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
         if layout == "folded":

@@ -33,8 +33,8 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
         keep: Name of a module whose own output must stay as it is.
 
     Returns:
-        Those that directly follow a convolution; none where folding them changes the logits under statistics other
-        than the network's own, as it does where something else reads a convolution's output too.
+        Those that directly follow a convolution, but for those whose folding changes the logits, as it does where
+        something else reads the convolution's output too.
     """
     found = [Pair(*names) for names in fed_by(network, run, nn.BatchNorm2d, nn.Conv2d)]
     times = Counter(name for pair in found for name in pair)
@@ -43,24 +43,43 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
         for pair in found
         if pair.conv != keep
         and times[pair.conv] == times[pair.norm] == 1
-        and type(network.get_submodule(pair.conv)) is nn.Conv2d  # a derived class may do more than torch's own
-        and type(network.get_submodule(pair.norm)) is nn.BatchNorm2d
+        and _is_plain(network.get_submodule(pair.conv), nn.Conv2d)
+        and _is_plain(network.get_submodule(pair.norm), nn.BatchNorm2d)
         and network.get_submodule(pair.norm).running_mean is not None
     ]
-    norms: list[Any] = [network.get_submodule(pair.norm) for pair in pairs]
-    own = [(norm.running_mean, norm.running_var) for norm in norms]
+    with _moved(network):
+        before = run()
+
+        def same(some: list[Pair]) -> bool:
+            with folded(network, some):
+                return bool((before - run()).abs().max() <= TOLERANCE * before.abs().max())
+
+        return pairs if same(pairs) else [pair for pair in pairs if same([pair])]
+
+
+def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
+    """Whether it is torch's own, not of a derived class, and its parameters are not made anew in each pass."""
+    return type(module) is kind and all(
+        value is None or isinstance(value, nn.Parameter) for value in (module.weight, module.bias)
+    )
+
+
+@contextmanager
+def _moved(network: nn.Module) -> Iterator[None]:
+    """Other weights and statistics for the block, so that no zero and no fresh norm hides what reads what."""
+    tensors = [tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
+    own = [tensor.data for tensor in tensors]
     draw = torch.Generator().manual_seed(0)
     try:
-        for norm, (mean, variance) in zip(norms, own, strict=True):
-            by = torch.rand(2, *mean.shape, generator=draw).to(mean)
-            norm.running_mean, norm.running_var = mean + (by[0] - 0.5) * variance.sqrt(), variance * (by[1] + 0.5)
-        before = run()
-        with folded(network, pairs):
-            after = run()
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data = value * (0.5 + torch.rand(value.shape, generator=draw).to(value))
+            if isinstance(tensor, nn.Parameter):  # variances stay positive
+                fan_in = value[0].numel() if value.ndim > 1 else 1
+                tensor.data += 0.1 * fan_in**-0.5 * torch.randn(value.shape, generator=draw).to(value)
+        yield
     finally:
-        for norm, statistics in zip(norms, own, strict=True):
-            norm.running_mean, norm.running_var = statistics
-    return pairs if (before - after).abs().max() <= TOLERANCE * before.abs().max() else []
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data = value
 
 
 @contextmanager

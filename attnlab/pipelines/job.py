@@ -93,17 +93,15 @@ def prepare(
         lime_segments=lime_segments,
         lime_floor=lime_floor,
     )
+    with_lime = "lime" in settings.methods
+    if lime_compile and not with_lime:
+        raise UserError(f"expected --lime-compile with --method lime, got {method}: it compiles LIME's passes alone")
     images = load_data(data, root, split)
     positions = choose(images, limit, stratify=stratify, seed=seed)
     model = model or defaults.model_for(data)
     place = defaults.choose_device(device)
     classifier = load_model(model, weights, layer).place(place, precision, layout)
-    with_lime = "lime" in settings.methods
     if lime_compile:
-        if not with_lime:
-            raise UserError(
-                f"expected --lime-compile with --method lime, got {method}: it compiles LIME's passes alone"
-            )
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
     cost = ""

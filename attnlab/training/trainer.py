@@ -122,7 +122,7 @@ class Session:
         self.world = training.world
         self.interrupted = interrupted
         self.network = training.classifier.network
-        self.foldable = training.classifier.foldable() if "adversarial" in training.defense.reads else []
+        self.pairs = training.classifier.foldable() if "adversarial" in training.defense.reads else []
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
         if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
@@ -207,7 +207,8 @@ class Session:
         if attack.random_start:
             for _ in range(self.world.rank):  # the other processes' share of the batch's noise
                 torch.rand(images.shape, generator=noise, device=images.device)
-        with folded(self.network, self.foldable):  # without norms an attack's passes, most of a step, are far faster
+        pairs = self.pairs if source is training.classifier else ()
+        with folded(self.network, pairs):  # without norms an attack's passes, most of a step, are faster
             return perturb(source, images, labels, attack, seeds=noise)
 
     def _tell(self) -> None:

@@ -135,9 +135,7 @@ def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path):
         capture_output=True, text=True, check=False, env=os.environ | nowhere,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(
-        "Error: torch.compile failed (InvalidCxxCompiler: No working C++ comp"
-    )
+    assert done.stderr.splitlines()[-1].startswith("Error: torch.compile failed (No working C++ compiler")
 
 
 def test_compiled_and_plain_passes_do_not_share_a_run(analyze, monkeypatch):

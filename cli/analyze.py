@@ -92,8 +92,8 @@ from .tables import show_run
 @click.option(
     "--lime-compile",
     is_flag=True,
-    help="Let torch.compile make LIME's passes: up to a minute at first, then faster, MobileNetV2 by a quarter or more; "
-    "needs a C++ compiler, on a GPU Triton.",
+    help="Let torch.compile make LIME's passes: up to a minute at first, then faster (MobileNetV2 by a quarter); needs "
+    "a C++ compiler, on a GPU Triton.",
 )
 @FORMAT
 def analyze(out: Path | None, features: list[int], lime_gt: str, form: str | None, **options: Any) -> None:

@@ -83,6 +83,7 @@ def test_a_network_may_lie_on_its_device_already():
     assert (classifier.attention_layer, classifier.map_shape, classifier.classes) == ("1", (12, 12), 7)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own compiler
 def test_compiled_passes_are_those_of_the_network_for_every_batch():
     classifier = Classifier(Shared()).place("cpu")
     classifier.compile_inference()

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnlab.models.grey import GreyConv2d
+
 WIDTHS = (20, 50)
 HIDDEN = 500
 
@@ -19,7 +21,7 @@ class LeNet(nn.Module):
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, WIDTHS[0], 5)
+        self.conv1 = GreyConv2d(WIDTHS[0], 5)
         self.conv2 = nn.Conv2d(WIDTHS[0], WIDTHS[1], 5)
         self.relu2 = nn.ReLU()
         self.hidden = nn.Linear(WIDTHS[1] * 4 * 4, HIDDEN)

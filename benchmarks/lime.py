@@ -111,7 +111,7 @@ def tensor(photograph: Photograph) -> Tensor:
 @click.option("--model", default="inception_v3", show_default=True)
 @click.option("--weights", default="none", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--layout", default="channels-last", show_default=True, help="Of attnlab's network.")
+@click.option("--layout", default="folded", show_default=True, help="Of attnlab's network.")
 @click.option("--compile", "compiled", is_flag=True, help="Time attnlab with --lime-compile as well.")
 @click.option("--captum/--no-captum", default=True, show_default=True, help="Time captum's Lime as well.")
 @click.option("--samples", default=1000, show_default=True)

@@ -1,14 +1,14 @@
 """Training steps of attnlab against the bare passes they need, and against a loop around torchattacks.
 
-    python -m benchmarks.train [--model resnet8 --batch-size 100 --steps 10] [--device cuda --precision bf16]
+    python -m benchmarks.train [--model resnet8 --batch-size 100 --steps 10] [--device cuda --precision bf16 --compile]
 
-F is a forward pass of a batch without a graph. The floor counts 2 K + 3, 2 K + 6, 2 K + 12 and 2 K + 12 of it for
-madry, alp, madry+aad and alp+aad. "Bare passes" are those of the same step and nothing else: K times forward and input
-gradient with frozen parameters, then forward and backward of N, 2 N, 4 N and 4 N images; what they take beyond the
-floor is the network's own doing, whose backward passes cost more than its forward ones; attnlab may beat them, since it
-attacks with batch norms folded. torchattacks stands for the loop that a user would write: its PGD, the network as its
-maker gives it, as many images to learn from, cross-entropy on them in place of the defence's terms, which would cost it
-more, and the same optimizer.
+F is a forward pass of a batch in eval mode, without a graph. The floor counts 2 K + 3, 2 K + 6, 2 K + 12 and 2 K + 12
+of it for madry, alp, madry+aad and alp+aad. "Bare passes" are those of the same step and nothing else: K times forward
+and input gradient with frozen parameters, then forward and backward of N, 2 N, 4 N and 4 N images; what they take
+beyond the floor is the network's own doing, whose backward passes cost more than its forward ones; attnlab may beat
+them, since it attacks with batch norms folded. torchattacks stands for the loop that a user would write: its PGD, the
+network as its maker gives it, as many images to learn from, cross-entropy on them in place of the defence's terms,
+which would cost it more, and the same optimizer. `--compile` wants a network with a pooled head, as `attnlab train`.
 """
 
 import warnings
@@ -63,12 +63,13 @@ def passes(classifier: Classifier, batch: Batch, steps: int, share: int, bf16: b
 
 
 def ours(
-    classifier: Classifier, batch: Batch, plan: Plan, defense: str, bf16: bool, folder: Path
+    classifier: Classifier, batch: Batch, plan: Plan, defense: str, folder: Path, *, bf16: bool, compiled: bool
 ) -> Callable[[], object]:
     """A step of attnlab, all but what its log would fetch."""
     images = Resident(batch.pixels, batch.labels)
     parsed = parse_defense(defense)
-    training = Training(classifier, "", defense, parsed, plan, images, images, folder / defense, bf16=bf16)
+    place = folder / defense
+    training = Training(classifier, "", defense, parsed, plan, images, images, place, bf16=bf16, compiled=compiled)
     session = Session(training, lambda line: None, lambda: False)
 
     def run() -> None:
@@ -105,10 +106,11 @@ def theirs(classifier: Classifier, batch: Batch, plan: Plan, share: int, bf16: b
 @click.option("--model", default="resnet8", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="Time attnlab with --compile.")
 @click.option("--batch-size", default=100, show_default=True)
 @click.option("--steps", default=10, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-def main(model: str, device: str, precision: str, batch_size: int, steps: int, rounds: int) -> None:
+def main(model: str, device: str, precision: str, compiled: bool, batch_size: int, steps: int, rounds: int) -> None:
     """Print images a second, and ratios."""
     warnings.filterwarnings("ignore")
     bf16 = precision == "bf16"
@@ -128,9 +130,10 @@ def main(model: str, device: str, precision: str, batch_size: int, steps: int, r
             ways[f"{name} passes"] = passes(place(), batch, steps, share, bf16)
             if installed("torchattacks"):
                 ways[f"{name} torchattacks"] = theirs(place("contiguous"), batch, plan, share, bf16)
-            ways[name] = ours(place(), batch, plan, name, bf16, Path(folder))
+            ways[name] = ours(place(), batch, plan, name, Path(folder), bf16=bf16, compiled=compiled)
         seconds = side_by_side(ways, rounds, device)
-    click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, {precision}")
+    how = f"{precision}, compiled" if compiled else precision
+    click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, {how}")
     click.echo(f"{machine(device, ('torch', 'torchvision', 'torchattacks'))}, median of {rounds}")
     for name, (more, _) in DEFENSES.items():
         floor = (2 * steps + more) * seconds["F"]

@@ -1,7 +1,9 @@
 """Folded batch norms against the network as it was."""
 
+import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -176,3 +178,15 @@ def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():
     after = classifier.place("cpu", "bf16", "folded").describe()
     assert (before["folded_batch_norms"], after["folded_batch_norms"]) == (0, 7)
     assert before["sha256"] == after["sha256"]
+
+
+def test_analyses_and_evaluations_fold_unless_told_otherwise(attnlab):
+    for command in ("analyze", "evaluate"):
+        folded_norms = []
+        for number, words in enumerate([(), ("--layout", "channels-last")]):
+            out = f"{command}-{number}"
+            assert attnlab(command, "--limit", 4, "--workers", 0, "--out", out, *words).code == 0
+            manifest = json.loads(Path(out, "run.json").read_text())
+            model = manifest["model"] if command == "analyze" else manifest["model"]["resnet8"]
+            folded_norms.append((manifest["options"]["layout"], model["folded_batch_norms"]))
+        assert folded_norms == [("folded", 7), ("channels-last", 0)]

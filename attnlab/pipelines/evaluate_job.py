@@ -46,7 +46,7 @@ def prepare_evaluation(
     stratify: bool = False,
     device: str = "auto",
     precision: str = "fp32",
-    layout: str = "channels-last",
+    layout: str = "folded",
     batch_size: int | None = None,
     workers: int | None = None,
     out: Path | None = None,

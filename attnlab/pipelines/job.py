@@ -70,7 +70,7 @@ def prepare(
     features: tuple[int, ...] = (8, 10),
     device: str = "auto",
     precision: str = "fp32",
-    layout: str = "channels-last",
+    layout: str = "folded",
     batch_size: int | None = None,
     workers: int | None = None,
     out: Path | None = None,

@@ -1,0 +1,80 @@
+"""What the attention terms ask of a checkpoint's weights: how long their gradients are, and where they point.
+
+    python -m benchmarks.terms CHECKPOINT [--root DIR] [--images 1000]
+
+On training images that its training held out, attacked as in training, in eval mode: the gradient by all weights of the
+cross-entropy of adversarial images (L_c of madry), of rectification (L_r, eq. 8) with each fill, and of preservation
+(L_p, eq. 9), each with a weight of 1. A weight alpha makes L_r's gradient alpha times as long: how long it is against
+L_c's tells what a weight can do, and the cosine whether it works with L_c or against it. The noise of a batch is by how
+much L_c's gradient differs from batch to batch (root mean square).
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.data import load_data
+from attnlab.models import Classifier, load_model
+from attnlab.pipelines.train_job import HELD_OUT_SEED, MANIFEST
+from attnlab.training.images import Batch, hold_out, open_images
+from attnlab.training.losses import FILLS
+from attnlab.training.parse import parse_defense
+from attnlab.training.step import Step
+
+MAIN = "L_c"
+
+
+def gradients(
+    classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator
+) -> Iterator[tuple[str, Tensor]]:
+    """Each term's name, and its value followed by its gradient by all weights, float64."""
+    images = batch.pixels.float() / 255
+    attacked = perturb(classifier, images, batch.labels, attack, seeds=draw)
+    for number, fill in enumerate(FILLS):
+        defense = parse_defense("madry+aad", alpha=1, beta=1, fill=fill)
+        terms = Step(classifier, defense)(images, attacked, batch.labels).weighted
+        names = {"adversarial": MAIN, "rectification": f"L_r, {fill}", "preservation": "L_p"}
+        for name, value in terms.items():
+            if number == 0 or name == "rectification":
+                weights = list(classifier.parameters())
+                found = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+                yield names[name], torch.cat([value.reshape(1), *(part.flatten() for part in found)]).detach().double()
+
+
+@click.command()
+@click.argument("checkpoint", type=Path)
+@click.option("--root", type=Path, help="Folder of the data set's files.")
+@click.option("--images", default=1000, show_default=True, help="Held-out images to look at.")
+def main(checkpoint: Path, root: Path | None, images: int) -> None:
+    """Print a row for each term."""
+    options = json.loads((checkpoint / MANIFEST).read_text())["options"]
+    classifier = load_model(str(checkpoint)).place("cpu").eval()
+    data = load_data(options["data"], root, "train")
+    _, held = hold_out(data, options["held_out"], HELD_OUT_SEED, None)
+    shown = open_images(data, held[:images], classifier.input_size, classifier.device, 0)
+    attack = Attack(eps=options["eps"], steps=options["steps"], step_size=options["step_size"], random_start=True)
+    draw = torch.Generator().manual_seed(0)
+    found: dict[str, list[Tensor]] = {}
+    for batch in shown.batches(range(len(shown)), options["batch_size"]):
+        for name, gradient in gradients(classifier, batch, attack, draw):
+            found.setdefault(name, []).append(gradient)
+    means = {name: torch.stack(each).mean(0) for name, each in found.items()}
+    main_gradient = means[MAIN][1:]
+    noise = torch.stack(found[MAIN])[:, 1:].std(0).norm()
+    click.echo(f"{checkpoint}: {len(shown)} held-out images, batches of {options['batch_size']}")
+    click.echo("| term | value | gradient, of L_c's | of a batch's noise | cosine with L_c's | equal at a weight of |")
+    click.echo("|---|---|---|---|---|---|")
+    for name, mean in means.items():
+        length = mean[1:].norm() / main_gradient.norm()
+        cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)
+        seen = mean[1:].norm() / noise
+        click.echo(f"| {name} | {mean[0]:.3f} | {length:.3f} | {seen:.3f} | {cosine:+.2f} | {1 / length:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

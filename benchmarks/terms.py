@@ -69,7 +69,8 @@ def main(checkpoint: Path, root: Path | None, images: int) -> None:
     click.echo(f"{checkpoint}: {len(shown)} held-out images, batches of {options['batch_size']}")
     click.echo("| term | value | gradient, of L_c's | of a batch's noise | cosine with L_c's | equal at a weight of |")
     click.echo("|---|---|---|---|---|---|")
-    for name, mean in means.items():
+    for name in (MAIN, *(f"L_r, {fill}" for fill in FILLS), "L_p"):
+        mean = means[name]
         length = mean[1:].norm() / main_gradient.norm()
         cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)
         seen = mean[1:].norm() / noise

@@ -76,7 +76,7 @@ def test_two_models_are_held_against_each_other(attnlab, tmp_path):
         (["--split", "tset"], "expected --split to be one of", "did you mean 'test'?"),
         (["--model", "resnet8x"], "expected --model to be ", "did you mean 'resnet8'?"),
         (["--model", "resnet8", "--model", "resnet8"], "expected each --model once", ""),
-        (["--transfer", "resnet8x"], "expected ", "did you mean 'resnet8'?"),
+        (["--transfer", "resnet8x"], "--transfer resnet8x: expected ", "did you mean 'resnet8'?"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_says_what_was_expected(command, words, start, end):

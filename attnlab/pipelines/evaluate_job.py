@@ -14,6 +14,7 @@ from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.craft import Craft, only_attack
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.expect import load_source
 from attnlab.pipelines.job import Job
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
@@ -72,7 +73,7 @@ def prepare_evaluation(
         label: load_model(name, weights, None if transfer else layer).place(place, precision, layout)
         for label, name in zip(labels, names, strict=True)
     }
-    source = load_model(transfer, layer=layer).place(place, precision, layout) if transfer else None
+    source = load_source("--transfer", transfer, layer).place(place, precision, layout) if transfer else None
     first = next(iter(placed.values()))
     description = {
         "data": data,

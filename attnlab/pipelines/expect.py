@@ -5,7 +5,7 @@ from torch import Tensor
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch
 from attnlab.errors import UserError
-from attnlab.models.classifier import Classifier
+from attnlab.models import Classifier, load_model
 
 
 def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:
@@ -47,3 +47,20 @@ def expect_finite(logits: Tensor, batch: Batch) -> None:
     finite = logits.isfinite().all(1).tolist()
     if not all(finite):
         raise UserError(f"the model gave logits that are not finite for image {batch.image_ids[finite.index(False)]}")
+
+
+def load_source(option: str, name: str, layer: str | None = None) -> Classifier:
+    """A model that makes adversarial images for others.
+
+    Args:
+        option: What named it.
+        name: As of `load_model`.
+        layer: Likewise.
+
+    Raises:
+        UserError: If it cannot be had; the text names the option.
+    """
+    try:
+        return load_model(name, layer=layer)
+    except UserError as error:
+        raise UserError(f"{option} {name}: {error}") from None

@@ -16,7 +16,7 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
-from attnlab.pipelines.expect import expect_fit
+from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.runs import expect_same, now, tell_other_software, write_whole
 from attnlab.training.board import expect_tensorboard
@@ -115,7 +115,7 @@ def prepare_training(
             f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
             f"{settled.model}: torch.compile cannot differentiate its maps"
         )
-    static = tuple(_source(name).place(place, "fp32", layout) for name in sources)
+    static = tuple(load_source("--sources", name).place(place, "fp32", layout) for name in sources)
     if parsed.ensemble:
         expect_sources(classifier, static)
     folder = out or Path("runs") / f"{data}-{Path(settled.model).name.replace(':', '-')}-{written}-{seed}"
@@ -182,13 +182,6 @@ def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
                 f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
                 f"{image_id}; name another with --model"
             )
-
-
-def _source(name: str) -> Classifier:
-    try:
-        return load_model(name)
-    except UserError as error:
-        raise UserError(f"--sources {name}: {error}") from None
 
 
 def _open(folder: Path, manifest: dict[str, Any]) -> None:

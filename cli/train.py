@@ -62,7 +62,9 @@ OPTIONS = (
     click.option(
         "--layout", type=click.Choice(["channels-last", "contiguous"]), default="channels-last", show_default=True
     ),
-    click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the step."),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="Let torch.compile make the step and the attack's passes."
+    ),
     click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
     click.option("--tensorboard", is_flag=True, help="Write tensorboard/ too; needs attnlab[tensorboard]."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),

@@ -57,7 +57,7 @@ class Training:
         seed: Of order, augmentation, starts and dropout.
         sources: Static classifiers of ensemble adversarial training.
         bf16: Run forward passes in bfloat16 where torch's autocast does.
-        compiled: Let torch.compile make the step.
+        compiled: Let torch.compile make the step and the attack's passes.
         snapshots: Keep the checkpoint of every epoch in `epochs`.
         tensorboard: Write the log's curves to `tensorboard`.
         world: The processes that train together; see `World.share_norms` for batch norms.
@@ -142,6 +142,8 @@ class Session:
             step = DistributedDataParallel(step)
             step.broadcast_buffers = False  # `share_buffers` does it, before the attack
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
+        #: what is attacked, in passes that no hook looks into
+        self.victim: Classifier = torch.compile(training.classifier) if training.compiled else training.classifier  # type: ignore[assignment]
         self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
         self.board: Board | None = None
         if self.log is not None and training.tensorboard:
@@ -207,9 +209,10 @@ class Session:
         if attack.random_start:
             for _ in range(self.world.rank):  # the other processes' share of the batch's noise
                 torch.rand(images.shape, generator=noise, device=images.device)
-        pairs = self.pairs if source is training.classifier else ()
-        with folded(self.network, pairs):  # without norms an attack's passes, most of a step, are faster
+        if source is not training.classifier:
             return perturb(source, images, labels, attack, seeds=noise)
+        with folded(self.network, self.pairs):  # without norms an attack's passes, most of a step, are faster
+            return perturb(self.victim, images, labels, attack, seeds=noise)
 
     def _tell(self) -> None:
         """Add a line on the steps since the line before to the log."""

@@ -125,7 +125,7 @@ def main(model: str, device: str, precision: str, compiled: bool, batch_size: in
     batch = Batch(pixels, (torch.arange(batch_size) % fast.classes).to(device))
     plan = Plan(model, 1, batch_size, 1e-6, EPS, EPS / 4, steps)
     with TemporaryDirectory() as folder:
-        ways = {"F": forward(fast.eval(), pixels.float() / 255, bf16)}
+        ways = {"F": forward(fast, pixels.float() / 255, bf16)}
         for name, (_, share) in DEFENSES.items():
             ways[f"{name} passes"] = passes(place(), batch, steps, share, bf16)
             if installed("torchattacks"):

@@ -1,5 +1,6 @@
 """Folded batch norms against the network as it was."""
 
+import copy
 import json
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch.nn.utils import prune
 
 from attnlab.attention.gradcam import grad_cam
 from attnlab.hooks import borrowed
-from attnlab.models import load_model
+from attnlab.models import Classifier, load_model
 from attnlab.models.fold import fold_batch_norms, foldable, folded
 
 
@@ -40,22 +41,36 @@ def test_folding_changes_neither_logits_nor_maps(name, norms):
     before = classifier(images), grad_cam(classifier, images, classes)
     pairs = classifier.foldable()
     assert len(pairs) == norms
-    classifier.network = fold_batch_norms(classifier.network, pairs)
+    fold_batch_norms(classifier.network, pairs)
     torch.testing.assert_close(classifier(images), before[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(grad_cam(classifier, images, classes), before[1], rtol=1e-9, atol=1e-9)
 
 
-def test_the_network_given_is_left_as_it_was():
-    network = with_statistics(load_model("resnet18", "none").network)
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    assert fold_batch_norms(network, foldable(network, run_of(network))) is not network
-    assert list(state) == list(network.state_dict())
-    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+def test_folding_in_double_precision_is_exact_to_double_precision():
+    network = load_model("resnet8").network
+    plain = Classifier(copy.deepcopy(network)).place("cpu", "fp64", "contiguous")
+    folded_ = Classifier(network).place("cpu", "fp64", "folded")
+    assert folded_.folded == 7
+    images = torch.rand(4, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(folded_(images), plain(images), rtol=1e-13, atol=1e-13)
+    assert folded_.place("cpu", "fp32", "folded")(images.float()).dtype == torch.float32
 
 
 def test_a_convolution_whose_own_output_is_read_is_not_folded():
     network = load_model("resnet18", "none").network
     assert len(foldable(network, run_of(network), keep="layer4.1.conv2")) == 19
+    assert len(foldable(network, run_of(network), keep="layer4.1.bn2")) == 20
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout())],
+    ids=["a container", "a dropout"],
+)
+def test_no_norm_is_folded_behind_a_layer_that_passes_the_convolutions_output_on(stem):
+    network = nn.Sequential(stem, nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    assert foldable(network, run_of(network, 8)) == [("1", "0.0")]
+    assert foldable(network, run_of(network, 8), keep="0") == []
 
 
 class Twice(nn.Module):
@@ -80,6 +95,13 @@ class Hidden(Twice):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(super().forward(x))
+
+
+class Looking(Twice):
+    """A network that reads more of its norm than its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)).mean((2, 3)) * self.norm.weight
 
 
 class Aliased(nn.Module):
@@ -115,6 +137,7 @@ class Sharp(nn.BatchNorm2d):
     [
         Twice(),  # fresh: its norm changes nothing yet, so only moved statistics can tell
         Hidden(),
+        Looking(),
         Aliased(),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)),
         old_style(nn.utils.weight_norm),
@@ -128,6 +151,7 @@ class Sharp(nn.BatchNorm2d):
     ids=[
         "read twice",
         "read twice behind zeros",
+        "norm looked into",
         "two names",
         "changed in between",
         "weight norm",

@@ -21,7 +21,9 @@ def images(size: tuple[int, int], dtype: torch.dtype = torch.float64) -> Tensor:
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 8])
 def test_gradients_of_both_orders_equal_torchs(size: tuple[int, int], kernel_size: int) -> None:
     found = []
-    for conv in pair(kernel_size):
+    ours, torchs = pair(kernel_size)
+    assert ("_Convolution" in str(ours(images(size)).grad_fn)) == (size in SIZES[:2])
+    for conv in (ours, torchs):
         x = images(size)
         wanted = [x, *conv.parameters()]
         first = torch.autograd.grad(conv(x).pow(3).sum(), wanted, create_graph=True)
@@ -63,3 +65,26 @@ def test_bfloat16_passes_give_float32_gradients_near_torchs() -> None:
     for ours, torchs in zip(*found, strict=True):
         assert ours.dtype == torchs.dtype == torch.float32
         assert (ours - torchs).abs().max() <= 0.02 * torchs.abs().max()
+
+
+def test_a_gradient_is_in_the_precision_of_its_forward_pass():
+    found = []
+    for conv in pair(dtype=torch.float32):
+        x = images((28, 28), torch.float32)
+        value = conv(x).pow(2).sum()
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(torch.autograd.grad(value, x)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_transforms_of_functions_go_through_it():
+    x = images((8, 8)).detach()
+    found = []
+    for conv in pair():
+
+        def value(seen: Tensor, conv: nn.Module = conv) -> Tensor:
+            return conv(seen[None]).sin().sum()
+
+        gradient, hessian = torch.func.grad(value), torch.func.jacrev(torch.func.jacrev(value))
+        found.append((gradient(x[0]), torch.func.vmap(gradient)(x), hessian(x[0])))
+    torch.testing.assert_close(*found)

@@ -132,16 +132,19 @@ class Classifier(nn.Module):
         return _at_least_float32(weight)
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
-        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS."""
+        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS.
+
+        The network itself is changed: cast, and in the layout "folded" without the batch norms that could be folded.
+        """
         came, self._compiled = self.sha256, None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
         if layout == "folded":
             pairs = self.foldable()
-            self.network = fold_batch_norms(self.network.eval(), pairs)
+            fold_batch_norms(self.network.eval(), pairs)
             self.folded += len(pairs)
-        self.to(device)
         self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
+        self.to(device)
         self._placed = came, self.fingerprint()
         return self
 

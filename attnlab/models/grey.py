@@ -22,7 +22,7 @@ class GreyConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, 1, H, W) to maps (N, C, H - k + 1, W - k + 1)."""
-        whole = not (x.shape[2] % BLOCK or x.shape[3] % BLOCK)
+        whole = x.ndim == 4 and not (x.shape[2] % BLOCK or x.shape[3] % BLOCK)
         if whole and x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
             return _Convolution.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call, no-any-return]
         return super().forward(x)
@@ -31,22 +31,29 @@ class GreyConv2d(nn.Conv2d):
 class _Convolution(torch.autograd.Function):
     """The convolution, with `gradient_by_image` in its backward pass."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.conv2d(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         wanted = ctx.needs_input_grad
-        by_image = gradient_by_image(gradient, weight.to(gradient), x.dtype) if wanted[0] else None
-        by_weight = by_bias = None
-        if wanted[1]:
-            by_weight = conv2d_weight(x.to(gradient), weight.shape, gradient).to(weight)  # type: ignore[no-untyped-call]
-        if wanted[2]:
-            by_bias = gradient.sum((0, 2, 3)).to(weight)
+        by_image = by_weight = by_bias = None
+        with torch.autocast("cpu", enabled=False):  # in the forward pass's precision, as torch's own
+            if wanted[0]:
+                by_image = gradient_by_image(gradient, weight.to(gradient), x.dtype)
+            if wanted[1]:
+                by_weight = conv2d_weight(x.to(gradient), weight.shape, gradient).to(weight)  # type: ignore[no-untyped-call]
+            if wanted[2]:
+                by_bias = gradient.sum((0, 2, 3)).to(weight)
         return by_image, by_weight, by_bias
 
 

@@ -1,4 +1,4 @@
-"""Checks where data meets a model."""
+"""Checks of what a user named: where data meets a model, and a model an option."""
 
 from torch import Tensor
 

@@ -2,11 +2,11 @@
 
     python -m benchmarks.terms CHECKPOINT [--root DIR] [--images 1000]
 
-On training images that its training held out, attacked as in training, in eval mode: the gradient by all weights of the
-cross-entropy of adversarial images (L_c of madry), of rectification (L_r, eq. 8) with each fill, and of preservation
-(L_p, eq. 9), each with a weight of 1. A weight alpha makes L_r's gradient alpha times as long: how long it is against
-L_c's tells what a weight can do, and the cosine whether it works with L_c or against it. The noise of a batch is by how
-much L_c's gradient differs from batch to batch (root mean square).
+On training images that its training held out, attacked by its plan's PGD, in eval mode: the gradient by all weights of
+the cross-entropy of adversarial images (L_c of madry), of rectification with each fill (L_r, eq. 8) and of
+preservation (L_p, eq. 9), each with a weight of 1. A weight alpha makes L_r's gradient alpha times as long: how long it
+is against L_c's tells what a weight can do, and the cosine whether it works with L_c or against it. The noise of a
+batch is by how much L_c's gradient differs from batch to batch (root mean square); there is none of a single batch.
 """
 
 import json
@@ -52,6 +52,8 @@ def gradients(
 @click.option("--images", default=1000, show_default=True, help="Held-out images to look at.")
 def main(checkpoint: Path, root: Path | None, images: int) -> None:
     """Print a row for each term."""
+    if not (checkpoint / MANIFEST).exists():
+        raise click.ClickException(f"expected the folder of a training, got {checkpoint}: it has no {MANIFEST}")
     options = json.loads((checkpoint / MANIFEST).read_text())["options"]
     classifier = load_model(str(checkpoint)).place("cpu").eval()
     data = load_data(options["data"], root, "train")
@@ -65,7 +67,7 @@ def main(checkpoint: Path, root: Path | None, images: int) -> None:
             found.setdefault(name, []).append(gradient)
     means = {name: torch.stack(each).mean(0) for name, each in found.items()}
     main_gradient = means[MAIN][1:]
-    noise = torch.stack(found[MAIN])[:, 1:].std(0).norm()
+    noise = torch.stack(found[MAIN])[:, 1:].std(0).norm() if len(found[MAIN]) > 1 else None
     click.echo(f"{checkpoint}: {len(shown)} held-out images, batches of {options['batch_size']}")
     click.echo("| term | value | gradient, of L_c's | of a batch's noise | cosine with L_c's | equal at a weight of |")
     click.echo("|---|---|---|---|---|---|")
@@ -73,8 +75,8 @@ def main(checkpoint: Path, root: Path | None, images: int) -> None:
         mean = means[name]
         length = mean[1:].norm() / main_gradient.norm()
         cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)
-        seen = mean[1:].norm() / noise
-        click.echo(f"| {name} | {mean[0]:.3f} | {length:.3f} | {seen:.3f} | {cosine:+.2f} | {1 / length:.2f} |")
+        seen = "-" if noise is None else f"{mean[1:].norm() / noise:.3f}"
+        click.echo(f"| {name} | {mean[0]:.3f} | {length:.3f} | {seen} | {cosine:+.2f} | {1 / length:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `benchmarks.terms` prints of a checkpoint, against gradients of the loss put together by hand."""
+"""What `benchmarks.terms` prints of a checkpoint, against gradients of losses put together by hand."""
 
 import json
 from pathlib import Path
@@ -7,45 +7,87 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
-from attnlab.models import load_model
+from attnlab.models import Classifier, load_model
 from attnlab.training.images import hold_out
 from attnlab.training.losses import hide
 from benchmarks.terms import main
 
 
-def test_the_terms_gradients_are_those_of_their_equations(attnlab):
-    assert attnlab("train", "--smoke", "--out", "out").code == 0
-    shown = CliRunner().invoke(main, ["out", "--images", "4"], catch_exceptions=False).output
+def rows_of(images: int) -> dict[str, list[str]]:
+    shown = CliRunner().invoke(main, ["out", "--images", str(images)], catch_exceptions=False).output
     rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("| L")]
-    cells = {name: values for name, *values in rows}
-    assert list(cells) == ["L_c", "L_r, black", "L_r, grey", "L_p"]
+    return {name: values for name, *values in rows}
 
-    options = json.loads(Path("out/training.json").read_text())["options"]
-    classifier = load_model("out").eval()
-    _, held = hold_out(load_data("scenes", split="train"), options["held_out"], 0, None)
-    prepared = Prepared(load_data("scenes", split="train"), classifier.input_size)
-    images = torch.stack([prepared[index].pixels for index in held[:4]]).float() / 255
-    labels = torch.tensor([prepared[index].label for index in held[:4]])
-    attack = Attack(eps=options["eps"], steps=1, step_size=options["step_size"], random_start=True)
-    attacked = perturb(classifier, images, labels, attack, seeds=torch.Generator().manual_seed(0))
 
-    def distance(seen: torch.Tensor) -> torch.Tensor:
-        masked = hide(seen, grad_cam(classifier, seen, labels), 0.5)
-        return (classifier(seen).softmax(1) - classifier(masked).softmax(1)).pow(2).sum(1).sqrt().mean()
+def by_hand(classifier: Classifier, images: Tensor, attacked: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The losses, every map of which has an area."""
 
-    by_hand = {
+    def distance(fill: float) -> Tensor:
+        total = torch.zeros(len(images))
+        for seen in (images, attacked):
+            masked = hide(seen, grad_cam(classifier, seen, labels), fill)
+            total = total + (classifier(seen).softmax(1) - classifier(masked).softmax(1)).norm(dim=1)
+        return total.mean()
+
+    def cells(seen: Tensor) -> Tensor:
+        maps = torch.einsum("kc,nchw->nkhw", classifier.head_weight(), features(seen))
+        maps = maps[torch.arange(len(seen)), labels].relu()
+        return maps / maps.amax((1, 2), keepdim=True)
+
+    def features(seen: Tensor) -> Tensor:
+        network = classifier.network
+        x = F.relu(network.norm(network.stem(classifier.normalise(seen))))
+        return network.stage3(network.stage2(network.stage1(x)))
+
+    return {
         "L_c": F.cross_entropy(classifier(attacked), labels),
-        "L_r, grey": -distance(images) - distance(attacked),
+        "L_r, black": -distance(0.0),
+        "L_r, grey": -distance(0.5),
+        "L_p": (cells(images) - cells(attacked)).abs().mean(),
     }
-    lengths = {}
-    for name, value in by_hand.items():
-        parts = torch.autograd.grad(value, list(classifier.parameters()))
-        lengths[name] = torch.cat([part.flatten() for part in parts]).norm().item()
-        assert float(cells[name][0]) == pytest.approx(value.item(), abs=1e-3)
-    assert float(cells["L_r, grey"][1]) == pytest.approx(lengths["L_r, grey"] / lengths["L_c"], rel=0.01, abs=1e-3)
-    assert [float(cells["L_c"][place]) for place in (1, 3)] == [1, 1]
+
+
+def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
+    assert attnlab("train", "--smoke", "--out", "out").code == 0
+    path = Path("out/training.json")
+    options = json.loads(path.read_text())["options"]
+    data = load_data("scenes", split="train")
+    _, held = hold_out(data, 8, 0, None)
+    path.write_text(json.dumps({"options": options | {"held_out": 8}}))  # two batches of four
+    rows = rows_of(8)
+
+    classifier = load_model("out").eval()
+    prepared = Prepared(data, classifier.input_size)
+    attack = Attack(eps=options["eps"], steps=1, step_size=options["step_size"], random_start=True)
+    draw = torch.Generator().manual_seed(0)
+    found: dict[str, list[tuple[float, Tensor]]] = {name: [] for name in rows}
+    for batch in (held[:4], held[4:]):
+        images = torch.stack([prepared[index].pixels for index in batch]).float() / 255
+        labels = torch.tensor([prepared[index].label for index in batch])
+        attacked = perturb(classifier, images, labels, attack, seeds=draw)
+        for name, value in by_hand(classifier, images, attacked, labels).items():
+            parts = torch.autograd.grad(value, list(classifier.parameters()), materialize_grads=True)
+            found[name].append((value.item(), torch.cat([part.flatten() for part in parts])))
+    main_ = (found["L_c"][0][1] + found["L_c"][1][1]) / 2
+    noise = (found["L_c"][0][1] - found["L_c"][1][1]).norm() / 2**0.5  # a standard deviation of two values
+    for name, (first, second) in found.items():
+        mean = (first[1] + second[1]) / 2
+        length = mean.norm() / main_.norm()
+        cosine = torch.dot(mean, main_) / mean.norm() / main_.norm()
+        expected = [(first[0] + second[0]) / 2, length, mean.norm() / noise, cosine, 1 / length]
+        told = [float(cell) for cell in rows[name]]
+        assert told == pytest.approx([float(value) for value in expected], rel=0.01, abs=6e-3), name
+
+
+def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(attnlab):
+    assert attnlab("train", "--smoke", "--out", "out").code == 0
+    assert [values[2] for values in rows_of(4).values()] == ["-"] * 4
+    refused = CliRunner().invoke(main, ["out/last"])
+    assert refused.exit_code == 1
+    assert refused.output == "Error: expected the folder of a training, got out/last: it has no training.json\n"

@@ -40,6 +40,26 @@ def test_mean_and_std_may_be_numbers_or_a_tensor(make):
     torch.testing.assert_close(Classifier(network)(images), expected)
 
 
+class InPlace(Shared):
+    """A network that normalises for itself, where its images lie."""
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.5))
+
+
+def test_images_of_a_network_without_mean_and_std_are_taken_as_they_are_and_left_so():
+    classifier, images = Classifier(InPlace()), torch.rand(2, 3, 16, 16)
+    assert torch.equal(classifier.normalise(images), images)
+    assert not Classifier(load_model("resnet8").network).as_it_is
+    before = images.clone()
+    watched = images.requires_grad_()
+    torch.autograd.grad(classifier(watched).sum(), watched)
+    assert torch.equal(images, before)
+    network = Shared()
+    network.std = [1, 1, 0.5]
+    assert torch.equal(Classifier(network).normalise(before)[:, 2], before[:, 2] / 0.5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_weights_are_known_again_wherever_and_however_they_are_placed(layout, precision):

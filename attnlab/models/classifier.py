@@ -31,6 +31,7 @@ class Classifier(nn.Module):
         network: The wrapped module; takes normalised images.
         input_size: Height and width of its images in pixels.
         channels: Number of colour channels of its images.
+        as_it_is: Its normalisation is the identity.
         classes: Number of logits.
         attention_layer: Module whose output Grad-CAM reads; None where none was found.
         map_shape: Height and width of its maps in cells; empty without an attention layer.
@@ -49,11 +50,12 @@ class Classifier(nn.Module):
         self.channels = _input_channels(network)
         self.input_size: tuple[int, int] = tuple(getattr(network, "input_size", None) or DEFAULT_SIZE)
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self.as_it_is = True
         for name, neutral in (("mean", 0.0), ("std", 1.0)):
             given = getattr(network, name, None)
-            given = [neutral] * self.channels if given is None else given
-            values = torch.as_tensor(given, dtype=torch.float32, device=device).detach().clone()
-            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+            values = torch.as_tensor([neutral] * self.channels if given is None else given, dtype=torch.float32)
+            self.as_it_is &= bool((values == neutral).all())
+            self.register_buffer(name, values.detach().clone().to(device).view(1, -1, 1, 1), persistent=False)
         self.layout = torch.contiguous_format
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
@@ -81,7 +83,8 @@ class Classifier(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """What the network takes: the images normalised pixel by pixel, in its precision and layout, (N, C, H, W)."""
-        images = (images - self.mean) / self.std  # type: ignore[operator]
+        # a copy in any case, as the network may work in place
+        images = images.clone() if self.as_it_is else (images - self.mean) / self.std  # type: ignore[operator]
         dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
         return images.to(dtype, memory_format=self.layout)
 

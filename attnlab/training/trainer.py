@@ -158,6 +158,9 @@ class Session:
                 self._epoch()
                 self._validate()
         finally:
+            # DDP goes before the processes part: were it the last to hold gloo's group, it would end that group's
+            # thread with Python's lock in hand, for which the thread may be waiting
+            del self.step
             if self.board is not None:
                 self.board.close()
 

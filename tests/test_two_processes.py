@@ -136,7 +136,7 @@ def test_norms_that_a_map_is_differentiated_through_are_not_shared(
     asked = []
     monkeypatch.setattr(World, "share_norms", lambda _, network: asked.append(network))
     monkeypatch.setattr(World, "agree", lambda *_: True)
-    monkeypatch.setattr(trainer, "DistributedDataParallel", lambda step: step)
+    monkeypatch.setattr(World, "wrap", lambda _, step: step)
     ours = training(networks, tmp_path, defense=defense, world=World(1, 2))
     if not closed:
         ours.classifier.head = None

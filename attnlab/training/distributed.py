@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.errors import UserError
 
@@ -80,6 +81,16 @@ class World:
             for name, norm in list(module.named_children()):
                 if type(norm) in NORMS:
                     setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
+
+    def wrap(self, step: nn.Module) -> nn.Module:
+        """The step under DDP, to be let go before the processes part.
+
+        Were DDP the last to hold gloo's group, it would end that group's thread with Python's lock in hand, for which
+        the thread may be waiting.
+        """
+        wrapped = DistributedDataParallel(step)
+        wrapped.broadcast_buffers = False  # `share_buffers` does it, before the attack
+        return wrapped
 
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's buffers, which are running statistics: one attacks what another saves."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
@@ -139,8 +138,7 @@ class Session:
             # preservation differentiates a map that has no closed form again, and torch cannot do so with shared norms
             if training.classifier.head or not training.defense.beta:
                 self.world.share_norms(self.network)
-            step = DistributedDataParallel(step)
-            step.broadcast_buffers = False  # `share_buffers` does it, before the attack
+            step = self.world.wrap(step)
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
         #: what is attacked, in passes that no hook looks into
         self.victim: Classifier = torch.compile(training.classifier) if training.compiled else training.classifier  # type: ignore[assignment]
@@ -158,9 +156,7 @@ class Session:
                 self._epoch()
                 self._validate()
         finally:
-            # DDP goes before the processes part: were it the last to hold gloo's group, it would end that group's
-            # thread with Python's lock in hand, for which the thread may be waiting
-            del self.step
+            del self.step  # what `World.wrap` gave must not outlive the processes' group
             if self.board is not None:
                 self.board.close()
 

@@ -234,13 +234,14 @@ def ascend(
         The point after each step.
     """
     images, point = images.detach(), start.detach()
-    lowest, highest = (images - attack.eps).clamp(min=0), (images + attack.eps).clamp(max=1)
+    lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
     for step in range(attack.steps):
         if step == 0 and clean is not None:
             logits, gradient = None, clean.gradient
         else:
             logits, gradient = _climb(classifier, point, aim, attack)
-        point = torch.clamp(point + attack.step_length * gradient.sign(), lowest, highest)
+        # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
+        point = gradient.sign().mul_(attack.step_length).add_(point).clamp_(lowest, highest)
         yield Iterate(step + 1, point, logits)
 
 

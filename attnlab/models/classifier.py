@@ -84,7 +84,7 @@ class Classifier(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         """What the network takes: the images normalised pixel by pixel, in its precision and layout, (N, C, H, W)."""
         # a copy in any case, as the network may work in place
-        images = images.clone() if self.as_it_is else (images - self.mean) / self.std  # type: ignore[operator]
+        images = images.clone() if self.as_it_is else (images - self.mean).div_(self.std)  # type: ignore[operator, arg-type]
         dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
         return images.to(dtype, memory_format=self.layout)
 

@@ -35,13 +35,13 @@ def gradients(
     """Each term's name, and its value followed by its gradient by all weights, float64."""
     images = batch.pixels.float() / 255
     attacked = perturb(classifier, images, batch.labels, attack, seeds=draw)
+    weights = list(classifier.parameters())
     for number, fill in enumerate(FILLS):
         defense = parse_defense("madry+aad", alpha=1, beta=1, fill=fill)
         terms = Step(classifier, defense)(images, attacked, batch.labels).weighted
         names = {"adversarial": MAIN, "rectification": f"L_r, {fill}", "preservation": "L_p"}
         for name, value in terms.items():
             if number == 0 or name == "rectification":
-                weights = list(classifier.parameters())
                 found = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
                 yield names[name], torch.cat([value.reshape(1), *(part.flatten() for part in found)]).detach().double()
 

@@ -1,3 +1,5 @@
+"""The convolution of grey images against torch's own."""
+
 import pytest
 import torch
 from torch import Tensor, nn

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from attnlab.hooks import capture, fed_by
 
-#: logits may move by so much of their largest value
+#: logits, and what is kept, may move by so much of their largest value
 TOLERANCE = 1e-4
 
 

@@ -210,7 +210,8 @@ class Session:
                 torch.rand(images.shape, generator=noise, device=images.device)
         if source is not training.classifier:
             return perturb(source, images, labels, attack, seeds=noise)
-        with folded(self.network, self.pairs):  # without norms an attack's passes, most of a step, are faster
+        dtype = torch.bfloat16 if training.bf16 else None
+        with folded(self.network, self.pairs, dtype):  # without norms an attack's passes, most of a step, are faster
             return perturb(self.victim, images, labels, attack, seeds=noise)
 
     def _tell(self) -> None:

@@ -34,7 +34,8 @@ def gradients(
 ) -> Iterator[tuple[str, Tensor]]:
     """Each term's name, and its value followed by its gradient by all weights, float64."""
     images = batch.pixels.float() / 255
-    attacked = perturb(classifier, images, batch.labels, attack, seeds=draw)
+    draws = torch.rand(images.shape, generator=draw)
+    attacked = perturb(classifier, images, batch.labels, attack, seeds=draws)
     weights = list(classifier.parameters())
     for number, fill in enumerate(FILLS):
         defense = parse_defense("madry+aad", alpha=1, beta=1, fill=fill)

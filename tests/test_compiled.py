@@ -12,7 +12,7 @@ from trainings import PLAN, STEPS, training, weights_of
 
 from attnlab.attacks.pgd import perturb
 from attnlab.models import Classifier, load_model
-from attnlab.training import trainer
+from attnlab.training import adversary
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_a_compiled_training_is_the_plain_one_and_traces_nothing_anew(networks, 
         attacked.append(isinstance(classifier, torch._dynamo.OptimizedModule))
         return perturb(classifier, *rest, **options)
 
-    monkeypatch.setattr(trainer, "perturb", watched)
+    monkeypatch.setattr(adversary, "perturb", watched)
     found: list[dict[str, Tensor]] = []
     graphs: list[int] = []
     for epochs, compiled in [(2, False), (1, True), (2, True)]:

@@ -6,20 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.testing import assert_close
 from trainings import PASSES, PLAN, during, interrupt, training, weights_of
 from twins import IMAGES, load_twins, run_evaluation
 
 from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import perturb
+from attnlab.attacks.pgd import Attack, perturb
 from attnlab.attention import area
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.lime import LimeSettings
-from attnlab.models import Classifier
+from attnlab.models import Classifier, load_model
+from attnlab.models.fold import folded
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
 from attnlab.records import read_evaluation, read_records
 from attnlab.training import DEFENSES
+from attnlab.training.adversary import Adversary
 from attnlab.training.images import DRAWS, augmented
 from attnlab.training.log import read_log
 from attnlab.training.parse import parse_defense
@@ -133,6 +136,41 @@ def test_the_first_step_of_a_training_on_a_gpu(gpu, networks, tmp_path, defense)
         training(networks, tmp_path / device, device=device, build="plain", defense=defense, plan=plan).run()
     ours, theirs = (read_log(tmp_path / device / "log.jsonl") for device in (gpu, "cpu"))
     assert ours[0] == pytest.approx(theirs[0], rel=1e-2, abs=1e-3)
+
+
+class Waiting(nn.Module):
+    """A network that waits for the GPU in each pass."""
+
+    input_size = (10, 10)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(300, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(images.flatten(1)) * max(1.0, float(images.detach().max()))
+
+
+@pytest.mark.parametrize("name", ["folded", "compiled", "bf16", "waiting", "plain"])
+def test_an_attack_that_comes_again_is_recorded_and_stays_the_attack(gpu, name):
+    classifier = Classifier(Waiting()) if name == "waiting" else load_model("lenet" if name == "plain" else "resnet8")
+    dtype = torch.bfloat16 if name == "bf16" else None
+    adversary = Adversary(classifier.place(gpu), dtype=dtype, compiled=name == "compiled")
+    draw = torch.Generator(gpu).manual_seed(0)
+    attack = Attack(eps=0.1, steps=3, step_size=0.03, random_start=True)
+    for _ in range(5):
+        images, draws = torch.rand(2, 8, classifier.channels, *classifier.input_size, generator=draw, device=gpu)
+        labels = torch.randint(classifier.classes, (8,), generator=draw, device=gpu)
+        with torch.autocast("cuda", torch.bfloat16, enabled=name == "bf16"):
+            made = adversary(images, labels, attack, draws).clone()
+            with folded(classifier.network, adversary.pairs, dtype):
+                asked = perturb(classifier, images, labels, attack, seeds=draws)
+        # a sign that tips near zero moves a pixel, and moves others with it
+        assert ((made - asked).abs() < 1e-6).float().mean() > (0.9 if name == "compiled" else 0.999)
+        with torch.no_grad():
+            for parameter in classifier.parameters():
+                parameter.mul_(1 + 0.2 * torch.rand(parameter.shape, generator=draw, device=gpu))
+    assert adversary.records == (name != "waiting")
 
 
 @pytest.mark.parametrize("option", ["bf16", "compiled"])

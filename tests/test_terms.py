@@ -70,7 +70,7 @@ def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
     for batch in (held[:4], held[4:]):
         images = torch.stack([prepared[index].pixels for index in batch]).float() / 255
         labels = torch.tensor([prepared[index].label for index in batch])
-        attacked = perturb(classifier, images, labels, attack, seeds=draw)
+        attacked = perturb(classifier, images, labels, attack, seeds=torch.rand(images.shape, generator=draw))
         for name, value in by_hand(classifier, images, attacked, labels).items():
             parts = torch.autograd.grad(value, list(classifier.parameters()), materialize_grads=True)
             found[name].append((value.item(), torch.cat([part.flatten() for part in parts])))

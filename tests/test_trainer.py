@@ -17,7 +17,7 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import WEIGHTS, trained_as
 from attnlab.seeds import seed_of
-from attnlab.training import trainer
+from attnlab.training import adversary, trainer
 from attnlab.training.distributed import World
 from attnlab.training.images import order_of
 from attnlab.training.log import read_log
@@ -59,7 +59,7 @@ def test_every_step_attacks_the_model_in_eval_mode_from_a_new_start_with_a_rampe
         seen.append((attack, made - images))
         return made
 
-    monkeypatch.setattr(trainer, "perturb", watched)
+    monkeypatch.setattr(adversary, "perturb", watched)
     plan = replace(PLAN, epochs=2, ramp=0.8)  # over four of five steps
     ours = training(networks, tmp_path, defense="madry", plan=plan)
     ours.run()
@@ -84,7 +84,7 @@ def test_the_attack_sees_folded_norms_and_the_training_is_the_same_as_without(ne
         ours.run()
         return weights_of(ours.classifier)
 
-    monkeypatch.setattr(trainer, "perturb", watched)
+    monkeypatch.setattr(adversary, "perturb", watched)
     ours = trained("folded")
     monkeypatch.setattr(Classifier, "foldable", lambda self: [])
     theirs = trained("as it is")

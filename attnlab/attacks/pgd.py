@@ -123,7 +123,7 @@ def perturb(
     labels: Tensor,
     attack: Attack,
     *,
-    seeds: Sequence[int] | torch.Generator | None = None,
+    seeds: Sequence[int] | Tensor | None = None,
     clean: Clean | None = None,
 ) -> Tensor:
     """Adversarial images.
@@ -133,8 +133,8 @@ def perturb(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attack: What to climb, how far, in how many steps.
-        seeds: Of each image's random starts; by default its place in the batch. A generator, of any device, draws the
-            batch's starts one after the other, which is faster where images need not be told apart, as in training.
+        seeds: Of each image's random starts; by default its place in the batch. Or what a single start is made from:
+            numbers drawn uniformly from [0, 1), (N, C, H, W), faster where images need not be told apart.
         clean: The attack's `clean_pass`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or with A3.
 
@@ -145,7 +145,7 @@ def perturb(
     with borrowed(classifier):
         aim = aim_of(classifier, images, labels, attack, clean)
         for restart in range(attack.restarts):
-            start = start_of(images, attack, seeds or range(len(images)), restart)
+            start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
             for iterate in ascend(classifier, images, start, aim, attack, clean):
                 last = iterate.images
             if attack.restarts == 1:
@@ -157,14 +157,11 @@ def perturb(
     return best
 
 
-def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | torch.Generator, restart: int = 0) -> Tensor:
+def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Tensor:
     """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
     if not attack.random_start:
         return images.detach()
-    if isinstance(seeds, torch.Generator):
-        draws = torch.rand(images.shape, generator=seeds, device=seeds.device)
-    else:
-        draws = uniform(turned(seeds, restart), images.shape)
+    draws = seeds if isinstance(seeds, Tensor) else uniform(turned(seeds, restart), images.shape)
     noise = attack.eps * (2 * draws - 1)
     return (images.detach() + noise.to(images)).clamp(0, 1)
 

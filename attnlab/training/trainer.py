@@ -16,8 +16,8 @@ from attnlab.errors import UserError
 from attnlab.hooks import learning
 from attnlab.models.checkpoint import DESCRIPTION, save_checkpoint
 from attnlab.models.classifier import Classifier
-from attnlab.models.fold import folded
 from attnlab.seeds import seed_of
+from attnlab.training.adversary import Adversary
 from attnlab.training.board import Board
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import World
@@ -121,7 +121,10 @@ class Session:
         self.world = training.world
         self.interrupted = interrupted
         self.network = training.classifier.network
-        self.pairs = training.classifier.foldable() if "adversarial" in training.defense.reads else []
+        self.adversary: Adversary | None = None
+        if "adversarial" in training.defense.reads:
+            dtype = torch.bfloat16 if training.bf16 else None
+            self.adversary = Adversary(training.classifier, dtype=dtype, compiled=training.compiled)
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
         if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
@@ -140,8 +143,6 @@ class Session:
                 self.world.share_norms(self.network)
             step = self.world.wrap(step)
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
-        #: what is attacked, in passes that no hook looks into
-        self.victim: Classifier = torch.compile(training.classifier) if training.compiled else training.classifier  # type: ignore[assignment]
         self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
         self.board: Board | None = None
         if self.log is not None and training.tensorboard:
@@ -198,21 +199,20 @@ class Session:
     def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor | None:
         """The batch's adversarial images, where the defence reads any."""
         training, epoch, number = self.training, self.progress.epoch, self.progress.step
-        if "adversarial" not in training.defense.reads:
+        if self.adversary is None:
             return None
         source = training.classifier
         if training.defense.ensemble:
             source = draw_source(source, training.sources, training.seed, epoch * training.steps + number)
         attack = training.attack(epoch + number / training.steps)
-        noise = torch.Generator(images.device).manual_seed(self._seed("start"))
+        draws = None
         if attack.random_start:
-            for _ in range(self.world.rank):  # the other processes' share of the batch's noise
-                torch.rand(images.shape, generator=noise, device=images.device)
+            noise = torch.Generator(images.device).manual_seed(self._seed("start"))
+            for _ in range(self.world.rank + 1):  # the last are this process's share of the batch's noise
+                draws = torch.rand(images.shape, generator=noise, device=images.device)
         if source is not training.classifier:
-            return perturb(source, images, labels, attack, seeds=noise)
-        dtype = torch.bfloat16 if training.bf16 else None
-        with folded(self.network, self.pairs, dtype):  # without norms an attack's passes, most of a step, are faster
-            return perturb(self.victim, images, labels, attack, seeds=noise)
+            return perturb(source, images, labels, attack, seeds=draws)
+        return self.adversary(images, labels, attack, draws)
 
     def _tell(self) -> None:
         """Add a line on the steps since the line before to the log."""

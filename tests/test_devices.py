@@ -21,8 +21,7 @@ from attnlab.models.fold import folded
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
 from attnlab.records import read_evaluation, read_records
-from attnlab.training import DEFENSES
-from attnlab.training.adversary import Adversary
+from attnlab.training import DEFENSES, adversary
 from attnlab.training.images import DRAWS, augmented
 from attnlab.training.log import read_log
 from attnlab.training.parse import parse_defense
@@ -151,26 +150,29 @@ class Waiting(nn.Module):
         return self.last(images.flatten(1)) * max(1.0, float(images.detach().max()))
 
 
-@pytest.mark.parametrize("name", ["folded", "compiled", "bf16", "waiting", "plain"])
-def test_an_attack_that_comes_again_is_recorded_and_stays_the_attack(gpu, name):
-    classifier = Classifier(Waiting()) if name == "waiting" else load_model("lenet" if name == "plain" else "resnet8")
+@pytest.mark.parametrize("name", ["folded", "compiled", "bf16", "waiting", "large", "generic"])
+def test_an_attack_that_comes_again_is_recorded_and_stays_the_attack(gpu, monkeypatch, name):
+    makers = {"waiting": lambda: Classifier(Waiting()), "generic": lambda: load_model("lenet", "none")}
+    classifier = makers.get(name, lambda: load_model("resnet8"))()
+    if name == "large":
+        monkeypatch.setattr(adversary, "SHARE", 0)
     dtype = torch.bfloat16 if name == "bf16" else None
-    adversary = Adversary(classifier.place(gpu), dtype=dtype, compiled=name == "compiled")
+    attacker = adversary.Adversary(classifier.place(gpu), dtype=dtype, compiled=name == "compiled")
     draw = torch.Generator(gpu).manual_seed(0)
     attack = Attack(eps=0.1, steps=3, step_size=0.03, random_start=True)
     for _ in range(5):
         images, draws = torch.rand(2, 8, classifier.channels, *classifier.input_size, generator=draw, device=gpu)
         labels = torch.randint(classifier.classes, (8,), generator=draw, device=gpu)
         with torch.autocast("cuda", torch.bfloat16, enabled=name == "bf16"):
-            made = adversary(images, labels, attack, draws).clone()
-            with folded(classifier.network, adversary.pairs, dtype):
+            made = attacker(images, labels, attack, draws).clone()
+            with folded(classifier.network, attacker.pairs, dtype):
                 asked = perturb(classifier, images, labels, attack, seeds=draws)
         # a sign that tips near zero moves a pixel, and moves others with it
         assert ((made - asked).abs() < 1e-6).float().mean() > (0.9 if name == "compiled" else 0.999)
         with torch.no_grad():
             for parameter in classifier.parameters():
                 parameter.mul_(1 + 0.2 * torch.rand(parameter.shape, generator=draw, device=gpu))
-    assert adversary.records == (name != "waiting")
+    assert attacker.records == (name not in ("waiting", "large"))
 
 
 @pytest.mark.parametrize("option", ["bf16", "compiled"])

@@ -13,6 +13,8 @@ from attnlab.models.fold import folded
 #: times that an attack is made kernel by kernel before a GPU records it: libraries and compilers settle in the first
 #: one, and whether anything waits for the GPU shows in the second
 WARM_UPS = 2
+#: share of a GPU's memory that an attack may take to be recorded: it keeps what it took, and large kernels need no help
+SHARE = 0.1
 
 
 class Recording(NamedTuple):
@@ -35,7 +37,7 @@ class Adversary:
     On a GPU, an attack that comes again is recorded as a CUDA graph and replayed: launched one by one, the kernels of a
     small network take longer to launch than to run. A recording reads weights and running statistics where they lie and
     folds them in each replay, so they may change in place alone, as optimizers and batch norms do; hooks and other
-    Python of the network do not run in it. A network that waits for the GPU in its pass is not recorded.
+    Python of the network do not run in it. What waits for the GPU, or takes much of its memory, is not recorded.
 
     Attributes:
         classifier: In whatever mode it is.
@@ -69,7 +71,7 @@ class Adversary:
             self._key, self._times, self._recording = (attack, images.shape), 0, None
         self._times += 1
         if self._times == WARM_UPS and images.device.type == "cuda":
-            self.records = never_waits(lambda: self._attack(images, labels, draws, attack))
+            self.records = is_recordable(lambda: self._attack(images, labels, draws, attack), images.device)
         if self._times <= WARM_UPS or not self.records:
             return self._attack(images, labels, draws, attack)
         if self._recording is None:
@@ -87,14 +89,16 @@ class Adversary:
     def _record(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Recording:
         mine = images.clone(), labels.clone(), None if draws is None else draws.clone()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may be NCCL's
+        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):  # other threads may be NCCL's
             output = self._attack(*mine, attack)
         return Recording(graph, mine, output)
 
 
-def never_waits(work: Callable[[], object]) -> bool:
-    """Whether some work on the current GPU is done without waiting for it on the way, as a CUDA graph demands."""
-    before = torch.cuda.get_sync_debug_mode()
+def is_recordable(work: Callable[[], object], device: torch.device) -> bool:
+    """Try some work on a GPU: whether it never waits for it on the way, and takes little of its memory."""
+    mode, before = torch.cuda.get_sync_debug_mode(), torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
     torch.cuda.set_sync_debug_mode("error")
     try:
         work()
@@ -103,5 +107,6 @@ def never_waits(work: Callable[[], object]) -> bool:
             raise
         return False
     finally:
-        torch.cuda.set_sync_debug_mode(before)
-    return True
+        torch.cuda.set_sync_debug_mode(mode)
+    taken = torch.cuda.max_memory_allocated(device) - before
+    return taken <= SHARE * torch.cuda.get_device_properties(device).total_memory

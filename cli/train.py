@@ -65,6 +65,12 @@ OPTIONS = (
     click.option(
         "--compile", "compiled", is_flag=True, help="Let torch.compile make the step and the attack's passes."
     ),
+    click.option(
+        "--cuda-graph/--no-cuda-graph",
+        default=True,
+        show_default=True,
+        help="On a GPU: record an attack that comes again and replay it, faster than kernel by kernel.",
+    ),
     click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
     click.option("--tensorboard", is_flag=True, help="Write tensorboard/ too; needs attnlab[tensorboard]."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),

@@ -1,5 +1,6 @@
 """Other devices: torch's meta device, which refuses tensors that lie elsewhere, and a GPU where there is one."""
 
+import random
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -150,29 +151,46 @@ class Waiting(nn.Module):
         return self.last(images.flatten(1)) * max(1.0, float(images.detach().max()))
 
 
-@pytest.mark.parametrize("name", ["folded", "compiled", "bf16", "waiting", "large", "generic"])
-def test_an_attack_that_comes_again_is_recorded_and_stays_the_attack(gpu, monkeypatch, name):
-    makers = {"waiting": lambda: Classifier(Waiting()), "generic": lambda: load_model("lenet", "none")}
-    classifier = makers.get(name, lambda: load_model("resnet8"))()
+class Wavering(Waiting):
+    """A network that draws a number on the CPU in each pass."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(images.flatten(1)) * random.uniform(1, 1.001)
+
+
+NETWORKS = {"waiting": Waiting, "wavering": Wavering, "generic": lambda: load_model("lenet", "none")}
+
+
+@pytest.mark.parametrize("start", [True, False])
+@pytest.mark.parametrize("name", ["folded", "compiled", "bf16", "generic", "waiting", "wavering", "large", "unwanted"])
+def test_an_attack_that_comes_again_is_recorded_where_it_can_be_and_stays_the_attack(gpu, monkeypatch, name, start):
+    network = NETWORKS.get(name, lambda: load_model("resnet8"))()
+    classifier = (network if isinstance(network, Classifier) else Classifier(network)).place(gpu)
     if name == "large":
         monkeypatch.setattr(adversary, "SHARE", 0)
-    dtype = torch.bfloat16 if name == "bf16" else None
-    attacker = adversary.Adversary(classifier.place(gpu), dtype=dtype, compiled=name == "compiled")
+    calls = []
+    monkeypatch.setattr(adversary, "perturb", lambda *args, **options: calls.append(1) or perturb(*args, **options))
+    attacker = adversary.Adversary(classifier, compiled=name == "compiled", recorded=name != "unwanted")
     draw = torch.Generator(gpu).manual_seed(0)
-    attack = Attack(eps=0.1, steps=3, step_size=0.03, random_start=True)
-    for _ in range(5):
+    attack = Attack(eps=0.1, steps=3, step_size=0.03, random_start=start)
+    for turn in range(6):
         images, draws = torch.rand(2, 8, classifier.channels, *classifier.input_size, generator=draw, device=gpu)
         labels = torch.randint(classifier.classes, (8,), generator=draw, device=gpu)
+        attack = replace(attack, eps=0.05) if turn == 5 else attack
         with torch.autocast("cuda", torch.bfloat16, enabled=name == "bf16"):
-            made = attacker(images, labels, attack, draws).clone()
-            with folded(classifier.network, attacker.pairs, dtype):
+            made = attacker(images, labels, attack, draws if start else None).clone()
+            with folded(classifier.network, attacker.pairs):
                 asked = perturb(classifier, images, labels, attack, seeds=draws)
         # a sign that tips near zero moves a pixel, and moves others with it
-        assert ((made - asked).abs() < 1e-6).float().mean() > (0.9 if name == "compiled" else 0.999)
+        assert ((made - asked).abs() < 1e-6).float().mean() > (0.9 if name in ("compiled", "wavering") else 0.999)
         with torch.no_grad():
-            for parameter in classifier.parameters():
-                parameter.mul_(1 + 0.2 * torch.rand(parameter.shape, generator=draw, device=gpu))
-    assert attacker.records == (name not in ("waiting", "large"))
+            for tensor in (*classifier.parameters(), *classifier.network.buffers()):
+                if tensor.is_floating_point():
+                    tensor.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=draw, device=gpu))
+    eager = 6 if name == "unwanted" else 7  # one was tried twice
+    assert len(calls) == (
+        eager if name in ("waiting", "wavering", "large", "unwanted") else 5
+    )  # two, one, a recording, one
 
 
 @pytest.mark.parametrize("option", ["bf16", "compiled"])

@@ -196,21 +196,6 @@ def test_folding_for_a_block_gives_everything_back_even_after_an_error():
     assert all(module.training for module in network.modules())
 
 
-def test_weights_cast_once_give_what_autocast_gives_by_a_cast_in_each_pass():
-    classifier = load_model("resnet8")
-    pairs, images = classifier.foldable(), torch.rand(2, 3, 64, 64)
-    made = []
-    for dtype in (None, torch.bfloat16):
-        watched = images.clone().requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16), folded(classifier.network, pairs, dtype), borrowed(classifier):
-            kinds = {classifier.network.get_submodule(pair.conv).weight.dtype for pair in pairs}
-            assert kinds == {dtype or torch.float32}
-            logits = classifier(watched)
-        made.append((logits, *torch.autograd.grad(logits.square().sum(), watched)))
-    assert all(torch.equal(once, each) for once, each in zip(*made, strict=True))
-    assert {parameter.dtype for parameter in classifier.network.parameters()} == {torch.float32}
-
-
 def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():
     classifier = load_model("resnet8")
     before = classifier.describe()

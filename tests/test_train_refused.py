@@ -11,7 +11,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
-from attnlab.training import trainer
+from attnlab.training import adversary
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_training_whose_first_step_took_too_much_memory_may_begin_again_with_a
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "perturb", fill)
+        patch.setattr(adversary, "perturb", fill)
         assert (
             "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size"
             in train().error

@@ -133,8 +133,8 @@ def perturb(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attack: What to climb, how far, in how many steps.
-        seeds: Of each image's random starts; by default its place in the batch. Or what a single start is made from:
-            numbers drawn uniformly from [0, 1), (N, C, H, W), faster where images need not be told apart.
+        seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
+            restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
         clean: The attack's `clean_pass`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or with A3.
 

@@ -92,23 +92,18 @@ def _moved(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def folded(network: nn.Module, pairs: Sequence[Pair], dtype: torch.dtype | None = None) -> Iterator[None]:
+def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
     """Fold batch norms as they are in eval mode; after the block every module and parameter is where it was.
 
     Args:
         network: Changed in place: the convolutions get other weights and biases, the norms become identities.
         pairs: From `foldable`.
-        dtype: Of those weights and biases; None for their own. Autocast to it gives the same numbers, but by a cast of
-            each in each pass.
     """
     norms: list[Any] = [network.get_submodule(pair.norm) for pair in pairs]
     convs: list[Any] = [network.get_submodule(pair.conv) for pair in pairs]
     own = [(conv.weight, conv.bias) for conv in convs]
     try:
         _fold(network, pairs)
-        if dtype is not None:
-            for conv in convs:
-                conv.weight, conv.bias = (nn.Parameter(value.to(dtype)) for value in (conv.weight, conv.bias))
         yield
     finally:
         for pair, norm, conv, parameters in zip(pairs, norms, convs, own, strict=True):

@@ -1,5 +1,7 @@
 """The adversary of a training: it attacks the network in training, as fast as the device lets it."""
 
+import random
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,11 +9,13 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
+from attnlab.errors import UserError
+from attnlab.hooks import out_of_memory
 from attnlab.models.classifier import Classifier
 from attnlab.models.fold import folded
 
 #: times that an attack is made kernel by kernel before a GPU records it: libraries and compilers settle in the first
-#: one, and whether anything waits for the GPU shows in the second
+#: one, and whether it can be recorded shows in the second
 WARM_UPS = 2
 #: share of a GPU's memory that an attack may take to be recorded: it keeps what it took, and large kernels need no help
 SHARE = 0.1
@@ -36,27 +40,30 @@ class Adversary:
 
     On a GPU, an attack that comes again is recorded as a CUDA graph and replayed: launched one by one, the kernels of a
     small network take longer to launch than to run. A recording reads weights and running statistics where they lie and
-    folds them in each replay, so they may change in place alone, as optimizers and batch norms do; hooks and other
-    Python of the network do not run in it. What waits for the GPU, or takes much of its memory, is not recorded.
+    folds them in each replay. Hooks and other Python of the network do not run in it; see `is_recordable`.
 
     Attributes:
         classifier: In whatever mode it is.
         victim: The same, or its compiled twin.
         pairs: The batch norms that are folded.
-        dtype: What folded weights are cast to, see `folded`.
-        records: Whether the last attack was, or will be, recorded.
     """
 
-    def __init__(self, classifier: Classifier, *, dtype: torch.dtype | None = None, compiled: bool = False) -> None:
-        """Find the norms; `compiled` lets torch.compile make the passes."""
+    def __init__(self, classifier: Classifier, *, compiled: bool = False, recorded: bool = True) -> None:
+        """Find the norms.
+
+        Args:
+            classifier: The one in training.
+            compiled: Let torch.compile make the passes.
+            recorded: Record where a GPU can.
+        """
         self.classifier = classifier
         self.victim: Classifier = torch.compile(classifier) if compiled else classifier  # type: ignore[assignment]
         self.pairs = classifier.foldable()
-        self.dtype = dtype
-        self.records = False
-        self._recording: Recording | None = None
-        self._key: tuple[Attack, torch.Size] | None = None
+        self._recorded = recorded and classifier.device.type == "cuda"
+        self._key: tuple[object, ...] = ()
         self._times = 0
+        self._recordable = False
+        self._recording: Recording | None = None
 
     def __call__(self, images: Tensor, labels: Tensor, attack: Attack, draws: Tensor | None) -> Tensor:
         """Adversarial images, as `perturb` makes them; valid until the next call.
@@ -66,13 +73,19 @@ class Adversary:
             labels: (N,).
             attack: Without restarts.
             draws: Of the random start, uniform in [0, 1), (N, C, H, W); None for an attack without one.
+
+        Raises:
+            UserError: If a recording fails.
         """
-        if self._key != (attack, images.shape):
-            self._key, self._times, self._recording = (attack, images.shape), 0, None
+        if not self._recorded:
+            return self._attack(images, labels, draws, attack)
+        key = (attack, images.shape, *self._addresses())
+        if key != self._key:
+            self._key, self._times, self._recording = key, 0, None
         self._times += 1
-        if self._times == WARM_UPS and images.device.type == "cuda":
-            self.records = is_recordable(lambda: self._attack(images, labels, draws, attack), images.device)
-        if self._times <= WARM_UPS or not self.records:
+        if self._times == WARM_UPS:
+            self._recordable = is_recordable(lambda: self._attack(images, labels, draws, attack), images.device)
+        if self._times <= WARM_UPS or not self._recordable:
             return self._attack(images, labels, draws, attack)
         if self._recording is None:
             self._recording = self._record(images, labels, draws, attack)
@@ -82,31 +95,54 @@ class Adversary:
         self._recording.graph.replay()
         return self._recording.output
 
+    def _addresses(self) -> list[int]:
+        """Where all that a recording reads lies: optimizers and batch norms change it in place."""
+        network = self.classifier.network
+        return [tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())]
+
     def _attack(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Tensor:
-        with folded(self.classifier.network, self.pairs, self.dtype):
+        with folded(self.classifier.network, self.pairs):
             return perturb(self.victim, images, labels, attack, seeds=draws)
 
     def _record(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Recording:
         mine = images.clone(), labels.clone(), None if draws is None else draws.clone()
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):  # other threads may be NCCL's
-            output = self._attack(*mine, attack)
+        try:
+            with torch.cuda.graph(
+                graph, stream=stream, capture_error_mode="thread_local"
+            ):  # other threads may be NCCL's
+                output = self._attack(*mine, attack)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"the attack cannot be recorded as a CUDA graph ({reason}); go on with --no-cuda-graph"
+            ) from error
         return Recording(graph, mine, output)
 
 
 def is_recordable(work: Callable[[], object], device: torch.device) -> bool:
-    """Try some work on a GPU: whether it never waits for it on the way, and takes little of its memory."""
+    """Try some work on a GPU: whether it waits for it nowhere, draws no numbers on the host and takes little memory.
+
+    Random numbers are as before afterwards. What torch does not know of, such as a wait that it does not make itself,
+    is not seen.
+    """
     mode, before = torch.cuda.get_sync_debug_mode(), torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        work()
-    except RuntimeError as error:
-        if "synchroniz" not in str(error):
-            raise
-        return False
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
+    with torch.random.fork_rng([device]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode")  # is a prototype of torch's
+        torch.cuda.reset_peak_memory_stats(device)
+        host = torch.get_rng_state(), random.getstate()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            work()
+        except RuntimeError as error:
+            if "synchroniz" not in str(error):
+                raise
+            return False
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+        drawn = not torch.equal(torch.get_rng_state(), host[0]) or random.getstate() != host[1]
     taken = torch.cuda.max_memory_allocated(device) - before
-    return taken <= SHARE * torch.cuda.get_device_properties(device).total_memory
+    return not drawn and taken <= SHARE * torch.cuda.get_device_properties(device).total_memory

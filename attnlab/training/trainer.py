@@ -57,6 +57,7 @@ class Training:
         sources: Static classifiers of ensemble adversarial training.
         bf16: Run forward passes in bfloat16 where torch's autocast does.
         compiled: Let torch.compile make the step and the attack's passes.
+        cuda_graph: Record the attack where a GPU can; see `Adversary`.
         snapshots: Keep the checkpoint of every epoch in `epochs`.
         tensorboard: Write the log's curves to `tensorboard`.
         world: The processes that train together; see `World.share_norms` for batch norms.
@@ -74,6 +75,7 @@ class Training:
     sources: tuple[Classifier, ...] = ()
     bf16: bool = False
     compiled: bool = False
+    cuda_graph: bool = True
     snapshots: bool = False
     tensorboard: bool = False
     world: World = field(default_factory=World)
@@ -123,8 +125,7 @@ class Session:
         self.network = training.classifier.network
         self.adversary: Adversary | None = None
         if "adversarial" in training.defense.reads:
-            dtype = torch.bfloat16 if training.bf16 else None
-            self.adversary = Adversary(training.classifier, dtype=dtype, compiled=training.compiled)
+            self.adversary = Adversary(training.classifier, compiled=training.compiled, recorded=training.cuda_graph)
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
         if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
@@ -201,9 +202,8 @@ class Session:
         training, epoch, number = self.training, self.progress.epoch, self.progress.step
         if self.adversary is None:
             return None
-        source = training.classifier
-        if training.defense.ensemble:
-            source = draw_source(source, training.sources, training.seed, epoch * training.steps + number)
+        step = epoch * training.steps + number
+        source = draw_source(training.classifier, training.sources, training.seed, step)  # without sources itself
         attack = training.attack(epoch + number / training.steps)
         draws = None
         if attack.random_start:

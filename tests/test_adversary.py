@@ -22,7 +22,7 @@ class Device(Adversary):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
-        self._recorded, self.recordings, self.replays = True, 0, 0
+        self._records, self.recordings, self.replays = True, 0, 0
 
     def _record(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Recording:
         self.recordings += 1
@@ -103,7 +103,7 @@ def test_a_recording_that_fails_is_one_line_with_a_way_out(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, broken if name == "graph" else lambda *_: None)
     monkeypatch.setattr(adversary, "is_recordable", lambda work, device: True)
     ours = Adversary(load_model("resnet8").double())
-    ours._recorded = True
+    ours._records = True
     attacked(ours, 0)
     attacked(ours, 1)
     with pytest.raises(UserError) as error:

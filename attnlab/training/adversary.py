@@ -34,6 +34,14 @@ class Recording(NamedTuple):
     inputs: tuple[Tensor | None, ...]
     output: Tensor
 
+    def replay(self, *given: Tensor | None) -> Tensor:
+        """The output for other inputs."""
+        for mine, other in zip(self.inputs, given, strict=True):
+            if mine is not None and other is not None:
+                mine.copy_(other)
+        self.graph.replay()
+        return self.output
+
 
 class Adversary:
     """Attacks a classifier whose weights change from call to call, with its batch norms folded, see `models.fold`.
@@ -48,18 +56,18 @@ class Adversary:
         pairs: The batch norms that are folded.
     """
 
-    def __init__(self, classifier: Classifier, *, compiled: bool = False, recorded: bool = True) -> None:
+    def __init__(self, classifier: Classifier, *, compiled: bool = False, cuda_graph: bool = True) -> None:
         """Find the norms.
 
         Args:
             classifier: The one in training.
             compiled: Let torch.compile make the passes.
-            recorded: Record where a GPU can.
+            cuda_graph: Record on a GPU.
         """
         self.classifier = classifier
         self.victim: Classifier = torch.compile(classifier) if compiled else classifier  # type: ignore[assignment]
         self.pairs = classifier.foldable()
-        self._recorded = recorded and classifier.device.type == "cuda"
+        self._records = cuda_graph and classifier.device.type == "cuda"
         self._key: tuple[object, ...] = ()
         self._times = 0
         self._recordable = False
@@ -77,7 +85,7 @@ class Adversary:
         Raises:
             UserError: If a recording fails.
         """
-        if not self._recorded:
+        if not self._records:
             return self._attack(images, labels, draws, attack)
         key = (attack, images.shape, *self._addresses())
         if key != self._key:
@@ -89,11 +97,7 @@ class Adversary:
             return self._attack(images, labels, draws, attack)
         if self._recording is None:
             self._recording = self._record(images, labels, draws, attack)
-        for mine, given in zip(self._recording.inputs, (images, labels, draws), strict=True):
-            if mine is not None and given is not None:
-                mine.copy_(given)
-        self._recording.graph.replay()
-        return self._recording.output
+        return self._recording.replay(images, labels, draws)
 
     def _addresses(self) -> list[int]:
         """Where all that a recording reads lies: optimizers and batch norms change it in place."""
@@ -109,9 +113,8 @@ class Adversary:
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
         try:
-            with torch.cuda.graph(
-                graph, stream=stream, capture_error_mode="thread_local"
-            ):  # other threads may be NCCL's
+            # calls that other threads make, such as NCCL's, are none of the recording
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 output = self._attack(*mine, attack)
         except RuntimeError as error:
             if out_of_memory(error):

@@ -82,6 +82,13 @@ class World:
                 if type(norm) in NORMS:
                     setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
 
+    def draws_like(self, images: Tensor, seed: int) -> Tensor:
+        """This process's share of a batch's random numbers, uniform in [0, 1), one for each value of its images."""
+        generator = torch.Generator(images.device).manual_seed(seed)
+        for _ in range(self.rank + 1):  # those before are other processes'
+            draws = torch.rand(images.shape, generator=generator, device=images.device)
+        return draws
+
     def wrap(self, step: nn.Module) -> nn.Module:
         """The step under DDP, to be let go before the processes part.
 

@@ -125,10 +125,10 @@ class Session:
         self.network = training.classifier.network
         self.adversary: Adversary | None = None
         if "adversarial" in training.defense.reads:
-            self.adversary = Adversary(training.classifier, compiled=training.compiled, recorded=training.cuda_graph)
+            self.adversary = Adversary(training.classifier, compiled=training.compiled, cuda_graph=training.cuda_graph)
         self.optimizer = optimizer_of(training.classifier, training.plan)
         self.progress = load_state(training.folder, self.network, self.optimizer)
-        if not self.world.agree(self.progress.epoch * training.steps + self.progress.step):
+        if not self.world.agree(self.done):
             raise UserError(
                 f"expected all processes to find the same training in {training.folder}, got some that stand at "
                 "another step; choose an --out that all machines share"
@@ -149,6 +149,11 @@ class Session:
         if self.log is not None and training.tensorboard:
             self.board = Board(training.folder / "tensorboard", read_log(self.log.path), training.steps)
             self.log.tells.append(self.board)
+
+    @property
+    def done(self) -> int:
+        """Steps that were made so far."""
+        return self.progress.epoch * self.training.steps + self.progress.step
 
     def run(self) -> None:
         """Train what is left of the epochs."""
@@ -177,13 +182,13 @@ class Session:
 
     def step_on(self, batch: Batch) -> None:
         """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
-        training, plan, epoch, number = self.training, self.training.plan, self.progress.epoch, self.progress.step
+        training, plan = self.training, self.training.plan
         torch.manual_seed(self._seed(f"dropout in process {self.world.rank}"))
         draws = torch.rand(plan.batch_size, DRAWS, generator=torch.Generator().manual_seed(self._seed("augmentation")))
         images = augmented(batch.pixels, plan.augment, draws[self.world.part(plan.batch_size)]).float() / 255
         self.world.share_buffers(self.network)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(plan, epoch * training.steps + number, training.steps)
+            group["lr"] = learning_rate(plan, self.done, training.steps)
         with training.precision():
             terms: Terms = self.step(images, self._adversarial(images, batch.labels), batch.labels)
         self.optimizer.zero_grad()
@@ -199,17 +204,12 @@ class Session:
 
     def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor | None:
         """The batch's adversarial images, where the defence reads any."""
-        training, epoch, number = self.training, self.progress.epoch, self.progress.step
+        training = self.training
         if self.adversary is None:
             return None
-        step = epoch * training.steps + number
-        source = draw_source(training.classifier, training.sources, training.seed, step)  # without sources itself
-        attack = training.attack(epoch + number / training.steps)
-        draws = None
-        if attack.random_start:
-            noise = torch.Generator(images.device).manual_seed(self._seed("start"))
-            for _ in range(self.world.rank + 1):  # the last are this process's share of the batch's noise
-                draws = torch.rand(images.shape, generator=noise, device=images.device)
+        source = draw_source(training.classifier, training.sources, training.seed, self.done)  # or itself
+        attack = training.attack(self.progress.epoch + self.progress.step / training.steps)
+        draws = self.world.draws_like(images, self._seed("start")) if attack.random_start else None
         if source is not training.classifier:
             return perturb(source, images, labels, attack, seeds=draws)
         return self.adversary(images, labels, attack, draws)

@@ -1,6 +1,7 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,9 @@ import attnlab_cli
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.revisit import revisit
 from attnlab.pipelines.settings import Settings
+from attnlab.report.page.write import write_report
 from attnlab.training import trainer
 
 pytest.register_assert_rewrite("trainings", "twins")
@@ -55,6 +58,45 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     description = {**names, "precision": "fp32", "layout": "channels-last"}
     analyze(resnet8, load_data("scenes"), out, settings, description=description, batch_size=50, positions=range(300))
     return out
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, driven by playwright; nothing is downloaded for it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def report(run, tmp_path_factory) -> Path:
+    """That run's page."""
+    return write_report(run, revisit(run), tmp_path_factory.mktemp("browser") / "report.html")
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page, and hold against it in the end what it complained about and asked for."""
+    pages, troubles = [], []
+
+    def open_page(path: Path, fragment: str = "", **options):
+        page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(asked.url))
+        page.goto(f"{path.as_uri()}{fragment}")
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert troubles == []
 
 
 class TwoConvolutions(nn.Module):

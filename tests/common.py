@@ -1,6 +1,8 @@
 """What several tests call: the line a user reads, a picture, a user's own model."""
 
+import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +12,23 @@ from torch import Tensor
 
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
+
+
+class Told(NamedTuple):
+    """What a command of the command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a failed command; progress lines before it aside."""
+        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images", line)]
+        assert self.code == 1
+        assert len(lines) == 1
+        assert lines[0].startswith("Error: ")
+        return lines[0].removeprefix("Error: ")
 
 
 def told(call: Callable[..., object], *arguments: object) -> str:

@@ -1,16 +1,15 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
-from common import NET
+from common import NET, Told
 from torch import Tensor, nn
 
 import attnlab_cli
@@ -23,6 +22,10 @@ from attnlab.report.page.write import write_report
 from attnlab.training import trainer
 
 pytest.register_assert_rewrite("trainings", "twins")
+
+# a busy machine is no failure: no example has to end, and none to be found, within a time
+hypothesis.settings.register_profile("attnlab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("attnlab")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -237,23 +240,6 @@ def evaluated(twins, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluations") / "whole"
     run_evaluation(twins, out)
     return out
-
-
-class Told(NamedTuple):
-    """What a command of the command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of a failed command; progress lines before it aside."""
-        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images", line)]
-        assert self.code == 1
-        assert len(lines) == 1
-        assert lines[0].startswith("Error: ")
-        return lines[0].removeprefix("Error: ")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,19 +24,37 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
 
 
+#: `attnlab`, killed as soon as an image of the second part is kept
+KILLED = """
+import os, signal
+from attnlab.runs import Run
+from attnlab_cli import main
+
+keep = Run.append
+
+def keep_and_die(run, number, rows):
+    keep(run, number, rows)
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Run.append = keep_and_die
+main()
+"""
+
+
 def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted_one(tmp_path):
-    command = [sys.executable, "-m", "attnlab_cli", "analyze", "--batch-size", "8", "--out"]
+    options = ["analyze", "--batch-size", "8", "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, killed], env=environment, stderr=subprocess.DEVNULL)
-    while not (killed / "records/part-00000.parquet").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "records/part-00001.parquet").exists()
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, *options, killed], env=environment, check=False, capture_output=True
+    )
+    assert process.returncode == -signal.SIGKILL
+    parts = sorted(path.name for path in (killed / "records").iterdir())
+    assert parts == ["part-00000.parquet", "part-00001.unfinished"]
     for out in (killed, whole):
-        subprocess.run([*command, out], env=environment, check=True, capture_output=True)
+        command = [sys.executable, "-m", "attnlab_cli", *options, out]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
     assert files_of(killed) == files_of(whole)
     assert len(files_of(whole)) == 9
 

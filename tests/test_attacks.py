@@ -137,7 +137,7 @@ def test_a_random_start_depends_on_the_images_seed_alone():
     assert not torch.equal(start_of(images, attack, [5, 6, 7], restart=1), together)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     eps=st.floats(0, 1),
     steps=st.integers(1, 3),

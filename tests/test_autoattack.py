@@ -141,7 +141,7 @@ def test_a_linear_model_is_driven_to_the_optimum_of_its_margin(attack):
 
 
 @every_attack
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(eps=st.floats(0, 1))
 def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, attack, eps):
     images, labels = (part[:4] for part in scenes_batch)

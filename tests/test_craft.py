@@ -20,7 +20,7 @@ from attnlab.records import read_evaluation
 from attnlab.runs import Run
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(eps=st.floats(0, 1), seed=st.integers(0, 1000))
 def test_eight_bit_images_stay_in_the_ball_and_as_near_as_whole_levels_allow(eps, seed):
     draw = torch.Generator().manual_seed(seed)

@@ -227,7 +227,7 @@ def test_workers_end_with_their_parent():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     worker = Path("/proc") / answer.stdout.strip()
-    for _ in range(100):
+    for _ in range(1200):
         if not worker.exists():
             return
         time.sleep(0.05)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
-from trainings import PASSES, PLAN, during, interrupt, training, weights_of
+from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights_of
 from twins import IMAGES, load_twins, run_evaluation
 
 from attnlab.attacks import ATTACKS
@@ -207,7 +207,7 @@ def test_a_training_on_a_gpu_that_is_interrupted_goes_on(gpu, networks, tmp_path
     for _ in range(2):
         ours = training(networks, tmp_path / "ours", device=gpu)
         if not (ours.folder / "log.jsonl").exists():
-            during(ours, PASSES + 5, interrupt)
+            during(ours, PASSES + A_STEP + 1, interrupt)
         try:
             ours.run()
         except KeyboardInterrupt:

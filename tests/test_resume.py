@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from trainings import LOOKS, PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
+from trainings import A_STEP, LOOKS, PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models import load_model
@@ -36,11 +36,11 @@ def whole(request, networks, tmp_path_factory) -> Training:
     "call",
     [
         0,  # in the first attack
-        6,  # in the second step's forward pass, which moves running statistics
-        4 * STEPS - 1,  # in an epoch's last step
-        4 * STEPS + 3,  # in its validation
+        A_STEP + 2,  # in the second step's forward pass, which moves running statistics
+        A_STEP * STEPS - 1,  # in an epoch's last step
+        A_STEP * STEPS + 3,  # in its validation
         PASSES - 1,
-        2 * PASSES + 9,
+        2 * PASSES + 2 * A_STEP + 1,
     ],
 )
 def test_a_training_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one_to_the_bit(
@@ -62,7 +62,7 @@ def test_a_training_that_is_interrupted_again_and_again_equals_an_uninterrupted_
         sessions += 1
         assert sessions < 20
         ours = training(networks, tmp_path, plan=whole.plan)
-        during(ours, 4, interrupt)  # two steps a session, or a validation and one
+        during(ours, A_STEP, interrupt)  # two steps a session, or a validation and one
         try:
             ours.run()
             finished = True
@@ -72,7 +72,7 @@ def test_a_training_that_is_interrupted_again_and_again_equals_an_uninterrupted_
     assert_same_training(ours, whole)
 
 
-@pytest.mark.parametrize("call", [6, PASSES + 6, PASSES + 4 * STEPS + 2])
+@pytest.mark.parametrize("call", [A_STEP + 2, PASSES + A_STEP + 2, PASSES + A_STEP * STEPS + 2])
 def test_a_training_that_is_killed_goes_on_from_its_last_epoch(networks, tmp_path, whole, call):
     first = training(networks, tmp_path, plan=whole.plan)
     during(first, call, die)
@@ -102,7 +102,7 @@ def test_a_training_that_is_killed_behind_a_line_of_the_log_has_that_line_once(n
 def test_a_long_epoch_is_saved_in_between(networks, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(trainer, "SAVE_EVERY", -1.0)
     first = training(networks, tmp_path, plan=whole.plan)
-    during(first, 4 * 3 + 1, die)
+    during(first, 3 * A_STEP + 1, die)
     with pytest.raises(RuntimeError, match="killed"):
         first.run()
     second = training(networks, tmp_path, plan=whole.plan)

@@ -201,7 +201,7 @@ def test_validation_sees_every_held_out_image_whatever_the_batch(networks, tmp_p
     classifier, held, attack = (
         ours.classifier,
         noise(13, 2),
-        Attack(eps=0.1, steps=3, step_size=0.05, random_start=True),
+        Attack(eps=0.2, steps=3, step_size=0.1, random_start=True),
     )
     right = {"clean": 0, "robust": 0}
     for place in range(13):

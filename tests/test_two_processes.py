@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
-from trainings import PASSES, during, interrupt, training, weights_of
+from trainings import A_STEP, PASSES, during, interrupt, training, weights_of
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
@@ -37,7 +37,7 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
             if build == "plain":
                 ours.classifier.double()
             if during_second and rank == 1:
-                during(ours, PASSES + 9, interrupt)
+                during(ours, PASSES + 2 * A_STEP + 1, interrupt)
             trainer.save_state = write_slowly if during_second else write
             try:
                 ours.run()

@@ -58,8 +58,10 @@ PLAN = Plan(
     weight_decay=1e-2,
 )
 STEPS = 5
-#: passes of an epoch through the network: two of the attack, of all images and of masked ones, a step; six to validate
-PASSES = 4 * STEPS + 2 * (2 + 2)
+#: passes of a step through the network: two of the attack, of adversarial images, of clean ones and of masked ones
+A_STEP = 5
+#: passes of an epoch: its steps', and eight to validate
+PASSES = A_STEP * STEPS + 2 * (2 + 2)
 #: passes before the first step of a session that attacks: they find the norms that can be folded
 LOOKS = 3
 

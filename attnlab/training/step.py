@@ -40,17 +40,32 @@ class Terms(NamedTuple):
         return torch.stack(list(self.weighted.values())).sum()
 
 
+class Seen(NamedTuple):
+    """What the network made of one kind of image.
+
+    Attributes:
+        images: Pixels in [0, 1], (N, C, H, W).
+        logits: (N, K).
+        maps: Signed, of the labels, (N, h, w); None where attention is not looked at.
+    """
+
+    images: Tensor
+    logits: Tensor
+    maps: Tensor | None
+
+
 class Step(nn.Module):
     """What a defence makes of a classifier and a batch.
 
-    The adversarial images are made before, by `attacks.pgd.perturb` with `Defense.attack`. Clean and adversarial images
-    share one pass, and so do the two kinds of masked images, each kind only where a term needs it: with an attack of
-    K steps, madry+aad costs 2K + 12 forward passes a batch. The pass's activations give the maps, and each module
-    stays in the mode it is in.
+    The adversarial images are made before, by `attacks.pgd.perturb` with `Defense.attack`. The images whose logits the
+    loss reads share one pass, and so do the two kinds of masked images, each kind only where a term needs it: with an
+    attack of K steps, madry+aad costs 2K + 12 forward passes a batch. A pass's activations give its maps, and each
+    module stays in the mode it is in.
 
-    Batch norms in train mode take their statistics from clean and adversarial images together, as Kurakin et al. (2017)
-    advise: the running ones are then of the mixture that the network was trained on. Masked images, which no one will
-    ask about, are kept out of the running ones.
+    Batch norms in train mode see the same images with attention terms as without: what these alone look at (the clean
+    images of madry+aad, all masked images) has passes of its own, with their own statistics, which are kept out of the
+    running ones. So a defence and its +aad differ in the terms, and in nothing else. Where a loss reads clean and
+    adversarial images, their statistics are of both together, as Kurakin et al. (2017) advise.
 
     Attributes:
         classifier: In whatever mode its modules are.
@@ -79,38 +94,42 @@ class Step(nn.Module):
             labels: (N,); the maps are of these classes.
         """
         images = {"clean": clean, "adversarial": adversarial}
-        kinds = self.defense.reads
-        together = torch.cat([images[kind] for kind in kinds])  # type: ignore[misc]  # those that are read are there
+        loss, kinds = LOSSES[self.defense.loss], self.defense.reads
+        seen = self._pass({kind: images[kind] for kind in loss.reads}, labels)  # type: ignore[misc]  # they are there
+        others = {kind: images[kind] for kind in kinds if kind not in seen}
+        if others:
+            with untracked(self.classifier):
+                seen |= self._pass(others, labels)  # type: ignore[arg-type]
+        logits = {kind: seen[kind].logits for kind in kinds}
+        weighted = loss.terms(logits, labels, CLASSIFICATIONS[self.defense.classification], self.defense.weight)
+        diagnostics = {f"{kind}_accuracy": (logits[kind].argmax(1) == labels).float().mean() for kind in kinds}
         if self.defense.attends:
-            with observed(self.classifier) as activations:
-                logits = self.classifier(together)
-        else:
-            logits = self.classifier(together)
-        parts = dict(zip(kinds, logits.chunk(len(kinds)), strict=True))
-        loss = LOSSES[self.defense.loss]
-        weighted = loss.terms(parts, labels, CLASSIFICATIONS[self.defense.classification], self.defense.weight)
-        diagnostics = {f"{kind}_accuracy": (part.argmax(1) == labels).float().mean() for kind, part in parts.items()}
-        if self.defense.attends:
-            found, without_area = self._attention(together, logits, activations.pop(), labels.repeat(2))
+            found, without_area = self._attention(seen["clean"], seen["adversarial"])
             weights = {"rectification": self.defense.alpha, "preservation": self.defense.beta}
             weighted |= {name: weights[name] * value for name, value in found.items()}
             diagnostics |= {f"raw_{name}": value.detach() for name, value in found.items()}
             diagnostics["without_area"] = without_area
         return Terms(weighted, diagnostics)
 
-    def _attention(
-        self, images: Tensor, logits: Tensor, activations: Tensor, classes: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Attention terms before their weights, and the share of images without an area.
+    def _pass(self, images: dict[str, Tensor], labels: Tensor) -> dict[str, Seen]:
+        """What one pass makes of some kinds of images; maps only where attention is looked at."""
+        count = len(images)
+        together = torch.cat(list(images.values()))
+        if not self.defense.attends:
+            logits = self.classifier(together).chunk(count)
+            return {kind: Seen(images[kind], part, None) for kind, part in zip(images, logits, strict=True)}
+        with observed(self.classifier) as activations:
+            logits = self.classifier(together)
+        with torch.autocast(together.device.type, enabled=False):  # maps keep the logits' precision
+            maps = map_from(
+                self.classifier, logits, activations.pop(), labels.repeat(count), create_graph=self.defense.beta > 0
+            )
+        parts = zip(images.values(), logits.chunk(count), maps.chunk(count), strict=True)
+        return {kind: Seen(*part) for kind, part in zip(images, parts, strict=True)}
 
-        Args:
-            images: Clean ones, then adversarial ones: pixels in [0, 1], (2N, C, H, W).
-            logits: Of these, (2N, K).
-            activations: Of their pass, (2N, C, h, w).
-            classes: Their labels, (2N,).
-        """
-        with torch.autocast(images.device.type, enabled=False):  # maps keep the logits' precision
-            maps = map_from(self.classifier, logits, activations, classes, create_graph=self.defense.beta > 0)
+    def _attention(self, clean: Seen, adversarial: Seen) -> tuple[dict[str, Tensor], Tensor]:
+        """Attention terms before their weights, and the share of images without an area."""
+        images, logits, maps = map(torch.cat, zip(clean, adversarial, strict=True))  # type: ignore[arg-type]  # all there
         there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
         found = {}
         if self.defense.alpha > 0:

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
 from trainings import A_STEP, LOOKS, PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
 
 from attnlab.errors import UserError
@@ -154,51 +151,3 @@ def test_a_state_file_cut_short_is_refused_with_a_way_out(networks, tmp_path, wh
 def test_no_state_is_the_beginning(networks, tmp_path):
     ours = training(networks, tmp_path)
     assert load_state(tmp_path, ours.classifier.network, optimizer_of(ours.classifier, PLAN)) == Progress()
-
-
-# ------------------------------------------------------------------ logits that are not finite
-
-
-class Breaking(nn.Module):
-    """A network whose logits are not finite from some pass on."""
-
-    def __init__(self, network: nn.Module, call: int) -> None:
-        super().__init__()
-        self.network, self.call, self.passes = network, call, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.passes += 1
-        return self.network(x) * (torch.nan if self.passes > self.call else 1)
-
-
-@pytest.mark.parametrize(
-    ("step", "good"),
-    [(3, "there is no checkpoint yet"), (STEPS + 2, "the last good checkpoint is {folder}/last, after epoch 1")],
-)
-def test_a_term_that_is_not_finite_stops_with_its_step_its_name_and_the_last_good_checkpoint(
-    networks, tmp_path, step, good
-):
-    ours = training(networks, tmp_path, defense="none")
-    epoch, number = divmod(step - 1, STEPS)
-    validation = 2 * (1 + 2 + 1)  # two batches: the clean images, two steps of the attack, the attacked images
-    ours.classifier.network = Breaking(ours.classifier.network, step - 1 + epoch * validation)
-    with pytest.raises(UserError) as error:
-        ours.run()
-    assert str(error.value) == (
-        f"the term clean became nan in epoch {epoch + 1}, step {number + 1}; {good.format(folder=tmp_path)}; "
-        "a smaller --learning-rate or a longer --ramp may help"
-    )
-    if epoch:
-        assert all(value.isfinite().all() for value in load_file(tmp_path / FILE).values())
-        assert all(value.isfinite().all() for value in load_file(tmp_path / "last" / WEIGHTS).values())
-    else:
-        assert not (tmp_path / FILE).exists()
-
-
-def test_an_interruption_saves_no_weights_that_are_not_finite(networks, tmp_path):
-    ours = training(networks, tmp_path, defense="none")
-    during(ours, 3, interrupt)
-    ours.classifier.network.forward = lambda x, forward=ours.classifier.network.forward: forward(x) * torch.nan
-    with pytest.raises(UserError, match="the term clean became nan in epoch 1, step 1"):
-        ours.run()
-    assert not (tmp_path / FILE).exists()

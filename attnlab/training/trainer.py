@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
 from attnlab.hooks import learning
-from attnlab.models.checkpoint import DESCRIPTION, save_checkpoint
+from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
 from attnlab.training.adversary import Adversary
 from attnlab.training.board import Board
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import World
+from attnlab.training.divergence import diverged, is_finite
 from attnlab.training.images import DRAWS, Batch, Images, augmented, expect_batch, order_of
 from attnlab.training.log import Line, Log, read_log
 from attnlab.training.plan import Plan
@@ -47,7 +48,7 @@ class Training:
     Attributes:
         classifier: On its device; trained in place.
         model: Name that `load_model` builds the network from.
-        name: Of the defence, as the user wrote it.
+        name: Of the defence, spelled out: madry+aad where the user wrote aad.
         defense: What is descended.
         plan: How long, how fast, under which attack.
         images: To train on.
@@ -101,8 +102,8 @@ class Training:
             tell: Called with each line of the log, in the first process.
 
         Raises:
-            UserError: If a term of the loss is not finite, there are fewer images than a batch, or the processes do not
-                share the folder.
+            UserError: If a term of the loss, a weight or held-out images' logits are not finite, there are fewer images
+                than a batch, or the processes do not share the folder.
             KeyboardInterrupt: If it was interrupted; where it stands is saved.
         """
         expect_batch(len(self.images), self.plan.batch_size)
@@ -238,18 +239,13 @@ class Session:
         for number, row in enumerate(rows, first):
             for name, figure in zip(self.names, row, strict=True):
                 if not math.isfinite(figure):
-                    raise UserError(
-                        f"the term {name} became {figure} in epoch {self.progress.epoch + 1}, step {number}; "
-                        f"{self._last_good()}; a smaller --learning-rate or a longer --ramp may help"
-                    )
+                    raise self._diverged(f"the term {name} became {figure}", f", step {number}")
         window = [*self.progress.window, *(dict(zip(self.names, row, strict=True)) for row in rows)]
         self.progress = replace(self.progress, window=tuple(window))
 
-    def _last_good(self) -> str:
-        last = self.training.folder / "last"
-        if (last / DESCRIPTION).exists():
-            return f"the last good checkpoint is {last}, after epoch {self.progress.epoch}"
-        return "there is no checkpoint yet"
+    def _diverged(self, what: str, where: str) -> UserError:
+        epoch = self.progress.epoch
+        return diverged(f"{what} in epoch {epoch + 1}{where}", self.training.folder, epoch)
 
     def _heed(self) -> None:
         """Save if it is time to, or if a process was interrupted, and then stop.
@@ -266,6 +262,8 @@ class Session:
 
     def _save(self) -> None:
         self._settle()
+        if not is_finite(self.network):
+            raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
         if self.world.first:
             save_state(self.training.folder, self.network, self.optimizer, self.progress)
         self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
@@ -281,10 +279,11 @@ class Session:
             figures = validate(
                 training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
             )
+        if not all(map(math.isfinite, figures.values())):
+            raise self._diverged("logits of held-out images became infinite or NaN", "")
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
         better = chosen > self.progress.best
         if self.log is not None:
-            self.log.write({"epoch": epoch, **figures, "best": better})
             folders = [training.folder / "last"]
             if better:
                 folders.append(training.folder)
@@ -292,6 +291,7 @@ class Session:
                 folders.append(training.folder / "epochs" / f"{epoch:03d}")
             for folder in folders:
                 save_checkpoint(training.classifier, folder, training.model, training.name)
+            self.log.write({"epoch": epoch, **figures, "best": better})
         self.progress = replace(self.progress, epoch=epoch, step=0, best=max(chosen, self.progress.best))
         self._save()
 

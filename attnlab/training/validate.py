@@ -9,6 +9,7 @@ from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
 from attnlab.training.distributed import World
+from attnlab.training.divergence import hits
 from attnlab.training.images import Images
 
 
@@ -21,7 +22,7 @@ def validate(
     seed: int = 0,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Accuracy in percent, `clean` and `robust`: under the attack.
+    """Accuracy in percent, `clean` and `robust`: under the attack. NaN where logits have no softmax.
 
     Args:
         classifier: Judged in eval mode and given back as it was.
@@ -40,7 +41,7 @@ def validate(
         pixels = batch.pixels.float() / 255
         attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
         with torch.no_grad(), borrowed(classifier):
-            hits = [(classifier(seen).argmax(1) == batch.labels).sum() for seen in (pixels, attacked)]
-        right += torch.stack([*hits, torch.tensor(len(pixels), device=right.device)])
+            right_here = [hits(classifier(seen), batch.labels).sum() for seen in (pixels, attacked)]
+        right += torch.stack([*right_here, torch.tensor(len(pixels), device=right.device)])
     clean, robust, total = world.total(right).tolist()
     return {"clean": 100 * clean / total, "robust": 100 * robust / total}

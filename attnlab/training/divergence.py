@@ -1,0 +1,35 @@
+"""A training whose numbers are none any more: what is said of it, and what is left."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+from attnlab.models.checkpoint import DESCRIPTION
+
+
+def diverged(what: str, folder: Path, epoch: int) -> UserError:
+    """The error of a training that cannot go on.
+
+    Args:
+        what: Happened, and when.
+        folder: Of the training.
+        epoch: Epochs that are done.
+    """
+    last = folder / "last"
+    kept = f"the last good checkpoint is {last}, after epoch {epoch}"
+    if not (last / DESCRIPTION).exists():
+        kept = "there is no checkpoint yet"
+    return UserError(f"{what}; {kept}; a smaller --learning-rate or a longer --ramp may help, in another --out")
+
+
+def is_finite(network: nn.Module) -> bool:
+    """Whether all parameters are finite."""
+    return bool(torch.stack([value.isfinite().all() for value in network.parameters()]).all())
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 for each image classified correctly and 0 for another, (N,), float64; NaN where logits have no softmax."""
+    right = (logits.argmax(1) == labels).double()
+    return right.where(logits.log_softmax(1).isnan().logical_not().all(1), torch.nan)

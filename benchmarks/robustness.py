@@ -4,9 +4,9 @@
     python -m benchmarks.robustness scenes --jobs 2             # the same with the IoU of attention with boxes
     python -m benchmarks.robustness cifar10 --root DIR --train "--device cuda --precision bf16"
 
-Every step is an `attnlab` command, printed before it runs; each goes on where it was interrupted, and one that is done
-is not repeated, so the same command finishes what is missing. The tables are written between two marks in the file, and
-with what is there so far.
+Every step is an `attnlab` command, printed before it runs; each goes on where it was interrupted, one that is done does
+nothing, and one with other options than what lies there is refused, so the same command finishes what is missing. The
+tables are written between two marks in the file, and with what is there so far.
 """
 
 import os
@@ -21,7 +21,7 @@ import click
 
 from attnlab.report.tables import numbers_of_the_paper
 from benchmarks.robustness_page import accuracies, attention, cost, differences, write
-from benchmarks.trainings import BLOCKS, Training, recorded, trained
+from benchmarks.trainings import BLOCKS, Training, recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,8 +30,6 @@ def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence
     """Run what is missing of a training and of what is made of it, one command after the other."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     for folder, command in training.commands(data, further).items():
-        if trained(folder) or recorded(folder):
-            continue
         whole = ["attnlab", *command, "--out", str(folder)]
         click.echo(shlex.join(whole))
         log = folder.with_name(f"{folder.name}.log")
@@ -88,8 +86,9 @@ def main(
         defense: dict(zip(numbers["attacks"], values, strict=True)) for defense, values in numbers.get(data, {}).items()
     }
     sections = [accuracies(there, paper), differences(there), cost(there)]
-    if BLOCKS[data].boxes:
-        sections.insert(2, attention([training for training in there if recorded(training.analysis)]))
+    analyzed = [training for training in there if recorded(training.analysis)]
+    if analyzed:
+        sections.insert(2, attention(analyzed))
     place = page or ROOT / f"docs/results/{data}.md"
     write(place, "\n\n".join("\n".join(section) for section in sections if section))
     click.echo(f"{place}: {len(there)} of {len(trainings)} trainings")

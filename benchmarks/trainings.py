@@ -1,14 +1,10 @@
 """The trainings behind a block of Table 6, and which of their commands are done."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnlab.pipelines.train_job import MANIFEST
 from attnlab.runs import Run
-from attnlab.training.log import read_epochs
-from attnlab.training.trainer import LOG
 
 ROWS = ("none", "madry", "madry+aad", "alp", "alp+aad")
 
@@ -72,13 +68,6 @@ class Training:
             attack = ["--split", "test", "--attack", "pgd10"]
             commands[self.analysis] = ["analyze", *data, *attack, *model, *further["analyze"]]
         return commands
-
-
-def trained(folder: Path) -> bool:
-    """Whether a training has no epoch left."""
-    if not (folder / MANIFEST).exists():
-        return False
-    return len(read_epochs(folder / LOG)) == json.loads((folder / MANIFEST).read_text())["options"]["epochs"]
 
 
 def recorded(folder: Path) -> bool:

@@ -1,25 +1,19 @@
-"""`attnlab train`: what it leaves, how it goes on, ImageNet's training split, its help."""
+"""`attnlab train`: what it leaves, how it goes on, its help."""
 
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
-from attnlab.training import images as images_module
 from attnlab.training.log import Log, read_log
 from attnlab.training.plan import PLANS
 
@@ -85,6 +79,15 @@ def test_a_checkpoint_is_where_a_training_may_start(train):
     assert json.loads(Path("out/model.json").read_text())["model"].endswith("net.py:build")
 
 
+def test_a_checkpoint_of_a_users_own_network_is_found_from_any_folder(train, place, monkeypatch):
+    Path("net.py").write_text((place / "net.py").read_text())
+    assert train("--model", "net.py:build").code == 0
+    out = Path("out").resolve()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert load_model(str(out)).classes == 10
+
+
 def test_ensemble_trains_on_the_images_of_its_sources(train, place):
     save_checkpoint(load_model(f"{place}/net.py:build", "none", seed=5), Path("source"), f"{place}/net.py:build")
     assert train("--defense", "ensemble+aad", "--sources", "source").code == 0
@@ -121,54 +124,6 @@ def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, mon
         assert training.plan == PLANS["scenes"]["short"].__class__(
             **(vars(PLANS["scenes"]["short"]) | {"held_out": 10, "batch_size": 10})
         )
-
-
-# ------------------------------------------------------------------ ImageNet
-
-
-@pytest.fixture
-def tree(tmp_path) -> Path:
-    """ImageNet's training split as it lies on a disk, three classes with six images each."""
-    draw = np.random.default_rng(0)
-    for label, wnid in enumerate(("n01", "n02", "n03")):
-        folder = tmp_path / "imagenet" / "ILSVRC/Data/CLS-LOC/train" / wnid
-        folder.mkdir(parents=True)
-        for number in range(6):
-            pixels = draw.integers(0, 90, (40, 50, 3), np.uint8) + np.uint8(80 * label)
-            Image.fromarray(pixels).save(folder / f"{wnid}_{number}.JPEG")
-    return tmp_path / "imagenet"
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_two_steps_on_imagenets_training_split_by_the_papers_plan(attnlab, tree, place, monkeypatch, streamed):
-    if streamed:
-        monkeypatch.setattr(images_module, "RESIDENT", 0)
-    words = ["--data", "imagenet", "--root", tree, "--model", f"{place}/net.py:colour", "--plan", "paper"]
-    words += ["--epochs", 1, "--batch-size", 6, "--held-out", 6, "--steps", 1, "--defense", "alp+aad", "--workers", 0]
-    done = attnlab("train", *words, "--device", "cpu", "--out", "out")
-    assert done.code == 0
-    assert [line.get("step") for line in read_log(Path("out/log.jsonl"))] == [2, None]
-    options = json.loads(Path("out/training.json").read_text())["options"]
-    assert (options["schedule"], options["augment"], options["optimizer"]) == ("decay", "resized-crop-flip", "sgd")
-
-
-def test_torchrun_with_two_processes_trains_on_imagenet_and_goes_on(tree, place, tmp_path):
-    """The command of a cluster; its second run finds the training finished by the first."""
-    words = ["--data", "imagenet", "--root", tree, "--model", f"{place}/net.py:colour", "--epochs", 1]
-    words += ["--batch-size", 6, "--held-out", 6, "--steps", 1, "--defense", "alp+aad", "--workers", 0]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--standalone", "-m", "cli"]
-    done = subprocess.run(
-        [str(word) for word in [*launcher, "train", *words, "--device", "cpu", "--out", tmp_path / "out"]],
-        cwd=CHECKOUT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("holds the best checkpoint") == 1
-    lines = read_log(tmp_path / "out" / "log.jsonl")
-    assert [(line["epoch"], line.get("step")) for line in lines] == [(1, 2), (1, None)]
 
 
 # ------------------------------------------------------------------ its help

@@ -20,6 +20,10 @@ from attnlab.training.log import read_log
 from attnlab.training.state import FILE
 
 
+def refuse(rank: int) -> None:
+    raise UserError(f"refused by process {rank}")
+
+
 def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
     """What torchrun would start: a plain network, one with batch norm and dropout, the latter interrupted as well."""
     torch.set_num_threads(1)
@@ -52,6 +56,10 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
         with pytest.raises(UserError) as error:
             training(networks, folder / ("whole" if rank == 0 else "elsewhere"), world=processes).run()
         (folder / f"apart-{rank}.txt").write_text(str(error.value))
+        with pytest.raises(UserError) as error:
+            processes.lead(lambda: refuse(rank))
+        (folder / f"refused-{rank}.txt").write_text(str(error.value))
+        processes.lead(lambda: (folder / f"led-{rank}").touch())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +108,11 @@ def test_two_processes_that_find_different_trainings_are_both_refused(two):
             f"expected all processes to find the same training in {two / folder}, got some that stand at another step; "
             "choose an --out that all machines share"
         )
+
+
+def test_what_the_first_process_refuses_all_refuse(two):
+    assert [(two / f"refused-{rank}.txt").read_text() for rank in (0, 1)] == ["refused by process 0"] * 2
+    assert [(two / f"led-{rank}").exists() for rank in (0, 1)] == [True, False]
 
 
 # ------------------------------------------------------------------ batch norms

@@ -33,6 +33,7 @@ class Net(nn.Module):
         self.relu = nn.ReLU()
         self.dropout = nn.Identity() if plain else nn.Dropout(0.3)
         self.last = nn.Linear(6, classes)
+        self.unused = nn.Linear(6, classes)  # as auxiliary heads are
 
     def forward(self, x):
         x = self.relu(self.second(self.norm(self.first(x)).relu()))

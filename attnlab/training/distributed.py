@@ -1,7 +1,7 @@
 """The processes of `torchrun` that train together."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +68,23 @@ class World:
         """Let no process go on before all have come here."""
         self.largest(0)
 
+    def lead(self, act: Callable[[], None]) -> None:
+        """Let the first process do something; what it refuses, all refuse, and none waits for it in vain.
+
+        Raises:
+            UserError: What the first process raised.
+        """
+        refused: list[UserError | None] = [None]
+        if self.first:
+            try:
+                act()
+            except UserError as error:
+                refused = [error]
+        if self.size > 1:
+            dist.broadcast_object_list(refused, device=self.device)
+        if refused[0] is not None:
+            raise refused[0]
+
     def share_norms(self, network: nn.Module) -> None:
         """Let batch norms in train mode take their statistics from all processes' images, so that a batch is one batch.
 
@@ -95,7 +112,7 @@ class World:
         Were DDP the last to hold gloo's group, it would end that group's thread with Python's lock in hand, for which
         the thread may be waiting.
         """
-        wrapped = DistributedDataParallel(step)
+        wrapped = DistributedDataParallel(step, static_graph=True)  # parameters may be unused: an auxiliary head's
         wrapped.broadcast_buffers = False  # `share_buffers` does it, before the attack
         return wrapped
 

@@ -14,6 +14,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -166,6 +167,29 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
     (folder / "records").mkdir(parents=True, exist_ok=True)
     run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
     return run
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other process that asks the same work in a folder, where its file system knows locks.
+
+    Raises:
+        UserError: If another one does.
+    """
+    import fcntl  # Unix has it
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(f"another process works in {folder}; wait for its end, or choose another --out") from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

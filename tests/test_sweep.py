@@ -85,6 +85,23 @@ def test_bad_input_is_one_line(sweep, words, message):
     assert sweep(*words).error == message
 
 
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (["--seed", "1"], "seed was 0, is 1"),
+        (["--fill", "grey"], "defense's fill was 'black', is 'grey'"),
+        (["--limit", "20"], "limit was None, is 20"),
+    ],
+)
+def test_a_folder_holds_one_grid(sweep, words, difference):
+    sweep("--alphas", "0.5", "--betas", "0")
+    error = sweep("--alphas", "1", "--betas", "0", *words).error
+    assert error.startswith("out holds a run with other options (")
+    assert difference in error
+    assert sweep("--alphas", "1", "--betas", "20").code == 0, "what was refused is in nobody's way"
+    assert sweep_table(Path("out"))[["alpha", "beta"]].to_numpy().tolist() == [[0.5, 0], [1, 20]]
+
+
 def test_values_that_are_no_numbers_are_wrong_usage(sweep):
     done = sweep("--alphas", "0.1;0.2")
     assert done.code == 2

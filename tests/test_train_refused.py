@@ -11,6 +11,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
+from attnlab.runs import alone_in
 from attnlab.training import adversary
 
 
@@ -18,7 +19,10 @@ from attnlab.training import adversary
     ("words", "message"),
     [
         (["--defense", "madri"], "expected a defense of none, madry, alp, trades, mart, stepll, ensemble, each also "),
-        (["--defense", "ensemble"], "expected --sources CHECKPOINT ... for the ensemble defense, got none"),
+        (
+            ["--defense", "ensemble"],
+            "expected --sources CHECKPOINT for the ensemble defense, once for each static model, got none",
+        ),
         (["--sources", "x"], "expected --sources with the ensemble defense alone, got aad"),
         (["--defense", "ensemble", "--sources", "x"], "--sources x: expected --model to be a torchvision name, timm:"),
         (["--plan", "long"], "expected --plan for mnist to be one of short, paper, got 'long'"),
@@ -113,6 +117,7 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
         (["--epochs", "3"], "epochs was 2, is 3"),
         (["--seed", "1"], "seed was 0, is 1"),
         (["--held-out", "9"], "held_out was 10, is 9"),
+        (["--limit", "20"], "limit was None, is 20"),
     ],
 )
 def test_going_on_with_other_options_tells_which(train, words, difference):
@@ -148,6 +153,25 @@ def test_a_damaged_manifest_is_one_line(train, content):
     Path("out").mkdir()
     Path("out/training.json").write_text(content)
     assert "training.json is damaged" in train().error
+
+
+@pytest.mark.parametrize("line", ["\0\0\0\n", '{"epoch": 1, "st\n', "\udce9\n"])
+def test_a_damaged_log_is_one_line(train, line):
+    train("--epochs", 1)
+    log = Path("out/log.jsonl")
+    log.write_bytes(line.encode(errors="surrogateescape") + log.read_bytes())
+    expected = "out/log.jsonl is damaged; remove the lines that are no JSON, or choose another --out"
+    assert train("--epochs", 1).error == expected
+
+
+def test_a_folder_that_another_process_trains_in_is_one_line(train):
+    train("--epochs", 1)
+    log = Path("out/log.jsonl").read_bytes()
+    with alone_in(Path("out")):
+        refused = train("--epochs", 1).error
+    assert refused == "another process works in out; wait for its end, or choose another --out"
+    assert Path("out/log.jsonl").read_bytes() == log
+    assert train("--epochs", 1).code == 0
 
 
 def test_a_state_file_cut_short_is_one_line(train):

@@ -1,7 +1,7 @@
 """Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
@@ -11,12 +11,14 @@ import pandas as pd
 
 from attnlab.errors import UserError
 from attnlab.pipelines.train_job import MANIFEST, prepare_training
-from attnlab.runs import write_whole
+from attnlab.runs import expect_same, write_whole
 from attnlab.training.distributed import launched
 from attnlab.training.log import Line, read_epochs
 from attnlab.training.trainer import LOG, Training
 
 TABLE = "sweep.csv"
+#: what is swept, and its name in a training's manifest
+WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
 COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
 #: shows one training of a sweep: entered for it, it gives a function that is called with each line of its log
@@ -37,7 +39,8 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
         See `sweep_table`.
 
     Raises:
-        UserError: If a value is given twice or none at all, or a training cannot be made.
+        UserError: If a value is given twice or none at all, a training cannot be made, or the folder holds trainings
+            that differ from this one in more than alpha and beta.
     """
     for name, values in (("--alphas", alphas), ("--betas", betas)):
         if not values or len(set(values)) < len(values):
@@ -53,8 +56,10 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
         )
     for alpha, beta in product(alphas, betas):
         folder = out / f"alpha-{alpha:g}-beta-{beta:g}"
-        with prepare_training(**options, alpha=alpha, beta=beta, out=folder) as training, watch(training) as tell:
-            training.run(tell)
+        with prepare_training(**options, alpha=alpha, beta=beta, out=folder) as training:
+            _expect_one_grid(out, folder)
+            with watch(training) as tell:
+                training.run(tell)
         write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
     return sweep_table(out)
 
@@ -67,14 +72,29 @@ def sweep_table(out: Path) -> pd.DataFrame:
         these in percent, without an attack and under PGD with the training's budget).
     """
     rows = []
-    for manifest in out.glob(f"alpha-*-beta-*/{MANIFEST}"):
-        options = json.loads(manifest.read_text())["options"]
-        epochs = read_epochs(manifest.with_name(LOG))
-        if len(epochs) == options["epochs"]:
-            kept = [line for line in epochs if line["best"]][-1]
-            weights = {name: options[f"defense's {name}"] for name in ("alpha", "beta")}
-            rows.append({**weights, **kept, "n": options["held_out"]})
+    for manifest, epochs in _finished(out):
+        options = manifest["options"]
+        kept = [line for line in epochs if line["best"]][-1]
+        weights = {name: options[key] for name, key in WEIGHTS.items()}
+        rows.append({**weights, **kept, "n": options["held_out"]})
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
+
+
+def _finished(out: Path) -> Iterator[tuple[dict[str, Any], list[Line]]]:
+    """Manifests of the trainings of a sweep that are done, and the lines of their epochs."""
+    for path in out.glob(f"alpha-*-beta-*/{MANIFEST}"):
+        manifest, epochs = json.loads(path.read_text()), read_epochs(path.with_name(LOG))
+        if len(epochs) == manifest["options"]["epochs"]:
+            yield manifest, epochs
+
+
+def _expect_one_grid(out: Path, folder: Path) -> None:
+    """Check that the finished trainings of a sweep differ from another one in alpha and beta alone."""
+    mine = json.loads((folder / MANIFEST).read_text())
+    for other, _ in _finished(out):
+        for key in WEIGHTS.values():
+            other["options"][key] = mine["options"][key]
+        expect_same(out, other, mine)
 
 
 def _written(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.runs import expect_same, now, tell_other_software, write_whole
+from attnlab.runs import alone_in, expect_same, now, tell_other_software, write_whole
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import launched, world
 from attnlab.training.images import expect_batch, hold_out, open_images
@@ -106,7 +106,7 @@ def prepare_training(
     if launched() > 1 and compiled:
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
     if place == torch.device("cuda"):
-        place = torch.device("cuda", defaults.local_rank())
+        place = defaults.choose_device(f"cuda:{defaults.local_rank()}")
     classifier = load_model(settled.model, settled.weights, layer, seed=seed).place(place, "fp32", layout)
     expect_fit(classifier, images)
     if not images.classes:
@@ -129,6 +129,7 @@ def prepare_training(
             **asdict(settled),
             "sources": [source.fingerprint() for source in static],
             "seed": seed,
+            "limit": limit,
             "precision": precision,
             "layout": layout,
             "compiled": compiled,
@@ -138,14 +139,18 @@ def prepare_training(
         "plan": plan,
         **surroundings(place),
     }
-    with world(place) as processes:
+    with world(place) as processes, ExitStack() as stack:
         processes.part(settled.batch_size)
-        if processes.first:
+
+        def claim() -> None:
             _open(folder, manifest)
+            stack.enter_context(alone_in(folder))
+
+        processes.lead(claim)
         count = defaults.reading_processes() if workers is None else workers
         yield Training(
             classifier=classifier,
-            model=trained_as(settled.model)["network"],
+            model=_anywhere(trained_as(settled.model)["network"]),
             name=defense,
             defense=parsed,
             plan=settled,
@@ -169,6 +174,12 @@ def _settled(plan: Plan, **given: Any) -> Plan:
     if "model" in values and (Path(values["model"]) / DESCRIPTION).is_file():
         values.setdefault("weights", "default")
     return replace(plan, **values)
+
+
+def _anywhere(model: str) -> str:
+    """The model's name as it can be loaded from any folder: a user's own file with its whole path."""
+    path, _, function = model.rpartition(":")
+    return f"{Path(path).resolve()}:{function}" if path.endswith(".py") else model
 
 
 def _expect_labels(classifier: Classifier, images: ImageSet) -> None:

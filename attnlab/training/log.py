@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attnlab.errors import UserError
 from attnlab.runs import write_whole
 from attnlab.training.state import Progress
 
@@ -40,8 +41,16 @@ class Log:
 
 
 def read_log(path: Path) -> list[Line]:
-    """The lines of a log; a last one that was cut short is left out."""
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    """The lines of a log; a last one that was cut short is left out.
+
+    Raises:
+        UserError: If another line is none of a log.
+    """
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError:
+        raise UserError(f"{path} is damaged; remove the lines that are no JSON, or choose another --out") from None
 
 
 def read_epochs(path: Path) -> list[Line]:

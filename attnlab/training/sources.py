@@ -14,7 +14,7 @@ def expect_sources(current: Classifier, static: Sequence[Classifier]) -> None:
         UserError: If there is none, or one takes other images or knows other classes.
     """
     if not static:
-        raise UserError("expected --sources CHECKPOINT ... for the ensemble defense, got none")
+        raise UserError("expected --sources CHECKPOINT for the ensemble defense, once for each static model, got none")
     for number, source in enumerate(static, 1):
         for what in ("channels", "input_size", "classes"):
             wanted, got = getattr(current, what), getattr(source, what)

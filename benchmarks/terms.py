@@ -1,12 +1,16 @@
 """What the attention terms ask of a checkpoint's weights: how long their gradients are, and where they point.
 
-    python -m benchmarks.terms CHECKPOINT [--root DIR] [--images 1000]
+    python -m benchmarks.terms CHECKPOINT [--root DIR] [--images 1000] [--dropout]
 
 On training images that its training held out, attacked by its plan's PGD, in eval mode: the gradient by all weights of
 the cross-entropy of adversarial images (L_c of madry), of rectification with each fill (L_r, eq. 8) and of
 preservation (L_p, eq. 9), each with a weight of 1. A weight alpha makes L_r's gradient alpha times as long: how long it
 is against L_c's tells what a weight can do, and the cosine whether it works with L_c or against it. The noise of a
 batch is by how much L_c's gradient differs from batch to batch (root mean square); there is none of a single batch.
+
+With `--dropout` what is dropped in training is dropped here too, from clean and adversarial images independently, as
+training does. A map that is differentiated through a dropout then differs between two looks at one image: the row
+"L_p, noise" is preservation of clean images against themselves.
 """
 
 import json
@@ -15,7 +19,7 @@ from pathlib import Path
 
 import click
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data import load_data
@@ -27,31 +31,43 @@ from attnlab.training.parse import parse_defense
 from attnlab.training.step import Step
 
 MAIN = "L_c"
+NOISE = "L_p, noise"
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def gradients(
-    classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator
+    classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator, dropout: bool
 ) -> Iterator[tuple[str, Tensor]]:
     """Each term's name, and its value followed by its gradient by all weights, float64."""
     images = batch.pixels.float() / 255
     draws = torch.rand(images.shape, generator=draw)
     attacked = perturb(classifier, images, batch.labels, attack, seeds=draws)
     weights = list(classifier.parameters())
+
+    def row(name: str, value: Tensor) -> tuple[str, Tensor]:
+        found = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+        return name, torch.cat([value.reshape(1), *(part.flatten() for part in found)]).detach().double()
+
+    for module in classifier.modules():
+        module.training = dropout and isinstance(module, DROPOUTS)
     for number, fill in enumerate(FILLS):
         defense = parse_defense("madry+aad", alpha=1, beta=1, fill=fill)
         terms = Step(classifier, defense)(images, attacked, batch.labels).weighted
         names = {"adversarial": MAIN, "rectification": f"L_r, {fill}", "preservation": "L_p"}
         for name, value in terms.items():
             if number == 0 or name == "rectification":
-                found = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
-                yield names[name], torch.cat([value.reshape(1), *(part.flatten() for part in found)]).detach().double()
+                yield row(names[name], value)
+    if dropout:
+        noise = Step(classifier, parse_defense("madry+aad", alpha=0, beta=1))(images, images, batch.labels).weighted
+        yield row(NOISE, noise["preservation"])
 
 
 @click.command()
 @click.argument("checkpoint", type=Path)
 @click.option("--root", type=Path, help="Folder of the data set's files.")
 @click.option("--images", default=1000, show_default=True, help="Held-out images to look at.")
-def main(checkpoint: Path, root: Path | None, images: int) -> None:
+@click.option("--dropout", is_flag=True, help="Leave dropout on, as training does.")
+def main(checkpoint: Path, root: Path | None, images: int, dropout: bool) -> None:
     """Print a row for each term."""
     if not (checkpoint / MANIFEST).exists():
         raise click.ClickException(f"expected the folder of a training, got {checkpoint}: it has no {MANIFEST}")
@@ -62,9 +78,10 @@ def main(checkpoint: Path, root: Path | None, images: int) -> None:
     shown = open_images(data, held[:images], classifier.input_size, classifier.device, 0)
     attack = Attack(eps=options["eps"], steps=options["steps"], step_size=options["step_size"], random_start=True)
     draw = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)  # of dropout
     found: dict[str, list[Tensor]] = {}
     for batch in shown.batches(range(len(shown)), options["batch_size"]):
-        for name, gradient in gradients(classifier, batch, attack, draw):
+        for name, gradient in gradients(classifier, batch, attack, draw, dropout):
             found.setdefault(name, []).append(gradient)
     means = {name: torch.stack(each).mean(0) for name, each in found.items()}
     main_gradient = means[MAIN][1:]
@@ -72,7 +89,7 @@ def main(checkpoint: Path, root: Path | None, images: int) -> None:
     click.echo(f"{checkpoint}: {len(shown)} held-out images, batches of {options['batch_size']}")
     click.echo("| term | value | gradient, of L_c's | of a batch's noise | cosine with L_c's | equal at a weight of |")
     click.echo("|---|---|---|---|---|---|")
-    for name in (MAIN, *(f"L_r, {fill}" for fill in FILLS), "L_p"):
+    for name in (MAIN, *(f"L_r, {fill}" for fill in FILLS), "L_p", *([NOISE] if dropout else [])):
         mean = means[name]
         length = mean[1:].norm() / main_gradient.norm()
         cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)

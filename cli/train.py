@@ -100,7 +100,7 @@ def train(**options: Any) -> None:
     and under PGD); --tensorboard makes curves of them for `tensorboard --logdir OUT`. The same command goes on where it
     was interrupted, to the same weights.
 
-    The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
+    The plan says how long, how fast and under which attack; each of its numbers gives way to an option. `paper` has
     section 5.1's values with the attacks of Madry et al. (2018); `short`, the default, takes a fraction of the time.
 
     \b

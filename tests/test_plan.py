@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from trainings import PLAN
@@ -54,6 +55,17 @@ def test_the_papers_plans_have_its_values():
     assert (cifar.eps, cifar.step_size, cifar.steps) == (8 / 255, 2 / 255, 7)
     assert (imagenet.model, imagenet.batch_size, imagenet.learning_rate) == ("resnet50", 128, 0.045)
     assert (imagenet.schedule, imagenet.weights, imagenet.eps) == ("decay", "default", 16 / 255)
+
+
+def test_the_docs_tell_of_every_plan_what_the_help_does_not():
+    page = Path(__file__).resolve().parents[1] / "docs/training.md"
+    rows = [line.strip("| \n").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
+    expected = [
+        [data, name, plan.weights, plan.optimizer, f"{plan.weight_decay:g}", plan.augment]
+        for data, plans in PLANS.items()
+        for name, plan in plans.items()
+    ]
+    assert [row for row in rows if row[0] in PLANS] == expected
 
 
 def test_unknown_plans_and_data_are_refused():

@@ -85,6 +85,18 @@ def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
         assert told == pytest.approx([float(value) for value in expected], rel=0.01, abs=6e-3), name
 
 
+def test_dropout_makes_maps_of_one_image_differ(train, place):
+    assert train("--model", "lenet").code == 0
+    words = ["out", "--root", str(place)]
+    still, moving = (CliRunner().invoke(main, [*words, *more], catch_exceptions=False) for more in ([], ["--dropout"]))
+    assert "L_p, noise" not in still.output
+    (row,) = (line.strip("| ").split(" | ") for line in moving.output.splitlines() if line.startswith("| L_p, noise"))
+    # two draws of maps that are scaled to a largest value of 1, the mean over all cells: as large as L_p itself
+    assert 0.02 < float(row[1]) < 0.5
+    again = CliRunner().invoke(main, [*words, "--dropout"], catch_exceptions=False)
+    assert again.output == moving.output
+
+
 def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(attnlab):
     assert attnlab("train", "--smoke", "--out", "out").code == 0
     assert [values[2] for values in rows_of(4).values()] == ["-"] * 4

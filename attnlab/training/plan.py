@@ -69,7 +69,7 @@ class Plan:
 
 
 #: data set -> plan name -> plan. `paper`: section 5.1 and the attacks of Madry et al. (2018); the optimizer is not told
-#: there. `short` is the default: the same accuracy or better in a fraction of the time.
+#: there. `short` is the default and takes a fraction of the time; docs/results/ tells what it comes to.
 PLANS: dict[str, dict[str, Plan]] = {
     "scenes": {
         "short": Plan(  # from the built-in weights: two epochs on two cores then take less than ten minutes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.box import HORIZONTALS
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: columns of text where there is no terminal
 PLAIN_WIDTH = 110
-#: puts a terminal's cursor at the beginning of its line, and empties it
-CLEAR = "\r\x1b[K"
 #: seconds between two progress lines where there is no terminal
 PLAIN_EVERY = 10
 
@@ -110,33 +108,80 @@ def _number(value: "Value") -> Text:
     return Text(value.told()).append(f" {value.interval()}" if value.interval() else "", style="dim")
 
 
-@contextmanager
-def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Show a training's log: the terms of the loss, steps a second and time left; a line for each epoch's accuracies.
+class Shown(NamedTuple):
+    """How a training is shown: with each line of its log, and with each step."""
 
-    Yields a function to call with each line of the log.
+    tell: Callable[[dict[str, Any]], None]
+    tick: Callable[[int], None]
+
+
+@contextmanager
+def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Shown]:
+    """Show a training: steps and time left, the terms of the loss, a line for each epoch's accuracies.
+
+    Yields functions to call with each line of the log, and with the number of steps made so far after each step.
     """
+    how = _training_bar(epochs, steps) if sys.stderr.isatty() else nullcontext(_training_lines(epochs, steps))
+    try:
+        with how as shown:
+            yield shown
+    except KeyboardInterrupt:
+        click.echo(f"what is done is kept in {out}, the same command goes on.", err=True)
+        raise
+
+
+def _of_epoch(line: dict[str, Any], epochs: int) -> str:
+    figures = ", ".join(f"{name} {line[name]:.2f} %" for name in ("clean", "robust"))
+    return f"epoch {line['epoch']} of {epochs}: held out {figures}"
+
+
+def _terms(line: dict[str, Any]) -> str:
+    return " ".join(f"{name} {value:.4f}" for name, value in line.items() if name not in ("epoch", "step", "of"))
+
+
+def _training_lines(epochs: int, steps: int) -> Shown:
+    """Plain lines, one for each of the log."""
     start = time.monotonic()
     first: int | None = None
-    told = sys.stderr.isatty()
 
     def tell(line: dict[str, Any]) -> None:
         nonlocal first, start
         if "step" not in line:
-            figures = ", ".join(f"{name} {line[name]:.2f} %" for name in ("clean", "robust"))
-            click.echo(f"{CLEAR if told else ''}epoch {line['epoch']} of {epochs}: held out {figures}", err=True)
+            click.echo(_of_epoch(line, epochs), err=True)
             return
         done = (line["epoch"] - 1) * steps + line["step"]
         if first is None:
             first, start = done, time.monotonic()
         speed = (done - first) / max(time.monotonic() - start, 1e-9)
         left = f", {timedelta(seconds=round((epochs * steps - done) / speed))} left" if done > first else ""
-        terms = " ".join(f"{name} {value:.4f}" for name, value in line.items() if name not in ("epoch", "step", "of"))
-        text = f"epoch {line['epoch']} of {epochs}, step {line['step']} of {steps}: {terms}{left}"
-        click.echo(f"{CLEAR}{text}" if told else text, err=True, nl=not told)
+        click.echo(f"epoch {line['epoch']} of {epochs}, step {line['step']} of {steps}: {_terms(line)}{left}", err=True)
 
-    try:
-        yield tell
-    except KeyboardInterrupt:
-        click.echo(f"{CLEAR if told else ''}what is done is kept in {out}, the same command goes on.", err=True)
-        raise
+    return Shown(tell, lambda done: None)
+
+
+@contextmanager
+def _training_bar(epochs: int, steps: int) -> Iterator[Shown]:
+    """A bar of all steps with the last terms below it, and the epochs' lines above."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
+    bar, terms = Progress(*columns, TimeRemainingColumn(), TextColumn("left")), Text(style="dim")
+    task: TaskID | None = None
+
+    def tick(done: int) -> None:
+        nonlocal task
+        epoch = f"{min((done - 1) // steps + 1, epochs)} of {epochs}"
+        if task is None:  # what an earlier session made is none of this one's speed
+            task = bar.add_task(epoch, total=epochs * steps, completed=done)
+        bar.update(task, description=epoch, completed=done)
+
+    def tell(line: dict[str, Any]) -> None:
+        if "step" in line:
+            terms.plain = _terms(line)
+        else:
+            live.console.print(_of_epoch(line, epochs), markup=False, highlight=False)
+
+    with Live(Group(bar, terms), console=Console(stderr=True), transient=True) as live:
+        yield Shown(tell, tick)

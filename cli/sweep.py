@@ -1,13 +1,12 @@
 """`attnlab sweep`."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import show_layout, training_progress
+from .console import Shown, show_layout, training_progress
 from .options import numbers
 from .train import training_options
 
@@ -42,6 +41,6 @@ def sweep(out: Path | None, **options: Any) -> None:
     show_layout(plain(table), f"{folder}: sweep.csv, {names}")
 
 
-def _watch(training: "Training") -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+def _watch(training: "Training") -> AbstractContextManager[Shown]:
     click.echo(f"{training.folder}:", err=True)
     return training_progress(training.plan.epochs, training.steps, training.folder)

@@ -127,6 +127,6 @@ def train(**options: Any) -> None:
         if not training.world.first:
             training.run()
             return
-        with training_progress(training.plan.epochs, training.steps, training.folder) as tell:
-            training.run(tell)
+        with training_progress(training.plan.epochs, training.steps, training.folder) as shown:
+            training.run(*shown)
         click.echo(f"{training.folder} holds the best checkpoint: attnlab evaluate --model {training.folder} ...")

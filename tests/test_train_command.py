@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
+from attnlab.training.images import Batch
 from attnlab.training.log import Log, read_log
 from attnlab.training.plan import PLANS
+from attnlab.training.trainer import Session
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -124,6 +127,51 @@ def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, mon
         assert training.plan == PLANS["scenes"]["short"].__class__(
             **(vars(PLANS["scenes"]["short"]) | {"held_out": 10, "batch_size": 10})
         )
+
+
+# ------------------------------------------------------------------ on a terminal
+
+
+class Terminal(StringIO):
+    """Where a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_every_step_the_last_terms_and_each_epoch(train, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "60", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        interrupting_at(patch, 3)
+        assert train().code == 130
+    first = terminal.getvalue()
+    assert "what is done is kept in out, the same command goes on." in first
+    assert train().code == 0
+    shown = re.sub(r"\x1b\[[\d;?]*\w", "", terminal.getvalue().removeprefix(first))
+    assert "10/10 steps" in shown
+    assert not re.search(r"\b[1-3]/10 steps", shown), "it went on"
+    for line in (line for line in read_log(Path("out/log.jsonl")) if "step" not in line):
+        assert (
+            f"epoch {line['epoch']} of 2: held out clean {line['clean']:.2f} %, robust {line['robust']:.2f} %" in shown
+        )
+    assert max(len(line) for line in re.split(r"[\r\n]", shown)) <= 60
+    assert "raw_preservation" in shown
+
+
+def interrupting_at(monkeypatch, step: int) -> None:
+    """Let Ctrl-C be pressed in that step of the next training."""
+    steps = iter(range(1, 10**9))
+    step_on = Session.step_on
+
+    def pressed(session: Session, batch: Batch) -> None:
+        step_on(session, batch)
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Session, "step_on", pressed)
 
 
 # ------------------------------------------------------------------ its help

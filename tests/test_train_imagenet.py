@@ -35,10 +35,10 @@ from cli import main
 
 begin = Session._epoch
 
-def die(session):
+def die(session, tick):
     if session.progress.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    begin(session)
+    begin(session, tick)
 
 Session._epoch = die
 main()

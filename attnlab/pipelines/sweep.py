@@ -13,7 +13,7 @@ from attnlab.errors import UserError
 from attnlab.pipelines.train_job import MANIFEST, prepare_training
 from attnlab.runs import expect_same, write_whole
 from attnlab.training.distributed import launched
-from attnlab.training.log import Line, read_epochs
+from attnlab.training.log import Line, Tell, Tick, read_epochs
 from attnlab.training.trainer import LOG, Training
 
 TABLE = "sweep.csv"
@@ -21,8 +21,8 @@ TABLE = "sweep.csv"
 WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
 COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
-#: shows one training of a sweep: entered for it, it gives a function that is called with each line of its log
-Watch = Callable[[Training], AbstractContextManager[Callable[[Line], None]]]
+#: shows one training of a sweep: entered for it, it gives what `Training.run` calls
+Watch = Callable[[Training], AbstractContextManager[tuple[Tell, Tick]]]
 
 
 def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Watch, **options: Any) -> pd.DataFrame:
@@ -58,8 +58,8 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
         folder = out / f"alpha-{alpha:g}-beta-{beta:g}"
         with prepare_training(**options, alpha=alpha, beta=beta, out=folder) as training:
             _expect_one_grid(out, folder)
-            with watch(training) as tell:
-                training.run(tell)
+            with watch(training) as shown:
+                training.run(*shown)
         write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
     return sweep_table(out)
 

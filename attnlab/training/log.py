@@ -12,12 +12,16 @@ from attnlab.training.state import Progress
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
 #: line tells accuracies on the held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
+#: called with each new line
+Tell = Callable[[Line], None]
+#: called after each step with the number of steps made so far
+Tick = Callable[[int], None]
 
 
 class Log:
     """A file of lines, one per event; what lies beyond the point a session goes on from is dropped first."""
 
-    def __init__(self, path: Path, progress: Progress, tell: Callable[[Line], None]) -> None:
+    def __init__(self, path: Path, progress: Progress, tell: Tell) -> None:
         """Open the log.
 
         Args:

@@ -23,7 +23,7 @@ from attnlab.training.defense import Defense
 from attnlab.training.distributed import World
 from attnlab.training.divergence import diverged, is_finite
 from attnlab.training.images import DRAWS, Batch, Images, augmented, expect_batch, order_of
-from attnlab.training.log import Line, Log, read_log
+from attnlab.training.log import Log, Tell, Tick, read_log
 from attnlab.training.plan import Plan
 from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.sources import draw_source
@@ -95,11 +95,12 @@ class Training:
         """The context that forward passes run in."""
         return torch.autocast(self.classifier.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
-    def run(self, tell: Callable[[Line], None] = lambda line: None) -> None:
+    def run(self, tell: Tell = lambda line: None, tick: Tick = lambda done: None) -> None:
         """Train, or go on where an earlier session stopped; the classifier has the last epoch's weights at the end.
 
         Args:
             tell: Called with each line of the log, in the first process.
+            tick: Called after each step with the number made so far.
 
         Raises:
             UserError: If a term of the loss, a weight or held-out images' logits are not finite, there are fewer images
@@ -110,7 +111,7 @@ class Training:
         device = self.classifier.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
             try:
-                Session(self, tell, interrupted).run()
+                Session(self, tell, interrupted).run(tick)
             finally:
                 self.classifier.eval()
 
@@ -118,7 +119,7 @@ class Training:
 class Session:
     """One process's work on a training, from where it stands to its end or an interruption."""
 
-    def __init__(self, training: Training, tell: Callable[[Line], None], interrupted: Callable[[], bool]) -> None:
+    def __init__(self, training: Training, tell: Tell, interrupted: Callable[[], bool]) -> None:
         """Read where the training stands."""
         self.training = training
         self.world = training.world
@@ -156,19 +157,19 @@ class Session:
         """Steps that were made so far."""
         return self.progress.epoch * self.training.steps + self.progress.step
 
-    def run(self) -> None:
+    def run(self, tick: Tick) -> None:
         """Train what is left of the epochs."""
         learning(self.training.classifier)
         try:
             while self.progress.epoch < self.training.plan.epochs:
-                self._epoch()
+                self._epoch(tick)
                 self._validate()
         finally:
             del self.step  # what `World.wrap` gave must not outlive the processes' group
             if self.board is not None:
                 self.board.close()
 
-    def _epoch(self) -> None:
+    def _epoch(self, tick: Tick) -> None:
         """What is left of a pass over the images."""
         training, plan = self.training, self.training.plan
         order = order_of(len(training.images), training.seed, self.progress.epoch)
@@ -177,6 +178,7 @@ class Session:
         for batch in training.images.batches(mine, plan.batch_size // self.world.size):
             self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
+            tick(self.done)
             if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
                 self._tell()
             self._heed()
@@ -244,8 +246,7 @@ class Session:
         self.progress = replace(self.progress, window=tuple(window))
 
     def _diverged(self, what: str, where: str) -> UserError:
-        epoch = self.progress.epoch
-        return diverged(f"{what} in epoch {epoch + 1}{where}", self.training.folder, epoch)
+        return diverged(f"{what} in epoch {self.progress.epoch + 1}{where}", self.training.folder, self.progress.epoch)
 
     def _heed(self) -> None:
         """Save if it is time to, or if a process was interrupted, and then stop.
@@ -284,9 +285,7 @@ class Session:
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
         better = chosen > self.progress.best
         if self.log is not None:
-            folders = [training.folder / "last"]
-            if better:
-                folders.append(training.folder)
+            folders = [training.folder / "last", *([training.folder] if better else [])]
             if training.snapshots:
                 folders.append(training.folder / "epochs" / f"{epoch:03d}")
             for folder in folders:

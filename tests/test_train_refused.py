@@ -128,6 +128,12 @@ def test_going_on_with_other_options_tells_which(train, words, difference):
     assert error.endswith("; choose another --out")
 
 
+def test_a_ramp_that_does_not_end_is_told(train):
+    told = train("--ramp", 10, "--epochs", 1).err.splitlines()
+    assert "Warning: the attack never has its full eps: --ramp 10 is longer than --epochs 1" in told
+    assert "Warning" not in train("--ramp", 1, "--epochs", 1, "--out", "other").err
+
+
 def test_a_training_that_failed_before_its_first_step_leaves_the_folder_to_another(train, monkeypatch):
     def fail(*_: object) -> None:
         raise UserError("no images today")

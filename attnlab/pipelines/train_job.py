@@ -1,6 +1,7 @@
 """From the names a user gives to a training that is ready to run."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -93,6 +94,11 @@ def prepare_training(
         ramp=ramp,
         held_out=held_out,
     )
+    if settled.ramp > settled.epochs:
+        warnings.warn(
+            f"the attack never has its full eps: --ramp {settled.ramp:g} is longer than --epochs {settled.epochs}",
+            stacklevel=2,
+        )
     if tensorboard:
         expect_tensorboard()
     if sources and not parsed.ensemble:

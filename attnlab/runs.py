@@ -12,6 +12,7 @@ needs a model or torch: tables can be made again from a run years later.
 import csv
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from attnlab.errors import UserError
 SCHEMA_VERSION = 1
 #: what of a manifest a run may be gone on with under other values, told as a warning
 SOFTWARE = ("attnlab", "python", "versions", "device")
+#: seconds that a folder may be held by the workers of a process that was killed; torch's look for it every five
+PATIENCE = 8.0
 #: what closes an Arrow stream
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -173,20 +176,28 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
 def alone_in(folder: Path) -> Iterator[None]:
     """Let no other process that asks the same work in a folder, where its file system knows locks.
 
+    One that holds it is waited for a while: workers of a process that was killed outlive it by some seconds.
+
     Raises:
         UserError: If another one does.
     """
     import fcntl  # Unix has it
 
     handle = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + PATIENCE
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UserError(f"another process works in {folder}; wait for its end, or choose another --out") from None
-    except OSError:  # a file system without locks
-        pass
-    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    told = f"another process works in {folder}; wait for its end, or choose another --out"
+                    raise UserError(told) from None
+                time.sleep(0.1)
+                continue
+            except OSError:  # a file system without locks
+                pass
+            break
         yield
     finally:
         os.close(handle)

@@ -8,9 +8,9 @@ preservation (L_p, eq. 9), each with a weight of 1. A weight alpha makes L_r's g
 is against L_c's tells what a weight can do, and the cosine whether it works with L_c or against it. The noise of a
 batch is by how much L_c's gradient differs from batch to batch (root mean square); there is none of a single batch.
 
-With `--dropout` what is dropped in training is dropped here too, from clean and adversarial images independently, as
-training does. A map that is differentiated through a dropout then differs between two looks at one image: the row
-"L_p, noise" is preservation of clean images against themselves.
+With `--dropout` torch's Dropout, 1d, 2d and 3d drop as in training, from clean and adversarial images independently.
+A map that is differentiated through a dropout then differs between two looks at one image: the row "L_p, noise" is
+preservation of clean images against themselves.
 """
 
 import json
@@ -38,7 +38,15 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 def gradients(
     classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator, dropout: bool
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each term's name, and its value followed by its gradient by all weights, float64."""
+    """Each term's name, and its value followed by its gradient by all weights, float64.
+
+    Args:
+        classifier: In eval mode.
+        batch: Of clean images.
+        attack: On them.
+        draw: Of its random start.
+        dropout: Leave dropout on, and add NOISE.
+    """
     images = batch.pixels.float() / 255
     draws = torch.rand(images.shape, generator=draw)
     attacked = perturb(classifier, images, batch.labels, attack, seeds=draws)

@@ -121,7 +121,8 @@ def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Shown]:
 
     Yields functions to call with each line of the log, and with the number of steps made so far after each step.
     """
-    how = _training_bar(epochs, steps) if sys.stderr.isatty() else nullcontext(_training_lines(epochs, steps))
+    drawn = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    how = _training_bar(epochs, steps) if drawn else nullcontext(_training_lines(epochs, steps))
     try:
         with how as shown:
             yield shown
@@ -167,7 +168,9 @@ def _training_bar(epochs: int, steps: int) -> Iterator[Shown]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
-    bar, terms = Progress(*columns, TimeRemainingColumn(), TextColumn("left")), Text(style="dim")
+    left = (TimeRemainingColumn(), TextColumn("left"))
+    bar = Progress(*columns, *left, speed_estimate_period=3600)  # a step may take a minute
+    terms = Text(style="dim")
     task: TaskID | None = None
 
     def tick(done: int) -> None:

@@ -8,9 +8,11 @@ from trainings import STEPS, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
-from attnlab.training.divergence import hits
+from attnlab.training.divergence import hits, is_finite
 from attnlab.training.state import FILE
 from attnlab.training.trainer import Training
+
+BROKEN = "weights or logits of held-out images became infinite or NaN"
 
 
 class Breaking(nn.Module):
@@ -84,19 +86,39 @@ def test_an_epoch_whose_last_step_breaks_the_weights_leaves_no_checkpoint(networ
     break_gradient(ours, epoch * STEPS - 1)
     with pytest.raises(UserError) as error:
         ours.run()
-    assert str(error.value).startswith(
-        f"logits of held-out images became infinite or NaN in epoch {epoch}; {good.format(folder=tmp_path)}; "
-    )
+    assert str(error.value).startswith(f"{BROKEN} in epoch {epoch}; {good.format(folder=tmp_path)}; ")
     kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors"))
     assert kept == ([] if epoch == 1 else [f"last/{WEIGHTS}", FILE, WEIGHTS])
     assert all(value.isfinite().all() for path in kept for value in load_file(tmp_path / path).values())
+
+
+def test_a_weight_that_is_infinite_behind_finite_logits_is_in_no_checkpoint(networks, tmp_path):
+    ours = training(networks, tmp_path, defense="none")
+    steps = iter(range(10**9))
+
+    def switch_off(_done: int) -> None:
+        if next(steps) == STEPS - 1:
+            ours.classifier.network.second.bias.data[0] = -torch.inf  # the ReLU behind it gives 0
+
+    with pytest.raises(UserError, match=f"{BROKEN} in epoch 1; there is no"):
+        ours.run(tick=switch_off)
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+def test_running_statistics_count_as_weights(networks, tmp_path):
+    network = training(networks, tmp_path).classifier.network
+    assert is_finite(network)
+    network.norm.running_var[0] = torch.inf
+    assert not is_finite(network)
 
 
 def test_finite_weights_of_no_use_are_no_checkpoint_either(attnlab):
     words = ["--limit", 10, "--batch-size", 10, "--held-out", 10, "--epochs", 1, "--steps", 1, "--learning-rate", 1e30]
     done = attnlab("train", *words, "--device", "cpu", "--out", "out")  # one step
     assert done.code == 1
-    assert done.error.startswith("logits of held-out images became infinite or NaN in epoch 1; there is no checkpoint")
+    assert done.error.startswith(
+        "weights or logits of held-out images became infinite or NaN in epoch 1; there is no checkpoint"
+    )
     assert done.error.endswith("a smaller --learning-rate or a longer --ramp may help, in another --out")
 
 

@@ -1,6 +1,7 @@
 """Trainings that are cut short, or go wrong, and are gone on with: to the same weights to the bit."""
 
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import trainer
+from attnlab.training.log import read_epochs
 from attnlab.training.schedule import optimizer_of
 from attnlab.training.state import FILE, Progress, load_state
 from attnlab.training.trainer import Training
@@ -151,3 +153,17 @@ def test_a_state_file_cut_short_is_refused_with_a_way_out(networks, tmp_path, wh
 def test_no_state_is_the_beginning(networks, tmp_path):
     ours = training(networks, tmp_path)
     assert load_state(tmp_path, ours.classifier.network, optimizer_of(ours.classifier, PLAN)) == Progress()
+
+
+def test_an_epoch_whose_checkpoint_could_not_be_written_is_in_no_log(networks, tmp_path, whole, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_checkpoint", full)
+        with pytest.raises(OSError, match="No space left"):
+            training(networks, tmp_path, plan=whole.plan).run()
+    assert read_epochs(tmp_path / "log.jsonl") == []
+    second = training(networks, tmp_path, plan=whole.plan)
+    second.run()
+    assert_same_training(second, whole)

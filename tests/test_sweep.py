@@ -20,6 +20,12 @@ def sweep(attnlab, place):
     return lambda *more: attnlab("sweep", *words, "--alphas", "0,0.5", "--betas", "0,20", *more)
 
 
+@pytest.fixture
+def grid(sweep) -> None:
+    """A grid of one."""
+    assert sweep("--alphas", "0.5", "--betas", "0").code == 0
+
+
 def test_a_sweep_trains_every_pair_and_tells_what_came_of_each(sweep, attnlab, place):
     done = sweep()
     assert done.code == 0
@@ -93,13 +99,19 @@ def test_bad_input_is_one_line(sweep, words, message):
         (["--limit", "20"], "limit was None, is 20"),
     ],
 )
-def test_a_folder_holds_one_grid(sweep, words, difference):
-    sweep("--alphas", "0.5", "--betas", "0")
+def test_a_folder_holds_one_grid(grid, sweep, words, difference):
     error = sweep("--alphas", "1", "--betas", "0", *words).error
     assert error.startswith("out holds a run with other options (")
     assert difference in error
-    assert sweep("--alphas", "1", "--betas", "20").code == 0, "what was refused is in nobody's way"
+
+
+def test_a_grid_that_was_refused_is_in_nobodys_way_and_one_that_is_begun_is(grid, sweep):
+    assert sweep("--alphas", "1", "--betas", "0", "--seed", 1).code == 1
+    assert sweep("--alphas", "1", "--betas", "20").code == 0
     assert sweep_table(Path("out"))[["alpha", "beta"]].to_numpy().tolist() == [[0.5, 0], [1, 20]]
+    log = Path("out/alpha-0.5-beta-0/log.jsonl")
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))  # one whose only epoch is not done
+    assert "seed was 0, is 1" in sweep("--alphas", "2", "--betas", "0", "--seed", 1).error
 
 
 def test_values_that_are_no_numbers_are_wrong_usage(sweep):

@@ -2,12 +2,15 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from attnlab import runs
 from attnlab.errors import UserError
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
@@ -131,7 +134,8 @@ def test_going_on_with_other_options_tells_which(train, words, difference):
 def test_a_ramp_that_does_not_end_is_told(train):
     told = train("--ramp", 10, "--epochs", 1).err.splitlines()
     assert "Warning: the attack never has its full eps: --ramp 10 is longer than --epochs 1" in told
-    assert "Warning" not in train("--ramp", 1, "--epochs", 1, "--out", "other").err
+    for words in (["--ramp", 1], ["--ramp", 10, "--defense", "none"]):
+        assert "Warning" not in train(*words, "--epochs", 1, "--out", f"other-{words[1]}").err
 
 
 def test_a_training_that_failed_before_its_first_step_leaves_the_folder_to_another(train, monkeypatch):
@@ -170,14 +174,28 @@ def test_a_damaged_log_is_one_line(train, line):
     assert train("--epochs", 1).error == expected
 
 
-def test_a_folder_that_another_process_trains_in_is_one_line(train):
-    train("--epochs", 1)
-    log = Path("out/log.jsonl").read_bytes()
-    with alone_in(Path("out")):
-        refused = train("--epochs", 1).error
-    assert refused == "another process works in out; wait for its end, or choose another --out"
-    assert Path("out/log.jsonl").read_bytes() == log
+def test_a_folder_that_another_process_trains_in_is_one_line_and_stays_as_it_is(train, monkeypatch):
+    monkeypatch.setattr(runs, "PATIENCE", 0.0)
     assert train("--epochs", 1).code == 0
+    for path in ("log.jsonl", "state.safetensors"):
+        Path("out", path).unlink()  # as before the other one's first line
+    before = Path("out/training.json").read_bytes()
+    with alone_in(Path("out")):
+        refused = train("--epochs", 1, "--seed", 1).error
+    assert refused == "another process works in out; wait for its end, or choose another --out"
+    assert Path("out/training.json").read_bytes() == before
+    assert train("--epochs", 1).code == 0
+
+
+def test_a_folder_that_is_given_back_meanwhile_is_waited_for(tmp_path):
+    with ThreadPoolExecutor() as pool, ExitStack() as first:
+        first.enter_context(alone_in(tmp_path))
+        second = ExitStack()
+        waiting = pool.submit(second.enter_context, alone_in(tmp_path))
+        assert not wait([waiting], timeout=0.3).done
+        first.close()
+        waiting.result()
+        second.close()
 
 
 def test_a_state_file_cut_short_is_one_line(train):

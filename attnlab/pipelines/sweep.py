@@ -1,7 +1,7 @@
 """Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
@@ -10,15 +10,17 @@ from typing import Any
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.pipelines.train_job import MANIFEST, prepare_training
+from attnlab.pipelines.train_job import MANIFEST, is_begun, prepare_training
 from attnlab.runs import expect_same, write_whole
 from attnlab.training.distributed import launched
-from attnlab.training.log import Line, Tell, Tick, read_epochs
+from attnlab.training.log import Tell, Tick, read_epochs
 from attnlab.training.trainer import LOG, Training
 
 TABLE = "sweep.csv"
 #: what is swept, and its name in a training's manifest
 WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
+#: their manifests, below the folder of a sweep
+TRAININGS = f"alpha-*-beta-*/{MANIFEST}"
 COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
 #: shows one training of a sweep: entered for it, it gives what `Training.run` calls
@@ -72,29 +74,23 @@ def sweep_table(out: Path) -> pd.DataFrame:
         these in percent, without an attack and under PGD with the training's budget).
     """
     rows = []
-    for manifest, epochs in _finished(out):
-        options = manifest["options"]
-        kept = [line for line in epochs if line["best"]][-1]
-        weights = {name: options[key] for name, key in WEIGHTS.items()}
-        rows.append({**weights, **kept, "n": options["held_out"]})
+    for path in out.glob(TRAININGS):
+        options, epochs = json.loads(path.read_text())["options"], read_epochs(path.with_name(LOG))
+        if len(epochs) == options["epochs"]:
+            kept = [line for line in epochs if line["best"]][-1]
+            weights = {name: options[key] for name, key in WEIGHTS.items()}
+            rows.append({**weights, **kept, "n": options["held_out"]})
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
 
 
-def _finished(out: Path) -> Iterator[tuple[dict[str, Any], list[Line]]]:
-    """Manifests of the trainings of a sweep that are done, and the lines of their epochs."""
-    for path in out.glob(f"alpha-*-beta-*/{MANIFEST}"):
-        manifest, epochs = json.loads(path.read_text()), read_epochs(path.with_name(LOG))
-        if len(epochs) == manifest["options"]["epochs"]:
-            yield manifest, epochs
-
-
 def _expect_one_grid(out: Path, folder: Path) -> None:
-    """Check that the finished trainings of a sweep differ from another one in alpha and beta alone."""
+    """Check that the trainings of a sweep that are begun differ from another one in alpha and beta alone."""
     mine = json.loads((folder / MANIFEST).read_text())
-    for other, _ in _finished(out):
-        for key in WEIGHTS.values():
-            other["options"][key] = mine["options"][key]
-        expect_same(out, other, mine)
+    for path in out.glob(TRAININGS):
+        if is_begun(path.parent):
+            other = json.loads(path.read_text())
+            other["options"] |= {key: mine["options"][key] for key in WEIGHTS.values()}
+            expect_same(out, other, mine)
 
 
 def _written(values: Sequence[float]) -> str:

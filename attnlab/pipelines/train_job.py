@@ -76,8 +76,8 @@ def prepare_training(
         The training; under torchrun this process is one of several until the block ends.
 
     Raises:
-        UserError: If a name is unknown, a value out of range, something cannot be had, or the folder holds a training
-            with other options.
+        UserError: If a name is unknown, a value out of range, something cannot be had, the folder holds a training with
+            other options, or another process trains in it.
     """
     written, defense = defense, SHORT.get(defense, defense)
     parsed = parse_defense(defense, alpha=alpha, beta=beta, fill=fill, classification=classification)
@@ -94,7 +94,7 @@ def prepare_training(
         ramp=ramp,
         held_out=held_out,
     )
-    if settled.ramp > settled.epochs:
+    if settled.ramp > settled.epochs and "adversarial" in parsed.reads and not defaults.local_rank():
         warnings.warn(
             f"the attack never has its full eps: --ramp {settled.ramp:g} is longer than --epochs {settled.epochs}",
             stacklevel=2,
@@ -149,8 +149,10 @@ def prepare_training(
         processes.part(settled.batch_size)
 
         def claim() -> None:
+            if not folder.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone_in(folder))
             _open(folder, manifest)
-            stack.enter_context(alone_in(folder))
 
         processes.lead(claim)
         count = defaults.reading_processes() if workers is None else workers
@@ -203,6 +205,12 @@ def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
             )
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether something of a training was trained."""
+    log = folder / LOG
+    return (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
+
+
 def _open(folder: Path, manifest: dict[str, Any]) -> None:
     """Make the folder, or check that it holds a training with the same options.
 
@@ -216,11 +224,9 @@ def _open(folder: Path, manifest: dict[str, Any]) -> None:
             kind = before["kind"]
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None
-        log = folder / LOG
-        begun = (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
-        if begun or kind != manifest["kind"]:  # else nothing of it was trained
+        if is_begun(folder) or kind != manifest["kind"]:
             expect_same(folder, before, manifest)
-            if len(read_epochs(log)) < manifest["options"]["epochs"]:
+            if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
                 tell_other_software(folder, before, manifest)
             return
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -25,8 +25,10 @@ def diverged(what: str, folder: Path, epoch: int) -> UserError:
 
 
 def is_finite(network: nn.Module) -> bool:
-    """Whether all parameters are finite."""
-    return bool(torch.stack([value.isfinite().all() for value in network.parameters()]).all())
+    """Whether all parameters and running statistics are finite."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+    values = [*network.parameters(), *(buffer for norm in norms for buffer in norm.buffers())]
+    return bool(torch.stack([value.isfinite().all() for value in values]).all())
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:

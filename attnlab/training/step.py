@@ -64,8 +64,8 @@ class Step(nn.Module):
 
     Batch norms in train mode see the same images with attention terms as without: what these alone look at (the clean
     images of madry+aad, all masked images) has passes of its own, with their own statistics, which are kept out of the
-    running ones. So a defence and its +aad differ in the terms, and in nothing else. Where a loss reads clean and
-    adversarial images, their statistics are of both together, as Kurakin et al. (2017) advise.
+    running ones. So the steps of a defence and of its +aad differ in the terms, and in nothing else. Where a loss reads
+    clean and adversarial images, their statistics are of both together, as Kurakin et al. (2017) advise.
 
     Attributes:
         classifier: In whatever mode its modules are.
@@ -112,7 +112,12 @@ class Step(nn.Module):
         return Terms(weighted, diagnostics)
 
     def _pass(self, images: dict[str, Tensor], labels: Tensor) -> dict[str, Seen]:
-        """What one pass makes of some kinds of images; maps only where attention is looked at."""
+        """What one pass makes of some kinds of images.
+
+        Args:
+            images: Kind -> pixels in [0, 1], (N, C, H, W).
+            labels: (N,); the maps are of these classes, and made where attention is looked at.
+        """
         count = len(images)
         together = torch.cat(list(images.values()))
         if not self.defense.attends:
@@ -128,7 +133,7 @@ class Step(nn.Module):
         return {kind: Seen(*part) for kind, part in zip(images, parts, strict=True)}
 
     def _attention(self, clean: Seen, adversarial: Seen) -> tuple[dict[str, Tensor], Tensor]:
-        """Attention terms before their weights, and the share of images without an area."""
+        """Attention terms before their weights, by name, and the share of images without an area, all scalars."""
         images, logits, maps = map(torch.cat, zip(clean, adversarial, strict=True))  # type: ignore[arg-type]  # all there
         there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
         found = {}

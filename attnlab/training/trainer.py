@@ -280,8 +280,8 @@ class Session:
             figures = validate(
                 training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
             )
-        if not all(map(math.isfinite, figures.values())):
-            raise self._diverged("logits of held-out images became infinite or NaN", "")
+        if not (is_finite(self.network) and all(map(math.isfinite, figures.values()))):
+            raise self._diverged("weights or logits of held-out images became infinite or NaN", "")
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
         better = chosen > self.progress.best
         if self.log is not None:

@@ -181,26 +181,29 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         UserError: If another one does.
     """
-    import fcntl  # Unix has it
-
     handle = os.open(folder, os.O_RDONLY)
     end = time.monotonic() + PATIENCE
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    told = f"another process works in {folder}; wait for its end, or choose another --out"
-                    raise UserError(told) from None
-                time.sleep(0.1)
-                continue
-            except OSError:  # a file system without locks
-                pass
-            break
+        while not _locked(handle):
+            if time.monotonic() > end:
+                raise UserError(f"another process works in {folder}; wait for its end, or choose another --out")
+            time.sleep(0.1)
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Whether nobody else has an open folder's lock: it is ours now, or the file system has none."""
+    import fcntl  # Unix has it
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # no locks here
+        pass
+    return True
 
 
 def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence[str]], threads: int) -> None:
-    """Run what is missing of a training and of what is made of it, one command after the other."""
+    """Give the commands of a training and of what is made of it, one after the other."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     for folder, command in training.commands(data, further).items():
         whole = ["attnlab", *command, "--out", str(folder)]

@@ -8,9 +8,10 @@ from trainings import STEPS, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
-from attnlab.training.divergence import hits, is_finite
+from attnlab.training.divergence import is_finite
 from attnlab.training.state import FILE
 from attnlab.training.trainer import Training
+from attnlab.training.validate import hits
 
 BROKEN = "weights or logits of held-out images became infinite or NaN"
 

@@ -78,9 +78,9 @@ def test_a_defence_that_reads_clean_images_alone_needs_no_others(either, batch):
 
 @pytest.mark.parametrize("name", ["none", "madry", "alp", "trades", "stepll"])
 def test_attention_terms_add_terms_and_change_nothing_else(name):
-    def stepped(name: str, **options: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def stepped(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         classifier = load_model("resnet8").train()
-        terms = Step(classifier, parse_defense(name, **options))(images, images.flip(3), labels)
+        terms = Step(classifier, parse_defense(name))(images, images.flip(3), labels)
         return terms.weighted, dict(classifier.named_buffers())
 
     images, labels = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(6)

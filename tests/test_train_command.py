@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from trainings import interrupting_at
 
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
-from attnlab.training.images import Batch
 from attnlab.training.log import Log, read_log
 from attnlab.training.plan import PLANS
-from attnlab.training.trainer import Session
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -159,19 +158,6 @@ def test_a_terminal_shows_every_step_the_last_terms_and_each_epoch(train, monkey
         )
     assert max(len(line) for line in re.split(r"[\r\n]", shown)) <= 60
     assert "raw_preservation" in shown
-
-
-def interrupting_at(monkeypatch, step: int) -> None:
-    """Let Ctrl-C be pressed in that step of the next training."""
-    steps = iter(range(1, 10**9))
-    step_on = Session.step_on
-
-    def pressed(session: Session, batch: Batch) -> None:
-        step_on(session, batch)
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Session, "step_on", pressed)
 
 
 # ------------------------------------------------------------------ its help

@@ -2,20 +2,18 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from trainings import interrupting_at
 
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import images as images_module
 from attnlab.training.log import read_log
-from attnlab.training.step import Step, Terms
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 #: ResNet-50 for three classes and small images
@@ -76,37 +74,26 @@ def test_two_steps_on_imagenets_training_split_by_the_papers_plan(attnlab, tree,
     assert (options["schedule"], options["augment"], options["optimizer"]) == ("decay", "resized-crop-flip", "sgd")
 
 
-def interrupting(monkeypatch, step: int) -> None:
-    """Let Ctrl-C be pressed in that step of the next training."""
-    steps = iter(range(1, 10**9))
-    forward = Step.forward
-
-    def pressed(*arguments: Any) -> Terms:
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGINT)
-        return forward(*arguments)
-
-    monkeypatch.setattr(Step, "forward", pressed)
-
-
 def test_a_training_on_imagenet_goes_on_to_the_same_weights(attnlab, tree, place, monkeypatch):
     monkeypatch.setattr(images_module, "RESIDENT", 0)  # decoded anew each time
-    words = [
-        "--data",
-        "imagenet",
-        "--root",
-        tree,
-        "--model",
-        f"{place}/net.py:colour",
+    words = ["--data", "imagenet", "--root", tree, "--model", f"{place}/net.py:colour", "--epochs", 2]
+    words += [
         "--device",
         "cpu",
-        "--epochs",
-        2,
+        "--batch-size",
+        6,
+        "--held-out",
+        6,
+        "--steps",
+        1,
+        "--defense",
+        "alp+aad",
+        "--workers",
+        0,
     ]
-    words += ["--batch-size", 6, "--held-out", 6, "--steps", 1, "--defense", "alp+aad", "--workers", 0]
     assert attnlab("train", *words, "--out", "whole").code == 0
     with monkeypatch.context() as patch:
-        interrupting(patch, 3)
+        interrupting_at(patch, 3)
         assert attnlab("train", *words, "--out", "parts").code == 130
     assert attnlab("train", *words, "--out", "parts").code == 0
     for name in ("log.jsonl", WEIGHTS, f"last/{WEIGHTS}"):

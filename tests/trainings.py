@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import WEIGHTS
-from attnlab.training.images import Resident
+from attnlab.training.images import Batch, Resident
 from attnlab.training.parse import parse_defense
 from attnlab.training.plan import Plan
 from attnlab.training.state import FILE
-from attnlab.training.trainer import Training
+from attnlab.training.trainer import Session, Training
 
 #: a file with networks of the users' own: one with all that is random or has a memory, one with nothing of it
 NETWORKS = """
@@ -115,3 +116,16 @@ def interrupt() -> None:
 
 def die() -> None:
     raise RuntimeError("killed")
+
+
+def interrupting_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let Ctrl-C be pressed in that step of the next training."""
+    steps = iter(range(1, 10**9))
+    step_on = Session.step_on
+
+    def pressed(session: Session, batch: Batch) -> None:
+        step_on(session, batch)
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Session, "step_on", pressed)

@@ -94,11 +94,6 @@ def prepare_training(
         ramp=ramp,
         held_out=held_out,
     )
-    if settled.ramp > settled.epochs and "adversarial" in parsed.reads and not defaults.local_rank():
-        warnings.warn(
-            f"the attack never has its full eps: --ramp {settled.ramp:g} is longer than --epochs {settled.epochs}",
-            stacklevel=2,
-        )
     if tensorboard:
         expect_tensorboard()
     if sources and not parsed.ensemble:
@@ -153,6 +148,12 @@ def prepare_training(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             _open(folder, manifest)
+            if settled.ramp > settled.epochs and "adversarial" in parsed.reads:
+                warnings.warn(
+                    f"the attack never has its full eps: --ramp {settled.ramp:g} is longer than "
+                    f"--epochs {settled.epochs}",
+                    stacklevel=2,
+                )
 
         processes.lead(claim)
         count = defaults.reading_processes() if workers is None else workers

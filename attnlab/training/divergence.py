@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import DESCRIPTION
@@ -29,9 +29,3 @@ def is_finite(network: nn.Module) -> bool:
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
     values = [*network.parameters(), *(buffer for norm in norms for buffer in norm.buffers())]
     return bool(torch.stack([value.isfinite().all() for value in values]).all())
-
-
-def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 for each image classified correctly and 0 for another, (N,), float64; NaN where logits have no softmax."""
-    right = (logits.argmax(1) == labels).double()
-    return right.where(logits.log_softmax(1).isnan().logical_not().all(1), torch.nan)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
 from attnlab.training.distributed import World
-from attnlab.training.divergence import hits
 from attnlab.training.images import Images
 
 
@@ -41,7 +41,13 @@ def validate(
         pixels = batch.pixels.float() / 255
         attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
         with torch.no_grad(), borrowed(classifier):
-            right_here = [hits(classifier(seen), batch.labels).sum() for seen in (pixels, attacked)]
-        right += torch.stack([*right_here, torch.tensor(len(pixels), device=right.device)])
+            found = [hits(classifier(seen), batch.labels).sum() for seen in (pixels, attacked)]
+        right += torch.stack([*found, torch.tensor(len(pixels), device=right.device)])
     clean, robust, total = world.total(right).tolist()
     return {"clean": 100 * clean / total, "robust": 100 * robust / total}
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 for each image classified correctly and 0 for another, (N,), float64; NaN where logits have no softmax."""
+    right = (logits.argmax(1) == labels).double()
+    return right.where(logits.log_softmax(1).isnan().logical_not().all(1), torch.nan)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -120,15 +120,19 @@ def learning(model: nn.Module) -> None:
 
 @contextmanager
 def untracked(model: nn.Module) -> Iterator[None]:
-    """Let batch norms in train mode use the batch's statistics without adding them to their running ones."""
-    norms: list[Any] = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
+    """Let batch norms in train mode use the batch's statistics and add them to a copy of their running ones.
+
+    Without any to add to, norms shared by processes refuse bfloat16.
+    """
+    norms = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
+    kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers(recurse=False)]
     try:
-        for norm in norms:
-            norm.track_running_stats = False
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer.clone())
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)
 
 
 def out_of_memory(error: RuntimeError) -> bool:

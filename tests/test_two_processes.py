@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
+from shared_norms import share_norms_here
 from torch import Tensor, nn
 from trainings import A_STEP, PASSES, during, interrupt, training, weights_of
 
@@ -18,6 +19,10 @@ from attnlab.training import trainer
 from attnlab.training.distributed import World, world
 from attnlab.training.log import read_log
 from attnlab.training.state import FILE
+from attnlab.training.trainer import Training
+
+#: defences that are tried with norms that the processes share: with passes of images that norms keep no statistics of
+SHARED = ("madry", "aad", "alp+aad")
 
 
 def refuse(rank: int) -> None:
@@ -25,7 +30,10 @@ def refuse(rank: int) -> None:
 
 
 def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
-    """What torchrun would start: a plain network, one with batch norm and dropout, the latter interrupted as well."""
+    """What torchrun would start: a plain network, and one with batch norm and dropout.
+
+    The latter is also interrupted, loses one process's own statistics, and has norms that the processes share.
+    """
     torch.set_num_threads(1)
     write = trainer.save_state
 
@@ -36,23 +44,35 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     with world(torch.device("cpu")) as processes:
 
-        def run(name: str, build: str, *, during_second: bool = False) -> None:
-            ours = training(networks, folder / name, build=build, world=processes)
-            if build == "plain":
-                ours.classifier.double()
+        def run(
+            name: str,
+            build: str,
+            *,
+            exact: bool = False,
+            during_second: bool = False,
+            spoilt: bool = False,
+            **options: Any,
+        ) -> None:
+            ours = training(networks, folder / name, build=build, world=processes, **options)
+            if exact:
+                as_exact(ours)
             if during_second and rank == 1:
                 during(ours, PASSES + 2 * A_STEP + 1, interrupt)
             trainer.save_state = write_slowly if during_second else write
             try:
-                ours.run()
+                ours.run(
+                    tick=lambda _done: ours.classifier.network.norm.running_var.fill_(torch.inf) if spoilt else None
+                )
             except KeyboardInterrupt:
                 (folder / f"interrupted-{rank}").touch()
             torch.save(weights_of(ours.classifier), folder / f"{name}-{rank}.pt")
 
-        run("plain", "plain")
+        run("plain", "plain", exact=True)
         run("whole", "build")
         run("parts", "build", during_second=True)
         run("parts", "build")
+        trainer.SAVE_EVERY = 0  # after every step
+        run("own", "build", spoilt=rank == 1)
         with pytest.raises(UserError) as error:
             training(networks, folder / ("whole" if rank == 0 else "elsewhere"), world=processes).run()
         (folder / f"apart-{rank}.txt").write_text(str(error.value))
@@ -60,6 +80,19 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
             processes.lead(lambda: refuse(rank))
         (folder / f"refused-{rank}.txt").write_text(str(error.value))
         processes.lead(lambda: (folder / f"led-{rank}").touch())
+        kernels = share_norms_here()  # from here on
+        for defense in SHARED:
+            run(f"shared {defense}", "build", exact=True, defense=defense)
+            run(f"bf16 {defense}", "build", bf16=True, defense=defense)
+        del kernels
+
+
+def as_exact(ours: Training) -> None:
+    """Let no draw be a process's own, and rounding not show."""
+    ours.classifier.double()
+    for module in ours.classifier.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +106,42 @@ def two(networks, tmp_path_factory) -> Path:
     return folder
 
 
-def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(networks, tmp_path, two):
-    alone = training(networks, tmp_path, build="plain")
-    alone.classifier.double()
+@pytest.mark.parametrize(
+    ("folder", "build", "defense"),
+    [("plain", "plain", "aad"), *((f"shared {defense}", "build", defense) for defense in SHARED)],
+)
+def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(
+    networks, tmp_path, two, folder, build, defense
+):
+    alone = training(networks, tmp_path, build=build, defense=defense)
+    as_exact(alone)
     alone.run()
     for rank in (0, 1):
-        theirs = torch.load(two / f"plain-{rank}.pt")
+        theirs = torch.load(two / f"{folder}-{rank}.pt")
         for name, value in weights_of(alone.classifier).items():
             torch.testing.assert_close(theirs[name], value, rtol=1e-6, atol=1e-9)
-    mine, log = read_log(tmp_path / "log.jsonl"), read_log(two / "plain" / "log.jsonl")
+    mine, log = read_log(tmp_path / "log.jsonl"), read_log(two / folder / "log.jsonl")
     assert len(mine) == len(log) == 6
     for ours, other in zip(mine, log, strict=True):
         assert other == pytest.approx(ours)
 
 
+@pytest.mark.parametrize("defense", SHARED)
+def test_norms_that_processes_share_take_bfloat16(two, defense):
+    first, second = (torch.load(two / f"bf16 {defense}-{rank}.pt") for rank in (0, 1))
+    assert {name for name in first if not torch.equal(first[name], second[name])} == set()
+    assert len(read_log(two / f"bf16 {defense}" / "log.jsonl")) == 6
+
+
 def test_two_processes_have_the_same_weights_and_running_statistics_of_the_first(two):
     first, second = (torch.load(two / f"whole-{rank}.pt") for rank in (0, 1))
     assert {name for name in first if not torch.equal(first[name], second[name])} == set()
+
+
+def test_running_statistics_of_the_others_are_of_no_account(two):
+    for rank in (0, 1):
+        own, whole = (torch.load(two / f"{name}-{rank}.pt") for name in ("own", "whole"))
+        assert {name for name in whole if not torch.equal(own[name], whole[name])} == set()
 
 
 def test_two_processes_of_which_one_is_interrupted_both_stop_and_go_on_to_the_same_weights(two):

@@ -90,7 +90,7 @@ class World:
 
         torch has such norms on CUDA only; elsewhere, and for classes derived from torch's own (timm has some, with an
         activation inside), each process normalises by its share of the batch. Parameters and names stay as they are.
-        Tests cover what is replaced by what; for want of two GPUs none has seen them train.
+        Tests train with such norms' kernels written out for the CPU; for want of two GPUs none has seen the real ones.
         """
         if self.size == 1 or self.device is None or self.device.type != "cuda":
             return

@@ -263,6 +263,7 @@ class Session:
 
     def _save(self) -> None:
         self._settle()
+        self.world.share_buffers(self.network)  # what is saved, all judge
         if not is_finite(self.network):
             raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
         if self.world.first:

@@ -1,6 +1,8 @@
 """What `benchmarks.terms` prints of a checkpoint, against gradients of losses put together by hand."""
 
 import json
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,24 @@ def test_dropout_makes_maps_of_one_image_differ(train, place):
     assert 0.02 < float(row[1]) < 0.5
     again = CliRunner().invoke(main, [*words, "--dropout"], catch_exceptions=False)
     assert again.output == moving.output
+
+
+def test_what_bfloat16_leaves_of_the_terms_is_all_but_rounding(attnlab, monkeypatch):
+    assert attnlab("train", "--smoke", "--out", "out").code == 0
+
+    def shares() -> list[float]:
+        shown = CliRunner().invoke(main, ["out", "--images", "4"], catch_exceptions=False).output
+        found = re.fullmatch(
+            r"of what both at 0.01 add to the gradient, bfloat16 leaves (\S+) \(cosine (\S+), of one batch (\S+)\)",
+            shown.splitlines()[-1],
+        )
+        return [float(share) for share in found.groups()]
+
+    share, cosine, of_a_batch = shares()
+    assert 0.5 < cosine == of_a_batch < 1  # there is one batch
+    assert 0.5 < share < 1.5
+    monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
+    assert shares() == [1, 1, 1]
 
 
 def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(attnlab):

@@ -28,7 +28,7 @@ from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
 #: what of a manifest a run may be gone on with under other values, told as a warning
-SOFTWARE = ("attnlab", "python", "versions", "device")
+SOFTWARE = ("attnlab", "python", "versions", "device", "threads")
 #: seconds that a folder may be held by the workers of a process that was killed; torch's look for it every five
 PATIENCE = 8.0
 #: what closes an Arrow stream
@@ -225,11 +225,11 @@ def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, 
 
 
 def tell_other_software(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Warn where a run that is not finished was begun by other versions or on another device."""
+    """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
     old, new = ({name: told.get(name) for name in SOFTWARE} for told in (before, manifest))
     other = list(_differences("", old, json.loads(json.dumps(new))))
     if other:
-        warnings.warn(f"{folder} was begun with other software: {'; '.join(other)}", stacklevel=2)
+        warnings.warn(f"{folder} was begun with other software or hardware: {'; '.join(other)}", stacklevel=2)
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:

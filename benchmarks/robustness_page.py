@@ -134,7 +134,8 @@ def write(page: Path, text: str) -> None:
 
 
 def _spread(mean: float, deviation: float, sign: str = "", digits: int = 2) -> str:
-    return f"{mean:{sign}.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
+    rounded = round(mean, digits) + 0.0  # no minus before a zero
+    return f"{rounded:{sign}.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -40,16 +40,26 @@ OPTIONS = (
         "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
     ),
     click.option(
-        "--plan", default="short", show_default=True, help="short, or paper: section 5.1 and Madry et al. 2018."
+        "--plan", default="short", show_default=True, help="short, or paper: section 5.1, and what is not told there."
     ),
-    click.option("--epochs", type=int, help="In place of the plan's, as all that follow."),
+    click.option("--epochs", type=int, help="In place of the plan's, as are all down to --held-out."),
     click.option("--batch-size", type=int, help="Images a step, over all processes."),
     click.option("--learning-rate", type=float, help="The highest of the schedule."),
     click.option("--eps", help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction."),
     click.option("--step-size", help="Length of its steps, likewise."),
     click.option("--steps", type=int, help="Number of its steps."),
     click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing."),
+    click.option("--optimizer", help="adam (AdamW) or sgd (Nesterov momentum 0.9)."),
+    click.option("--schedule", help="constant, one-cycle or decay (x 0.94 every second epoch)."),
+    click.option("--weight-decay", type=float, help="Of all parameters."),
+    click.option("--augment", help="none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area)."),
     click.option("--held-out", type=int, help="Training images kept for validation."),
+    click.option(
+        "--weight",
+        type=float,
+        help="Of the second part of the loss: of alp's pairing (by default 0.5), of the divergence in trades (6) and "
+        "mart (5).",
+    ),
     click.option("--fill", help="What hides attended pixels, for +aad: black or grey; by default black."),
     click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2)."),
     click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
@@ -96,12 +106,14 @@ def train(**options: Any) -> None:
     With no option it trains ResNet8 on the built-in scenes with attention-based adversarial defence (madry+aad). The
     folder is a checkpoint that `attnlab evaluate --model` and `analyze --model` take: the best epoch's by accuracy on
     held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line each
-    50 steps (every term of the loss, weighted; shares of images) and each epoch (accuracy on the held-out images, clean
+    50 steps (every term of the loss, weighted; the attention terms before their weights as raw_...; shares of images)
+    and each epoch (accuracy on the held-out images, clean
     and under PGD); --tensorboard makes curves of them for `tensorboard --logdir OUT`. The same command goes on where it
     was interrupted, to the same weights.
 
-    The plan says how long, how fast and under which attack; each of its numbers gives way to an option. `paper` has
-    section 5.1's values with the attacks of Madry et al. (2018); `short`, the default, takes a fraction of the time.
+    The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
+    section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); ImageNet's epochs and attack
+    and MNIST's ramp are ours. `short`, the default, takes a fraction of the time.
 
     \b
     data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out
@@ -113,8 +125,9 @@ def train(**options: Any) -> None:
     imagenet  short  resnet50      10    128  sgd        0.02 one-cycle    16/255  4/255       5     0     10000
     imagenet  paper  resnet50      30    128  sgd        0.045 decay       16/255  2/255      10     0     10000
 
-    `folder` trains as imagenet does. resnet50 starts from torchvision's weights, resnet8 from the built-in ones, the
-    others from scratch; --weights none or a file says otherwise.
+    `folder` trains as imagenet does, on ROOT/train where that has a boxes.csv, and holds out a tenth of a small set.
+    resnet50 starts from torchvision's weights, resnet8 from the built-in ones, the others from scratch; --weights none
+    or a file says otherwise.
 
     \b
     attnlab train --data mnist --root DIR --defense madry+aad

@@ -36,9 +36,9 @@ def test_learning_rates_by_hand():
         ({"ramp": -1.0}, "expected --ramp of at least 0 epochs, got -1"),
         ({"eps": 8.0}, "expected --eps in [0, 1], got 8; did you mean 8/255?"),
         ({"step_size": 2.0}, "expected --step-size in [0, 1], got 2; did you mean 2/255?"),
-        ({"optimizer": "adamw"}, "expected optimizer to be one of adam, sgd, got 'adamw'; did you mean 'adam'?"),
-        ({"schedule": "cosine"}, "expected schedule to be one of constant, one-cycle, decay, got 'cosine'"),
-        ({"augment": "flip"}, "expected augmentation to be one of none, crop-flip, resized-crop-flip, got 'flip'"),
+        ({"optimizer": "adamw"}, "expected --optimizer to be one of adam, sgd, got 'adamw'; did you mean 'adam'?"),
+        ({"schedule": "cosine"}, "expected --schedule to be one of constant, one-cycle, decay, got 'cosine'"),
+        ({"augment": "flip"}, "expected --augment to be one of none, crop-flip, resized-crop-flip, got 'flip'"),
     ],
 )
 def test_a_plan_out_of_range_is_refused(values, message):

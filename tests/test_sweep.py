@@ -7,8 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from trainings import own_images
 
+from attnlab.data import load_data
 from attnlab.pipelines.sweep import sweep_table
+from attnlab.pipelines.train_job import HELD_OUT_SEED
+from attnlab.training.images import hold_out
 from attnlab.training.log import Log, read_log
 
 
@@ -75,6 +79,20 @@ def test_the_table_tells_the_epoch_that_was_kept_and_leaves_out_unfinished_train
     assert sweep_table(Path("out")).query("beta == 0")["epoch"].tolist() == [1]
     (folder / "log.jsonl").write_text("".join(lines[:3]))
     assert sweep_table(Path("out"))["beta"].tolist() == [20]
+
+
+def test_the_table_counts_the_held_out_images_that_could_be_used(attnlab, place):
+    own_images(Path("own/train"), 24)
+    images = load_data("folder", Path("own"), "train")
+    _, held = hold_out(images, 6, HELD_OUT_SEED)
+    broken = Path("own/train") / images.image_ids[held[0]]
+    broken.write_bytes(broken.read_bytes()[:40])
+    words = ["--data", "folder", "--root", "own", "--model", f"{place}/net.py:colour", "--epochs", 1, "--held-out", 6]
+    words += ["--batch-size", 6, "--steps", 1, "--device", "cpu", "--alphas", 0, "--betas", "0", "--out", "out"]
+    done = attnlab("sweep", *words)
+    assert done.code == 0
+    assert "1 of 6 images cannot be used" in done.err
+    assert pd.read_csv("out/sweep.csv")["n"].tolist() == [5]
 
 
 @pytest.mark.parametrize(

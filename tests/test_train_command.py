@@ -8,9 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
-from trainings import interrupting_at
+from trainings import interrupting_at, own_images
 
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
@@ -126,6 +127,36 @@ def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, mon
         assert training.plan == PLANS["scenes"]["short"].__class__(
             **(vars(PLANS["scenes"]["short"]) | {"held_out": 10, "batch_size": 10})
         )
+
+
+@pytest.mark.filterwarnings("ignore:this training uses all images")
+def test_a_folders_default_is_to_hold_out_a_tenth(tmp_path, place):
+    own_images(tmp_path, 40)
+    words = {"data": "folder", "root": tmp_path, "model": f"{place}/net.py:colour", "batch_size": 6, "device": "cpu"}
+    with prepare_training(**words, out=f"{tmp_path}/out") as ours:
+        assert (ours.plan.held_out, len(ours.held_out), len(ours.images)) == (4, 4, 36)
+        assert ours.folder == tmp_path / "out"
+
+
+def test_terms_of_no_weight_leave_the_plain_defences_name(train):
+    assert train("--defense", "alp+aad", "--alpha", 0, "--beta", 0).code == 0
+    assert json.loads(Path("out/model.json").read_text())["defense"] == "alp"
+
+
+def test_every_value_of_a_plan_gives_way_to_an_option(train):
+    words = ["--optimizer", "sgd", "--schedule", "one-cycle", "--weight-decay", 0.1, "--augment", "crop-flip"]
+    assert train("--defense", "trades", "--weight", 2, *words).code == 0
+    options = json.loads(Path("out/training.json").read_text())["options"]
+    names = ("optimizer", "schedule", "weight_decay", "augment", "defense's weight")
+    assert [options[name] for name in names] == ["sgd", "one-cycle", 0.1, "crop-flip", 2]
+
+
+def test_going_on_with_other_threads_is_told(train, monkeypatch):
+    interrupting_at(monkeypatch, 3)
+    assert train().code == 130
+    path = Path("out/training.json")
+    path.write_text(re.sub(r'"threads": \d+', '"threads": 99', path.read_text()))
+    assert "out was begun with other software or hardware: threads was 99, is " in train().err
 
 
 # ------------------------------------------------------------------ on a terminal

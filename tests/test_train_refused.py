@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from trainings import own_images
 
 from attnlab import runs
 from attnlab.errors import UserError
@@ -47,6 +48,9 @@ from attnlab.training import adversary
         (["--ramp", "nan"], "expected --ramp of at least 0 epochs, got nan"),
         (["--alpha", "-0.1"], "expected alpha of at least 0, got -0.1"),
         (["--fill", "gray"], "expected fill to be one of black, grey, got 'gray'; did you mean 'grey'?"),
+        (["--optimizer", "adams"], "expected --optimizer to be one of adam, sgd, got 'adams'; did you mean 'adam'?"),
+        (["--weight-decay", "-1"], "expected --weight-decay of at least 0, got -1"),
+        (["--weight", "1"], "expected --weight with alp, trades, mart alone, whose losses have a second part, got "),
         (["--held-out", "60"], "expected --held-out from 1 to 59, there being 60 training images, got 60"),
         (
             ["--batch-size", "51"],
@@ -111,6 +115,15 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
     )
 
 
+def test_images_of_which_none_are_kept_for_a_test_are_told(train, place):
+    own_images(Path("flat"), 20)
+    own_images(Path("split/train"), 20)
+    words = ["--data", "folder", "--model", f"{place}/net.py:colour", "--epochs", 1, "--batch-size", 6, "--held-out"]
+    told = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
+    assert told in train(*words, 2, "--root", "flat", "--out", "one").err
+    assert "Warning" not in train(*words, 2, "--root", "split", "--out", "two").err
+
+
 @pytest.mark.parametrize(
     ("words", "difference"),
     [
@@ -120,6 +133,7 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
         (["--epochs", "3"], "epochs was 2, is 3"),
         (["--seed", "1"], "seed was 0, is 1"),
         (["--held-out", "9"], "held_out was 10, is 9"),
+        (["--augment", "crop-flip"], "augment was 'none', is 'crop-flip'"),
         (["--limit", "20"], "limit was None, is 20"),
     ],
 )

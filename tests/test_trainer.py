@@ -213,7 +213,7 @@ def test_validation_sees_every_held_out_image_whatever_the_batch(networks, tmp_p
     assert 0 < right["robust"] < right["clean"]
     for size in (1, 4, 13, 50):
         figures = validate(classifier, held, attack, size, World(), 3)
-        assert figures == pytest.approx({name: 100 * value / 13 for name, value in right.items()})
+        assert figures == pytest.approx({name: 100 * value / 13 for name, value in right.items()} | {"n": 13})
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, *figures: tuple[float, float]) -> None:

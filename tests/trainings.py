@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from attnlab.models import Classifier, load_model
@@ -74,6 +75,15 @@ def noise(count: int, seed: int, device: str = "cpu") -> Resident:
     labels = torch.arange(count) % 3
     pixels = torch.randint(0, 100, (count, 3, 10, 10), generator=draw) + 70 * labels[:, None, None, None]
     return Resident(pixels.to(device, torch.uint8), labels.to(device))
+
+
+def own_images(folder: Path, count: int) -> None:
+    """A folder of a user's own images, with labels and no boxes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.new("RGB", (28, 28), (6 * number, 90, 90)).save(folder / f"{number}.png")
+    rows = "".join(f"{number}.png,{number % 3},,,,\n" for number in range(count))
+    (folder / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1\n{rows}")
 
 
 def training(

@@ -25,7 +25,7 @@ def folder(root: Path | None, split: str) -> FileSet:
         UserError: If boxes.csv is missing, or lacks a column, or a label is no class.
     """
     root = require_root(root, "folder", f"images and {BOXES}")
-    here = root / split if (root / split / BOXES).is_file() else root
+    here = root / split if has_split(root, split) else root
     if not (here / BOXES).is_file():
         others = sorted(path.parent.name for path in root.glob(f"*/{BOXES}"))
         hint = f"; --split {' or '.join(others)} has one" if others else f" with the columns {','.join(COLUMNS)}"
@@ -42,6 +42,11 @@ def folder(root: Path | None, split: str) -> FileSet:
         raise UserError(f"no images: {here / BOXES} has no rows, and no image lies beside it")
     image_ids = sorted(entries)
     return FileSet("folder", names, image_ids, [entries[image_id] for image_id in image_ids])
+
+
+def has_split(root: Path, split: str) -> bool:
+    """Whether a folder tells that split apart from others."""
+    return (root / split / BOXES).is_file()
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -74,12 +74,12 @@ def sweep_table(out: Path) -> pd.DataFrame:
         these in percent, without an attack and under PGD with the training's budget).
     """
     rows = []
-    for path in out.glob(TRAININGS):
+    for path in Path(out).glob(TRAININGS):
         options, epochs = json.loads(path.read_text())["options"], read_epochs(path.with_name(LOG))
         if len(epochs) == options["epochs"]:
             kept = [line for line in epochs if line["best"]][-1]
             weights = {name: options[key] for name, key in WEIGHTS.items()}
-            rows.append({**weights, **kept, "n": options["held_out"]})
+            rows.append({**weights, "n": options["held_out"], **kept})  # logs of attnlab 0.1 may lack it
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
 
 

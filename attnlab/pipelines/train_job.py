@@ -13,6 +13,7 @@ import torch
 from attnlab.attacks.parse import parse_eps
 from attnlab.data import load_data
 from attnlab.data.base import ImageSet, digest
+from attnlab.data.folder import BOXES, has_split
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
@@ -21,6 +22,7 @@ from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.runs import alone_in, expect_same, now, tell_other_software, write_whole
 from attnlab.training.board import expect_tensorboard
+from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
 from attnlab.training.images import expect_batch, hold_out, open_images
 from attnlab.training.log import read_epochs
@@ -52,7 +54,12 @@ def prepare_training(
     step_size: str | None = None,
     steps: int | None = None,
     ramp: float | None = None,
+    optimizer: str | None = None,
+    schedule: str | None = None,
+    weight_decay: float | None = None,
+    augment: str | None = None,
     held_out: int | None = None,
+    weight: float | None = None,
     alpha: float | None = None,
     beta: float | None = None,
     fill: str | None = None,
@@ -80,7 +87,7 @@ def prepare_training(
             other options, or another process trains in it.
     """
     written, defense = defense, SHORT.get(defense, defense)
-    parsed = parse_defense(defense, alpha=alpha, beta=beta, fill=fill, classification=classification)
+    parsed = parse_defense(defense, weight=weight, alpha=alpha, beta=beta, fill=fill, classification=classification)
     settled = _settled(
         plan_for(data, plan),
         model=model,
@@ -92,6 +99,10 @@ def prepare_training(
         step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
         steps=steps,
         ramp=ramp,
+        optimizer=optimizer,
+        schedule=schedule,
+        weight_decay=weight_decay,
+        augment=augment,
         held_out=held_out,
     )
     if tensorboard:
@@ -99,6 +110,8 @@ def prepare_training(
     if sources and not parsed.ensemble:
         raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
     images = load_data(data, root, "train")
+    if data == "folder" and held_out is None:  # of any size, where the plan's is ImageNet's
+        settled = replace(settled, held_out=min(settled.held_out, max(1, len(images.image_ids) // 10)))
     train, held = hold_out(images, settled.held_out, HELD_OUT_SEED, limit)
     expect_batch(len(train), settled.batch_size)
     place = defaults.choose_device(device)
@@ -120,7 +133,7 @@ def prepare_training(
     static = tuple(load_source("--sources", name).place(place, "fp32", layout) for name in sources)
     if parsed.ensemble:
         expect_sources(classifier, static)
-    folder = out or Path("runs") / f"{data}-{Path(settled.model).name.replace(':', '-')}-{written}-{seed}"
+    folder = Path(out or f"runs/{data}-{Path(settled.model).name.replace(':', '-')}-{written}-{seed}")
     manifest = {
         "kind": "train",
         "options": {
@@ -148,19 +161,14 @@ def prepare_training(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             _open(folder, manifest)
-            if settled.ramp > settled.epochs and "adversarial" in parsed.reads:
-                warnings.warn(
-                    f"the attack never has its full eps: --ramp {settled.ramp:g} is longer than "
-                    f"--epochs {settled.epochs}",
-                    stacklevel=2,
-                )
+            _tell_doubts(settled, parsed, root if data == "folder" else None)
 
         processes.lead(claim)
         count = defaults.reading_processes() if workers is None else workers
         yield Training(
             classifier=classifier,
             model=_anywhere(trained_as(settled.model)["network"]),
-            name=defense,
+            name=defense if parsed.attends else defense.removesuffix(AAD),
             defense=parsed,
             plan=settled,
             images=open_images(images, train, classifier.input_size, place, count),
@@ -174,6 +182,21 @@ def prepare_training(
             snapshots=snapshots,
             tensorboard=tensorboard,
             world=processes,
+        )
+
+
+def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
+    """Warn of what is seldom meant; `folder` holds a user's own images, if they are those."""
+    if folder is not None and not has_split(folder, "train"):
+        warnings.warn(
+            f"this training uses all images of {folder}: evaluate and analyze it on others, or keep these in "
+            f"{folder / 'train'} and others in {folder / 'val'}, each with a {BOXES}",
+            stacklevel=2,
+        )
+    if plan.ramp > plan.epochs and "adversarial" in defense.reads:
+        warnings.warn(
+            f"the attack never has its full eps: --ramp {plan.ramp:g} is longer than --epochs {plan.epochs}",
+            stacklevel=2,
         )
 
 

@@ -56,5 +56,5 @@ class Board:
 
     def _add(self, line: Line) -> None:
         group, at = ("train", line["step"] - self.steps) if "step" in line else ("held_out", 0)
-        for name in line.keys() - {"epoch", "step", "of", "best"}:
+        for name in line.keys() - {"epoch", "step", "of", "n", "best"}:
             self.writer.add_scalar(f"{group}/{name}", line[name], line["epoch"] * self.steps + at)

@@ -10,7 +10,7 @@ from attnlab.runs import write_whole
 from attnlab.training.state import Progress
 
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
-#: line tells accuracies on the held-out images, and whether they were the best so far, so that the checkpoint was kept
+#: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
 #: called with each new line
 Tell = Callable[[Line], None]
@@ -50,7 +50,7 @@ def read_log(path: Path) -> list[Line]:
     Raises:
         UserError: If another line is none of a log.
     """
-    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    lines = Path(path).read_text(errors="replace").splitlines(keepends=True)
     try:
         return [json.loads(line) for line in lines if line.endswith("\n")]
     except ValueError:

@@ -22,7 +22,7 @@ def validate(
     seed: int = 0,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Accuracy in percent, `clean` and `robust`: under the attack. NaN where logits have no softmax.
+    """Accuracy in percent, `clean` and `robust`: under the attack, and `n`, of how many images. NaN without a softmax.
 
     Args:
         classifier: Judged in eval mode and given back as it was.
@@ -44,7 +44,7 @@ def validate(
             found = [hits(classifier(seen), batch.labels).sum() for seen in (pixels, attacked)]
         right += torch.stack([*found, torch.tensor(len(pixels), device=right.device)])
     clean, robust, total = world.total(right).tolist()
-    return {"clean": 100 * clean / total, "robust": 100 * robust / total}
+    return {"clean": 100 * clean / total, "robust": 100 * robust / total, "n": int(total)}
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:

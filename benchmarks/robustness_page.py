@@ -50,8 +50,7 @@ def differences(trainings: Sequence[Training]) -> list[str]:
     by_row: dict[str, dict[int, pd.DataFrame]] = {}
     for training, frame in records.items():
         by_row.setdefault(training.row, {})[training.seed] = frame.assign(model=training.row)
-    rows = list(by_row)
-    pairs = [(row, base) for aad, base in PAIRS for row in rows if row.split()[0] == aad and base in rows]
+    pairs = _pairs(by_row)
     frame = gains(by_row, pairs)
     if frame.empty:
         return []
@@ -79,34 +78,53 @@ def longest(kind: str, attacks: Iterable[str]) -> str:
 
 
 def attention(trainings: Sequence[Training]) -> list[str]:
-    """IoU of attention with the true boxes, and of clean with attacked attention."""
-    rows = []
-    for training in trainings:
-        frame = read_records(training.analysis)
-        shared = frame["shared_cells"].dropna()
-        kept = [iou_of_shared(cells[CELLS - 1], CELLS) for cells in shared]
-        moved = {
-            "defence": training.row,
-            "clean": frame["iou_att_gt"].mean(),
-            "attacked": frame["adv_iou_att_gt"].mean(),
-        }
-        rows.append({**moved, "kept": pd.Series(kept).mean(), "images": len(frame), "maps": len(shared)})
-    means = pd.DataFrame(rows).groupby("defence", sort=False)
+    """IoU of attention with the true boxes, and of clean with attacked attention; what attention-based defence adds."""
+    gazes = {training: _gaze(training) for training in trainings}
+    columns = ["clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells"]
+    by_row: dict[str, dict[int, pd.DataFrame]] = {}
+    for training, gaze in gazes.items():
+        by_row.setdefault(training.row, {})[training.seed] = gaze
     lines = []
-    for defense, group in means:
-        cells = [_spread(group[name].mean(), group[name].std(), digits=4) for name in ("clean", "attacked", "kept")]
-        constant = f"{(group['images'] - group['maps']).mean():.0f}"
-        lines.append([str(defense), str(len(group)), *cells, constant])
-    head = ["defence", "seeds", "clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells", "constant maps"]
+    for row, each in by_row.items():
+        means = pd.DataFrame([gaze.mean() for gaze in each.values()])
+        constant = sum(int(gaze["kept"].isna().sum()) for gaze in each.values()) / len(each)
+        cells = [_spread(means[name].mean(), means[name].std(), digits=4) for name in means]
+        lines.append([row, str(len(each)), *cells, f"{constant:.0f}"])
     options = Run(trainings[0].analysis).manifest["options"]
     attack = options["attack"]
     steps = f"{attack['steps']} steps of {as_fraction(attack['step_size'])}"
-    return [
-        f"IoU over {rows[0]['images']:,} test images, maps of the true label, those that are zero everywhere left out; "
-        f"attack: PGD at {as_fraction(options['eps'][0])}, {steps}. Mean ± standard deviation over the seeds.",
+    text = [
+        f"IoU over {len(gazes[trainings[0]]):,} test images, maps of the true label, those that are zero everywhere "
+        f"left out; attack: PGD at {as_fraction(options['eps'][0])}, {steps}. Mean ± standard deviation over the seeds.",
         "",
-        *_markdown(head, lines),
+        *_markdown(["defence", "seeds", *columns, "constant maps"], lines),
     ]
+    changes = []
+    for first, second in _pairs(by_row):
+        if shared := sorted(by_row[first].keys() & by_row[second].keys()):
+            moved = pd.DataFrame([(by_row[first][seed] - by_row[second][seed]).mean() for seed in shared])
+            cells = [_spread(moved[name].mean(), moved[name].std(), sign="+", digits=4) for name in moved]
+            changes.append([f"{first} less {second}", str(len(shared)), *cells])
+    if changes:
+        text += ["", "Difference over the images that have such maps with both.", ""]
+        text += _markdown(["", "seeds", *columns], changes)
+    return text
+
+
+def _gaze(training: Training) -> pd.DataFrame:
+    """Each image's IoU of clean and of attacked attention with the box, and of the strongest cells of both.
+
+    None where a map is zero everywhere.
+    """
+    frame = read_records(training.analysis).set_index("image_id")
+    kept = frame["shared_cells"].dropna().map(lambda cells: iou_of_shared(cells[CELLS - 1], CELLS))
+    return pd.DataFrame({"clean": frame["iou_att_gt"], "attacked": frame["adv_iou_att_gt"], "kept": kept})
+
+
+def _pairs(rows: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows of attention-based defence, each with the one it is held against."""
+    rows = list(rows)
+    return [(row, base) for aad, base in PAIRS for row in rows if row.split()[0] == aad and base in rows]
 
 
 def cost(trainings: Sequence[Training]) -> list[str]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from attnlab.records import read_records
 from benchmarks import robustness
 
 
@@ -41,16 +42,24 @@ def test_every_command_is_given_whatever_lies_there_for_it_refuses_other_options
 
 
 def test_tables_are_made_of_what_is_there(attnlab):
-    for command, ending in (("train", ""), ("evaluate", "-evaluate"), ("analyze", "-analyze")):
-        more = ["--defense", "madry"] if command == "train" else ["--model", "out/madry-0"]
-        more += ["--attacks", "clean,pgd2"] if command == "evaluate" else []
-        more += ["--split", "test", "--attack", "pgd2"] if command == "analyze" else []
-        assert attnlab(command, "--smoke", *more, "--workers", 0, "--out", f"out/madry-0{ending}").code == 0
-        if command == "evaluate":
-            words = ["scenes", "--out", "out", "--tables", "--page", "page.md"]
+    words = ["scenes", "--out", "out", "--tables", "--page", "page.md"]
+    for defense in ("madry", "madry+aad"):
+        folder = f"out/{defense}-0"
+        evaluated = ["--model", folder, "--attacks", "clean,pgd2", "--out", f"{folder}-evaluate"]
+        analyzed = ["--model", folder, "--split", "test", "--attack", "pgd2", "--out", f"{folder}-analyze"]
+        assert attnlab("train", "--smoke", "--defense", defense, "--workers", 0, "--out", folder).code == 0
+        assert attnlab("evaluate", "--smoke", "--workers", 0, *evaluated).code == 0
+        if defense == "madry":
             assert block(*words)[0] == 0
             page = Path("page.md").read_text()
             assert "| madry | 1 |" in page
             assert "IoU" not in page
-    assert block(*words) == (0, "page.md: 1 of 18 trainings\n")
-    assert "| madry | 1 |" in Path("page.md").read_text().partition("IoU over 4 test images")[2]
+        assert attnlab("analyze", "--smoke", "--workers", 0, *analyzed).code == 0
+    assert block(*words) == (0, "page.md: 2 of 18 trainings\n")
+    told = Path("page.md").read_text().partition("IoU over 4 test images")[2]
+    assert "| madry | 1 |" in told
+    assert "| madry+aad | 1 |" in told
+    first, second = (read_records(Path(f"out/{name}-0-analyze")) for name in ("madry+aad", "madry"))
+    moved = (first["iou_att_gt"] - second["iou_att_gt"]).dropna().mean()
+    row = next(line for line in told.splitlines() if line.startswith("| madry+aad less madry | 1 |"))
+    assert float(row.split(" | ")[2]) == pytest.approx(moved, abs=5e-5)

@@ -92,10 +92,10 @@ def attention(trainings: Sequence[Training]) -> list[str]:
         lines.append([row, str(len(each)), *cells, f"{constant:.0f}"])
     options = Run(trainings[0].analysis).manifest["options"]
     attack = options["attack"]
-    steps = f"{attack['steps']} steps of {as_fraction(attack['step_size'])}"
+    told = f"PGD at {as_fraction(options['eps'][0])}, {attack['steps']} steps of {as_fraction(attack['step_size'])}"
     text = [
         f"IoU over {len(gazes[trainings[0]]):,} test images, maps of the true label, those that are zero everywhere "
-        f"left out; attack: PGD at {as_fraction(options['eps'][0])}, {steps}. Mean ± standard deviation over the seeds.",
+        f"left out; attack: {told}. Mean ± standard deviation over the seeds.",
         "",
         *_markdown(["defence", "seeds", *columns, "constant maps"], lines),
     ]

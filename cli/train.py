@@ -107,9 +107,8 @@ def train(**options: Any) -> None:
     folder is a checkpoint that `attnlab evaluate --model` and `analyze --model` take: the best epoch's by accuracy on
     held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line each
     50 steps (every term of the loss, weighted; the attention terms before their weights as raw_...; shares of images)
-    and each epoch (accuracy on the held-out images, clean
-    and under PGD); --tensorboard makes curves of them for `tensorboard --logdir OUT`. The same command goes on where it
-    was interrupted, to the same weights.
+    and each epoch (accuracy on the held-out images, clean and under PGD); --tensorboard makes curves of them for
+    `tensorboard --logdir OUT`. The same command goes on where it was interrupted, to the same weights.
 
     The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
     section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); ImageNet's epochs and attack

@@ -161,7 +161,7 @@ def prepare_training(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             _open(folder, manifest)
-            _tell_doubts(settled, parsed, root if data == "folder" else None)
+            _tell_doubts(settled, parsed, Path(root) if root and data == "folder" else None)
 
         processes.lead(claim)
         count = defaults.reading_processes() if workers is None else workers

@@ -28,7 +28,7 @@ from attnlab.errors import UserError
 
 SCHEMA_VERSION = 1
 #: what of a manifest a run may be gone on with under other values, told as a warning
-SOFTWARE = ("attnlab", "python", "versions", "device", "threads")
+SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: seconds that a folder may be held by the workers of a process that was killed; torch's look for it every five
 PATIENCE = 8.0
 #: what closes an Arrow stream
@@ -163,7 +163,7 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
         before = run.manifest
         expect_same(folder, before, manifest)
         if before["finished"] is None:
-            tell_other_software(folder, before, manifest)
+            tell_other_surroundings(folder, before, manifest)
         return run
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no run; choose another --out")
@@ -224,12 +224,12 @@ def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, 
         raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
 
 
-def tell_other_software(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
-    old, new = ({name: told.get(name) for name in SOFTWARE} for told in (before, manifest))
+    old, new = ({name: told.get(name) for name in SURROUNDINGS} for told in (before, manifest))
     other = list(_differences("", old, json.loads(json.dumps(new))))
     if other:
-        warnings.warn(f"{folder} was begun with other software or hardware: {'; '.join(other)}", stacklevel=2)
+        warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:

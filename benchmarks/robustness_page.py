@@ -99,22 +99,31 @@ def attention(trainings: Sequence[Training]) -> list[str]:
         "",
         *_markdown(["defence", "seeds", *columns, "constant maps"], lines),
     ]
-    changes = []
-    for first, second in _pairs(by_row):
-        if shared := sorted(by_row[first].keys() & by_row[second].keys()):
-            moved = pd.DataFrame([(by_row[first][seed] - by_row[second][seed]).mean() for seed in shared])
-            cells = [_spread(moved[name].mean(), moved[name].std(), sign="+", digits=4) for name in moved]
-            changes.append([f"{first} less {second}", str(len(shared)), *cells])
-    if changes:
+    if changes := shifts(by_row):
         text += ["", "Difference over the images that have such maps with both.", ""]
         text += _markdown(["", "seeds", *columns], changes)
     return text
 
 
+def shifts(by_row: Mapping[str, Mapping[int, pd.DataFrame]]) -> list[list[str]]:
+    """Lines of what attention-based defence adds to IoU, over the images where neither is NaN.
+
+    Args:
+        by_row: Defence -> seed -> IoU of each image (rows) in each column.
+    """
+    lines = []
+    for first, second in _pairs(by_row):
+        if shared := sorted(by_row[first].keys() & by_row[second].keys()):
+            moved = pd.DataFrame([(by_row[first][seed] - by_row[second][seed]).mean() for seed in shared])
+            cells = [_spread(moved[name].mean(), moved[name].std(), sign="+", digits=4) for name in moved]
+            lines.append([f"{first} less {second}", str(len(shared)), *cells])
+    return lines
+
+
 def _gaze(training: Training) -> pd.DataFrame:
     """Each image's IoU of clean and of attacked attention with the box, and of the strongest cells of both.
 
-    None where a map is zero everywhere.
+    NaN where a map is zero everywhere.
     """
     frame = read_records(training.analysis).set_index("image_id")
     kept = frame["shared_cells"].dropna().map(lambda cells: iou_of_shared(cells[CELLS - 1], CELLS))

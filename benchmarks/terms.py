@@ -19,6 +19,7 @@ batches is closer to float32's than a batch's is, and the share of it along floa
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -80,6 +81,19 @@ def gradients(
         yield name, row(name, terms.loss)[1] - row(name, terms.weighted["adversarial"])[1]
 
 
+def left(exact: Tensor, rounded: Tensor) -> tuple[float, float, float]:
+    """What rounding leaves of gradients, those of each batch a row, (B, D).
+
+    Returns:
+        The share of the exact mean that lies in the rounded mean; the cosine of the two means; the mean over the
+        batches of the cosine of an exact and a rounded one.
+    """
+    mean, mean_rounded = exact.mean(0), rounded.mean(0)
+    cosine = partial(torch.nn.functional.cosine_similarity, dim=-1)
+    share = mean_rounded @ mean / (mean @ mean)
+    return float(share), float(cosine(mean, mean_rounded)), float(cosine(exact, rounded).mean())
+
+
 @click.command()
 @click.argument("checkpoint", type=Path)
 @click.option("--root", type=Path, help="Folder of the data set's files.")
@@ -113,12 +127,10 @@ def main(checkpoint: Path, root: Path | None, images: int, dropout: bool) -> Non
         cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)
         seen = "-" if noise is None else f"{mean[1:].norm() / noise:.3f}"
         click.echo(f"| {name} | {mean[0]:.3f} | {length:.3f} | {seen} | {cosine:+.2f} | {1 / length:.2f} |")
-    pairs = [(means[EXACT], means[ROUNDED]), *zip(found[EXACT], found[ROUNDED], strict=True)]
-    over_all, *of_batches = (torch.nn.functional.cosine_similarity(pair[0][1:], pair[1][1:], dim=0) for pair in pairs)
-    exact, rounded = means[EXACT][1:], means[ROUNDED][1:]
+    share, cosine, of_a_batch = left(*(torch.stack(found[name])[:, 1:] for name in (EXACT, ROUNDED)))
     click.echo(
-        f"of what both at 0.01 add to the gradient, bfloat16 leaves {rounded @ exact / (exact @ exact):.3f} "
-        f"(cosine {over_all:.3f}, of one batch {torch.stack(of_batches).mean():.3f})"
+        f"of what both at 0.01 add to the gradient, bfloat16 leaves {share:.3f} "
+        f"(cosine {cosine:.3f}, of one batch {of_a_batch:.3f})"
     )
 
 

@@ -40,7 +40,10 @@ OPTIONS = (
         "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
     ),
     click.option(
-        "--plan", default="short", show_default=True, help="short, or paper: section 5.1, and what is not told there."
+        "--plan",
+        default="short",
+        show_default=True,
+        help="short, or paper: section 5.1, with values of our own where it gives none.",
     ),
     click.option("--epochs", type=int, help="In place of the plan's, as are all down to --held-out."),
     click.option("--batch-size", type=int, help="Images a step, over all processes."),
@@ -55,7 +58,7 @@ OPTIONS = (
     click.option("--augment", help="none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area)."),
     click.option("--held-out", type=int, help="Training images kept for validation."),
     click.option(
-        "--weight",
+        "--loss-weight",
         type=float,
         help="Of the second part of the loss: of alp's pairing (by default 0.5), of the divergence in trades (6) and "
         "mart (5).",
@@ -111,8 +114,8 @@ def train(**options: Any) -> None:
     `tensorboard --logdir OUT`. The same command goes on where it was interrupted, to the same weights.
 
     The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
-    section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); ImageNet's epochs and attack
-    and MNIST's ramp are ours. `short`, the default, takes a fraction of the time.
+    section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); what neither tells is ours
+    (docs/training.md lists it). `short`, the default, takes a fraction of the time.
 
     \b
     data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out

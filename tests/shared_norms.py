@@ -81,7 +81,10 @@ def backward(
 
 
 def share_norms_here() -> torch.library.Library:
-    """Let this process's trainings share their norms on the CPU as they do on GPUs, while the result is kept."""
+    """Let this process's trainings share their norms on the CPU as they do on GPUs, from now on.
+
+    The kernels are there as long as the result is kept.
+    """
     kernels = torch.library.Library("aten", "IMPL")
     kernels.impl("batch_norm_stats", stats, "CPU")
     kernels.impl("batch_norm_gather_stats_with_counts", gather, "CPU")

@@ -50,7 +50,7 @@ def test_a_run_that_other_software_began_is_gone_on_with_and_says_so(analyze):
     path.write_text(json.dumps(manifest | {"finished": None}))
     done = analyze()
     assert done.code == 0
-    assert f"out was begun with other software or hardware: versions torch was '1.0', is '{torch_here}'" in done.err
+    assert f"out was begun in other surroundings: versions torch was '1.0', is '{torch_here}'" in done.err
 
 
 def test_tables_of_other_features_are_shown_of_a_run_that_is_gone_on_with(analyze):

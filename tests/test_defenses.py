@@ -40,12 +40,14 @@ def test_options_of_aad_are_refused_without_it(option):
 
 
 def test_the_weight_of_a_losses_second_part_is_that_asked_for_or_refused_where_there_is_none():
-    assert parse_defense("trades+aad", weight=1.0) == replace(DEFENSES["trades"], weight=1.0, alpha=0.01, beta=0.01)
-    assert parse_defense("alp", weight=0.0).weight == 0
-    with pytest.raises(UserError, match=r"expected --weight with alp, trades, mart alone, .* got madry\+aad"):
-        parse_defense("madry+aad", weight=1.0)
+    assert parse_defense("trades+aad", loss_weight=1.0) == replace(
+        DEFENSES["trades"], weight=1.0, alpha=0.01, beta=0.01
+    )
+    assert parse_defense("alp", loss_weight=0.0).weight == 0
+    with pytest.raises(UserError, match=r"expected --loss-weight with alp, trades, mart alone, .* got madry\+aad"):
+        parse_defense("madry+aad", loss_weight=1.0)
     with pytest.raises(UserError, match="expected weight of at least 0, got -1"):
-        parse_defense("mart", weight=-1.0)
+        parse_defense("mart", loss_weight=-1.0)
 
 
 def test_a_defence_is_its_own_provenance():

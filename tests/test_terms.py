@@ -18,7 +18,7 @@ from attnlab.data.geometry import Prepared
 from attnlab.models import Classifier, load_model
 from attnlab.training.images import hold_out
 from attnlab.training.losses import hide
-from benchmarks.terms import main
+from benchmarks.terms import left, main
 
 
 def rows_of(images: int) -> dict[str, list[str]]:
@@ -115,6 +115,12 @@ def test_what_bfloat16_leaves_of_the_terms_is_all_but_rounding(attnlab, monkeypa
     assert 0.5 < share < 1.5
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
     assert shares() == [1, 1, 1]
+
+
+def test_what_rounding_leaves_by_hand():
+    exact, rounded = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.5, 0.5], [0.5, -0.5]])
+    assert left(exact, rounded) == pytest.approx((0.5, 1, 0.5**0.5))
+    assert left(rounded, exact)[0] == pytest.approx(2)
 
 
 def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(attnlab):

@@ -145,7 +145,7 @@ def test_terms_of_no_weight_leave_the_plain_defences_name(train):
 
 def test_every_value_of_a_plan_gives_way_to_an_option(train):
     words = ["--optimizer", "sgd", "--schedule", "one-cycle", "--weight-decay", 0.1, "--augment", "crop-flip"]
-    assert train("--defense", "trades", "--weight", 2, *words).code == 0
+    assert train("--defense", "trades", "--loss-weight", 2, *words).code == 0
     options = json.loads(Path("out/training.json").read_text())["options"]
     names = ("optimizer", "schedule", "weight_decay", "augment", "defense's weight")
     assert [options[name] for name in names] == ["sgd", "one-cycle", 0.1, "crop-flip", 2]
@@ -156,7 +156,7 @@ def test_going_on_with_other_threads_is_told(train, monkeypatch):
     assert train().code == 130
     path = Path("out/training.json")
     path.write_text(re.sub(r'"threads": \d+', '"threads": 99', path.read_text()))
-    assert "out was begun with other software or hardware: threads was 99, is " in train().err
+    assert "out was begun in other surroundings: threads was 99, is " in train().err
 
 
 # ------------------------------------------------------------------ on a terminal

@@ -50,7 +50,10 @@ from attnlab.training import adversary
         (["--fill", "gray"], "expected fill to be one of black, grey, got 'gray'; did you mean 'grey'?"),
         (["--optimizer", "adams"], "expected --optimizer to be one of adam, sgd, got 'adams'; did you mean 'adam'?"),
         (["--weight-decay", "-1"], "expected --weight-decay of at least 0, got -1"),
-        (["--weight", "1"], "expected --weight with alp, trades, mart alone, whose losses have a second part, got "),
+        (
+            ["--loss-weight", "1"],
+            "expected --loss-weight with alp, trades, mart alone, whose losses have a second part, got ",
+        ),
         (["--held-out", "60"], "expected --held-out from 1 to 59, there being 60 training images, got 60"),
         (
             ["--batch-size", "51"],
@@ -118,7 +121,19 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
 def test_images_of_which_none_are_kept_for_a_test_are_told(train, place):
     own_images(Path("flat"), 20)
     own_images(Path("split/train"), 20)
-    words = ["--data", "folder", "--model", f"{place}/net.py:colour", "--epochs", 1, "--batch-size", 6, "--held-out"]
+    words = [
+        "--data",
+        "folder",
+        "--model",
+        f"{place}/net.py:colour",
+        "--epochs",
+        1,
+        "--batch-size",
+        6,
+        "--workers",
+        0,
+        "--held-out",
+    ]
     told = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
     assert told in train(*words, 2, "--root", "flat", "--out", "one").err
     assert "Warning" not in train(*words, 2, "--root", "split", "--out", "two").err

@@ -20,7 +20,7 @@ DATASETS: dict[str, Callable[[Path | None, str], ImageSet]] = {
 }
 
 
-def load_data(name: str, root: Path | None = None, split: str = "val") -> ImageSet:
+def load_data(name: str, root: Path | str | None = None, split: str = "val") -> ImageSet:
     """Open a split of a data set.
 
     Args:
@@ -31,4 +31,4 @@ def load_data(name: str, root: Path | None = None, split: str = "val") -> ImageS
     Raises:
         UserError: If the name or the split is unknown, or files are missing.
     """
-    return DATASETS[expect_one_of(name, DATASETS, "--data")](root, split)
+    return DATASETS[expect_one_of(name, DATASETS, "--data")](None if root is None else Path(root), split)

@@ -66,7 +66,7 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
     return sweep_table(out)
 
 
-def sweep_table(out: Path) -> pd.DataFrame:
+def sweep_table(out: Path | str) -> pd.DataFrame:
     """What came of the finished trainings of a sweep, rising by alpha, then beta.
 
     Returns:
@@ -79,7 +79,7 @@ def sweep_table(out: Path) -> pd.DataFrame:
         if len(epochs) == options["epochs"]:
             kept = [line for line in epochs if line["best"]][-1]
             weights = {name: options[key] for name, key in WEIGHTS.items()}
-            rows.append({**weights, "n": options["held_out"], **kept})  # logs of attnlab 0.1 may lack it
+            rows.append({**weights, **kept})
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
 
 

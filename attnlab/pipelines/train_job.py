@@ -20,7 +20,7 @@ from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.runs import alone_in, expect_same, now, tell_other_software, write_whole
+from attnlab.runs import alone_in, expect_same, now, tell_other_surroundings, write_whole
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
@@ -42,7 +42,7 @@ def prepare_training(
     *,
     defense: str = "aad",
     data: str = "scenes",
-    root: Path | None = None,
+    root: Path | str | None = None,
     model: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
@@ -59,7 +59,7 @@ def prepare_training(
     weight_decay: float | None = None,
     augment: str | None = None,
     held_out: int | None = None,
-    weight: float | None = None,
+    loss_weight: float | None = None,
     alpha: float | None = None,
     beta: float | None = None,
     fill: str | None = None,
@@ -75,7 +75,7 @@ def prepare_training(
     snapshots: bool = False,
     tensorboard: bool = False,
     workers: int | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
 ) -> Iterator[Training]:
     """Open data and model and settle every default; the arguments are the options of `attnlab train`.
 
@@ -87,7 +87,9 @@ def prepare_training(
             other options, or another process trains in it.
     """
     written, defense = defense, SHORT.get(defense, defense)
-    parsed = parse_defense(defense, weight=weight, alpha=alpha, beta=beta, fill=fill, classification=classification)
+    parsed = parse_defense(
+        defense, loss_weight=loss_weight, alpha=alpha, beta=beta, fill=fill, classification=classification
+    )
     settled = _settled(
         plan_for(data, plan),
         model=model,
@@ -187,7 +189,7 @@ def prepare_training(
 
 def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
     """Warn of what is seldom meant; `folder` holds a user's own images, if they are those."""
-    if folder is not None and not has_split(folder, "train"):
+    if folder is not None and not (has_split(folder, "train") or has_split(folder, "val")):
         warnings.warn(
             f"this training uses all images of {folder}: evaluate and analyze it on others, or keep these in "
             f"{folder / 'train'} and others in {folder / 'val'}, each with a {BOXES}",
@@ -251,7 +253,7 @@ def _open(folder: Path, manifest: dict[str, Any]) -> None:
         if is_begun(folder) or kind != manifest["kind"]:
             expect_same(folder, before, manifest)
             if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
-                tell_other_software(folder, before, manifest)
+                tell_other_surroundings(folder, before, manifest)
             return
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no training; choose another --out")

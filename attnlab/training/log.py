@@ -44,7 +44,7 @@ class Log:
             tell(line)
 
 
-def read_log(path: Path) -> list[Line]:
+def read_log(path: Path | str) -> list[Line]:
     """The lines of a log; a last one that was cut short is left out.
 
     Raises:

@@ -18,7 +18,7 @@ WEIGHT = 0.01
 def parse_defense(
     name: str,
     *,
-    weight: float | None = None,
+    loss_weight: float | None = None,
     alpha: float | None = None,
     beta: float | None = None,
     fill: str | None = None,
@@ -28,7 +28,7 @@ def parse_defense(
 
     Args:
         name: Such as `madry`, `alp+aad`.
-        weight: Of the second part of the loss, where it has one; None for the defence's own.
+        loss_weight: Of the second part of the loss, where it has one; None for the defence's own.
         alpha: Weight of attention rectification, for `+aad`; None for WEIGHT.
         beta: Weight of attention preservation, for `+aad`; None for WEIGHT.
         fill: What hides the attended pixels, for `+aad`: a name in FILLS; None for black.
@@ -42,11 +42,13 @@ def parse_defense(
     if stem not in DEFENSES or plus + rest not in ("", AAD):
         raise UserError(f"expected a defense of {', '.join(defense_names())}, got {name!r}{_nearest(name)}")
     defense = replace(DEFENSES[stem], classification=classification)
-    if weight is not None:
+    if loss_weight is not None:
         if not defense.weight:
             weighted = ", ".join(other for other, known in DEFENSES.items() if known.weight)
-            raise UserError(f"expected --weight with {weighted} alone, whose losses have a second part, got {name}")
-        defense = replace(defense, weight=weight)
+            raise UserError(
+                f"expected --loss-weight with {weighted} alone, whose losses have a second part, got {name}"
+            )
+        defense = replace(defense, weight=loss_weight)
     if plus:
         alpha, beta = (WEIGHT if weight is None else weight for weight in (alpha, beta))
         return replace(defense, alpha=alpha, beta=beta, fill=fill or defense.fill)

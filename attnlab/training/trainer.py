@@ -48,7 +48,7 @@ class Training:
     Attributes:
         classifier: On its device; trained in place.
         model: Name that `load_model` builds the network from.
-        name: Of the defence, spelled out: madry+aad where the user wrote aad.
+        name: Of the defence, spelled out: madry+aad where the user wrote aad, madry where both its weights are 0.
         defense: What is descended.
         plan: How long, how fast, under which attack.
         images: To train on.

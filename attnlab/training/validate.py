@@ -22,7 +22,9 @@ def validate(
     seed: int = 0,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Accuracy in percent, `clean` and `robust`: under the attack, and `n`, of how many images. NaN without a softmax.
+    """Accuracy in percent, `clean` and `robust` (under the attack), and `n`, of how many images.
+
+    An accuracy is NaN where some image's logits have no softmax.
 
     Args:
         classifier: Judged in eval mode and given back as it was.

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -46,10 +46,7 @@ def accuracies(trainings: Sequence[Training], paper: Mapping[str, Mapping[str, f
 
 def differences(trainings: Sequence[Training]) -> list[str]:
     """What attention-based defence adds, seed by seed."""
-    records = {training: read_evaluation(training.evaluation) for training in trainings}
-    by_row: dict[str, dict[int, pd.DataFrame]] = {}
-    for training, frame in records.items():
-        by_row.setdefault(training.row, {})[training.seed] = frame.assign(model=training.row)
+    by_row = _by_row(trainings, lambda training: read_evaluation(training.evaluation).assign(model=training.row))
     pairs = _pairs(by_row)
     frame = gains(by_row, pairs)
     if frame.empty:
@@ -79,22 +76,20 @@ def longest(kind: str, attacks: Iterable[str]) -> str:
 
 def attention(trainings: Sequence[Training]) -> list[str]:
     """IoU of attention with the true boxes, and of clean with attacked attention; what attention-based defence adds."""
-    gazes = {training: _gaze(training) for training in trainings}
+    by_row = _by_row(trainings, _gaze)
     columns = ["clean Att/GT", "attacked Att/GT", f"clean/attacked, {CELLS} cells"]
-    by_row: dict[str, dict[int, pd.DataFrame]] = {}
-    for training, gaze in gazes.items():
-        by_row.setdefault(training.row, {})[training.seed] = gaze
     lines = []
     for row, each in by_row.items():
         means = pd.DataFrame([gaze.mean() for gaze in each.values()])
         constant = sum(int(gaze["kept"].isna().sum()) for gaze in each.values()) / len(each)
         cells = [_spread(means[name].mean(), means[name].std(), digits=4) for name in means]
         lines.append([row, str(len(each)), *cells, f"{constant:.0f}"])
+    images = len(by_row[trainings[0].row][trainings[0].seed])
     options = Run(trainings[0].analysis).manifest["options"]
     attack = options["attack"]
     told = f"PGD at {as_fraction(options['eps'][0])}, {attack['steps']} steps of {as_fraction(attack['step_size'])}"
     text = [
-        f"IoU over {len(gazes[trainings[0]]):,} test images, maps of the true label, those that are zero everywhere "
+        f"IoU over {images:,} test images, maps of the true label, those that are zero everywhere "
         f"left out; attack: {told}. Mean ± standard deviation over the seeds.",
         "",
         *_markdown(["defence", "seeds", *columns, "constant maps"], lines),
@@ -128,6 +123,16 @@ def _gaze(training: Training) -> pd.DataFrame:
     frame = read_records(training.analysis).set_index("image_id")
     kept = frame["shared_cells"].dropna().map(lambda cells: iou_of_shared(cells[CELLS - 1], CELLS))
     return pd.DataFrame({"clean": frame["iou_att_gt"], "attacked": frame["adv_iou_att_gt"], "kept": kept})
+
+
+def _by_row(
+    trainings: Sequence[Training], read: Callable[[Training], pd.DataFrame]
+) -> dict[str, dict[int, pd.DataFrame]]:
+    """Defence -> seed -> what is read of its training."""
+    by_row: dict[str, dict[int, pd.DataFrame]] = {}
+    for training in trainings:
+        by_row.setdefault(training.row, {})[training.seed] = read(training)
+    return by_row
 
 
 def _pairs(rows: Iterable[str]) -> list[tuple[str, str]]:

@@ -19,11 +19,11 @@ batches is closer to float32's than a batch's is, and the share of it along floa
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import click
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.attacks.pgd import Attack, perturb
@@ -32,19 +32,19 @@ from attnlab.models import Classifier, load_model
 from attnlab.pipelines.train_job import HELD_OUT_SEED, MANIFEST
 from attnlab.training.images import Batch, hold_out, open_images
 from attnlab.training.losses import FILLS
-from attnlab.training.parse import parse_defense
+from attnlab.training.parse import WEIGHT, parse_defense
 from attnlab.training.step import Step
 
 MAIN = "L_c"
 NOISE = "L_p, noise"
-EXACT, ROUNDED = "added in float32", "added in bfloat16"
+ROUNDED = "added in bfloat16"
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def gradients(
     classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator, dropout: bool
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each term's name, and its value followed by its gradient by all weights, float64; then EXACT and ROUNDED.
+    """Each term's name, and its value followed by its gradient by all weights, float64; of ROUNDED what is added to L_c's.
 
     Args:
         classifier: In eval mode.
@@ -64,6 +64,7 @@ def gradients(
 
     for module in classifier.modules():
         module.training = dropout and isinstance(module, DROPOUTS)
+    state = torch.get_rng_state()  # of dropout
     for number, fill in enumerate(FILLS):
         defense = parse_defense("madry+aad", alpha=1, beta=1, fill=fill)
         terms = Step(classifier, defense)(images, attacked, batch.labels).weighted
@@ -74,11 +75,10 @@ def gradients(
     if dropout:
         noise = Step(classifier, parse_defense("madry+aad", alpha=0, beta=1))(images, images, batch.labels).weighted
         yield row(NOISE, noise["preservation"])
-    for name in (EXACT, ROUNDED):
-        rounding = torch.autocast("cpu", torch.bfloat16, enabled=name == ROUNDED)
-        with torch.random.fork_rng(), rounding:  # dropout draws the same
-            terms = Step(classifier, parse_defense("madry+aad", alpha=0.01, beta=0.01))(images, attacked, batch.labels)
-        yield name, row(name, terms.loss)[1] - row(name, terms.weighted["adversarial"])[1]
+    with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16):
+        torch.set_rng_state(state)
+        terms = Step(classifier, parse_defense("madry+aad", alpha=WEIGHT, beta=WEIGHT))(images, attacked, batch.labels)
+    yield ROUNDED, row(ROUNDED, terms.loss)[1] - row(ROUNDED, terms.weighted["adversarial"])[1]
 
 
 def left(exact: Tensor, rounded: Tensor) -> tuple[float, float, float]:
@@ -89,9 +89,9 @@ def left(exact: Tensor, rounded: Tensor) -> tuple[float, float, float]:
         batches of the cosine of an exact and a rounded one.
     """
     mean, mean_rounded = exact.mean(0), rounded.mean(0)
-    cosine = partial(torch.nn.functional.cosine_similarity, dim=-1)
     share = mean_rounded @ mean / (mean @ mean)
-    return float(share), float(cosine(mean, mean_rounded)), float(cosine(exact, rounded).mean())
+    cosines = F.cosine_similarity(exact, rounded).mean()
+    return float(share), float(F.cosine_similarity(mean, mean_rounded, dim=0)), float(cosines)
 
 
 @click.command()
@@ -124,12 +124,13 @@ def main(checkpoint: Path, root: Path | None, images: int, dropout: bool) -> Non
     for name in (MAIN, *(f"L_r, {fill}" for fill in FILLS), "L_p", *([NOISE] if dropout else [])):
         mean = means[name]
         length = mean[1:].norm() / main_gradient.norm()
-        cosine = torch.nn.functional.cosine_similarity(mean[1:], main_gradient, dim=0)
+        cosine = F.cosine_similarity(mean[1:], main_gradient, dim=0)
         seen = "-" if noise is None else f"{mean[1:].norm() / noise:.3f}"
         click.echo(f"| {name} | {mean[0]:.3f} | {length:.3f} | {seen} | {cosine:+.2f} | {1 / length:.2f} |")
-    share, cosine, of_a_batch = left(*(torch.stack(found[name])[:, 1:] for name in (EXACT, ROUNDED)))
+    each = {name: torch.stack(rows)[:, 1:] for name, rows in found.items()}
+    share, cosine, of_a_batch = left(WEIGHT * (each["L_r, black"] + each["L_p"]), each[ROUNDED])
     click.echo(
-        f"of what both at 0.01 add to the gradient, bfloat16 leaves {share:.3f} "
+        f"of what both at {WEIGHT} add to the gradient, bfloat16 leaves {share:.3f} "
         f"(cosine {cosine:.3f}, of one batch {of_a_batch:.3f})"
     )
 

@@ -78,8 +78,6 @@ def test_a_training_on_imagenet_goes_on_to_the_same_weights(attnlab, tree, place
     monkeypatch.setattr(images_module, "RESIDENT", 0)  # decoded anew each time
     words = ["--data", "imagenet", "--root", tree, "--model", f"{place}/net.py:colour", "--epochs", 2]
     words += [
-        "--device",
-        "cpu",
         "--batch-size",
         6,
         "--held-out",
@@ -90,6 +88,8 @@ def test_a_training_on_imagenet_goes_on_to_the_same_weights(attnlab, tree, place
         "alp+aad",
         "--workers",
         0,
+        "--device",
+        "cpu",
     ]
     assert attnlab("train", *words, "--out", "whole").code == 0
     with monkeypatch.context() as patch:

@@ -121,22 +121,11 @@ def test_a_label_of_a_folder_that_the_model_does_not_know_is_one_line(train, pla
 def test_images_of_which_none_are_kept_for_a_test_are_told(train, place):
     own_images(Path("flat"), 20)
     own_images(Path("split/train"), 20)
-    words = [
-        "--data",
-        "folder",
-        "--model",
-        f"{place}/net.py:colour",
-        "--epochs",
-        1,
-        "--batch-size",
-        6,
-        "--workers",
-        0,
-        "--held-out",
-    ]
+    words = ["--data", "folder", "--model", f"{place}/net.py:colour", "--epochs", 1]
+    words += ["--batch-size", 6, "--held-out", 2, "--workers", 0]
     told = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
-    assert told in train(*words, 2, "--root", "flat", "--out", "one").err
-    assert "Warning" not in train(*words, 2, "--root", "split", "--out", "two").err
+    assert told in train(*words, "--root", "flat", "--out", "one").err
+    assert "Warning" not in train(*words, "--root", "split", "--out", "two").err
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 def gradients(
     classifier: Classifier, batch: Batch, attack: Attack, draw: torch.Generator, dropout: bool
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each term's name, and its value followed by its gradient by all weights, float64; of ROUNDED what is added to L_c's.
+    """Each term's name, and its value followed by its gradient by all weights, float64; last what ROUNDED adds.
 
     Args:
         classifier: In eval mode.

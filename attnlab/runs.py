@@ -238,7 +238,8 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
         for key in dict.fromkeys([*old, *new]):
             inner = f"{name} {key}".strip()
             if key not in old or key not in new:
-                yield f"{inner} is {'new' if key in new else 'not asked for'}"
+                text = f": {_short(new[key])}" if isinstance(new.get(key), str) else ""
+                yield f"{inner} is new{text}" if key in new else f"{inner} is not asked for"
             else:
                 yield from _differences(inner, old[key], new[key])
     elif old != new:

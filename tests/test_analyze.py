@@ -237,10 +237,10 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
 
 
 def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
-    """The first 40 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
+    """The first 60 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
     classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
     images = load_data("imagenet", shared / "imagenet-val")
-    analyze(classifier, images, tmp_path / "run", Settings(), positions=range(40), batch_size=4)
+    analyze(classifier, images, tmp_path / "run", Settings(), positions=range(60), batch_size=4)
     records = read_records(tmp_path / "run")
     mine = records[records["label"] == records["prediction"]]
     assert len(mine) == REFERENCE["correct"]
@@ -250,8 +250,9 @@ def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
     assert (shared_cells / (20 - shared_cells)).mean() == pytest.approx(REFERENCE["k10"], abs=5e-3)
 
 
-#: reference_tables.py's records of the first 40 images at eps 16/255: I_att, succeed, mean IoU, mean IoU of 10 cells
-REFERENCE = {"correct": 24, "succeed": 21, "iou": 0.669772, "k10": 0.425827}
+#: the reference's first 60 images at eps 16/255: I_att, succeed, mean IoU (.6738 before boxes held their last pixel),
+#: mean IoU of 10 cells
+REFERENCE = {"correct": 35, "succeed": 29, "iou": 0.678140, "k10": 0.418457}
 
 
 @pytest.mark.parametrize("name", ["pgd3", "iter-stepll3+a3"])

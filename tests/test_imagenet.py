@@ -10,6 +10,8 @@ from PIL import Image
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, Skipped
 from attnlab.errors import Unusable
+from attnlab.pipelines.manifest import describe_data
+from attnlab.runs import expect_same
 
 #: image, size, wnid, boxes
 PHOTOGRAPHS = [
@@ -54,7 +56,30 @@ def test_imagenet_in_any_of_its_layouts_gives_the_same_boxes_and_labels(tmp_path
         example = images.read(images.image_ids.index(image_id))
         assert example.image.size == size
         assert example.label == sorted(photograph[2] for photograph in PHOTOGRAPHS).index(wnid)
-        assert example.boxes.tolist() == [list(map(float, box)) for box in boxes]
+        # files give the last pixel of a box, the data set the edge behind it: half a pixel at twice the size
+        behind = 1 / xml_scale
+        assert example.boxes.tolist() == [[x0, y0, x1 + behind, y1 + behind] for x0, y0, x1, y1 in boxes]
+
+
+@pytest.mark.parametrize("annotations", ["csv", "xml"])
+def test_boxes_of_imagenet_are_counted_from_0_and_hold_their_last_pixel(tmp_path, annotations):
+    plant(tmp_path, annotations=annotations)
+    samples = Prepared(load_data("imagenet", tmp_path), (44, 33))
+    chair, kite, tench = (samples[index].boxes.tolist() for index in range(3))
+    assert kite == [[0, 0, 33, 44]]  # of pixels 0 to 33 and 0 to 44 the image has 0 to 32 and 0 to 43: clipped
+    assert chair == [pytest.approx([5 * 33 / 50, 6 * 44 / 80, 46 * 33 / 50, 71 * 44 / 80])]
+    assert tench[0] == pytest.approx([1 * 33 / 60, 2 * 44 / 40, 31 * 33 / 60, 44])
+    assert tench[1] == pytest.approx([10 * 33 / 60, 0, 33, 21 * 44 / 40])
+
+
+def test_a_run_with_imagenets_boxes_as_they_were_read_before_is_not_resumed(tmp_path):
+    images = load_data("imagenet", plant(tmp_path / "data"))
+    now = describe_data(images, [0])
+    assert now["box_corners"] == "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
+    before = {key: value for key, value in now.items() if key != "box_corners"} | {"sha256": "0" * 64}
+    line = told(expect_same, tmp_path, {"options": {}, "data": before}, {"options": {}, "data": now})
+    assert "data box_corners is new: '0-based inclusive, read as x0, y0, x1 + 1, y1 + 1'" in line
+    assert "box_corners" not in describe_data(load_data("scenes"), [0])  # whose runs are resumed as ever
 
 
 def test_imagenet_boxes_may_lie_beside_the_folder_of_images(tmp_path):
@@ -152,6 +177,11 @@ def test_real_imagenet_images_have_their_published_labels_and_boxes(shared):
     )
     boxes = [entry.boxes for entry in images.entries]
     assert sum(len(each) > 1 for each in boxes) == 114
-    for index in range(0, 500, 50):
-        width, height = images.read(index).image.size
-        assert (boxes[index][:, 2:] <= torch.tensor([width, height])).all()
+    assert sum(map(len, boxes)) == 770
+    sizes = []
+    for path in (entry.path for entry in images.entries):
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    beyond = torch.cat([box[:, 2:] - torch.tensor(size) for box, size in zip(boxes, sizes, strict=True)])
+    # inclusive corners end at width - 1, height - 1: half-open ones at the edge, and none behind it
+    assert ((beyond == 0).sum(0).tolist(), (beyond > 0).sum().item()) == ([68, 91], 0)

@@ -92,7 +92,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class FileSet:
-    """Image files with labels and boxes."""
+    """Image files with labels and boxes.
+
+    Attributes:
+        box_corners: How the files give a box where that is not half-open pixels; runs record it.
+    """
 
     name: str
     classes: Sequence[str]
@@ -101,6 +105,7 @@ class FileSet:
     size: tuple[int, int] | None = None
     channels: int = 3
     has_boxes: bool = True
+    box_corners: str | None = None
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without opening it; None where its entry says that it cannot be used."""

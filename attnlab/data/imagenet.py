@@ -18,6 +18,9 @@ HOLDS = f"the validation images and {BOXES_CSV} or the folder of ILSVRC2012_val_
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
+#: how the annotations give a box, as a run records it
+BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
+
 #: wnid, boxes (half-open pixels), and the height and width they refer to (None: the image's own)
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 
@@ -46,6 +49,7 @@ def imagenet(root: Path | None, split: str) -> FileSet:
         classes=names,
         image_ids=[path.stem for path in paths],
         entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
+        box_corners=BOX_CORNERS,
     )
 
 
@@ -149,10 +153,14 @@ def _from_xml(path: Path) -> Annotation | Unusable:
 
 
 def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int, int] | None) -> Annotation | Unusable:
-    """The boxes of one class; ILSVRC's validation images show objects of one class each."""
+    """The boxes of one class, made half-open; ILSVRC's validation images show objects of one class each.
+
+    ILSVRC's corners are pixels of the object, counted from 0, in the CSV and in the XML alike: no box of the
+    validation images reaches their width or height, and many end one pixel before.
+    """
     if not names:
         return Unusable("no object in its annotation")
     if any(len(box) != 4 for box in boxes):
         return Unusable(f"a box of {len(boxes[-1])} numbers instead of 4")
-    mine = [box for name, box in zip(names, boxes, strict=True) if name == names[0]]
+    mine = [[x0, y0, x1 + 1, y1 + 1] for name, (x0, y0, x1, y1) in zip(names, boxes, strict=True) if name == names[0]]
     return names[0], mine, size

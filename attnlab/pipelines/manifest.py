@@ -33,7 +33,9 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
     """What data a result is about, for run.json."""
+    corners = getattr(images, "box_corners", None)
     return {
+        **({"box_corners": corners} if corners else {}),
         "name": images.name,
         "has_boxes": images.has_boxes,
         "classes": list(images.classes),

@@ -10,27 +10,25 @@ needs a model or torch: tables can be made again from a run years later.
 """
 
 import csv
+import io
 import json
 import os
-import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnlab.errors import UserError
+from attnlab.files import is_vacant, write_whole
 
 SCHEMA_VERSION = 1
 #: what of a manifest a run may be gone on with under other values, told as a warning
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
-#: seconds that a folder may be held by the workers of a process that was killed; torch's look for it every five
-PATIENCE = 8.0
 #: what closes an Arrow stream
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -117,8 +115,9 @@ class Run:
 
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
         """Write skipped.csv: names of images and why they could not be used."""
-        with (self.folder / "skipped.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("image_id", "reason"), *listed])
+        content = io.StringIO(newline="")
+        csv.writer(content).writerows([("image_id", "reason"), *listed])
+        write_whole(self.folder / "skipped.csv", content.getvalue().encode())
 
     def finish(self, seconds: float) -> None:
         """Note in run.json that all is there, and the seconds the last session took."""
@@ -165,45 +164,11 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
         if before["finished"] is None:
             tell_other_surroundings(folder, before, manifest)
         return run
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_vacant(folder):
         raise UserError(f"{folder} exists and is no run; choose another --out")
     (folder / "records").mkdir(parents=True, exist_ok=True)
     run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
     return run
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Let no other process that asks the same work in a folder, where its file system knows locks.
-
-    One that holds it is waited for a while: workers of a process that was killed outlive it by some seconds.
-
-    Raises:
-        UserError: If another one does.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    end = time.monotonic() + PATIENCE
-    try:
-        while not _locked(handle):
-            if time.monotonic() > end:
-                raise UserError(f"another process works in {folder}; wait for its end, or choose another --out")
-            time.sleep(0.1)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    """Whether nobody else has an open folder's lock: it is ours now, or the file system has none."""
-    import fcntl  # Unix has it
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # no locks here
-        pass
-    return True
 
 
 def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
@@ -249,36 +214,6 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def write_whole(path: Path, content: Iterable[int] | memoryview | bytes) -> None:
-    """Write a file so that it is there whole or not at all, whenever the process may end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        error.filename = str(path)  # the name that means something to a user
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def file_of(folder: Path, image_id: str, ending: str) -> Path:
-    """Where a file about an image goes: below the folder, whose subfolders are made if need be.
-
-    Raises:
-        UserError: If the image's name leads elsewhere.
-    """
-    if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
-        raise UserError(f"expected names of images below their folder, got {image_id!r}")
-    path = folder / f"{image_id}{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def now() -> str:

@@ -89,7 +89,7 @@ def test_suites_are_run_and_told_in_the_manifest(tmp_path, monkeypatch):
 
 
 def test_no_file_is_written_outside_the_folder(tmp_path):
-    from attnlab.runs import file_of
+    from attnlab.files import file_of
 
     with pytest.raises(UserError, match="below their folder"):
         file_of(tmp_path / "images", "../stolen", ".png")

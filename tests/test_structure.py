@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-GROUND = ("errors", "compat", "boxes", "hooks", "seeds", "runs", "records", "superpixels", "looks", "workers")
+GROUND = ("errors", "files", "compat", "boxes", "hooks", "seeds", "runs", "records", "superpixels", "looks", "workers")
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
 FLOORS = [
     ["attnlab", *(f"attnlab.{name}" for name in GROUND)],
@@ -54,7 +54,7 @@ def test_imports_point_downwards(path):
 
 
 def test_report_stands_on_records_and_geometry_alone():
-    names = ("records", "runs", "errors", "boxes", "superpixels", "looks", "workers", "report")
+    names = ("records", "runs", "errors", "files", "boxes", "superpixels", "looks", "workers", "report")
     allowed = {f"attnlab.{name}" for name in names}
     for path in (ROOT / "attnlab/report").rglob("*.py"):
         own = {room_of(module) for module in imports_of(path) if module.startswith("attnlab")}

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from trainings import own_images
 
-from attnlab import runs
+from attnlab import files
 from attnlab.errors import UserError
+from attnlab.files import alone_in
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
-from attnlab.runs import alone_in
 from attnlab.training import adversary
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_log_is_one_line(train, line):
 
 
 def test_a_folder_that_another_process_trains_in_is_one_line_and_stays_as_it_is(train, monkeypatch):
-    monkeypatch.setattr(runs, "PATIENCE", 0.0)
+    monkeypatch.setattr(files, "PATIENCE", 0.0)
     assert train("--epochs", 1).code == 0
     for path in ("log.jsonl", "state.safetensors"):
         Path("out", path).unlink()  # as before the other one's first line

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
+from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
-from attnlab.runs import write_whole
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"

@@ -1,5 +1,6 @@
 """Adversarial images as files: float arrays, and 8-bit PNGs that stay in the ball, both looked at by the model."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from attnlab.attacks.outcome import Outcome
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
+from attnlab.files import file_of, write_whole
 from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import CLEAN, Evaluation
-from attnlab.runs import file_of
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
 EIGHT_BIT = " 8-bit"
@@ -39,9 +40,11 @@ class Craft:
             adversarial = attack(target.source, target.images, target.labels, target.seeds)
         pixels = eight_bit(adversarial, target.images, attack.eps)
         for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
-            np.save(file_of(self.folder / "arrays", image_id, ".npy"), values.numpy())
-            picture = Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze())
-            picture.save(file_of(self.folder / "images", image_id, ".png"))
+            array, picture = BytesIO(), BytesIO()
+            np.save(array, values.numpy())
+            Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(picture, "PNG")
+            write_whole(file_of(self.folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
+            write_whole(file_of(self.folder / "images", image_id, ".png"), picture.getvalue(), sync=False)
         steps = attack.steps if isinstance(attack, Attack) else 0
         return {
             name: looked_at(target, adversarial, steps),

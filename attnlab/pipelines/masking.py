@@ -9,6 +9,7 @@ from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import BLIND, Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, load_batches
+from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.records import read_evaluation
@@ -57,4 +58,4 @@ def write_checks(
         if white_box and held:
             found += [(name, told) for told in check_accuracies(attacks, blind, held)]
     frame = pd.DataFrame(found, columns=["model", "found"])
-    frame.to_csv(run.folder / FILE, index=False)
+    write_whole(run.folder / FILE, frame.to_csv(index=False).encode())

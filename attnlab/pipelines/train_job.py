@@ -15,12 +15,13 @@ from attnlab.data import load_data
 from attnlab.data.base import ImageSet, digest
 from attnlab.data.folder import BOXES, has_split
 from attnlab.errors import UserError
+from attnlab.files import alone_in, is_vacant, write_whole
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.runs import alone_in, expect_same, now, tell_other_surroundings, write_whole
+from attnlab.runs import expect_same, now, tell_other_surroundings
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
@@ -159,7 +160,7 @@ def prepare_training(
         processes.part(settled.batch_size)
 
         def claim() -> None:
-            if not folder.is_file():
+            if is_vacant(folder) or (folder / MANIFEST).exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             _open(folder, manifest)
@@ -255,6 +256,6 @@ def _open(folder: Path, manifest: dict[str, Any]) -> None:
             if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
                 tell_other_surroundings(folder, before, manifest)
             return
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_vacant(folder):
         raise UserError(f"{folder} exists and is no training; choose another --out")
     write_whole(path, (json.dumps({**manifest, "started": now()}, indent=2) + "\n").encode())

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnlab.errors import UserError
+from attnlab.files import write_whole
 from attnlab.report.attention import attention_report
 from attnlab.report.base import Report
 from attnlab.report.evaluation import evaluation_report
 from attnlab.report.latex import as_latex
 from attnlab.report.layout import LAYOUTS
-from attnlab.runs import Run, write_whole
+from attnlab.runs import Run
 
 
 def report_run(

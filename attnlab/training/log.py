@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import UserError
-from attnlab.runs import write_whole
+from attnlab.files import write_whole
 from attnlab.training.state import Progress
 
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
-from attnlab.runs import write_whole
+from attnlab.files import write_whole
 
 FILE = "state.safetensors"
 

@@ -1,5 +1,6 @@
 """One style for all figures: sizes, colours, how they are saved."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from attnlab.errors import UserError
+from attnlab.files import write_whole
 
 #: width in inches of a column and of a page of two columns
 COLUMN, PAGE = 3.3, 7.0
@@ -83,12 +85,15 @@ def save(figure: Figure, folder: Path, name: str, caption: str = "") -> list[Pat
     """
     paths = [folder / f"{name}.{suffix}" for suffix in SUFFIXES]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            # no date, so that the same records give the same file
-            figure.savefig(path, dpi=300, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        for path, suffix in zip(paths, SUFFIXES, strict=True):
+            content = BytesIO()
+            dateless = (
+                {"CreationDate": None} if suffix == "pdf" else None
+            )  # so that the same records give the same file
+            figure.savefig(content, format=suffix, dpi=300, metadata=dateless)
+            write_whole(path, content.getvalue())
         if caption:
-            (folder / f"{name}.txt").write_text(caption + "\n", encoding="utf-8")
+            write_whole(folder / f"{name}.txt", f"{caption}\n".encode())
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from None
     return paths

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from attnlab.errors import UserError
+from attnlab.files import write_whole
 from attnlab.looks import View
 from attnlab.records import as_fraction, skipped_images
 from attnlab.report.export import make_report
@@ -21,7 +22,7 @@ from attnlab.report.page.about import command, facts, title
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
 from attnlab.report.page.cells import as_table
 from attnlab.report.page.distributions import of_attacks, of_figures
-from attnlab.runs import Run, write_whole
+from attnlab.runs import Run
 
 
 def write_report(

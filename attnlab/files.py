@@ -1,0 +1,94 @@
+"""Files that are whole or not there, folders that one process works in at a time."""
+
+import errno
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
+
+from attnlab.errors import UserError
+
+#: seconds that a folder may be held by the workers of a process that was killed
+PATIENCE = 8.0
+#: held by the process that works in a folder; it stays there, since removing it would let two processes hold it
+LOCK = ".lock"
+#: what a file is called until it is whole: its name's beginning, the host, the process
+TEMPORARY = re.compile(r"\..*\.\d+\.tmp", re.DOTALL)
+#: of a file system that knows no locks
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
+    """Write a file so that it is there whole or not at all, whenever the process may end.
+
+    Args:
+        path: Of the file; folders above it are made if need be.
+        content: Its bytes.
+        sync: Wait until the disk has it, so that not even a power failure cuts it short; False for files in numbers.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name[:40]}.{platform.node()[:40]}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the name that means something to a user
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def file_of(folder: Path, image_id: str, ending: str) -> Path:
+    """Where a file about an image goes: below the folder.
+
+    Raises:
+        UserError: If the image's name leads elsewhere.
+    """
+    if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
+        raise UserError(f"expected names of images below their folder, got {image_id!r}")
+    return folder / f"{image_id}{ending}"
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder may be taken: nothing is there, or only what a process that was killed at its start left."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(
+        path.name == LOCK
+        or TEMPORARY.fullmatch(path.name)
+        or (path.name == "records" and path.is_dir() and is_vacant(path))
+        for path in folder.iterdir()
+    )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a folder that exists, where its file system knows locks.
+
+    A lock that another process holds is waited for some seconds: workers of a process that was killed outlive it.
+
+    Raises:
+        UserError: If another process keeps it.
+    """
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=PATIENCE, poll_interval=0.1)
+    except Timeout:
+        raise UserError(f"another process works in {folder}; wait for its end, or choose another --out") from None
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()

@@ -8,6 +8,17 @@ class UserError(ValueError):
     """Wrong input that the user can mend; the command line prints its text as one line and exits with 1."""
 
 
+def printable(text: str) -> str:
+    """The text as one line that a terminal can show: control characters, line breaks and stray bytes are escaped.
+
+    Names of files and classes come from elsewhere; an escape sequence in one would move the cursor, or worse.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
+
+
 class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure of the run
     """One image that cannot be used; its text is the reason written to skipped.csv."""
 

@@ -8,7 +8,7 @@ import warnings
 import click
 
 from attnlab import __version__
-from attnlab.errors import UserError
+from attnlab.errors import UserError, printable
 
 from .analyze import analyze
 from .attack import attack
@@ -33,7 +33,7 @@ for command in (analyze, train, sweep, evaluate, attack, tables, figures, report
 
 
 def _show_warning(message: Warning | str, *_place: object) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {printable(' '.join(str(message).splitlines()))}", err=True)
 
 
 def main() -> None:
@@ -74,5 +74,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"Error: {printable(' '.join(message.splitlines()))}", err=True)
     sys.exit(1)

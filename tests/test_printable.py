@@ -1,0 +1,32 @@
+"""What names from elsewhere may do to a terminal: nothing."""
+
+import warnings
+
+import pytest
+
+from attnlab.errors import UserError, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("é 日 plain", "é 日 plain"),
+        ("a\x1b[31mb", r"a\x1b[31mb"),
+        ("two\nlines\r", r"two\nlines\r"),
+        ("\udcff.png", r"\udcff.png"),  # a byte of a file name that is no UTF-8
+        ("\u202egnp.a", r"\u202egnp.a"),  # turns the reading direction round
+        ("\x9b2J", r"\x9b2J"),  # an escape sequence of one byte
+    ],
+)
+def test_control_characters_are_shown_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_an_escape_sequence_in_a_name_reaches_neither_errors_nor_warnings(attnlab, monkeypatch):
+    def fail(*_arguments, **_options):
+        warnings.warn("skipped \x1b[2Jone", stacklevel=1)
+        raise UserError("got \x1b[2Jtwo")
+
+    monkeypatch.setattr("attnlab.pipelines.job.prepare", fail)
+    told = attnlab("analyze")
+    assert told.err.splitlines() == [r"Warning: skipped \x1b[2Jone", r"Error: got \x1b[2Jtwo"]

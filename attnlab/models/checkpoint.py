@@ -41,12 +41,12 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: s
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
-    description = {"model": model, "layer": classifier.attention_layer, "defense": defense}
+    description = {"model": model, "layer": classifier.attention_layer, "defense": defense, **classifier.stated}
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What a checkpoint folder says of its model: `model`, `layer` and `defense`.
+    """What a checkpoint folder says of its model: `model`, `layer`, `defense`, and the `mean` and `std` stated for it.
 
     Raises:
         UserError: If the folder is no checkpoint.
@@ -62,7 +62,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         model = layer = None
     if not isinstance(model, str) or not isinstance(layer, str | None):
         raise UserError(f"{path} is damaged: expected a JSON object with the name of a model under 'model'")
-    return {"model": model, "layer": layer, "defense": description.get("defense", "none")}
+    stated = {name: description.get(name) for name in ("mean", "std")}
+    return {"model": model, "layer": layer, "defense": description.get("defense", "none"), **stated}
 
 
 def trained_as(name: str) -> dict[str, str]:

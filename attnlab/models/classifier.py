@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture, find_layer, trace
 from attnlab.models.fold import Pair, fold_batch_norms, foldable
+from attnlab.models.outputs import at_least_float32, logits_of, two_classes
+from attnlab.models.preprocessing import Statistic, size_of, statistics_of
+from attnlab.models.wrappers import unwrapped, weights_of
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {
@@ -18,17 +21,17 @@ LAYOUTS = {
     "folded": torch.channels_last,  # and batch norms folded into the convolutions before them
     "contiguous": torch.contiguous_format,
 }
-DEFAULT_SIZE = (224, 224)
 
 
 class Classifier(nn.Module):
     """A network with its normalisation inside.
 
-    What the network says of itself in optional attributes is used: `mean` and `std` (per channel, of pixels in
-    [0, 1]; identity where absent), `input_size` (height, width), `attention_layer` (a module's name).
+    What the network says of itself in optional attributes is used: `mean` and `std` (plain numbers per channel, of
+    pixels in [0, 1]; identity where absent), `input_size` (height, width), `attention_layer` (a module's name). What it
+    may return: see `logits_of`.
 
     Attributes:
-        network: The wrapped module; takes normalised images.
+        network: The module, out of what `unwrapped` takes it from; takes normalised images.
         input_size: Height and width of its images in pixels.
         channels: Number of colour channels of its images.
         as_it_is: Its normalisation is the identity.
@@ -39,23 +42,38 @@ class Classifier(nn.Module):
             closed form.
     """
 
-    def __init__(self, network: nn.Module, layer: str | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layer: str | None = None,
+        *,
+        mean: Statistic | None = None,
+        std: Statistic | None = None,
+    ) -> None:
         """Wrap the network and find its attention layer with one forward pass of noise.
 
+        Args:
+            network: Any that maps images to logits.
+            layer: Module that Grad-CAM reads, in place of the one found by itself.
+            mean: Of pixels in [0, 1], one or one a channel, in place of what the network says; together with `std`.
+            std: Likewise.
+
         Raises:
-            UserError: If `layer` is no module of the network or no spatial map comes out of it.
+            UserError: If `layer` is no module of the network or no spatial map comes out of it, the network returns no
+                logits, or its normalisation, size or weights cannot be meant; see `statistics_of`, `size_of`,
+                `unwrapped`.
         """
         super().__init__()
-        self.network = network
-        self.channels = _input_channels(network)
-        self.input_size: tuple[int, int] = tuple(getattr(network, "input_size", None) or DEFAULT_SIZE)
-        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        self.as_it_is = True
-        for name, neutral in (("mean", 0.0), ("std", 1.0)):
-            given = getattr(network, name, None)
-            values = torch.as_tensor([neutral] * self.channels if given is None else given, dtype=torch.float32)
-            self.as_it_is &= bool((values == neutral).all())
-            self.register_buffer(name, values.detach().clone().to(device).view(1, -1, 1, 1), persistent=False)
+        self.network = network = unwrapped(network)
+        said, self.input_size = size_of(network)
+        self.channels = _input_channels(network, said)
+        device = next((tensor.device for _, tensor in weights_of(network)), torch.device("cpu"))
+        means, stds = statistics_of(network, self.channels, mean, std)
+        #: the normalisation that the user stated, for the manifest and for checkpoints
+        self.stated = {} if mean is None else {"mean": list(means), "std": list(stds)}
+        self.as_it_is = set(means) == {0.0} and set(stds) == {1.0}
+        for name, values in (("mean", means), ("std", stds)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1), persistent=False)
         self.layout = torch.contiguous_format
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
@@ -85,15 +103,12 @@ class Classifier(nn.Module):
         """What the network takes: the images normalised pixel by pixel, in its precision and layout, (N, C, H, W)."""
         # a copy in any case, as the network may work in place
         images = images.clone() if self.as_it_is else (images - self.mean).div_(self.std)  # type: ignore[operator, arg-type]
-        dtype = next((parameter.dtype for parameter in self.network.parameters()), images.dtype)
-        return images.to(dtype, memory_format=self.layout)
+        floats = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
+        return images.to(next(floats, images.dtype), memory_format=self.layout)
 
     def logits(self, normalised: Tensor) -> Tensor:
         """Logits of images that are normalised already, (N, K)."""
-        output = self.network(normalised)
-        # Inception in train mode gives its auxiliary logits too
-        logits: Tensor = output[0] if isinstance(output, tuple) else output
-        return _at_least_float32(logits)
+        return logits_of(self.network(normalised), len(normalised))
 
     def infer(self, normalised: Tensor) -> Tensor:
         """The same for passes that nobody differentiates or looks into: after `compile_inference` compiled ones."""
@@ -125,6 +140,7 @@ class Classifier(nn.Module):
             "head": self.head,
             "map_shape": list(self.map_shape),
             "folded_batch_norms": self.folded,
+            **self.stated,
         } | ({"code": self.code} if self.code else {})
 
     def head_weight(self) -> Tensor:
@@ -132,7 +148,7 @@ class Classifier(nn.Module):
         assert self.head is not None
         weight = find_layer(self.network, self.head).weight
         assert isinstance(weight, Tensor)
-        return _at_least_float32(weight)
+        return two_classes(at_least_float32(weight).T).T
 
     def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
         """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS.
@@ -191,17 +207,26 @@ class Classifier(nn.Module):
         self.map_shape = tuple(output.shape[2:])
         pooled = output.mean((2, 3))
         for name, module in self.network.named_modules():
-            if isinstance(module, nn.Linear) and module.weight.shape == (self.classes, pooled.shape[1]):
-                difference = (F.linear(pooled, module.weight, module.bias) - logits).abs().max()
+            # one logit stands for two classes
+            rows = (self.classes, 1) if self.classes == 2 else (self.classes,)
+            if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
+                difference = (two_classes(F.linear(pooled, module.weight, module.bias)) - logits).abs().max()
                 if difference <= 1e-4 * logits.abs().max():
                     return str(name)
         return None
 
 
-def _input_channels(network: nn.Module) -> int:
+def _input_channels(network: nn.Module, said: int | None) -> int:
+    """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     first = next(convolutions, None)
-    return first.in_channels if first else 3
+    found = first.in_channels if first else said or 3
+    if said and said != found:
+        raise UserError(
+            f"expected input_size of the network as (channels, height, width) with {found} channels, as its first "
+            f"convolution takes, got {said}"
+        )
+    return found
 
 
 def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str | None:
@@ -220,7 +245,3 @@ def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str |
         elif len(output.shape) == 3 and output.shape[1] > 1:
             found = None
     return found
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -18,10 +18,12 @@ from torch import nn
 from attnlab.compat import torchvision
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS, load_weights, read_description
-from attnlab.models.classifier import DEFAULT_SIZE, Classifier
+from attnlab.models.classifier import Classifier
 from attnlab.models.lenet import LeNet
+from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
+from attnlab.models.wrappers import unwrapped
 
 #: name -> function that builds the network; its trained weights, if there are any, lie beside this file
 BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeNet, "resnet9": ResNet9}
@@ -30,7 +32,13 @@ HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or
 
 
 def load_model(
-    name: str = "resnet8", weights: str | Path = "default", layer: str | None = None, *, seed: int = 0
+    name: str = "resnet8",
+    weights: str | Path = "default",
+    layer: str | None = None,
+    *,
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
+    seed: int = 0,
 ) -> Classifier:
     """Build a classifier and give it weights.
 
@@ -40,6 +48,9 @@ def load_model(
             BUILT_IN. A folder that has a model's name is written ./NAME.
         weights: `default` (the library's own), `none` (random, from the seed), or a .safetensors, .pth or .pt file.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
+        mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network
+            or the checkpoint says; together with `std`.
+        std: Likewise.
         seed: Of random weights.
 
     Returns:
@@ -53,14 +64,22 @@ def load_model(
     if name not in _names() and Path(name).is_dir():
         description = read_description(Path(name))
         own = Path(name) / WEIGHTS
-        return load_model(description["model"], own if weights == "default" else weights, layer or description["layer"])
+        if mean is None and std is None:
+            mean, std = description["mean"], description["std"]
+        return load_model(
+            description["model"],
+            own if weights == "default" else weights,
+            layer or description["layer"],
+            mean=mean,
+            std=std,
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
-        network = _build(name, weights).cpu().eval()
+        network = unwrapped(_build(name, weights)).cpu().eval()
     if weights not in ("default", "none"):
         load_weights(network, Path(weights))
     try:
-        classifier = Classifier(network, layer).eval()
+        classifier = Classifier(network, layer, mean=mean, std=std).eval()
     except UserError:
         raise
     except Exception as error:  # the network's own code, on images of a size or with channels it may not take
@@ -68,7 +87,7 @@ def load_model(
             raise UserError(
                 f"cannot read layer {layer!r} of {name} ({_told(error)}); name one that runs and gives a spatial map"
             ) from error
-        height, width = getattr(network, "input_size", None) or DEFAULT_SIZE
+        _, (height, width) = size_of(network)
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got {_told(error)}; "
             "an attribute input_size = (height, width) of the network sets another size"

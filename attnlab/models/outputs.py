@@ -1,0 +1,77 @@
+"""What a network returns, read as logits: which containers are opened, which shapes and numbers are refused."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from attnlab.errors import UserError
+
+#: how every refusal ends
+WRAPPER = "wrap the network in a module whose forward returns the logits alone, (N, K)"
+
+
+def logits_of(output: object, count: int) -> Tensor:
+    """Logits of a network's output, (N, K), at least float32.
+
+    A tensor counts as it is; of a mapping or an output object (Hugging Face's, torchvision's Inception and GoogLeNet in
+    train mode) its `logits`; of a list or tuple the only tensor in it. One logit z means two classes with the logits
+    (0, z), whose softmax is the sigmoid of z.
+
+    Args:
+        output: What the network's forward returned.
+        count: Number of images it was given, N.
+
+    Raises:
+        UserError: If the output is none of these, or no floating-point tensor (N, K); the text says what it is.
+    """
+    logits = output if isinstance(output, Tensor) else _inside(output)
+    if not logits.is_floating_point():
+        raise UserError(f"expected the network to return floating-point logits, got {_named(logits)}; {WRAPPER}")
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise UserError(f"expected the network to return logits (N, K), got {_named(logits)}; {WRAPPER}")
+    if len(logits) != count:
+        raise UserError(
+            f"expected the network to return a row of logits for each of {count} images, got {_named(logits)}; "
+            f"{WRAPPER}"
+        )
+    return two_classes(at_least_float32(logits))
+
+
+def two_classes(values: Tensor) -> Tensor:
+    """A column of zeros before a single one, (N, 2); others as they are, (N, K).
+
+    For logits, and transposed for the head's weight: class 0 has the logit 0, which nothing moves.
+    """
+    return torch.cat([torch.zeros_like(values), values], 1) if values.shape[1] == 1 else values
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32, or in float64 where they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _inside(output: object) -> Tensor:
+    """The tensor of logits that a container holds."""
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if found is None and isinstance(output, list | tuple):
+        held = [item for item in output if item is not None]
+        found = held[0] if len(held) == 1 else None
+    if not isinstance(found, Tensor):
+        raise UserError(f"expected the network to return logits, got {_told(output)}; {WRAPPER}")
+    return found
+
+
+def _told(output: object) -> str:
+    """What an output is, for people: its kind, and what it holds."""
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"a {kind} with {', '.join(repr(key) for key in list(output)[:5]) or 'nothing in it'}"
+    if isinstance(output, list | tuple):
+        held = [_named(item) if isinstance(item, Tensor) else type(item).__name__ for item in output[:5]]
+        return f"a {kind} of {len(output)}: {', '.join(held) or 'nothing'}"
+    return f"a {kind}" if output is not None else "None"
+
+
+def _named(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

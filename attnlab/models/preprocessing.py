@@ -1,0 +1,121 @@
+"""What a network says of its images: their normalisation and size, checked once."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+
+#: normalisation that changes nothing
+IDENTITY: dict[str, Any] = {"mean": 0.0, "std": 1.0}
+DEFAULT_SIZE = (224, 224)
+
+#: whole numbers to Python, and none that a person means as one
+BOOLEANS: tuple[type, ...] = (bool,)
+
+#: a value, or one for each colour channel
+Statistic = float | Sequence[float]
+Values = tuple[float, ...]
+
+
+def statistics_of(
+    network: nn.Module, channels: int, mean: Statistic | None, std: Statistic | None
+) -> tuple[Values, Values]:
+    """Mean and standard deviation that images are normalised with, a value for each channel.
+
+    Those that the user states count before those of the network. Its attributes `mean` and `std` count where they are
+    plain numbers of its class or instance. Tensors of these names belong to the network's own arithmetic, as robustness
+    code has them: it normalises its images itself then, and nothing is done before.
+
+    Args:
+        network: Its attributes are read.
+        channels: Number of colour channels.
+        mean: Of pixels in [0, 1], as the user states it.
+        std: Likewise.
+
+    Raises:
+        UserError: If only one is stated, or a value is none that pixels in [0, 1] can have.
+    """
+    if (mean is None) != (std is None):
+        stated, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
+        raise UserError(f"expected --mean and --std together, got {stated} alone; say {missing} too")
+    if mean is not None and std is not None:
+        return _checked(mean, std, channels, ("--mean", "--std"))
+    said = {name: getattr(network, name, None) for name in IDENTITY}
+    own = [name for name, value in said.items() if isinstance(value, Tensor)]
+    plain = {name: value for name, value in said.items() if isinstance(value, Real | Sequence | np.ndarray)}
+    if own and plain:
+        raise UserError(
+            f"expected mean and std of the network to be plain numbers, got a tensor as {own[0]} and numbers as "
+            f"{next(iter(plain))}: say with --mean and --std what images are normalised with (0 and 1: nothing)"
+        )
+    if own:
+        warnings.warn(
+            f"the network holds {' and '.join(own)} as tensors, so it is taken to normalise its images itself; if it "
+            "does not, state what it needs with --mean and --std (from Python: Classifier(network, mean=..., std=...))",
+            stacklevel=2,
+        )
+    given = IDENTITY | plain
+    return _checked(given["mean"], given["std"], channels, ("mean of the network", "std of the network"))
+
+
+def _checked(mean: Any, std: Any, channels: int, names: tuple[str, str]) -> tuple[Values, Values]:
+    """Both as a value for each channel."""
+    means, stds = (_values(given, channels, name) for given, name in zip((mean, std), names, strict=True))
+    if max(means) > 1:
+        told = [tuple(round(value / 255, 4) for value in values) for values in (means, stds)]
+        raise UserError(
+            f"expected {names[0]} for pixels in [0, 1], got {_listed(means)}, which is for pixels from 0 to 255; "
+            f"divide mean and std by 255: {_listed(told[0])} and {_listed(told[1])}"
+        )
+    if min(stds) <= 0:
+        raise UserError(f"expected {names[1]} above 0, got {_listed(stds)}")
+    if max(stds) > 1:
+        warnings.warn(
+            f"{names[1]} is {_listed(stds)}, more than pixels in [0, 1] can have; if it is for pixels from 0 to 255, "
+            "divide it by 255",
+            stacklevel=2,
+        )
+    return means, stds
+
+
+def _values(given: Any, channels: int, name: str) -> Values:
+    """Numbers, one for each channel."""
+    listed = list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
+    if not all(isinstance(value, Real) and not isinstance(value, BOOLEANS) for value in listed):
+        raise UserError(f"expected {name} to be {channels} numbers, got {given!r}")
+    values = tuple(float(value) for value in listed)
+    if len(values) not in (1, channels):
+        raise UserError(f"expected {name} to be {channels} numbers, one for each colour channel, got {_listed(values)}")
+    if not all(map(math.isfinite, values)):
+        raise UserError(f"expected {name} of finite numbers, got {_listed(values)}")
+    return values * channels if len(values) == 1 else values
+
+
+def size_of(network: nn.Module) -> tuple[int | None, tuple[int, int]]:
+    """Channels and (height, width) of a network's images, as its `input_size` says; channels None where it does not.
+
+    Raises:
+        UserError: If that is no number, no (height, width) and no (channels, height, width).
+    """
+    said: Any = getattr(network, "input_size", None)
+    if said is None:
+        return None, DEFAULT_SIZE
+    values = list(said) if isinstance(said, Sequence | np.ndarray) and not isinstance(said, str) else [said]
+    whole = all(isinstance(value, Integral) and not isinstance(value, BOOLEANS) and int(value) > 0 for value in values)
+    if not whole or not 1 <= len(values) <= 3:
+        raise UserError(
+            "expected input_size of the network to be a whole number, (height, width) or (channels, height, width), "
+            f"got {said!r}"
+        )
+    *channels, height, width = map(int, values * 2 if len(values) == 1 else values)
+    return channels[0] if channels else None, (height, width)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

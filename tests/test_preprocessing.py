@@ -1,0 +1,141 @@
+"""Normalisation and size: what a network says of its images, what the user states, and what neither can mean."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from common import told
+from nets import Small
+from torch import nn
+
+from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import save_checkpoint
+
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def saying(**attributes: object) -> Small:
+    network = Small().eval()
+    for name, value in attributes.items():
+        setattr(network, name, value)
+    return network
+
+
+class NormalisesItself(nn.Module):
+    """As robustness code does."""
+
+    input_size = (16, 16)
+
+    def __init__(self, keep):
+        super().__init__()
+        keep(self, "mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
+        keep(self, "std", torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1))
+        self.network = Small()
+
+    def forward(self, x):
+        return self.network((x - self.mean) / self.std)
+
+
+KEPT = {
+    "buffers": nn.Module.register_buffer,
+    "parameters": lambda module, name, value: setattr(module, name, nn.Parameter(value, requires_grad=False)),
+    "tensors": setattr,
+}
+
+
+@pytest.mark.parametrize("keep", KEPT.values(), ids=KEPT)
+def test_a_network_that_holds_mean_and_std_as_tensors_is_taken_to_normalise_itself_and_that_is_told(keep):
+    network = NormalisesItself(keep).eval()
+    with pytest.warns(
+        UserWarning, match="holds mean and std as tensors, so it is taken to normalise its images itself"
+    ):
+        classifier = Classifier(network).eval()
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    assert torch.equal(classifier(IMAGES), network.network((IMAGES - mean) / std))
+
+
+def test_mean_and_std_that_are_stated_count_before_all_others_and_are_recorded():
+    network = NormalisesItself(nn.Module.register_buffer).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = Classifier(network, mean=0.5, std=(0.25, 0.25, 0.5)).eval()
+    std = torch.tensor([0.25, 0.25, 0.5]).view(3, 1, 1)
+    torch.testing.assert_close(classifier(IMAGES), network((IMAGES - 0.5) / std))
+    assert classifier.describe()["mean"] == [0.5, 0.5, 0.5]
+    assert classifier.describe()["std"] == [0.25, 0.25, 0.5]
+    assert "mean" not in Classifier(saying(mean=0.5)).describe()
+
+
+def test_a_checkpoint_keeps_what_was_stated_for_its_model(tmp_path, net):
+    first = load_model(f"{net}:build", mean=0.3, std=0.5)
+    save_checkpoint(first, tmp_path / "mine", f"{net}:build")
+    second = load_model(str(tmp_path / "mine"))
+    assert second.describe() == first.describe()
+    assert second.mean.flatten().tolist() == pytest.approx([0.3] * 3)
+    third = load_model(str(tmp_path / "mine"), mean=0.1, std=0.2)
+    assert third.std.flatten().tolist() == pytest.approx([0.2] * 3)
+
+
+def test_a_method_of_that_name_is_no_normalisation():
+    network = saying(mean=lambda: 3)
+    assert Classifier(network).as_it_is
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"mean": [0.5, 0.5]},
+            "expected mean of the network to be 3 numbers, one for each colour channel, got 0.5, 0.5",
+        ),
+        ({"mean": "0.5"}, "expected mean of the network to be 3 numbers, got '0.5'"),
+        ({"mean": True}, "expected mean of the network to be 3 numbers, got True"),
+        ({"std": [[0.5] * 3]}, "expected std of the network to be 3 numbers, got [[0.5, 0.5, 0.5]]"),
+        ({"std": [0.5, 0, 0.5]}, "expected std of the network above 0, got 0.5, 0, 0.5"),
+        ({"std": -0.5}, "expected std of the network above 0, got -0.5, -0.5, -0.5"),
+        ({"std": math.nan}, "expected std of the network of finite numbers, got nan"),
+        ({"mean": math.inf}, "expected mean of the network of finite numbers, got inf"),
+        (
+            {"mean": (127.5, 127.5, 127.5), "std": (51, 51, 102)},
+            "expected mean of the network for pixels in [0, 1], got 127.5, 127.5, 127.5, which is for pixels from 0 to "
+            "255; divide mean and std by 255: 0.5, 0.5, 0.5 and 0.2, 0.2, 0.4",
+        ),
+        (
+            {"mean": 0.5, "std": torch.tensor(0.5)},
+            "expected mean and std of the network to be plain numbers, got a tensor as std and numbers as mean: say "
+            "with --mean and --std what images are normalised with (0 and 1: nothing)",
+        ),
+    ],
+)
+def test_a_normalisation_that_cannot_be_meant_is_refused(said, message):
+    assert told(Classifier, saying(**said)) == message
+
+
+def test_a_std_above_one_is_told_with_the_likely_fix():
+    with pytest.warns(UserWarning, match="divide it by 255"):
+        Classifier(saying(std=58.0))
+
+
+def test_mean_without_std_is_refused():
+    message = told(lambda: Classifier(Small(), mean=0.5))
+    assert message == "expected --mean and --std together, got --mean alone; say --std too"
+
+
+@pytest.mark.parametrize("said", [24, (24, 24), [24, 24], torch.Size([24, 24]), (3, 24, 24), torch.Size([3, 24, 24])])
+def test_a_size_may_be_one_number_or_come_with_channels(said):
+    assert Classifier(saying(input_size=said)).input_size == (24, 24)
+
+
+@pytest.mark.parametrize("said", [0, -3, 24.0, "24", (24, 0), (24.5, 24), (1, 3, 24, 24), (), True, (True, 24), {}])
+def test_a_size_that_is_none_is_refused(said):
+    assert told(Classifier, saying(input_size=said)) == (
+        "expected input_size of the network to be a whole number, (height, width) or (channels, height, width), "
+        f"got {said!r}"
+    )
+
+
+def test_a_size_with_its_channels_last_is_refused():
+    assert told(Classifier, saying(input_size=(24, 24, 3))).endswith(
+        "with 3 channels, as its first convolution takes, got 24"
+    )

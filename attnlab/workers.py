@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
+from attnlab.failures import keeping
+
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
@@ -15,10 +17,13 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Args:
         workers: Number of processes, at least 1.
+
+    Raises:
+        WorkerLost: If one of them was killed.
     """
     # forked workers start at once and share what is loaded; where there is no fork they import what they call alone
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
+    with keeping(""), ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
         try:
             yield pool
         except BaseException:

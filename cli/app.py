@@ -46,7 +46,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except UserError as error:
         _fail(str(error))
+    except EOFError as error:  # what a worker process that was killed leaves its parent with
+        _fail_of_worker(error)
+        raise
     except OSError as error:
+        _fail_of_worker(error)
         if error.errno == errno.EPIPE:  # whoever read the output has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
             sys.exit(1)
@@ -59,6 +63,7 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except RuntimeError as error:
+        _fail_of_worker(error)
         from torch._dynamo.exc import TorchDynamoException
 
         from attnlab.hooks import out_of_memory
@@ -71,6 +76,15 @@ def main() -> None:
         told = str(error).splitlines()[0].partition(". ")[0]
         hint = "what is finished is kept: try a smaller --batch-size, for a training in another --out"
         _fail(f"too little memory ({told}); {hint}")
+
+
+def _fail_of_worker(error: BaseException) -> None:
+    """Tell a worker process that was killed, where the error is of one."""
+    if "torch" in sys.modules or "concurrent.futures.process" in sys.modules:  # else there are none
+        from attnlab.failures import is_lost_worker, lost_worker
+
+        if is_lost_worker(error):
+            _fail(lost_worker(error))
 
 
 def _fail(message: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .completion import names_of
-from .options import DEVICE, names
+from .options import DEVICE, NORMALISATION, names
 
 if TYPE_CHECKING:
     from attnlab.report.figures.drawing import Drawn
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 @click.option("--eps", help="Of checkpoints: L-infinity budget, as for `evaluate`.")
 @click.option("--steps", type=int, help="Of --attack, as for `evaluate`.")
 @click.option("--step-size", help="Likewise, also of Figs. 2 and 12.")
+@NORMALISATION[0]
+@NORMALISATION[1]
 @DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files; by default figures/ in the first.")
 def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:

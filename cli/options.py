@@ -24,6 +24,23 @@ SPLIT = click.option(
     "--split", default="val", show_default=True, shell_complete=names_of("splits"), help="Part of the data set."
 )
 
+
+def statistic(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[float] | None:
+    """Parse `0.5` or `0.485,0.456,0.406` to a list of floats."""
+    return None if text is None else numbers(_context, _parameter, text)
+
+
+#: what images of --model are normalised with
+NORMALISATION = (
+    click.option(
+        "--mean",
+        callback=statistic,
+        help="What --model needs its images normalised with, of pixels in [0, 1]: one number, or one for each colour "
+        "with commas between them; together with --std. By default what the network says in plain numbers.",
+    ),
+    click.option("--std", callback=statistic, help="Likewise; 1 with --mean 0 for a network that normalises itself."),
+)
+
 DEVICE = click.option(
     "--device",
     default="auto",
@@ -50,6 +67,7 @@ SHARED = (
         shell_complete=names_of(or_file=True),
         help="`default` (the model's own), `none` (random, seeded) or a .safetensors or .pth file.",
     ),
+    *NORMALISATION,
     DEVICE,
     click.option(
         "--precision",

@@ -7,7 +7,7 @@ import click
 
 from .completion import names_of
 from .console import training_progress
-from .options import DEVICE, SMALLEST_TRAINING, Command, smoke_option
+from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, Command, smoke_option
 
 #: what a training and a sweep of them have in common
 OPTIONS = (
@@ -39,6 +39,7 @@ OPTIONS = (
     click.option(
         "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
     ),
+    *NORMALISATION,
     click.option(
         "--plan",
         default="short",

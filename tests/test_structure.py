@@ -10,7 +10,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-GROUND = ("errors", "files", "compat", "boxes", "hooks", "seeds", "runs", "records", "superpixels", "looks", "workers")
+GROUND = (
+    "errors",
+    "failures",
+    "files",
+    "compat",
+    "boxes",
+    "hooks",
+    "seeds",
+    "runs",
+    "records",
+    "superpixels",
+    "looks",
+    "workers",
+)
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
 FLOORS = [
     ["attnlab", *(f"attnlab.{name}" for name in GROUND)],

@@ -15,6 +15,7 @@ from attnlab.boxes import mask_of, usable
 from attnlab.compat import functional, tv_tensors
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
+from attnlab.failures import keeping
 
 Size = tuple[int, int]
 
@@ -186,7 +187,7 @@ def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int)
         workers: Number of processes that decode and resize.
 
     Returns:
-        One Batch per list of indices.
+        One Batch per list of indices. Reading on raises WorkerLost where a process was killed.
     """
     loader: Any = DataLoader(
         prepared,
@@ -195,7 +196,12 @@ def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int)
         collate_fn=collate,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    return iter(loader)
+    return _told_of_workers(iter(loader))  # processes start now
+
+
+def _told_of_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
+    with keeping(""):
+        yield from batches
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

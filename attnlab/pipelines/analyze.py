@@ -12,6 +12,7 @@ from torch import Tensor
 from attnlab.attention.area import iou_with_mask, shared_cells
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.failures import keeping, kept_in, naming
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.explain import Explainer, Request
@@ -58,7 +59,8 @@ def analyze(
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run, model and data do not fit, or the model gives NaN.
+        UserError: If the folder holds another run, model and data do not fit, the model fails, gives NaN or has no
+                gradient, or a worker process is lost.
     """
     expect_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
@@ -69,7 +71,8 @@ def analyze(
     work = work_left(run, images.image_ids, used)
     progress(work.done)
     prepared = Prepared(images, classifier.input_size, settings.geometry)
-    with _explaining(classifier, settings, lime_batch_size, workers) as explainer:
+    explaining = _explaining(classifier, settings, lime_batch_size, workers)
+    with keeping(kept_in(out)), explaining as explainer:
         batches = load_batches(prepared, work.batches(batch_size), workers)
         work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
     run.finish(perf_counter() - start)
@@ -146,7 +149,8 @@ def _rows(
     images, labels = batch.tensors(classifier.device)
     masks = batch.masks.to(classifier.device)
     seeds = [seed_of(settings.seed, image_id) for image_id in batch.image_ids]
-    clean, adversarial = observe(classifier, images, labels, settings, seeds)
+    with naming("images", batch.image_ids):
+        clean, adversarial = observe(classifier, images, labels, settings, seeds)
     for seen in (clean, *adversarial):
         expect_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)

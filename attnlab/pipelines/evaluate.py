@@ -15,6 +15,7 @@ from attnlab.attacks.suites import Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
+from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
@@ -124,7 +125,8 @@ def evaluate(
         work = works[name]
         batches = load_batches(prepared, work.batches(batch_size), workers)
         records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
-        work.complete(records, progress)
+        with keeping(kept_in(out)):
+            work.complete(records, progress)
     run.finish(perf_counter() - start)
     run.write_skipped(skipped_images(run))
     if check:
@@ -147,12 +149,13 @@ def _rows(
     expect_labels(classifier, batch)
     images, labels = batch.tensors(classifier.device)
     seeds = [seed_of(evaluation.seed, image_id) for image_id in batch.image_ids]
-    with borrowed(classifier), torch.no_grad():
+    with naming(f"{name}'s images", batch.image_ids), borrowed(classifier), torch.no_grad():
         logits = classifier(images)
     expect_finite(logits, batch)
     clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
     target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
-    found = strike(target, evaluation)
+    with naming(f"{name}'s images", batch.image_ids):
+        found = strike(target, evaluation)
     for one in found.values():
         expect_finite(one.margins[:, None], batch)
     columns = {attack: _columns(found.get(attack, clean)) for attack in evaluation.attacks}

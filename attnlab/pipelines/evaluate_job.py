@@ -9,6 +9,7 @@ from attnlab.data.subset import choose
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
+from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.craft import Craft, only_attack
@@ -30,6 +31,8 @@ def prepare_evaluation(
     split: str | None = None,
     models: Sequence[str] = (),
     weights: str = "default",
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
     attacks: str = TABLE6,
     eps: str | None = None,
     steps: int | None = None,
@@ -70,7 +73,9 @@ def prepare_evaluation(
     place = defaults.choose_device(device)
     labels = _short_names(names)
     placed = {
-        label: load_model(name, weights, None if transfer else layer).place(place, precision, layout)
+        label: load_model(name, weights, None if transfer else layer, mean=mean, std=std).place(
+            place, precision, layout
+        )
         for label, name in zip(labels, names, strict=True)
     }
     source = load_source("--transfer", transfer, layer).place(place, precision, layout) if transfer else None

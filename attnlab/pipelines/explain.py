@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attnlab.attention.lime import BLOCK, explain, perturbations
 from attnlab.attention.sampler import NotFinite, Sampler
+from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings
@@ -144,7 +145,9 @@ class Explainer:
         ]
         self._warn_of_few_samples(max(rows.shape[1] for rows in shown))
         try:
-            explanations = explain(sampler, shown, self.settings.lime)
+            names = list(dict.fromkeys(image_ids[request.place] for request in requests))
+            with naming("perturbed copies of images", names):
+                explanations = explain(sampler, shown, self.settings.lime)
         except NotFinite as error:
             raise NotFinite(error.image, image_ids[requests[error.image].place]) from None
         self.batch_size = sampler.batch_size

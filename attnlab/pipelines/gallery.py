@@ -12,6 +12,7 @@ import torch
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.failures import naming
 from attnlab.hooks import borrowed
 from attnlab.looks import Series, spread
 from attnlab.models import Classifier, load_model
@@ -203,8 +204,8 @@ def survey(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed
     clean, adversarial, confidences = [], [], []
     for classifier in classifiers:
         images, labels, seeds = on_device(classifier, batch, seed)
-        attacked = perturb(classifier, images, labels, attack, seeds=seeds)
-        with borrowed(classifier), torch.no_grad():
+        with naming("images", batch.image_ids), borrowed(classifier), torch.no_grad():
+            attacked = perturb(classifier, images, labels, attack, seeds=seeds)
             logits = classifier(images)
             adversarial.append(classifier(attacked).argmax(1).tolist())
         clean.append(logits.argmax(1).tolist())

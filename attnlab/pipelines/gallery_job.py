@@ -11,6 +11,7 @@ from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
+from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.expect import expect_fit
@@ -35,6 +36,8 @@ def open_gallery(
     steps: int | None = None,
     step_size: str | None = None,
     device: str = "auto",
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
 ) -> Gallery:
     """Open data and models; the arguments are options of `attnlab figures`.
 
@@ -50,6 +53,8 @@ def open_gallery(
         steps: Of an attack whose name carries none.
         step_size: Of iterative attacks.
         device: Where models run.
+        mean: What images are normalised with, see `load_model`; of all models.
+        std: Likewise.
 
     Raises:
         UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
@@ -61,7 +66,7 @@ def open_gallery(
         if "/" in name and ".py:" not in name and not Path(name).is_dir():
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
-    classifiers = {title: load_model(name).place(place) for title, name in titles.items()}
+    classifiers = {title: load_model(name, mean=mean, std=std).place(place) for title, name in titles.items()}
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():
         expect_fit(classifier, images, title)

@@ -11,6 +11,7 @@ from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
 from attnlab.models import load_model
+from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.budgets import parse_one
@@ -46,6 +47,8 @@ def prepare(
     split: str = "val",
     model: str | None = None,
     weights: str = "default",
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
     layer: str | None = None,
     method: str = "grad-cam",
     attack: str = "stepll",
@@ -100,7 +103,7 @@ def prepare(
     positions = choose(images, limit, stratify=stratify, seed=seed)
     model = model or defaults.model_for(data)
     place = defaults.choose_device(device)
-    classifier = load_model(model, weights, layer).place(place, precision, layout)
+    classifier = load_model(model, weights, layer, mean=mean, std=std).place(place, precision, layout)
     if lime_compile:
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"

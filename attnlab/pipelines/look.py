@@ -9,6 +9,7 @@ from torch import Tensor
 from attnlab.attacks.pgd import Attack, aim_of, ascend, perturb, start_of
 from attnlab.attention.gradcam import map_from, observed
 from attnlab.data.geometry import Batch
+from attnlab.failures import naming
 from attnlab.hooks import borrowed
 from attnlab.looks import Look, Series
 from attnlab.models import Classifier
@@ -47,9 +48,10 @@ def compare(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, see
     clean, adversarial = [], []
     for classifier in classifiers:
         images, labels, seeds = on_device(classifier, batch, seed)
-        clean.append(looks(classifier, images, labels))
-        attacked = perturb(classifier, images, labels, attack, seeds=seeds)
-        adversarial.append(looks(classifier, attacked, labels))
+        with naming("images", batch.image_ids):
+            clean.append(looks(classifier, images, labels))
+            attacked = perturb(classifier, images, labels, attack, seeds=seeds)
+            adversarial.append(looks(classifier, attacked, labels))
     return as_series(batch, clean, adversarial)
 
 
@@ -59,7 +61,7 @@ def on_the_way(classifier: Classifier, batch: Batch, attack: Attack, seed: int) 
     Arguments as for `compare`.
     """
     images, labels, seeds = on_device(classifier, batch, seed)
-    with borrowed(classifier):
+    with naming("images", batch.image_ids), borrowed(classifier):
         aim = aim_of(classifier, images, labels, attack)
         start = start_of(images, attack, seeds)
         points = [iterate.images for iterate in ascend(classifier, images, start, aim, attack)]

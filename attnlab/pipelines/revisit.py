@@ -10,6 +10,7 @@ from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, load_batches
 from attnlab.errors import UserError
+from attnlab.failures import naming
 from attnlab.looks import Pixels, View
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
@@ -57,7 +58,10 @@ def revisit(
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
     images = load_data(options["data"], root or known_root, options["split"])
-    classifier = load_model(options["model"], options["weights"], manifest["model"]["layer"])
+    known = manifest["model"]
+    classifier = load_model(
+        options["model"], options["weights"], known["layer"], mean=known.get("mean"), std=known.get("std")
+    )
     classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     expect_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
@@ -71,10 +75,11 @@ def revisit(
     for batch in load_batches(prepared, batches, processes):
         pixels, labels = batch.tensors(classifier.device)
         seeds = [seed_of(options.get("seed", 0), image_id) for image_id in batch.image_ids]
-        attacked = [
-            _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))
-            for eps in options["eps"]
-        ]
+        with naming("images", batch.image_ids):
+            attacked = [
+                _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))
+                for eps in options["eps"]
+            ]
         for place, (image_id, clean) in enumerate(zip(batch.image_ids, _as_arrays(pixels), strict=True)):
             yield View(records[image_id], clean, [one[place] for one in attacked])
 

@@ -18,6 +18,7 @@ from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant, write_whole
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
+from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
@@ -47,6 +48,8 @@ def prepare_training(
     model: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
     plan: str = DEFAULT_PLAN,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -124,7 +127,8 @@ def prepare_training(
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
     if place == torch.device("cuda"):
         place = defaults.choose_device(f"cuda:{defaults.local_rank()}")
-    classifier = load_model(settled.model, settled.weights, layer, seed=seed).place(place, "fp32", layout)
+    classifier = load_model(settled.model, settled.weights, layer, mean=mean, std=std, seed=seed)
+    classifier = classifier.place(place, "fp32", layout)
     expect_fit(classifier, images)
     if not images.classes:
         _expect_labels(classifier, images)

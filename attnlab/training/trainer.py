@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
+from attnlab.failures import keeping, naming
 from attnlab.hooks import learning
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.classifier import Classifier
@@ -111,7 +112,8 @@ class Training:
         device = self.classifier.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
             try:
-                Session(self, tell, interrupted).run(tick)
+                with keeping(f"what was saved of it is kept in {self.folder}, and the same command resumes"):
+                    Session(self, tell, interrupted).run(tick)
             finally:
                 self.classifier.eval()
 
@@ -176,7 +178,8 @@ class Session:
         left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
         mine = self.world.share(left, plan.batch_size)
         for batch in training.images.batches(mine, plan.batch_size // self.world.size):
-            self.step_on(batch)
+            with naming(f"the training images of epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"):
+                self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
             tick(self.done)
             if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
@@ -277,7 +280,7 @@ class Session:
         self.world.share_buffers(self.network)
         attack = Attack(eps=plan.eps, steps=plan.steps, step_size=plan.step_size, random_start=True)
         size = plan.batch_size // self.world.size
-        with training.precision():
+        with naming(f"held-out images after epoch {epoch}"), training.precision():
             figures = validate(
                 training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
             )

@@ -1,0 +1,124 @@
+"""Failures that are none of attnlab's own, each as one line: a network's code that raises, a worker that was killed."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from types import TracebackType
+
+from attnlab.errors import UserError
+
+#: image names that a message lists
+LISTED = 5
+#: modules whose calls are attnlab's own, or wrap them
+OWN = ("attnlab.", "torch.nn.parallel")
+
+
+class NetworkFailed(UserError):  # noqa: N818 - named after what happened
+    """The network's own code raised."""
+
+
+class WorkerLost(UserError):  # noqa: N818
+    """A worker process ended before its work was done."""
+
+
+@contextmanager
+def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
+    """Turn an error of the network's own code into one line that says on what it was raised.
+
+    Memory that ran out and errors of attnlab are passed on as they are.
+
+    Args:
+        what: What the network was given, such as "images".
+        names: Of the images.
+
+    Raises:
+        NetworkFailed: With the network's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or not _is_networks(error):
+            raise
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        listed = ", ".join(names[:LISTED]) + more
+        raise NetworkFailed(f"the network failed on {f'{what} {listed}'.strip()} ({told(error)})") from error
+
+
+@contextmanager
+def keeping(kept: str) -> Iterator[None]:
+    """Say what is kept where the network failed or a worker was lost.
+
+    Args:
+        kept: What an interrupted command has kept, and how to resume; empty for nothing.
+
+    Raises:
+        NetworkFailed: As from `naming`.
+        WorkerLost: If a worker process was killed.
+    """
+    behind = f"; {kept}" if kept else ""
+    try:
+        yield
+    except (NetworkFailed, WorkerLost) as error:
+        raise type(error)(f"{error}{behind}") from error
+    except (RuntimeError, OSError, EOFError) as error:
+        if not is_lost_worker(error):
+            raise
+        raise WorkerLost(f"{lost_worker(error)}{behind}") from error
+
+
+def kept_in(folder: object) -> str:
+    """What is kept of a run whose records or steps lie in a folder."""
+    return f"what is finished is kept in {folder}, and the same command resumes"
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether a process that reads images or cuts superpixels ended early, as the system does where memory runs out."""
+    if isinstance(error, BrokenExecutor):
+        return True
+    if isinstance(error, RuntimeError):  # torch's own text, raised wherever the signal comes in
+        return "DataLoader worker" in str(error)
+    between = isinstance(error, OSError | EOFError)
+    return between and any(name.startswith(("multiprocessing.", "torch.multiprocessing")) for name in _modules(error))
+
+
+def lost_worker(error: BaseException) -> str:
+    """The line for it."""
+    return (
+        f"a worker process ended before its work was done ({told(error)}), most often because the machine had too "
+        "little memory: try fewer --workers (0 works without)"
+    )
+
+
+def told(error: BaseException) -> str:
+    """An error of other people's code, as one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _is_memory(error: Exception) -> bool:
+    from attnlab.hooks import out_of_memory  # knows torch, which workers do without
+
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(error))
+
+
+def _is_networks(error: BaseException) -> bool:
+    """Whether a module of the network, or torch's differentiation of one, raised it."""
+    for trace in _traces(error):
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__", "").startswith("torch.autograd"):
+            return True
+        module = type(frame.f_locals.get("self")).__module__
+        if frame.f_code.co_name == "_call_impl" and not module.startswith(OWN):
+            return True
+    return False
+
+
+def _modules(error: BaseException) -> Iterator[str]:
+    return (trace.tb_frame.f_globals.get("__name__", "") for trace in _traces(error))
+
+
+def _traces(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next

@@ -3,76 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from attnlab.runs import SCHEMA_VERSION, Run
-
-#: a LIME explanation
-LIME = pa.struct(
-    {
-        "class": pa.int32(),
-        "samples": pa.int32(),
-        "segments": pa.binary(),  # zlib of the superpixel of each pixel, uint16, row by row
-        "weights": pa.list_(pa.float64()),  # of each superpixel
-    }
-)
-
-#: what an attack of one eps did to one image
-ADVERSARIAL = pa.struct(
-    {
-        "prediction": pa.int32(),
-        "confidence": pa.float32(),  # softmax probability of the label
-        "iou_att_gt": pa.float64(),  # null: no box or constant map
-        "shared_cells": pa.list_(pa.int32()),  # of the k highest cells of both maps, k = 1 ...; null: constant map
-        "map": pa.list_(pa.float32()),
-        "lime": LIME,
-    }
-)
-
-ATTENTION = pa.schema(
-    {
-        "image_id": pa.string(),
-        "skipped": pa.string(),  # the reason; all that follows is null then
-        "label": pa.int32(),
-        "prediction": pa.int32(),
-        "confidence": pa.float32(),  # softmax probability of the label
-        "boxes": pa.list_(pa.list_(pa.float32())),  # half-open pixels at the model's size
-        "dropped_boxes": pa.int32(),
-        "box_share": pa.float32(),  # of the boxes' area, what the geometry left in the frame; null: no box
-        "iou_att_gt": pa.float64(),  # null: no box or constant map
-        "map": pa.list_(pa.float32()),  # signed, row by row
-        "lime": LIME,
-        "lime_again": LIME,  # from a second seed
-        "adversarial": pa.list_(ADVERSARIAL),  # one per eps, in the manifest's order
-    },
-    metadata={"attnlab_schema": str(SCHEMA_VERSION)},
-)
-
-#: what one attack made of one image
-OUTCOME = pa.struct(
-    {
-        "attack": pa.string(),
-        "prediction": pa.int32(),
-        "margin": pa.float32(),  # logit of the label less the highest of the others
-        "loss": pa.float32(),  # cross-entropy of the label
-        "steps_to_success": pa.int32(),  # until a point was misclassified; 0: it was so before; null: never
-    }
-)
-
-EVALUATION = pa.schema(
-    {
-        "image_id": pa.string(),
-        "skipped": pa.string(),  # the reason; all that follows is null then
-        "model": pa.string(),
-        "label": pa.int32(),
-        "prediction": pa.int32(),  # of the clean image, as margin and loss
-        "margin": pa.float32(),
-        "loss": pa.float32(),
-        "attacks": pa.list_(OUTCOME),  # in the manifest's order
-    },
-    metadata={"attnlab_schema": str(SCHEMA_VERSION)},
-)
+from attnlab.runs import Run
+from attnlab.schema import ADVERSARIAL, OUTCOME
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:

@@ -10,27 +10,37 @@ needs a model or torch: tables can be made again from a run years later.
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from attnlab.errors import UserError
-from attnlab.files import is_vacant, write_whole
+from attnlab.files import alone_in, is_vacant, write_whole
+from attnlab.manifests import (
+    BATCHES,
+    FILE,
+    SCHEMA_VERSION,
+    command_of,
+    expect_same,
+    now,
+    read_manifest,
+    tell_other_surroundings,
+)
+from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
+from attnlab.schema import SCHEMAS
 
-SCHEMA_VERSION = 1
-#: what of a manifest a run may be gone on with under other values, told as a warning
-SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
-#: what closes an Arrow stream
-END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+#: in the metadata of a part: the run it belongs to, and its number
+OWNER, NUMBER = b"attnlab_run", b"attnlab_part"
 
 
 @dataclass(frozen=True)
@@ -50,18 +60,9 @@ class Run:
         """The content of run.json.
 
         Raises:
-            UserError: If the folder is no run, or one of a newer attnlab.
+            UserError: If the folder is no run, or one of a newer attnlab, or the file is damaged.
         """
-        path = self.folder / "run.json"
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise UserError(f"expected {self.folder} to be a run, but it has no run.json") from None
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}") from None
-        if manifest.get("schema", 0) > SCHEMA_VERSION:
-            raise UserError(f"{self.folder} was written by a newer attnlab ({manifest.get('attnlab')}); update attnlab")
-        return manifest
+        return read_manifest(self.folder)
 
     def part(self, number: int) -> Path:
         """File of that part."""
@@ -69,27 +70,48 @@ class Run:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json, whole or not at all."""
-        write_whole(self.folder / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        write_whole(self.folder / FILE, (json.dumps(manifest, indent=2) + "\n").encode())
 
     def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=self.schema), sink, compression="zstd")
-        write_whole(self.part(number), sink.getvalue())
+        about = {OWNER: _owner(self.existing()), NUMBER: str(number).encode()}
+        table = pa.Table.from_pylist(list(rows), schema=self.schema)
+        write_whole(self.part(number), encode_part(table, about))
         self._unfinished(number).unlink(missing_ok=True)
 
     def append(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep rows of a part that is not whole yet."""
-        with self._unfinished(number).open("ab") as file, pa.ipc.new_stream(file, self.schema) as writer:
-            writer.write_table(pa.Table.from_pylist(list(rows), schema=self.schema))
+        """Keep rows of a part that is not whole yet, and note in run.json that this session made some of them."""
+        manifest = self.existing()
+        session = (manifest.get("sessions") or [{"parts": [number]}])[-1]
+        if number not in session["parts"]:
+            session["parts"].append(number)
+            self.write_manifest(manifest)
+        with self._unfinished(number).open("ab") as file:
+            file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
+
+    def existing(self) -> dict[str, Any]:
+        """The content of run.json of a folder that this process works in.
+
+        Raises:
+            UserError: If the folder was removed meanwhile.
+        """
+        if not (self.folder / FILE).exists():
+            raise UserError(
+                f"{self.folder} was removed while this command worked in it, and with it what was done; repeat the "
+                "command to begin again"
+            )
+        return self.manifest
 
     def unfinished(self, number: int) -> list[dict[str, Any]]:
         """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped from the file too."""
         path = self._unfinished(number)
-        pieces, whole = _pieces(path)
+        pieces = read_pieces(path)
+        if pieces.damaged:
+            warnings.warn(f"{path} is damaged behind its first {pieces.size} bytes; they are made again", stacklevel=2)
         if path.exists():
-            os.truncate(path, whole)
-        return [row for piece in pieces for row in piece.to_pylist()]
+            os.truncate(path, pieces.size)
+        manifest = self.manifest
+        return [row for piece in pieces.tables for row in self._fitting(path, piece, manifest).to_pylist()]
 
     def _unfinished(self, number: int) -> Path:
         return self.part(number).with_suffix(".unfinished")
@@ -98,20 +120,70 @@ class Run:
         """All records so far, one row per image, skipped ones included; of all columns, or of some.
 
         Raises:
-            UserError: If there are none yet, or a part is damaged.
+            UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again.
         """
+        manifest = self.manifest
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
         started = sorted((self.folder / "records").glob("part-*.unfinished"))
-        try:
-            tables = [pq.read_table(part, columns=columns) for part in parts]
-            for path in started:
-                if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
-                    tables += [piece.select(columns or piece.column_names) for piece in _pieces(path)[0]]
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.folder} holds a damaged part: {error}") from None
+        tables = [self._read_part(part, manifest, columns) for part in parts]
+        for path in started:
+            if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
+                tables += [self._fitting(path, piece, manifest, columns) for piece in read_pieces(path).tables]
         if not tables:
             raise UserError(f"{self.folder} holds no records yet")
-        return pa.concat_tables(tables)
+        table = pa.concat_tables(tables)
+        if columns is None:
+            names = table["model"].to_pylist() if "model" in table.column_names else [""] * len(table)
+            images = zip(table["image_id"].to_pylist(), names, table["skipped"].to_pylist(), strict=True)
+            counts = Counter((image_id, name) for image_id, name, skipped in images if skipped is None)
+            for (image_id, _), count in counts.items():
+                if count > 1:
+                    raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
+        return table
+
+    def image_ids(self, number: int) -> list[str]:
+        """Names of the images of a part that is whole.
+
+        Raises:
+            UserError: If it is damaged.
+        """
+        ids: list[str] = self._read_part(self.part(number), self.manifest, ["image_id"])["image_id"].to_pylist()
+        return ids
+
+    def damaged(self, path: Path, reason: str) -> UserError:
+        """What to tell of a damaged part: its name, and how to make it again."""
+        again = command_of(self.manifest)
+        again = f"repeat `{again}`" if again else "repeat the call that made the run"
+        return UserError(f"{path} is a damaged part ({reason}); delete it and {again} to make its images again")
+
+    def _read_part(self, path: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:
+        try:
+            table = decode_part(path, columns)
+        except Damaged as error:
+            raise self.damaged(path, str(error)) from None
+        about, number = table.schema.metadata or {}, path.stem.rpartition("-")[2].lstrip("0") or "0"
+        if about.get(OWNER, _owner(manifest)) != _owner(manifest):
+            raise self.damaged(path, "it belongs to another run")
+        if about.get(NUMBER, number.encode()) != number.encode():
+            raise self.damaged(path, f"it is part {about[NUMBER].decode()} of the run")
+        return self._fitting(path, table, manifest, columns)
+
+    def _fitting(
+        self, path: Path, table: pa.Table, manifest: Mapping[str, Any], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The table in the columns of its kind of run; those that an older version did not have are empty."""
+        try:
+            return in_schema(table, SCHEMAS.get(manifest["kind"], self.schema), columns)
+        except Damaged as error:
+            raise self.damaged(path, str(error)) from None
+
+    def begin_session(self, manifest: Mapping[str, Any]) -> None:
+        """Note in run.json that a session adds records, with how many threads; warn where it differs from the first."""
+        before = self.manifest
+        tell_other_surroundings(self.folder, before, manifest)
+        threads, device = manifest.get("threads"), manifest.get("device")
+        session: dict[str, Any] = {"started": now(), "threads": threads, "device": device, "parts": []}
+        self.write_manifest({**before, "sessions": [*before.get("sessions", []), session]})
 
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
         """Write skipped.csv: names of images and why they could not be used."""
@@ -121,29 +193,24 @@ class Run:
 
     def finish(self, seconds: float) -> None:
         """Note in run.json that all is there, and the seconds the last session took."""
-        if self.manifest["finished"] is None:
-            self.write_manifest({**self.manifest, "finished": now(), "seconds": round(seconds, 1)})
+        manifest = self.existing()
+        if manifest["finished"] is None:
+            self.write_manifest({**manifest, "finished": now(), "seconds": round(seconds, 1)})
 
 
-def _pieces(path: Path) -> tuple[list[pa.Table], int]:
-    """The whole pieces of an unfinished part, and how many bytes they take."""
-    pieces: list[pa.Table] = []
-    whole = 0
-    if not path.exists():  # the part was made whole meanwhile
-        return pieces, whole
-    with path.open("rb") as file:
-        while True:
-            try:
-                piece = pa.ipc.open_stream(file).read_all()
-            except (pa.ArrowException, OSError):
-                break
-            end = file.tell()
-            file.seek(end - len(END_OF_STREAM))
-            if file.read(len(END_OF_STREAM)) != END_OF_STREAM:
-                break
-            pieces.append(piece)
-            whole = end
-    return pieces, whole
+@contextmanager
+def opened(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Iterator[Run]:
+    """Open a run folder for this process alone; arguments and errors as of `open_run`.
+
+    Raises:
+        UserError: If another process works in the folder.
+    """
+    if not (folder / FILE).exists():
+        if not is_vacant(folder):
+            raise UserError(f"{folder} exists and is no run; choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        yield open_run(folder, manifest, schema)
 
 
 def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Run:
@@ -151,71 +218,32 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
 
     Args:
         folder: Where.
-        manifest: What the run is; its "kind", "options", "data" and "model" decide the results and must not differ.
+        manifest: What the run is; its "kind", "options", "data", "model" and batch sizes decide the results and must
+            not differ.
         schema: Of its records.
 
     Raises:
         UserError: If the folder holds a run with other options (the text says which), or something else.
     """
     run = Run(folder, schema)
-    if (folder / "run.json").exists():
+    if (folder / FILE).exists():
         before = run.manifest
+        if not any((folder / "records").glob("part-*")):  # nothing was computed yet
+            before |= {key: manifest[key] for key in BATCHES if key in manifest}
         expect_same(folder, before, manifest)
-        if before["finished"] is None:
-            tell_other_surroundings(folder, before, manifest)
-        return run
-    if not is_vacant(folder):
+        if before != run.manifest:
+            run.write_manifest(before)
+    elif is_vacant(folder):
+        run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
+    else:
         raise UserError(f"{folder} exists and is no run; choose another --out")
-    (folder / "records").mkdir(parents=True, exist_ok=True)
-    run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
+    (folder / "records").mkdir(exist_ok=True)
     return run
 
 
-def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Check that a run's manifest asks for what it did before.
-
-    Raises:
-        UserError: If it does not; the text says which options differ.
-    """
-    asked = json.loads(json.dumps(dict(manifest)))
-    if before.get("kind") != asked.get("kind"):
-        raise UserError(
-            f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {asked.get('kind')!r}); "
-            "choose another --out"
-        )
-    sections = {"": "options", "data": "data", "model": "model"}
-    different = [told for name, key in sections.items() for told in _differences(name, before.get(key), asked.get(key))]
-    if different:
-        raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
-
-
-def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
-    old, new = ({name: told.get(name) for name in SURROUNDINGS} for told in (before, manifest))
-    other = list(_differences("", old, json.loads(json.dumps(new))))
-    if other:
-        warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
-
-
-def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs between two values of a manifest, for people; of dicts, key by key."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            inner = f"{name} {key}".strip()
-            if key not in old or key not in new:
-                text = f": {_short(new[key])}" if isinstance(new.get(key), str) else ""
-                yield f"{inner} is new{text}" if key in new else f"{inner} is not asked for"
-            else:
-                yield from _differences(inner, old[key], new[key])
-    elif old != new:
-        yield f"{name} was {_short(old)}, is {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _owner(manifest: Mapping[str, Any]) -> bytes:
+    """What tells a run's parts from those of another."""
+    options, data = manifest["options"], manifest["data"]
+    told = [manifest["kind"], data.get("sha256"), data.get("used"), options.get("eps"), options.get("order")]
+    told.append(list(options.get("attacks", {})))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16].encode()

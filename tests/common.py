@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
+from attnlab.runs import Run, open_run
+from attnlab.schema import ATTENTION
 
 
 class Told(NamedTuple):
@@ -37,6 +40,15 @@ def told(call: Callable[..., object], *arguments: object) -> str:
         call(*arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def begun_run(folder: Path) -> Run:
+    """An analysis of which nothing is recorded yet."""
+    attack = {"steps": 1, "step_size": None, "restarts": 1, "sigma": None, "label_smoothing": 0.0}
+    options = {"images": 2, "eps": [0.1], "methods": ["grad-cam"], "attack": attack, "target": {}, "geometry": "squash"}
+    data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2]}
+    manifest = {"kind": "analyze", "options": options, "data": data, "model": model, "features": [8]}
+    return open_run(folder, manifest, ATTENTION)
 
 
 def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:

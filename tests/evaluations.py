@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from attnlab.records import EVALUATION
 from attnlab.runs import open_run
+from attnlab.schema import EVALUATION
 
 MODELS = {"plain": {"network": "lenet", "defense": "none"}, "robust": {"network": "lenet", "defense": "madry"}}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from evaluations import MODELS, attack, manifest, rows, write
 
-from attnlab.records import EVALUATION, read_evaluation
+from attnlab.records import read_evaluation
 from attnlab.report.accuracy import paired, table6, table7
 from attnlab.report.export import report_run
 from attnlab.report.latex import as_latex
@@ -15,6 +15,7 @@ from attnlab.report.layout import LAYOUTS
 from attnlab.report.statistics import mcnemar
 from attnlab.report.tables import numbers_of_the_paper
 from attnlab.runs import open_run
+from attnlab.schema import EVALUATION
 
 
 @pytest.fixture

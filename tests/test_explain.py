@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import begun_run
 
 from attnlab.attention.lime import LimeSettings, explain, parse_samples, perturbations
 from attnlab.attention.sampler import Sampler
@@ -22,7 +23,7 @@ from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.defaults import lime_batch_size
 from attnlab.pipelines.explain import SECOND_SEED
 from attnlab.pipelines.settings import Settings
-from attnlab.records import ATTENTION, read_records
+from attnlab.records import read_records
 from attnlab.report.lime import lime_tables
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
@@ -177,8 +178,7 @@ def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
 
 
 def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
-    run = Run(tmp_path, ATTENTION)
-    (tmp_path / "records").mkdir()
+    run = begun_run(tmp_path)
     row = {"image_id": "a", "skipped": "why"}
     run.append(0, [row])
     run.append(0, [row | {"image_id": "b"}])

@@ -10,8 +10,8 @@ from PIL import Image
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, Skipped
 from attnlab.errors import Unusable
+from attnlab.manifests import expect_same
 from attnlab.pipelines.manifest import describe_data
-from attnlab.runs import expect_same
 
 #: image, size, wnid, boxes
 PHOTOGRAPHS = [

@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from common import begun_run
 
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
-from attnlab.records import ATTENTION, as_fraction, read_records
+from attnlab.records import as_fraction, read_records
 from attnlab.report.export import report_run
 from attnlab.report.latex import as_latex
 from attnlab.report.layout import LAYOUTS
 from attnlab.report.lime import lime_tables
 from attnlab.report.statistics import bootstrap_interval
 from attnlab.report.tables import i_att, published, table1, table2, table3
-from attnlab.runs import Run, open_run
+from attnlab.runs import open_run
+from attnlab.schema import ATTENTION
 
 EPS = 16 / 255
 
@@ -292,7 +294,7 @@ def test_a_folder_with_other_files_is_not_written_to(tmp_path):
 
 
 def test_a_part_that_cannot_be_written_whole_is_not_there(tmp_path, monkeypatch):
-    run = Run(tmp_path, ATTENTION)
+    run = begun_run(tmp_path)
     rows = [{"image_id": "a", "skipped": "why"}]
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):

@@ -14,6 +14,9 @@ GROUND = (
     "errors",
     "failures",
     "files",
+    "manifests",
+    "schema",
+    "record_files",
     "compat",
     "boxes",
     "hooks",
@@ -67,7 +70,7 @@ def test_imports_point_downwards(path):
 
 
 def test_report_stands_on_records_and_geometry_alone():
-    names = ("records", "runs", "errors", "files", "boxes", "superpixels", "looks", "workers", "report")
+    names = ("records", "runs", "errors", "files", "manifests", "boxes", "superpixels", "looks", "workers", "report")
     allowed = {f"attnlab.{name}" for name in names}
     for path in (ROOT / "attnlab/report").rglob("*.py"):
         own = {room_of(module) for module in imports_of(path) if module.startswith("attnlab")}

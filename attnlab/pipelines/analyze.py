@@ -13,6 +13,7 @@ from attnlab.attention.area import iou_with_mask, shared_cells
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.failures import keeping, kept_in, naming
+from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.explain import Explainer, Request
@@ -20,8 +21,9 @@ from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.observe import Observation, observe
 from attnlab.pipelines.parts import Progress, Rows, work_left
 from attnlab.pipelines.settings import Settings
-from attnlab.records import ATTENTION, skipped_images
-from attnlab.runs import Run, open_run
+from attnlab.records import skipped_images
+from attnlab.runs import Run, opened
+from attnlab.schema import ATTENTION
 from attnlab.seeds import seed_of
 from attnlab.superpixels import segmenting
 
@@ -34,8 +36,8 @@ def analyze(
     *,
     description: dict[str, Any] | None = None,
     notes: dict[str, Any] | None = None,
-    batch_size: int = 8,
-    lime_batch_size: int = 32,
+    batch_size: int | None = None,
+    lime_batch_size: int | None = None,
     workers: int = 0,
     positions: range | list[int] | None = None,
     progress: Progress = lambda count: None,
@@ -49,8 +51,9 @@ def analyze(
         settings: What is computed.
         description: What else the manifest should say under "options", such as the names the user gave.
         notes: What else it should say that decides no record, such as where the images lie.
-        batch_size: Images a pass; it changes no record beyond the last float digits.
-        lime_batch_size: LIME samples a pass, likewise.
+        batch_size: Images a pass; by default as many as the run was begun with, or 8. It decides the last digits of
+            every sum and so signs of tiny gradients, which an attack's steps follow: a run has one (docs/protocol.md).
+        lime_batch_size: LIME samples a pass; by default as many as the run was begun with, or 32.
         workers: Processes that read images and cut superpixels; 0 does it in this one.
         positions: Indices of the images to use, rising; by default all.
         progress: Called with the number of images each time some are done.
@@ -59,24 +62,29 @@ def analyze(
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run, model and data do not fit, the model fails, gives NaN or has no
-                gradient, or a worker process is lost.
+        UserError: If the folder holds another run or another process works in it, model and data do not fit, the model
+            fails, gives NaN or has no gradient, or a worker process is lost.
     """
     expect_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
-    how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers}
-    manifest = _manifest(classifier, images, settings, used, description or {})
-    run = open_run(out, manifest | how | (notes or {}), ATTENTION)
-    start = perf_counter()
-    work = work_left(run, images.image_ids, used)
-    progress(work.done)
-    prepared = Prepared(images, classifier.input_size, settings.geometry)
-    explaining = _explaining(classifier, settings, lime_batch_size, workers)
-    with keeping(kept_in(out)), explaining as explainer:
-        batches = load_batches(prepared, work.batches(batch_size), workers)
-        work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
-    run.finish(perf_counter() - start)
-    run.write_skipped(skipped_images(run))
+    batch_size = batch_size or recorded(out, "batch_size") or 8
+    lime_batch_size = lime_batch_size or recorded(out, "lime_batch_size") or 32
+    how = {"batch_size": batch_size, "workers": workers}
+    how |= {"lime_batch_size": lime_batch_size} if "lime" in settings.methods else {}
+    manifest = _manifest(classifier, images, settings, used, description or {}) | how | (notes or {})
+    with opened(out, manifest, ATTENTION) as run:
+        start = perf_counter()
+        work = work_left(run, images.image_ids, used)
+        if work.missing:
+            run.begin_session(manifest)
+        progress(work.done)
+        prepared = Prepared(images, classifier.input_size, settings.geometry)
+        explaining = _explaining(classifier, settings, lime_batch_size, workers)
+        with keeping(kept_in(out)), explaining as explainer:
+            batches = load_batches(prepared, work.batches(batch_size), workers)
+            work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
+        run.finish(perf_counter() - start)
+        run.write_skipped(skipped_images(run))
     return run
 
 

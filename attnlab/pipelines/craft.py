@@ -15,6 +15,7 @@ from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
 from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import CLEAN, Evaluation
+from attnlab.runs import Run
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
 EIGHT_BIT = " 8-bit"
@@ -38,6 +39,7 @@ class Craft:
             adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
         else:
             adversarial = attack(target.source, target.images, target.labels, target.seeds)
+        Run(self.folder).existing()
         pixels = eight_bit(adversarial, target.images, attack.eps)
         for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
             array, picture = BytesIO(), BytesIO()

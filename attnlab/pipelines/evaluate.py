@@ -17,14 +17,16 @@ from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import borrowed
+from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import write_checks
 from attnlab.pipelines.parts import Progress, Row, Rows, work_left
-from attnlab.records import EVALUATION, skipped_images
-from attnlab.runs import Run, open_run
+from attnlab.records import skipped_images
+from attnlab.runs import Run, opened
+from attnlab.schema import EVALUATION
 from attnlab.seeds import seed_of
 
 
@@ -64,7 +66,7 @@ def evaluate(
     strike: Strike | None = None,
     check: bool = True,
     description: dict[str, Any] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int = 0,
     positions: Sequence[int] | None = None,
     progress: Progress = lambda count: None,
@@ -80,7 +82,8 @@ def evaluate(
         strike: Runs the attacks; by default `run_attacks`.
         check: Look for masked gradients and slips of protocol, and write what is found to checks.csv.
         description: What else the manifest should say under "options", such as the names the user gave.
-        batch_size: Images a pass; it changes no record beyond the last float digits.
+        batch_size: Images a pass; by default as many as the run was begun with, or 64. It decides the last digits of
+            every sum and so signs of tiny gradients, which an attack's steps follow: a run has one (docs/protocol.md).
         workers: Processes that read images; 0 reads them in this one.
         positions: Indices of the images to use, rising; by default all.
         progress: Called with the number of images each time some are done; each model counts its own.
@@ -89,8 +92,8 @@ def evaluate(
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run, a model and the data do not fit, a model gives NaN, or attacks are
-            to stop early whose images are made on another classifier.
+        UserError: If the folder holds another run or another process works in it, a model and the data do not fit, a
+            model gives NaN, or attacks are to stop early whose images are made on another classifier.
     """
     if source is not None and evaluation.stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
@@ -101,6 +104,7 @@ def evaluate(
             if wanted != got:
                 raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
     used = list(range(len(images.image_ids)) if positions is None else positions)
+    batch_size = batch_size or recorded(out, "batch_size") or 64
     manifest = {
         "kind": "evaluate",
         "options": {**(description or {}), **evaluation.describe(), "images": len(used), "order": list(models)},
@@ -112,25 +116,27 @@ def evaluate(
     }
     if source is not None:
         manifest["model"]["transfer"] = source.describe()
-    run = open_run(out, manifest, EVALUATION)
-    start = perf_counter()
-    first = 0
-    works = {}
-    for name in models:
-        works[name] = work_left(run, images.image_ids, used, first)
-        first += works[name].parts
-    progress(sum(work.done for work in works.values()))
-    for name, classifier in models.items():
-        prepared = Prepared(images, classifier.input_size, evaluation.geometry)
-        work = works[name]
-        batches = load_batches(prepared, work.batches(batch_size), workers)
-        records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
-        with keeping(kept_in(out)):
-            work.complete(records, progress)
-    run.finish(perf_counter() - start)
-    run.write_skipped(skipped_images(run))
-    if check:
-        write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
+    with opened(out, manifest, EVALUATION) as run:
+        start = perf_counter()
+        first = 0
+        works = {}
+        for name in models:
+            works[name] = work_left(run, images.image_ids, used, first)
+            first += works[name].parts
+        if any(work.missing for work in works.values()):
+            run.begin_session(manifest)
+        progress(sum(work.done for work in works.values()))
+        for name, classifier in models.items():
+            prepared = Prepared(images, classifier.input_size, evaluation.geometry)
+            work = works[name]
+            batches = load_batches(prepared, work.batches(batch_size), workers)
+            records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
+            with keeping(kept_in(out)):
+                work.complete(records, progress)
+        run.finish(perf_counter() - start)
+        run.write_skipped(skipped_images(run))
+        if check:
+            write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
     return run
 
 

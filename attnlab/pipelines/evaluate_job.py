@@ -7,6 +7,7 @@ from attnlab.attacks.parse import SIGMA
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
+from attnlab.manifests import recorded
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.preprocessing import Statistic
@@ -102,7 +103,7 @@ def prepare_evaluation(
             strike=Craft(folder) if save else None,
             check=check and not save,
             description=description,
-            batch_size=batch_size or defaults.batch_size(place, first.input_size),
+            batch_size=batch_size or recorded(folder, "batch_size") or defaults.batch_size(place, first.input_size),
             workers=defaults.workers(images) if workers is None else workers,
             positions=positions,
             progress=progress,

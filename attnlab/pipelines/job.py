@@ -10,6 +10,7 @@ from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
+from attnlab.manifests import recorded
 from attnlab.models import load_model
 from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
@@ -110,7 +111,7 @@ def prepare(
     cost = ""
     if with_lime and lime_batch_size is None:
         # a run that is gone on with keeps its batch size, so that its last digits do not depend on the interruption
-        lime_batch_size = Run(folder).manifest.get("lime_batch_size") if (folder / "run.json").exists() else None
+        lime_batch_size = recorded(folder, "lime_batch_size")
     if with_lime and lime_batch_size is None:
         lime_batch_size, speed = defaults.lime_batch_size(classifier)
         cost = _cost(settings, len(positions), speed)
@@ -125,8 +126,10 @@ def prepare(
             settings,
             description={**names, "precision": precision, "layout": layout, **compiled},
             notes={"root": str(root.resolve()) if root else None},
-            batch_size=batch_size or defaults.batch_size(place, classifier.input_size),
-            lime_batch_size=lime_batch_size or 1,
+            batch_size=batch_size
+            or recorded(folder, "batch_size")
+            or defaults.batch_size(place, classifier.input_size),
+            lime_batch_size=lime_batch_size,
             workers=defaults.workers(images, with_lime) if workers is None else workers,
             positions=positions,
             progress=progress,

@@ -68,12 +68,19 @@ def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_par
         image_ids: Of the whole data set.
         used: Indices of the images to use.
         first_part: Number of the first part they fill.
+
+    Raises:
+        UserError: If a part is damaged.
     """
     parts = {first_part + at // PART: list(used[at : at + PART]) for at in range(0, len(used), PART)}
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
+    for number in parts.keys() - missing.keys():
+        if run.image_ids(number) != [image_ids[position] for position in parts[number]]:
+            raise run.damaged(run.part(number), "it holds other images")
     known: dict[int, Rows] = {}
     for number, part in missing.items():
         positions = {image_ids[position]: position for position in part}
-        known[number] = {positions[row["image_id"]]: row for row in run.unfinished(number)}
+        rows = {positions.get(row["image_id"]): row for row in run.unfinished(number)}
+        known[number] = {position: row for position, row in rows.items() if position is not None}
     left = sum(len(part) - len(known[number]) for number, part in missing.items())
     return Work(run, missing, known, len(used) - left, len(parts))

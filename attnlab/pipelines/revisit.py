@@ -12,10 +12,11 @@ from attnlab.data.geometry import Prepared, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.looks import Pixels, View
+from attnlab.manifests import expect_same
 from attnlab.models import load_model
 from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
-from attnlab.runs import Run, expect_same
+from attnlab.runs import Run
 from attnlab.seeds import seed_of
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
+from attnlab.manifests import expect_same
 from attnlab.pipelines.train_job import MANIFEST, is_begun, prepare_training
-from attnlab.runs import expect_same
 from attnlab.training.distributed import launched
 from attnlab.training.log import Tell, Tick, read_epochs
 from attnlab.training.trainer import LOG, Training

@@ -16,13 +16,13 @@ from attnlab.data.base import ImageSet, digest
 from attnlab.data.folder import BOXES, has_split
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant, write_whole
+from attnlab.manifests import expect_same, now, tell_other_surroundings
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.runs import expect_same, now, tell_other_surroundings
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world

@@ -20,12 +20,6 @@ def title(manifest: Manifest) -> str:
     return f"{', '.join(models)} on {options['data']} ({options['split']})"
 
 
-def command(manifest: Manifest) -> str:
-    """The command that made a run; empty where it was no command of attnlab's."""
-    program, _, options = str(manifest["command"]).partition(" ")
-    return f"attnlab {options}" if program in ("attnlab", "__main__.py") else ""
-
-
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]

@@ -16,9 +16,10 @@ from markupsafe import Markup
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.looks import View
+from attnlab.manifests import command_of
 from attnlab.records import as_fraction, skipped_images
 from attnlab.report.export import make_report
-from attnlab.report.page.about import command, facts, title
+from attnlab.report.page.about import facts, title
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
 from attnlab.report.page.cells import as_table
 from attnlab.report.page.distributions import of_attacks, of_figures
@@ -63,7 +64,7 @@ def write_report(
             title=title(manifest),
             kind=manifest["kind"],
             unfinished=manifest["finished"] is None,
-            command=command(manifest),
+            command=command_of(manifest),
             facts=facts(manifest),
             summary=report.summary,
             manifest=json.dumps(manifest, indent=2),

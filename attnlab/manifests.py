@@ -1,0 +1,241 @@
+"""What run.json says: read, checked for everything that the reports rely on, and told to people."""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attnlab.errors import UserError
+
+FILE = "run.json"
+SCHEMA_VERSION = 1
+#: what of a manifest a run may be gone on with under other values, told as a warning
+SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
+#: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
+BATCHES = ("batch_size", "lime_batch_size")
+#: the programs under which the command line runs
+PROGRAMS = ("attnlab", "__main__.py")
+
+NONE = type(None)
+NUMBER = (int, float)
+COUNT = (int,)
+TEXT = (str,)
+
+ATTACK = {
+    "objective?": TEXT,
+    "steps": COUNT,
+    "step_size": (*NUMBER, NONE),
+    "restarts": COUNT,
+    "sigma": (*NUMBER, NONE),
+    "label_smoothing": NUMBER,
+}
+LIME = {"samples": COUNT, "superpixels": TEXT, "hide": TEXT, "patience": (*NUMBER, NONE)}
+NAMES = {"data?": TEXT, "split?": TEXT, "weights?": TEXT, "precision?": TEXT, "layout?": TEXT, "geometry?": TEXT}
+DATA = {"name?": TEXT, "sha256?": TEXT, "used?": TEXT, "has_boxes?": (bool,), "classes?": [TEXT]}
+MODEL = {
+    "input_size?": [COUNT],
+    "map_shape?": [(*COUNT, NONE)],
+    "layer?": (str, NONE),
+    "sha256?": TEXT,
+    "classes?": COUNT,
+}
+SESSION = {"parts": [COUNT], "threads?": COUNT, "started?": TEXT}
+COMMON: dict[str, Any] = {
+    "kind": TEXT,
+    "options": {"images": COUNT},
+    "data": DATA,
+    "model": {},
+    "finished": (str, NONE),
+    "started?": TEXT,
+    "seconds?": NUMBER,
+    "command?": TEXT,
+    "platform?": TEXT,
+    "device?": TEXT,
+    "threads?": COUNT,
+    "git?": (str, NONE),
+    "python?": TEXT,
+    "attnlab?": TEXT,
+    "versions?": {"*": TEXT},
+    "batch_size?": COUNT,
+    "lime_batch_size?": COUNT,
+    "root?": (str, NONE),
+    "sessions?": [SESSION],
+}
+#: what a manifest of each kind holds: types of values, `?` behind a name that may be missing, `*` for any other name
+SHAPES: dict[str, dict[str, Any]] = {
+    "analyze": {
+        **COMMON,
+        "options": {
+            **NAMES,
+            "model?": TEXT,
+            "attack_name?": TEXT,
+            "images": COUNT,
+            "eps": [NUMBER],
+            "methods": [TEXT],
+            "attack": ATTACK,
+            "target": {"*": TEXT},
+            "geometry": TEXT,
+            "lime?": LIME,
+            "lime_segments?": TEXT,
+            "lime_floor?": (bool,),
+            "seed?": COUNT,
+        },
+        "data": {**DATA, "has_boxes": (bool,), "classes": [TEXT]},
+        "model": {**MODEL, "input_size": [COUNT], "map_shape": [COUNT]},
+        "features": [COUNT],
+    },
+    "evaluate": {
+        **COMMON,
+        "options": {
+            **NAMES,
+            "images": COUNT,
+            "attacks": {"*": {"?": NONE, "eps": NUMBER, "steps?": COUNT, "step_size?": (*NUMBER, NONE),
+                              "restarts?": COUNT, "sigma?": (*NUMBER, NONE)}},
+            "models?": {"*": {"network": TEXT, "defense": TEXT}},
+            "order?": [TEXT],
+            "transfer?": (str, NONE),
+            "stop?": (bool,),
+            "saved?": (bool,),
+        },
+        "model": {"*": MODEL},
+    },
+}  # fmt: skip
+PAIRS = ("input_size", "map_shape")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The content of a run's run.json.
+
+    Raises:
+        UserError: If the folder is no run or one of a newer attnlab, or the file is damaged.
+    """
+    path = folder / FILE
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"expected {folder} to be a run, but it has no {FILE}") from None
+    except (ValueError, RecursionError, IsADirectoryError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(manifest, dict):
+        raise _damaged(path, f"expected an object, got {_kind(manifest)}")
+    version = manifest.get("schema", 0)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UserError(f"{folder} was written by a newer attnlab ({manifest.get('attnlab')}); update attnlab")
+    kind = manifest.get("kind")
+    if not isinstance(kind, str) or kind not in SHAPES:
+        raise _damaged(path, f"expected kind to be one of {', '.join(SHAPES)}, got {kind!r}")
+    for told in _misfits(manifest, SHAPES[kind], ""):
+        raise _damaged(path, told)
+    return manifest
+
+
+def recorded(folder: Path, name: str) -> Any:
+    """What the run in a folder says under a name; None where it says nothing, or is no run yet."""
+    return read_manifest(folder).get(name) if (folder / FILE).exists() else None
+
+
+def command_of(manifest: Mapping[str, Any]) -> str:
+    """The command that made a run; empty where it was no command of attnlab's."""
+    program, _, options = str(manifest.get("command", "")).partition(" ")
+    return f"attnlab {options}" if program in PROGRAMS else ""
+
+
+def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Check that a run's manifest asks for what it did before.
+
+    Raises:
+        UserError: If it does not; the text says which options differ.
+    """
+    asked = json.loads(json.dumps(dict(manifest)))
+    if before.get("kind") != asked.get("kind"):
+        raise UserError(
+            f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {asked.get('kind')!r}); "
+            "choose another --out"
+        )
+    sections = {"": "options", "data": "data", "model": "model"}
+    different = [told for name, key in sections.items() for told in _differences(name, before.get(key), asked.get(key))]
+    for key in BATCHES:  # older manifests of other kinds have none
+        if before.get(key) is not None and asked.get(key) is not None:
+            different += _differences(key, before[key], asked[key])
+    if different:
+        raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
+
+
+def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
+    old, new = ({name: told.get(name) for name in SURROUNDINGS} for told in (before, manifest))
+    other = list(_differences("", old, json.loads(json.dumps(new))))
+    if other:
+        warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """What differs between two values of a manifest, for people; of dicts, key by key."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            inner = f"{name} {key}".strip()
+            if key not in old or key not in new:
+                text = f": {_short(new[key])}" if isinstance(new.get(key), str) else ""
+                yield f"{inner} is new{text}" if key in new else f"{inner} is not asked for"
+            else:
+                yield from _differences(inner, old[key], new[key])
+    elif old != new:
+        yield f"{name} was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is damaged ({reason}); restore it, or make the run again in another --out")
+
+
+def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
+    """What of a value is not as its shape says, for people."""
+    if isinstance(shape, dict):
+        if value is None and "?" in shape:
+            return
+        if not isinstance(value, dict):
+            yield f"expected {name or 'the file'} to be an object, got {_kind(value)}"
+            return
+        for key, inner in shape.items():
+            known = key.removesuffix("?")
+            if key == "*":
+                for other in value:
+                    yield from _misfits(value[other], inner, f"{name} {other}".strip())
+            elif known in value:
+                yield from _misfits(value[known], inner, f"{name} {known}".strip())
+            elif not key.endswith("?"):
+                yield f"it says no {f'{name} {known}'.strip()}"
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            yield f"expected {name} to be a list, got {_kind(value)}"
+            return
+        if name.split(" ")[-1] in PAIRS and len(value) != 2:
+            yield f"expected {name} to be two numbers, got {len(value)}"
+        for one in value:
+            yield from _misfits(one, shape[0], name)
+    elif not isinstance(value, shape) or (isinstance(value, bool) and bool not in shape):
+        yield f"expected {name} to be {' or '.join(_names(shape))}, got {_kind(value)}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"expected {name} to be a number, got {value}"
+
+
+def _names(shape: tuple[type, ...]) -> list[str]:
+    words = {str: "text", bool: "true or false", float: "a number", NONE: "null", int: "a whole number"}
+    return [words[one] for one in shape if one is not int or float not in shape]
+
+
+def _kind(value: Any) -> str:
+    words = {dict: "an object", list: "a list", str: "text", bool: str(value).lower(), NONE: "null"}
+    return words.get(type(value), f"{value!r:.40}")

@@ -1,0 +1,148 @@
+"""Files of records: parts, which carry checksums, and the pieces that a part is made of until it is whole.
+
+A part is Parquet with a checksum in each page, which any reader can check, and one of the whole file, which also
+covers what says where the pages lie. A piece is an Arrow stream with a checksum behind it. Files of older versions
+have neither, and are read without.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from attnlab.schema import FIRST
+
+#: in the metadata of a part: SHA-256 of the file, itself counted as BLANK
+SEAL = b"attnlab_sha256"
+BLANK = b"0" * 64
+#: what closes an Arrow stream
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+#: what begins the checksum behind a piece, CRC-32 of its bytes
+CRC = b"attnlab-crc32:"
+CRC_BYTES = len(CRC) + 4
+
+
+class Damaged(Exception):  # noqa: N818 - a fact about one file; who knows the run says what to do
+    """A file of records that is not what was written; its text is the reason."""
+
+
+class Pieces(NamedTuple):
+    """What an unfinished part holds.
+
+    Attributes:
+        tables: Its whole pieces.
+        size: Bytes they take.
+        damaged: A piece behind them was changed, and not just cut short.
+    """
+
+    tables: list[pa.Table]
+    size: int
+    damaged: bool
+
+
+def encode_part(table: pa.Table, about: Mapping[bytes, bytes]) -> bytes:
+    """A part as the bytes of its file; `about` goes into its metadata."""
+    schema = table.schema
+    table = table.replace_schema_metadata({**(schema.metadata or {}), **about, SEAL: BLANK})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    start = _seal_of(content)
+    return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + len(BLANK) :]
+
+
+def decode_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The records of a part, of all columns or those of some that it has.
+
+    Raises:
+        Damaged: If it is not what was written.
+    """
+    if not path.is_file():
+        raise Damaged("expected a file, got a folder" if path.is_dir() else "there is no such file")
+    content = path.read_bytes()
+    start = _seal_of(content)
+    if start >= 0:
+        blank = content[:start] + BLANK + content[start + len(BLANK) :]
+        if hashlib.sha256(blank).hexdigest().encode() != content[start : start + len(BLANK)]:
+            raise Damaged("its checksum does not fit")
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        names = [name for name in columns if name in file.schema_arrow.names] if columns is not None else None
+        return file.read(columns=names)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Damaged((str(error).splitlines() or ["empty"])[0]) from None
+
+
+def _seal_of(content: bytes) -> int:
+    """Where the seal's value begins in a part; -1 where it has none."""
+    at = content.rfind(SEAL)
+    return at + len(SEAL) + 2 if at >= 0 else -1  # behind Thrift's field header and the length, a byte each
+
+
+def in_schema(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a schema's columns, or in some of them; those that an older version did not have are empty.
+
+    Raises:
+        Damaged: If it is a table of something else.
+    """
+    wanted = [schema.field(name) for name in columns or schema.names]
+    arrays = []
+    for field in wanted:
+        if field.name not in table.column_names:
+            if field.name in FIRST:
+                raise Damaged(f"it has no column {field.name}")
+            arrays.append(pa.nulls(len(table), field.type))
+            continue
+        column = table[field.name]
+        if pa.types.is_nested(field.type):  # structs may have grown
+            with suppress(pa.ArrowException, NotImplementedError):
+                column = column.cast(field.type)
+        if not column.type.equals(field.type):
+            raise Damaged(f"its column {field.name} is of another kind")
+        arrays.append(column)
+    return pa.table(arrays, schema=pa.schema(wanted))
+
+
+def encode_piece(table: pa.Table) -> bytes:
+    """Some rows of an unfinished part as bytes to append to its file."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content + CRC + zlib.crc32(content).to_bytes(4, "little")
+
+
+def read_pieces(path: Path) -> Pieces:
+    """What an unfinished part holds: the pieces before the first that was cut short or changed."""
+    pieces: list[pa.Table] = []
+    whole = 0
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:  # the part was made whole meanwhile
+        return Pieces(pieces, whole, damaged=False)
+    source = pa.BufferReader(content)
+    while whole < len(content):
+        source.seek(whole)
+        try:
+            piece = pa.ipc.open_stream(source).read_all()
+        except (pa.ArrowException, OSError, ValueError):
+            # where a checksum follows, the piece was written to its end
+            return Pieces(pieces, whole, damaged=CRC in content[whole:])
+        end = source.tell()
+        if content[end - len(END_OF_STREAM) : end] != END_OF_STREAM:
+            break
+        if content[end : end + len(CRC)] == CRC:
+            told = content[end + len(CRC) : end + CRC_BYTES]
+            if told != zlib.crc32(content[whole:end]).to_bytes(4, "little"):
+                return Pieces(pieces, whole, damaged=len(told) == 4)
+            end += CRC_BYTES
+        elif CRC[:1] == content[end : end + 1]:  # cut short, or changed
+            return Pieces(pieces, whole, damaged=len(content) >= end + CRC_BYTES)
+        pieces.append(piece)
+        whole = end
+    return Pieces(pieces, whole, damaged=False)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint docs weights benchmarks clean
+.PHONY: demo test test-slow lint docs weights benchmarks gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -31,6 +31,16 @@ benchmarks: .venv/dev   ## speed and memory against what one would write today
 	$(BIN)/python -m benchmarks.lime
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.train
+
+# For a machine with a GPU whose Python has the packages already: nothing is installed. PYTHON names it, OUT the folder
+# of the results, ROOT that of CIFAR-10's files; the same command goes on with what is left.
+OUT ?= runs/gpu
+
+gpu:   ## device tests and benchmarks on one GPU, nine minutes a call
+	$(PYTHON) -m benchmarks.gpu --out $(OUT)
+
+gpu-cifar:   ## the whole CIFAR-10 block of Table 6 on one GPU, nine minutes a call
+	$(PYTHON) -m benchmarks.gpu_cifar $(if $(ROOT),--root $(ROOT)) --out $(OUT)
 
 clean:
 	rm -rf .venv .venv-docs site build dist *.egg-info

@@ -16,7 +16,7 @@ from attnlab.report.accuracy import paired
 from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
 from attnlab.runs import Run
-from attnlab.training.state import FILE as STATE
+from attnlab.training.trainer import LOG
 from benchmarks.trainings import Training
 
 #: what is held against what
@@ -147,7 +147,7 @@ def cost(trainings: Sequence[Training]) -> list[str]:
     rows = []
     for training in trainings:
         started = datetime.fromisoformat(json.loads((training.folder / MANIFEST).read_text())["started"]).timestamp()
-        ended = (training.folder / STATE).stat().st_mtime
+        ended = (training.folder / LOG).stat().st_mtime
         evaluated = Run(training.evaluation).manifest["seconds"]
         rows.append({"defence": training.row, "train": (ended - started) / 60, "evaluate": evaluated / 60})
     frame = pd.DataFrame(rows).groupby("defence", sort=False).min()

@@ -32,6 +32,11 @@ def expect_one_of(value: str, names: Iterable[str], what: str) -> str:
     known = list(names)
     if value in known:
         return value
-    near = get_close_matches(value, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UserError(f"expected {what} to be one of {', '.join(known)}, got {value!r}{hint}")
+    raise UserError(f"expected {what} to be one of {', '.join(known)}, got {value!r}{nearest(value, known)}")
+
+
+def nearest(value: str, names: Iterable[str]) -> str:
+    """The end of an error's text that proposes the name most like a value, whatever their case; empty if none is."""
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(value.lower(), lower, n=1)
+    return f"; did you mean {lower[near[0]]!r}?" if near else ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .completion import lists_of, names_of
+from .completion import attacks_of, lists_of, names_of, one_of
 from .console import image_progress
 from .options import FORMAT, LIME_GT, STRENGTH, attack_options, shared_options, whole_numbers
 from .tables import show_run
@@ -19,6 +19,7 @@ from .tables import show_run
     default="grad-cam",
     show_default=True,
     shell_complete=lists_of("methods"),
+    callback=one_of("methods"),
     help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list methods` "
     "names what there is.",
 )
@@ -28,6 +29,7 @@ from .tables import show_run
     default="stepll",
     show_default=True,
     shell_complete=names_of("attacks"),
+    callback=attacks_of(),
     help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw; a number behind the last three is its number of steps, "
     "+a3 behind any adds the attention deviation.",
 )
@@ -56,6 +58,7 @@ from .tables import show_run
     default="squash",
     show_default=True,
     shell_complete=names_of("geometries"),
+    callback=one_of("geometries"),
     help="How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything random, together with the image's name.")

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from .completion import names_of
+from attnlab.names import SUITES
+
+from .completion import attacks_of, names_of
 from .console import image_progress
 from .options import ANY_SPLIT, SPLIT, attack_options, shared_options
 from .tables import show_run
@@ -20,6 +22,7 @@ from .tables import show_run
     default="pgd",
     show_default=True,
     shell_complete=names_of("attacks", "suites"),
+    callback=attacks_of(*SUITES),
     help="One attack; `attnlab list attacks` names them.",
 )
 @attack_options

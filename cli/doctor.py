@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .completion import names_of
+from .completion import names_of, one_of
 from .options import DEVICE
 
 if TYPE_CHECKING:
@@ -16,7 +16,12 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 
 @click.command()
 @click.option("--root", "roots", type=click.Path(path_type=Path), multiple=True, help="Look for data sets here too.")
-@click.option("--data", shell_complete=names_of("data"), help="The data set that has to be there; by default any.")
+@click.option(
+    "--data",
+    shell_complete=names_of("data"),
+    callback=one_of("data"),
+    help="The data set that has to be there; by default any.",
+)
 @click.option(
     "--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be there."
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .completion import names_of
+from .completion import attacks_of, names_of, one_of
 from .options import DEVICE, NORMALISATION, names
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     default="scenes",
     show_default=True,
     shell_complete=names_of("data"),
+    callback=one_of("data"),
     help="Of checkpoints: whose images they look at.",
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the data's files; by default the run's.")
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     default="pgd",
     show_default=True,
     shell_complete=names_of("attacks"),
+    callback=attacks_of(),
     help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.",
 )
 @click.option("--eps", help="Of checkpoints: L-infinity budget, as for `evaluate`.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .completion import names_of
+from .completion import a_model, names_of, one_of
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
@@ -16,6 +16,7 @@ Option = Callable[[Command], Command]
 MODEL = click.option(
     "--model",
     shell_complete=names_of("models", or_file=True),
+    callback=a_model,
     help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
     "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
 )
@@ -55,6 +56,7 @@ SHARED = (
         default="scenes",
         show_default=True,
         shell_complete=names_of("data"),
+        callback=one_of("data"),
         help="Data set; `attnlab list` names them.",
     ),
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
@@ -129,6 +131,7 @@ ATTACK = (
         default="squash",
         show_default=True,
         shell_complete=names_of("geometries"),
+        callback=one_of("geometries"),
         help="squash or crop, as for `analyze`.",
     ),
     click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name."),

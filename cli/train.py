@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .completion import names_of
+from .completion import a_defense, a_model, names_of, one_of
 from .console import training_progress
 from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, Command, smoke_option
 
@@ -16,6 +16,7 @@ OPTIONS = (
         default="aad",
         show_default=True,
         shell_complete=names_of("defenses"),
+        callback=a_defense,
         help="none, madry, alp, trades, mart, stepll or ensemble, each also with +aad; aad is short for madry+aad.",
     ),
     click.option(
@@ -23,12 +24,14 @@ OPTIONS = (
         default="scenes",
         show_default=True,
         shell_complete=names_of("data"),
+        callback=one_of("data"),
         help="Data set; its training split is used.",
     ),
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
     click.option(
         "--model",
         shell_complete=names_of("models", or_file=True),
+        callback=a_model,
         help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50.",
     ),
     click.option(

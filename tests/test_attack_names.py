@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from common import told
 
 from attnlab.attacks import ATTACKS
-from attnlab.attacks.parse import A3, attack_names, parse_attack
+from attnlab.attacks.parse import attack_names, parse_attack
 from attnlab.attacks.pgd import Attack
 from attnlab.errors import UserError
+from attnlab.names import A3
 from attnlab.pipelines.budgets import parse_attacks, parse_one
 from attnlab.records import read_evaluation, read_records
 
@@ -29,17 +31,29 @@ def test_names_of_attacks_are_parsed_by_hand():
     [("pgdx", "pgd"), ("pgd+a4", "pgd+a3"), ("fgsm3", "fgsm"), ("pdg20", "pgd20"), ("iter-stepl+a3", "iter-stepll+a3")],
 )
 def test_an_attack_with_an_unknown_part_is_refused_with_the_nearest_name(name, near):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as refusal:
         parse_attack(name)
-    assert str(told.value).startswith(f"expected an attack of {', '.join(attack_names())}, got {name!r}")
-    assert str(told.value).endswith(f"did you mean {near!r}?")
+    assert str(refusal.value).startswith(f"expected an attack of {', '.join(attack_names())}, got {name!r}")
+    assert str(refusal.value).endswith(f"did you mean {near!r}?")
+
+
+@pytest.mark.parametrize(("name", "near"), [("PGD", "pgd"), ("PGD20+A3", "pgd20+a3"), ("Iter-StepLL", "iter-stepll")])
+def test_capital_letters_do_not_hide_the_nearest_name(name, near):
+    assert told(parse_attack, name).endswith(f"got {name!r}; did you mean {near!r}?")
+
+
+@pytest.mark.parametrize("name", ["clean", "square", "autoattack"])
+def test_an_attack_that_analyze_cannot_follow_is_sent_where_it_belongs(attnlab, name):
+    error = attnlab("analyze", "--attack", name, "--out", "out").error
+    assert error.startswith("expected an attack whose maps can be compared, of fgsm, ")
+    assert error.endswith(f"got {name!r}; `attnlab evaluate --attacks {name}` measures the accuracy under it")
 
 
 @pytest.mark.parametrize("name", ["pgd0", "cw00", "iter-stepll0+a3"])
 def test_a_refused_name_is_not_proposed(name):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as refusal:
         parse_attack(name)
-    assert f"did you mean {name!r}" not in str(told.value)
+    assert f"did you mean {name!r}" not in str(refusal.value)
 
 
 # ------------------------------------------------------------------ with the budget of a data set

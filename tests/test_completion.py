@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
+from common import told
 
 from attnlab.attacks import ATTACKS
+from attnlab.attacks.parse import parse_attack
 from attnlab.attacks.suites import SUITES
+from attnlab.compat import torchvision
 from attnlab.data import DATASETS
 from attnlab.data.geometry import GEOMETRIES
+from attnlab.models import load_model
 from attnlab.models.load import BUILT_IN
+from attnlab.names import NAMES, expect_attack, expect_defense, expect_model, torchvision_names
 from attnlab.pipelines.settings import METHODS
 from attnlab.training import DEFENSES
 from attnlab.training.parse import SHORT, parse_defense
 from attnlab_cli.app import app
-from attnlab_cli.completion import NAMES
 
 
 def offered(*words: str) -> list[str]:
@@ -37,6 +41,53 @@ def test_the_names_written_out_are_those_there_are():
     assert {name.removesuffix("+aad") for name in NAMES["defenses"]} == {*DEFENSES, *SHORT}
     for name in NAMES["defenses"]:
         parse_defense(name)
+
+
+def test_names_of_torchvision_read_from_its_source_are_those_it_lists():
+    assert sorted(torchvision_names()) == sorted(torchvision.models.list_models(module=torchvision.models))
+
+
+def test_names_written_out_make_the_same_errors_as_the_registries():
+    for name in ("pdg20", "square", "fgsm3"):
+        assert told(expect_attack, name) == told(parse_attack, name)
+    assert told(expect_defense, "marty") == told(parse_defense, "marty")
+    assert told(expect_model, "resnet5") == told(load_model, "resnet5")
+
+
+@pytest.mark.parametrize("name", ["timm:anything", "net.py:build", "runs/aad", "resnet8", "vit_b_16"])
+def test_a_model_that_files_alone_cannot_tell_wrong_is_left_to_be_loaded(name):
+    expect_model(name)
+
+
+def test_a_wrong_name_is_refused_before_torch_is_imported(tmp_path):
+    wrong = {
+        "analyze --data coko": "--data to be one of ",
+        "analyze --attack PGD": "an attack of ",
+        "analyze --method gradcam": "--method to be one of ",
+        "analyze --geometry Crop": "--geometry to be one of ",
+        "analyze --model resnet5": "--model to be a torchvision name, ",
+        "evaluate --attacks clean,PGD20": "an attack of ",
+        "evaluate --model resnet8 --model resnet9x": "--model to be a torchvision name, ",
+        "attack --attack squares": "an attack of ",
+        "train --defense AAD": "a defense of ",
+        "sweep --data mnits": "--data to be one of ",
+        "doctor --data mnits": "--data to be one of ",
+    }
+    lines = [
+        "import sys",
+        "from attnlab_cli import main",
+        f"for words in {list(wrong)}:",
+        "    sys.argv = ['attnlab', *words.split()]",
+        "    try: main()",
+        "    except SystemExit as end: print(end.code)",
+        "print([name for name in ('torch', 'torchvision', 'pandas', 'sklearn') if name in sys.modules])",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["1"] * len(wrong) + ["[]"]
+    for line, start in zip(done.stderr.splitlines(), wrong.values(), strict=True):
+        assert line.startswith(f"Error: expected {start}")
 
 
 def test_commands_options_and_their_values_are_offered():

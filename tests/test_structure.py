@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = (
     "errors",
+    "names",
     "failures",
     "files",
     "manifests",

@@ -7,7 +7,6 @@ import tokenize
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,18 @@ import torch
 from torch import nn
 
 from attnlab.compat import torchvision
-from attnlab.errors import UserError
+from attnlab.errors import UserError, nearest
 from attnlab.models.checkpoint import WEIGHTS, load_weights, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.lenet import LeNet
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
+from attnlab.names import unknown_model
 from attnlab.models.wrappers import unwrapped
 
 #: name -> function that builds the network; its trained weights, if there are any, lie beside this file
 BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeNet, "resnet9": ResNet9}
-
-HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
 
 def load_model(
@@ -124,13 +122,7 @@ def _build(name: str, weights: str) -> nn.Module:
         return _from_timm(name.removeprefix("timm:"), pretrained=weights == "default")
     if ".py:" in name:
         return _from_file(name)
-    if name.endswith(".py"):
-        hint = f"; did you mean '{name}:FUNCTION', a function there that returns the network?"
-    elif Path(name).is_file():
-        hint = "; a file of weights is given with --weights, and the network it belongs to with --model"
-    else:
-        hint = _nearest(name, _names()) or "; `attnlab list models` names them"
-    raise UserError(f"expected --model to be {HELP} ({', '.join(BUILT_IN)}), got {name!r}{hint}")
+    raise unknown_model(name, _names())
 
 
 def _code(name: str) -> str:
@@ -178,9 +170,7 @@ def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
         raise UserError("--model timm:NAME needs timm: pip install 'attnlab[timm]'") from None
     architecture, _, tag = name.partition(".")
     if architecture not in timm.list_models():
-        raise UserError(
-            f"expected a model of timm {timm.__version__}, got {name!r}{_nearest(name, timm.list_models())}"
-        )
+        raise UserError(f"expected a model of timm {timm.__version__}, got {name!r}{nearest(name, timm.list_models())}")
     tagged = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in tagged:
         raise UserError(f"expected one of timm's weights {', '.join(tagged) or '(none)'}, got {name!r}")
@@ -233,13 +223,8 @@ def _call(path: Path, function: str) -> object:
     if not callable(found):
         own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == spec.name]
         listed = ", ".join(own) or "none"
-        raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{_nearest(function, own)}")
+        raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{nearest(function, own)}")
     return found()
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    near = get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _told(error: Exception) -> str:

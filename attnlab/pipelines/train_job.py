@@ -20,6 +20,7 @@ from attnlab.manifests import expect_same, now, tell_other_surroundings
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.preprocessing import Statistic
+from attnlab.names import AAD
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
@@ -28,7 +29,7 @@ from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
 from attnlab.training.images import expect_batch, hold_out, open_images
 from attnlab.training.log import read_epochs
-from attnlab.training.parse import AAD, SHORT, parse_defense
+from attnlab.training.parse import SHORT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
 from attnlab.training.state import FILE as STATE

@@ -1,14 +1,13 @@
 """From what a user writes to a defence: `madry`, `alp+aad`, `aad`."""
 
 from dataclasses import replace
-from difflib import get_close_matches
 
+from attnlab import names
 from attnlab.errors import UserError
+from attnlab.names import AAD, unknown_defense
 from attnlab.training import DEFENSES
 from attnlab.training.defense import Defense
 
-#: what joins a defence's name to rectify and preserve attention too
-AAD = "+aad"
 #: what has a short name of its own
 SHORT = {"aad": "madry+aad"}
 #: alpha and beta of section 5.4
@@ -40,7 +39,7 @@ def parse_defense(
     """
     stem, plus, rest = SHORT.get(name, name).partition("+")
     if stem not in DEFENSES or plus + rest not in ("", AAD):
-        raise UserError(f"expected a defense of {', '.join(defense_names())}, got {name!r}{_nearest(name)}")
+        raise unknown_defense(name, DEFENSES, SHORT)
     defense = replace(DEFENSES[stem], classification=classification)
     if loss_weight is not None:
         if not defense.weight:
@@ -60,11 +59,4 @@ def parse_defense(
 
 def defense_names() -> list[str]:
     """How defences may be written, for people."""
-    short = [f"{name} (short for {long})" for name, long in SHORT.items()]
-    return [*DEFENSES, f"each also with {AAD}", *short]
-
-
-def _nearest(name: str) -> str:
-    written = [*(stem + ending for stem in DEFENSES for ending in ("", AAD)), *SHORT]
-    near = get_close_matches(name, written, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return names.defense_names(DEFENSES, SHORT)

@@ -1,53 +1,94 @@
-"""Names of data sets, models, attacks, defences and methods, written out so that nothing here has to load torch.
+"""Names in the registries, read from their source: a wrong one is refused, and a key completes, before torch loads."""
 
-The command line completes them, and refuses a wrong one at once. A test holds them equal to the registries.
-"""
-
+import ast
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from attnlab.errors import UserError, expect_one_of, nearest
+from attnlab.errors import UserError, nearest
 
 #: what joins an attack's name to make it climb the attention deviation too, a defence's to rectify and preserve it
 A3, AAD = "+a3", "+aad"
-SINGLE_STEP = ("fgsm", "stepll")
-ITERATIVE = ("iter-stepll", "pgd", "cw")
-#: attacks outside the one loop, and the image as it is
-SUITES = ("clean", "square", "autoattack")
-_DEFENSES = ("none", "madry", "alp", "trades", "mart", "stepll", "ensemble")
-NAMES: dict[str, list[str]] = {
-    "data": ["scenes", "imagenet", "folder", "mnist", "cifar10"],
-    "models": ["resnet8", "lenet", "resnet9"],
-    "attacks": [f"{name}{ending}" for ending in ("", A3) for name in (*SINGLE_STEP, *ITERATIVE)],
-    "suites": list(SUITES),
-    "defenses": [f"{name}{ending}" for ending in ("", AAD) for name in _DEFENSES] + ["aad"],
-    "methods": ["grad-cam", "lime"],
-    "geometries": ["squash", "crop"],
-    "splits": ["train", "val", "test"],
-    "devices": ["auto", "cpu", "cuda"],
-}
+#: the image as it is, among the attacks of an evaluation
+CLEAN = "clean"
 MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
 
-def attack_names(single: Iterable[str] = SINGLE_STEP, iterative: Iterable[str] = ITERATIVE) -> list[str]:
+@cache
+def registry(path: str, name: str) -> dict[str, ast.expr]:
+    """A dict literal of the package: its keys, and the expression of each value.
+
+    Args:
+        path: Of the source, below attnlab/.
+        name: Of the dict.
+    """
+    for node in ast.parse((Path(__file__).parent / path).read_text(encoding="utf-8")).body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if isinstance(dict_ := getattr(node, "value", None), ast.Dict) and any(
+            isinstance(target, ast.Name) and target.id == name for target in targets
+        ):
+            pairs = zip(dict_.keys, dict_.values, strict=True)
+            return {str(ast.literal_eval(key)): value for key, value in pairs if key is not None}
+    raise LookupError(f"no dict {name} in {path}")
+
+
+def attacks_of_one_step() -> list[str]:
+    """Names in ATTACKS of attacks that take one step."""
+    return [name for name in registry("attacks/__init__.py", "ATTACKS") if name not in iterative_attacks()]
+
+
+def iterative_attacks() -> list[str]:
+    """Names in ATTACKS of attacks that take several steps, whose number may stand behind the name."""
+    return [
+        name
+        for name, call in registry("attacks/__init__.py", "ATTACKS").items()
+        if isinstance(call, ast.Call) and any(keyword.arg == "steps" for keyword in call.keywords)
+    ]
+
+
+def known_names(kind: str) -> list[str]:
+    """Names of a kind: data, models, attacks, suites, defenses, methods, geometries, splits or devices."""
+    match kind:
+        case "data":
+            return list(registry("data/__init__.py", "DATASETS"))
+        case "models":
+            return list(registry("models/load.py", "BUILT_IN"))
+        case "attacks":
+            return [name + end for end in ("", A3) for name in registry("attacks/__init__.py", "ATTACKS")]
+        case "suites":
+            return [CLEAN, *registry("attacks/suites.py", "SUITES")]
+        case "defenses":
+            stems = registry("training/__init__.py", "DEFENSES")
+            return [*(name + end for end in ("", AAD) for name in stems), *registry("training/parse.py", "SHORT")]
+        case "methods":
+            return [*registry("attention/__init__.py", "MAP_METHODS"), "lime"]
+        case "geometries":
+            return list(registry("data/geometry.py", "GEOMETRIES"))
+        case "splits":
+            return ["train", "val", "test"]
+        case _:
+            return ["auto", "cpu", "cuda"]
+
+
+def attack_names(single: Iterable[str], iterative: Iterable[str]) -> list[str]:
     """How attacks may be written, for people."""
     return [*single, *(f"{name} (or {name}K, of K steps)" for name in iterative), f"each also with {A3}"]
 
 
 def expect_attack(
     name: str,
-    single: Collection[str] = SINGLE_STEP,
-    iterative: Collection[str] = ITERATIVE,
+    single: Collection[str] | None = None,
+    iterative: Collection[str] | None = None,
     others: Sequence[str] = (),
 ) -> tuple[str, int | None, bool]:
     """Read an attack's name, such as `pgd20+a3`.
 
     Args:
         name: As a user writes it.
-        single: Attacks of one step.
-        iterative: Attacks that take their number of steps behind their name.
+        single: Attacks of one step; by default those in ATTACKS.
+        iterative: Attacks that take their number of steps behind their name; likewise.
         others: Names that would do here too, for the error's text.
 
     Returns:
@@ -56,12 +97,14 @@ def expect_attack(
     Raises:
         UserError: If a part of the name is unknown; the text lists the names and the nearest.
     """
+    single = attacks_of_one_step() if single is None else single
+    iterative = iterative_attacks() if iterative is None else iterative
     stem, plus, rest = name.partition("+")
     known, digits = re.fullmatch(r"(.*?)(\d*)", stem, re.DOTALL).groups()  # type: ignore[union-attr]
     fits = (known in iterative and (not digits or int(digits) > 0)) or (known in single and not digits)
     if fits and plus + rest in ("", A3):
         return known, int(digits) if digits else None, bool(plus)
-    if name in SUITES and name not in others:
+    if name in known_names("suites") and name not in others:
         raise UserError(
             f"expected an attack whose maps can be compared, of {', '.join(attack_names(single, iterative))}, got "
             f"{name!r}; `attnlab evaluate --attacks {name}` measures the accuracy under it"
@@ -79,8 +122,9 @@ def expect_defense(name: str) -> None:
     Raises:
         UserError: If it is unknown; the text lists the names and the nearest.
     """
-    if name not in NAMES["defenses"]:
-        raise unknown_defense(name, _DEFENSES, {"aad": f"madry{AAD}"})
+    if name not in known_names("defenses"):
+        short = {key: str(ast.literal_eval(value)) for key, value in registry("training/parse.py", "SHORT").items()}
+        raise unknown_defense(name, registry("training/__init__.py", "DEFENSES"), short)
 
 
 def defense_names(stems: Iterable[str], short: Mapping[str, str]) -> list[str]:
@@ -101,9 +145,10 @@ def expect_model(name: str) -> None:
     Raises:
         UserError: If it is no known name and no path; the text proposes the nearest name.
     """
-    known = torchvision_names()
-    if re.fullmatch(r"[\w-]+", name) and known and name not in {*NAMES["models"], *known} and not Path(name).exists():
-        raise unknown_model(name, [*NAMES["models"], *known])
+    theirs = torchvision_names()
+    known = [*known_names("models"), *theirs]
+    if re.fullmatch(r"[\w-]+", name) and theirs and name not in known and not Path(name).exists():
+        raise unknown_model(name, known)
 
 
 def unknown_model(name: str, known: Sequence[str]) -> UserError:
@@ -114,7 +159,7 @@ def unknown_model(name: str, known: Sequence[str]) -> UserError:
         hint = "; a file of weights is given with --weights, and the network it belongs to with --model"
     else:
         hint = nearest(name, known) or "; `attnlab list models` names them"
-    return UserError(f"expected --model to be {MODEL_HELP} ({', '.join(NAMES['models'])}), got {name!r}{hint}")
+    return UserError(f"expected --model to be {MODEL_HELP} ({', '.join(known_names('models'))}), got {name!r}{hint}")
 
 
 def torchvision_names() -> list[str]:
@@ -123,12 +168,3 @@ def torchvision_names() -> list[str]:
     folder = Path(next(iter(found.submodule_search_locations or ()), "")) / "models" if found else Path()
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))] if found else []
     return [name for text in texts for name in re.findall(r"@register_model\(\)\n(?:@.*\n)*def (\w+)\(", text)]
-
-
-def expect_name(kind: str, value: str, option: str) -> None:
-    """Check a value of an option that takes one of the names of a kind.
-
-    Raises:
-        UserError: If it is none; the text lists the names and the nearest.
-    """
-    expect_one_of(value, NAMES[kind], option)

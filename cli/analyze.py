@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .completion import attacks_of, lists_of, names_of, one_of
+from .completion import attacks, lists_of, names_of, one_of
 from .console import image_progress
 from .options import FORMAT, LIME_GT, STRENGTH, attack_options, shared_options, whole_numbers
 from .tables import show_run
@@ -29,7 +29,7 @@ from .tables import show_run
     default="stepll",
     show_default=True,
     shell_complete=names_of("attacks"),
-    callback=attacks_of(),
+    callback=attacks(suites=False),
     help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw; a number behind the last three is its number of steps, "
     "+a3 behind any adds the attention deviation.",
 )

@@ -6,9 +6,7 @@ from typing import Any
 
 import click
 
-from attnlab.names import SUITES
-
-from .completion import attacks_of, names_of
+from .completion import attacks, names_of
 from .console import image_progress
 from .options import ANY_SPLIT, SPLIT, attack_options, shared_options
 from .tables import show_run
@@ -22,7 +20,7 @@ from .tables import show_run
     default="pgd",
     show_default=True,
     shell_complete=names_of("attacks", "suites"),
-    callback=attacks_of(*SUITES),
+    callback=attacks(suites=True),
     help="One attack; `attnlab list attacks` names them.",
 )
 @attack_options

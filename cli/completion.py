@@ -6,7 +6,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from attnlab.names import NAMES, expect_attack, expect_defense, expect_model, expect_name
+from attnlab.errors import expect_one_of
+from attnlab.names import expect_attack, expect_defense, expect_model, known_names
 
 Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 Check = Callable[[click.Context, click.Parameter, Any], Any]
@@ -16,7 +17,7 @@ def names_of(*kinds: str, or_file: bool = False) -> Completion:
     """Complete the names of those kinds; with `or_file` a path where no name begins so."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-        found = [CompletionItem(name) for kind in kinds for name in NAMES[kind] if name.startswith(begun)]
+        found = [CompletionItem(name) for kind in kinds for name in known_names(kind) if name.startswith(begun)]
         return found or ([CompletionItem(begun, type="file")] if or_file else [])
 
     return complete
@@ -30,7 +31,7 @@ def lists_of(*kinds: str) -> Completion:
         return [
             CompletionItem(f"{before}{comma}{name}")
             for kind in kinds
-            for name in NAMES[kind]
+            for name in known_names(kind)
             if name.startswith(last) and name not in before.split(",")
         ]
 
@@ -43,7 +44,7 @@ def one_of(kind: str) -> Check:
     def check(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         for name in (value or "").split(",") if kind == "methods" else [value or ""]:
             if value is not None:
-                expect_name(kind, name.strip(), parameter.opts[0])
+                expect_one_of(name.strip(), known_names(kind), parameter.opts[0])
         return value
 
     return check
@@ -62,10 +63,11 @@ def a_defense(_context: click.Context, _parameter: click.Parameter, value: str) 
     return value
 
 
-def attacks_of(*others: str) -> Check:
-    """Refuse what is no attack, among several with commas between them; `others` would do too."""
+def attacks(*, suites: bool) -> Check:
+    """Refuse what is no attack, among several with commas between them; with `suites` those outside the loop do too."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+        others = known_names("suites") if suites else []
         for name in value.split(","):
             if name.strip() not in others:
                 expect_attack(name.strip(), others=others)

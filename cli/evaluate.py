@@ -6,9 +6,7 @@ from typing import Any
 
 import click
 
-from attnlab.names import SUITES
-
-from .completion import a_model, attacks_of, lists_of, names_of
+from .completion import a_model, attacks, lists_of, names_of
 from .console import image_progress
 from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, attack_options, shared_options
 from .tables import show_run
@@ -30,7 +28,7 @@ MODELS = click.option(
     default="clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100",
     show_default=True,
     shell_complete=lists_of("suites", "attacks"),
-    callback=attacks_of(*SUITES),
+    callback=attacks(suites=True),
     help="Attacks with commas between them; `attnlab list attacks` names them. A number behind pgd, cw or iter-stepll "
     "is its number of steps; +a3 behind any adds the attention deviation.",
 )

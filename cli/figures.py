@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .completion import attacks_of, names_of, one_of
+from .completion import attacks, names_of, one_of
 from .options import DEVICE, NORMALISATION, names
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     default="pgd",
     show_default=True,
     shell_complete=names_of("attacks"),
-    callback=attacks_of(),
+    callback=attacks(suites=False),
     help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.",
 )
 @click.option("--eps", help="Of checkpoints: L-infinity budget, as for `evaluate`.")

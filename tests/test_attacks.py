@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torchattacks
+from common import told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.objectives import OBJECTIVES, margin
-from attnlab.attacks.parse import parse_eps
+from attnlab.attacks.parse import parse_budgets, parse_eps
 from attnlab.attacks.pgd import Attack, aim_of, ascend, clean_pass, perturb, start_of
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
@@ -245,6 +246,29 @@ def test_eps_that_is_none_is_refused(text):
 def test_eps_in_grey_levels_is_refused_with_a_hint():
     with pytest.raises(UserError, match="did you mean 8/255"):
         parse_eps("8")
+
+
+def test_a_decimal_comma_is_refused_with_both_readings():
+    assert told(parse_budgets, "0,05") == (
+        "expected eps with a decimal point, got '0,05'; did you mean 0.05? Two budgets, 0 and 05, are written 0.0,05.0"
+    )
+    assert told(parse_eps, "0,05").endswith("got '0,05'; did you mean 0.05?")
+    assert parse_budgets("0,8/255") == (0, 8 / 255)
+    assert parse_budgets("0.0,1.0") == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"), [("0.031", 8), ("0.0314", 8), ("8/256", 8), ("0.063", 16), ("0.062", 16), ("0.016", 4)]
+)
+def test_a_number_that_looks_like_grey_levels_is_taken_as_it_is_and_told(text, levels):
+    with pytest.warns(UserWarning, match=f"^eps {text} is not {levels}/255 = .*; write {levels}/255 for that$"):
+        assert parse_eps(text) == pytest.approx(float(text) if "/" not in text else levels / 256)
+
+
+@pytest.mark.parametrize("text", ["8/255", "0.03", "0.3", "0.05", "0.125", "0.031372549", "0", "0.5"])
+def test_other_numbers_are_taken_without_a_word(text, recwarn):
+    parse_eps(text)
+    assert not recwarn.list
 
 
 def test_settings_out_of_range_are_refused():

@@ -18,7 +18,7 @@ from attnlab.data import DATASETS
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.models import load_model
 from attnlab.models.load import BUILT_IN
-from attnlab.names import NAMES, expect_attack, expect_defense, expect_model, torchvision_names
+from attnlab.names import expect_attack, expect_defense, expect_model, known_names, torchvision_names
 from attnlab.pipelines.settings import METHODS
 from attnlab.training import DEFENSES
 from attnlab.training.parse import SHORT, parse_defense
@@ -31,15 +31,15 @@ def offered(*words: str) -> list[str]:
     return [item.value for item in complete.get_completions(list(words[:-1]), words[-1])]
 
 
-def test_the_names_written_out_are_those_there_are():
-    assert set(NAMES["data"]) == set(DATASETS)
-    assert set(NAMES["models"]) == set(BUILT_IN)
-    assert {name.removesuffix("+a3") for name in NAMES["attacks"]} == set(ATTACKS)
-    assert set(NAMES["suites"]) == {"clean", *SUITES}
-    assert set(NAMES["geometries"]) == set(GEOMETRIES)
-    assert set(NAMES["methods"]) == set(METHODS)
-    assert {name.removesuffix("+aad") for name in NAMES["defenses"]} == {*DEFENSES, *SHORT}
-    for name in NAMES["defenses"]:
+def test_names_read_from_the_source_are_those_of_the_registries():
+    assert set(known_names("data")) == set(DATASETS)
+    assert set(known_names("models")) == set(BUILT_IN)
+    assert {name.removesuffix("+a3") for name in known_names("attacks")} == set(ATTACKS)
+    assert set(known_names("suites")) == {"clean", *SUITES}
+    assert set(known_names("geometries")) == set(GEOMETRIES)
+    assert set(known_names("methods")) == set(METHODS)
+    assert {name.removesuffix("+aad") for name in known_names("defenses")} == {*DEFENSES, *SHORT}
+    for name in known_names("defenses"):
         parse_defense(name)
 
 
@@ -47,7 +47,7 @@ def test_names_of_torchvision_read_from_its_source_are_those_it_lists():
     assert sorted(torchvision_names()) == sorted(torchvision.models.list_models(module=torchvision.models))
 
 
-def test_names_written_out_make_the_same_errors_as_the_registries():
+def test_names_read_from_the_source_make_the_same_errors_as_the_registries():
     for name in ("pdg20", "square", "fgsm3"):
         assert told(expect_attack, name) == told(parse_attack, name)
     assert told(expect_defense, "marty") == told(parse_defense, "marty")
@@ -94,7 +94,7 @@ def test_commands_options_and_their_values_are_offered():
     assert "analyze" in offered("an")
     assert "--precision" in offered("analyze", "--pre")
     assert offered("analyze", "--precision", "f") == ["fp64", "fp32"]
-    assert offered("analyze", "--data", "") == NAMES["data"]
+    assert offered("analyze", "--data", "") == known_names("data")
     assert offered("train", "--defense", "alp") == ["alp", "alp+aad"]
     assert offered("analyze", "--attack", "pg") == ["pgd", "pgd+a3"]
     assert offered("evaluate", "--model", "resnet") == ["resnet8", "resnet9"]

@@ -1,5 +1,7 @@
 """From what a user writes to an attack: `8/255`, `pgd20`, `iter-stepll+a3`."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +13,12 @@ from attnlab.names import expect_attack
 
 #: sigma of Table 7
 SIGMA = 10.0
+#: a number below 1 as it is written in many countries
+DECIMAL_COMMA = re.compile(r"0,\d+")
+#: budgets that papers use, in grey levels; decimals and distance from which a number is taken for one of them
+USUAL = (1, 2, 4, 8, 16)
+ROUNDED = 3
+EXACT = 1e-7
 
 
 def parse_eps(text: str, what: str = "eps") -> float:
@@ -19,13 +27,43 @@ def parse_eps(text: str, what: str = "eps") -> float:
     Raises:
         UserError: If it is neither, or out of [0, 1].
     """
-    numerator, slash, denominator = text.strip().partition("/")
+    written = text.strip()
+    numerator, slash, denominator = written.partition("/")
     try:
         value = float(numerator) / float(denominator) if slash else float(numerator)
     except (ValueError, ZeroDivisionError):
-        raise UserError(f"expected {what} as a number or a fraction such as 8/255, got {text!r}") from None
+        hint = f"; did you mean {written.replace(',', '.')}?" if DECIMAL_COMMA.fullmatch(written) else ""
+        raise UserError(f"expected {what} as a number or a fraction such as 8/255, got {text!r}{hint}") from None
     expect_budget(value, what)
+    _hint_at_grey_levels(written, value, what)
     return value
+
+
+def parse_budgets(text: str) -> tuple[float, ...]:
+    """Several eps with commas between them, such as `4/255,8/255`.
+
+    Raises:
+        UserError: If one is no eps, or commas may stand for decimal points.
+    """
+    if DECIMAL_COMMA.fullmatch(text.strip()):
+        zero, digits = text.strip().split(",")
+        raise UserError(
+            f"expected eps with a decimal point, got {text!r}; did you mean 0.{digits}? "
+            f"Two budgets, {zero} and {digits}, are written {zero}.0,{digits}.0"
+        )
+    return tuple(parse_eps(part) for part in text.split(","))
+
+
+def _hint_at_grey_levels(written: str, value: float, what: str) -> None:
+    """Warn of a number that looks like one of the usual budgets and is not it: 0.031 is not 8/255, nor is 8/256."""
+    for levels in USUAL:
+        exact = levels / 255
+        digits = len(written.partition(".")[2])
+        rounded = digits >= ROUNDED and abs(value - exact) < 10**-digits
+        if value != exact and ((rounded and abs(value - exact) > EXACT) or written == f"{levels}/256"):
+            warnings.warn(
+                f"{what} {written} is not {levels}/255 = {exact:.6f}; write {levels}/255 for that", stacklevel=3
+            )
 
 
 def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, others: Sequence[str] = ()) -> Attack:

@@ -7,7 +7,7 @@ from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
 from attnlab.attacks.pgd import Attack, expect_step
 from attnlab.attacks.suites import SUITES, Suite
 from attnlab.errors import UserError
-from attnlab.pipelines.evaluation import CLEAN
+from attnlab.names import CLEAN
 
 
 class Budget(NamedTuple):

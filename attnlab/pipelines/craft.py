@@ -13,8 +13,9 @@ from attnlab.attacks.pgd import Attack, perturb
 from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
+from attnlab.names import CLEAN
 from attnlab.pipelines.evaluate import Target, looked_at
-from attnlab.pipelines.evaluation import CLEAN, Evaluation
+from attnlab.pipelines.evaluation import Evaluation
 from attnlab.runs import Run
 
 #: what the outcome of the 8-bit images is called: the attack's name and this

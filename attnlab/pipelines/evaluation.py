@@ -9,9 +9,6 @@ from attnlab.attacks.suites import Suite
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
 
-#: the attack that leaves an image as it is
-CLEAN = "clean"
-
 
 @dataclass(frozen=True)
 class Evaluation:

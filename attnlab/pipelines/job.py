@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from attnlab.attacks.parse import SIGMA, parse_eps
+from attnlab.attacks.parse import SIGMA, parse_budgets
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose
@@ -89,7 +89,7 @@ def prepare(
     settings = Settings(
         methods=tuple(name.strip() for name in method.split(",")),
         attack=replace(chosen, label_smoothing=label_smoothing),
-        budgets=tuple(parse_eps(text) for text in eps.split(",")) if eps is not None else (chosen.eps,),
+        budgets=parse_budgets(eps) if eps is not None else (chosen.eps,),
         target=target,
         geometry=geometry,
         seed=seed,

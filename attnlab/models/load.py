@@ -22,8 +22,8 @@ from attnlab.models.lenet import LeNet
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
-from attnlab.names import unknown_model
 from attnlab.models.wrappers import unwrapped
+from attnlab.names import unknown_model
 
 #: name -> function that builds the network; its trained weights, if there are any, lie beside this file
 BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeNet, "resnet9": ResNet9}

@@ -59,6 +59,28 @@ def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list
         handle.remove()
 
 
+@contextmanager
+def first_inputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what the first registered module of a kind is given in each forward pass inside the block.
+
+    Yields:
+        List that grows by one tensor, detached, per pass; empty where the model has no such module.
+    """
+    inputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, arguments: tuple[object, ...]) -> None:
+        if arguments and isinstance(arguments[0], Tensor):
+            inputs.append(arguments[0].detach().clone())
+
+    first = [module for module in model.modules() if isinstance(module, kind)][:1]
+    handles = [module.register_forward_pre_hook(keep) for module in first]
+    try:
+        yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class Output(NamedTuple):
     """One module's output in a forward pass: its name, its class's name, and the output's shape, () if no tensor."""
 

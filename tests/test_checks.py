@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attacks.checks import check_accuracies, check_model
+from attnlab.attacks.output_checks import check_outputs
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier
@@ -67,7 +68,50 @@ def test_outputs_without_a_graph_are_told(batch):
 
 def test_a_random_model_is_told(batch):
     told = found_in(Convolution(behind=lambda logits: logits + 10 * torch.rand_like(logits)), batch)
-    assert any(sign.startswith("two passes of the same images differ by up to") for sign in told)
+    assert any(sign.startswith("3 passes of the same images differ by up to") for sign in told)
+
+
+@pytest.mark.parametrize("sigma", [3e-3, 1e-4])
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_noise_too_weak_to_see_in_a_logit_is_told(batch, sigma, where):
+    """AutoAttack's own check finds .003: it compares normalised logits of several passes."""
+    told = found_in(Convolution(**{where: lambda values: values + sigma * torch.randn_like(values)}), batch)
+    assert any("passes of the same images differ by up to" in sign for sign in told)
+
+
+def test_a_random_models_later_draws_are_as_if_nobody_had_looked(batch):
+    network = Convolution(behind=lambda logits: logits + torch.rand_like(logits))
+    classifier = Classifier(network).eval()
+    torch.manual_seed(0)
+    expected = classifier(batch)
+    torch.manual_seed(0)
+    check_outputs(classifier, batch, torch.zeros(12, dtype=torch.long))
+    assert torch.equal(classifier(batch), expected)
+
+
+def test_a_sigmoid_is_told_and_small_logits_of_a_fresh_network_are_not(batch):
+    (told, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).sigmoid()), batch)
+    assert told.startswith("the outputs look like probabilities (all are from ")
+    assert "return what goes into the sigmoid" in told
+    fresh = Convolution(behind=lambda logits: (logits / 100).abs())
+    assert not any("probabilities" in sign for sign in found_in(fresh, batch))
+
+
+def test_a_norm_without_statistics_is_told(batch):
+    network = Convolution()
+    network.norm = nn.BatchNorm2d(8, track_running_stats=False)
+    assert any("when it is alone in its batch" in sign for sign in found_in(network, batch))
+
+
+def test_a_network_that_normalises_its_normalised_images_is_told(batch):
+    twice = Convolution(before=lambda images: (images - 0.5) / 0.25)
+    assert not any("once more" in sign for sign in found_in(twice, batch))
+    twice.mean, twice.std = 0.5, 0.25
+    (told,) = [sign for sign in found_in(twice, batch) if "once more" in sign]
+    assert "the network scales them by 4 once more before its first convolution" in told
+    to_minus_one = Convolution(before=lambda images: images * 0.458 - 0.03)  # as Inception's transform_input
+    to_minus_one.mean, to_minus_one.std = 0.485, 0.229
+    assert not any("once more" in sign for sign in found_in(to_minus_one, batch))
 
 
 def test_batch_norm_in_train_mode_is_told(batch):
@@ -121,4 +165,17 @@ def test_an_attack_without_gradients_that_beats_all_others_is_told():
     (told,) = check_accuracies(ATTACKS, ["square"], held(fgsm=70, pgd10=40, pgd40=38, cw10=41, square=10))
     assert told.startswith(
         "an attack without gradients beats those that have them: 10.00 % right under square, 38.00 %"
+    )
+    assert told.endswith("28 fall to square alone and 0 to pgd40 alone, exact McNemar p = 7.45e-09")  # 2 / 2 ** 28
+
+
+@pytest.mark.parametrize(("alone", "p", "weak"), [(5, "0.0625", True), (6, "0.0312", False)])  # 2 / 2 ** alone
+def test_an_attack_without_gradients_that_does_better_is_told_with_its_p_value_however_weak(alone, p, weak):
+    right = np.arange(200) >= 40
+    better = right & (np.arange(200) >= 40 + alone)
+    (told,) = check_accuracies({"pgd10": ATTACKS["pgd10"]}, ["square"], {"pgd10": right, "square": better})
+    assert told == (
+        f"an attack without gradients beats those that have them: {(160 - alone) / 2:.2f} % right under square, "
+        f"80.00 % under pgd10, 200 images; {alone} fall to square alone and 0 to pgd10 alone, exact McNemar p = {p}"
+        + (": weak evidence, more images or queries would tell" if weak else "")
     )

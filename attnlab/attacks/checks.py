@@ -11,21 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
+from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 
 #: a difference counts as one from this exact one-sided p-value on
 SIGNIFICANT = 0.01
-#: logits of one image may differ by so much of their largest value between two passes
-TOLERANCE = 1e-2
+#: from this two-sided p-value on, an attack without gradients that does better is weak evidence
+WEAK = 0.05
 #: at this eps every image can be turned into the same grey one
 HALF = 0.5
-NO_GRADIENT = "the outputs have no gradient: no attack that climbs one can be made"
 
 #: which images a model classifies correctly, (images,)
 Right = np.ndarray[Any, np.dtype[np.bool_]]
@@ -43,49 +42,8 @@ def check_model(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
         eps: L-infinity budget of the attacks, pixels in [0, 1].
     """
     with borrowed(classifier):
-        found = [*_outputs(classifier, images), *_gradients(classifier, images, labels)]
+        found = check_outputs(classifier, images, labels, count=len(images))
         return found if NO_GRADIENT in found else found + _larger_eps(classifier, images, labels, eps)
-
-
-def _outputs(classifier: Classifier, images: Tensor) -> list[str]:
-    found = []
-    with torch.no_grad():
-        logits, again = classifier(images), classifier(images)
-        alone = classifier(images[:1])
-    sums = logits.sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
-        found.append(
-            f"the outputs are probabilities (all are at least 0 and sum to {sums.mean():.3f}): losses and margins are "
-            "made for logits, and a softmax before them flattens their gradients; return what goes into the softmax"
-        )
-    scale = logits.abs().max()
-    if (logits - again).abs().max() > TOLERANCE * scale:
-        found.append(
-            f"two passes of the same images differ by up to {(logits - again).abs().max():.3g}: a random model needs "
-            "attacks that average over its randomness"
-        )
-    elif len(images) > 1 and (logits[:1] - alone).abs().max() > TOLERANCE * scale:
-        found.append(
-            f"the logits of an image differ by {(logits[:1] - alone).abs().max():.3g} when it is alone in its batch: a "
-            "batch norm works in train mode, and its images see each other"
-        )
-    return found
-
-
-def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[str]:
-    watched = images.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
-    if loss.grad_fn is None:
-        return [NO_GRADIENT]
-    (gradient,) = torch.autograd.grad(loss, watched, allow_unused=True)
-    zero = len(images) if gradient is None else int((gradient.flatten(1).abs().amax(1) == 0).sum())
-    if not zero:
-        return []
-    return [
-        f"the gradient of the cross-entropy is zero at {zero} of {len(images)} clean images: attacks that climb it "
-        "stand still there (saturated outputs, or a step that has no gradient)"
-    ]
 
 
 def _larger_eps(classifier: Classifier, images: Tensor, labels: Tensor, eps: float) -> list[str]:
@@ -109,6 +67,9 @@ def _larger_eps(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
 def check_accuracies(attacks: Mapping[str, Attack], blind: Sequence[str], held: Held) -> list[str]:
     """What is suspicious about the outcomes of several attacks on one model and the same images.
 
+    An attack with fewer steps counts as better from an exact one-sided p-value of SIGNIFICANT on, for there are many
+    pairs of them. One without gradients should never be better, so that each time is told, with its p-value.
+
     Args:
         attacks: Those that climb a gradient: name -> settings.
         blind: Names of those that use none.
@@ -125,9 +86,20 @@ def check_accuracies(attacks: Mapping[str, Attack], blind: Sequence[str], held: 
                 found.append(f"{kind}: {_told(held, weaker, stronger)}")
     best = min(attacks, key=lambda name: float(held[name].mean()), default=None)
     for name in blind:
-        if best is not None and _lower(held[name], held[best]):
-            found.append(f"an attack without gradients beats those that have them: {_told(held, name, best)}")
+        if best is not None and held[name].mean() < held[best].mean():
+            found.append(_blind(held, name, best))
     return found
+
+
+def _blind(held: Held, blind: str, best: str) -> str:
+    """What is told of an attack without gradients that leaves fewer images right than the best with gradients."""
+    alone, other = int((~held[blind] & held[best]).sum()), int((held[blind] & ~held[best]).sum())
+    p = float(stats.binomtest(alone, alone + other).pvalue)
+    weak = "" if p < WEAK else ": weak evidence, more images or queries would tell"
+    return (
+        f"an attack without gradients beats those that have them: {_told(held, blind, best)}; {alone} fall to {blind} "
+        f"alone and {other} to {best} alone, exact McNemar p = {p:.3g}{weak}"
+    )
 
 
 def _lower(

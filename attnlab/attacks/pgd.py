@@ -14,6 +14,7 @@ from attnlab.attention.gradcam import map_from, observed
 from attnlab.errors import UserError, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
+from attnlab.models.outputs import expect_gradient
 
 
 @dataclass(frozen=True)
@@ -256,8 +257,7 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
             maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
             value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
-        if not value.requires_grad:
-            raise UserError("the model's outputs have no gradient by its images, so nothing can be climbed; try square")
+        expect_gradient(logits)
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient
 

@@ -38,6 +38,22 @@ def logits_of(output: object, count: int) -> Tensor:
     return two_classes(at_least_float32(logits))
 
 
+def expect_gradient(logits: Tensor) -> None:
+    """Refuse logits that were made without a graph.
+
+    Args:
+        logits: Of a pass whose images require a gradient.
+
+    Raises:
+        UserError: If they have none; the text says what works without.
+    """
+    if not logits.requires_grad:
+        raise UserError(
+            "the model's outputs have no gradient by its images (a torch.no_grad or a detach in its forward?), so "
+            "nothing can be climbed and no map follows from one; `attnlab evaluate --attacks clean,square` needs none"
+        )
+
+
 def two_classes(values: Tensor) -> Tensor:
     """A column of zeros before a single one, (N, 2); others as they are, (N, K).
 

@@ -18,6 +18,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.explain import Explainer, Request
 from attnlab.pipelines.manifest import describe_data, surroundings
+from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.pipelines.observe import Observation, observe
 from attnlab.pipelines.parts import Progress, Rows, work_left
 from attnlab.pipelines.settings import Settings
@@ -77,6 +78,9 @@ def analyze(
         work = work_left(run, images.image_ids, used)
         if work.missing:
             run.begin_session(manifest)
+            if not is_checked(out):
+                name = (description or {}).get("model", "model")
+                write_found(out, first_look({name: classifier}, images, used, settings.geometry))
         progress(work.done)
         prepared = Prepared(images, classifier.input_size, settings.geometry)
         explaining = _explaining(classifier, settings, lime_batch_size, workers)

@@ -22,8 +22,9 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
 from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.pipelines.masking import write_checks
+from attnlab.pipelines.masking import first_look, is_checked, write_checks, write_found
 from attnlab.pipelines.parts import Progress, Row, Rows, work_left
+from attnlab.pipelines.runnable import without_gradients
 from attnlab.records import skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import EVALUATION
@@ -105,6 +106,10 @@ def evaluate(
                 raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
     used = list(range(len(images.image_ids)) if positions is None else positions)
     batch_size = batch_size or recorded(out, "batch_size") or 64
+    runnable = {
+        name: evaluation if strike is not None else without_gradients(name, source or classifier, evaluation)
+        for name, classifier in models.items()
+    }
     manifest = {
         "kind": "evaluate",
         "options": {**(description or {}), **evaluation.describe(), "images": len(used), "order": list(models)},
@@ -125,12 +130,18 @@ def evaluate(
             first += works[name].parts
         if any(work.missing for work in works.values()):
             run.begin_session(manifest)
+            if not is_checked(out):
+                looked_at = {**models, "transfer": source} if source is not None else dict(models)
+                found = first_look(looked_at, images, used, evaluation.geometry)
+                if not check:  # else they are looked for again at the end, beside others
+                    write_found(out, found)
         progress(sum(work.done for work in works.values()))
         for name, classifier in models.items():
             prepared = Prepared(images, classifier.input_size, evaluation.geometry)
             work = works[name]
             batches = load_batches(prepared, work.batches(batch_size), workers)
-            records = (_rows(name, classifier, source, batch, evaluation, strike or run_attacks) for batch in batches)
+            own = runnable[name]
+            records = (_rows(name, classifier, source, batch, own, strike or run_attacks) for batch in batches)
             with keeping(kept_in(out)):
                 work.complete(records, progress)
         run.finish(perf_counter() - start)

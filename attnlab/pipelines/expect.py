@@ -1,10 +1,12 @@
 """Checks of what a user named: where data meets a model, and a model an option."""
 
+import torch
 from torch import Tensor
 
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch
 from attnlab.errors import UserError
+from attnlab.failures import naming
 from attnlab.models import Classifier, load_model
 
 
@@ -25,6 +27,23 @@ def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None
             f"expected a model of {len(images.classes)} classes for {images.name}, got {which}one of "
             f"{classifier.classes}; name another with --model"
         )
+
+
+def expect_trainable(classifier: Classifier) -> None:
+    """Check that a step of training can move a model.
+
+    Raises:
+        UserError: If it has no weight that may be trained, or its outputs have no gradient by its weights.
+    """
+    if not any(parameter.requires_grad for parameter in classifier.parameters()):
+        raise UserError("expected a network with weights to train, got one that has none or whose weights are frozen")
+    image = torch.full((2, classifier.channels, *classifier.input_size), 0.5, device=classifier.device)
+    with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []), naming("a grey image"):
+        if not classifier(image).requires_grad:
+            raise UserError(
+                "expected outputs with a gradient by the network's weights, got none (a torch.no_grad or a detach in "
+                "its forward?): there is nothing to train with"
+            )
 
 
 def expect_labels(classifier: Classifier, batch: Batch) -> None:

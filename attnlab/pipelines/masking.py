@@ -1,21 +1,78 @@
-"""The checks of an evaluation: masked gradients and slips of protocol, written to checks.csv."""
+"""The checks of the models of a run: suspicious outputs, masked gradients, slips of protocol, written to checks.csv."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 
 import pandas as pd
 
 from attnlab.attacks.checks import check_accuracies, check_model
+from attnlab.attacks.output_checks import IMAGES, check_outputs
 from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import BLIND, Suite
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Prepared, load_batches
+from attnlab.data.geometry import Prepared, Sample, collate, load_batches
+from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.expect import expect_labels
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
 
 FILE = "checks.csv"
+COLUMNS = ["model", "found"]
+#: images that are read at most to find some that can be used
+TRIED = 32
+
+#: name of a model, and what was found
+Found = list[tuple[str, str]]
+
+
+def is_checked(folder: Path) -> bool:
+    """Whether a folder has a checks.csv that is whole."""
+    try:
+        return list(pd.read_csv(folder / FILE)) == COLUMNS
+    except (OSError, ValueError):
+        return False
+
+
+def first_look(
+    models: Mapping[str, Classifier],
+    images: ImageSet,
+    positions: Sequence[int],
+    geometry: str = "squash",
+    *,
+    gradients: bool = True,
+) -> Found:
+    """Check the outputs of models on the first images that can be used, and warn of what is found.
+
+    Args:
+        models: Name -> classifier.
+        images: Any image set.
+        positions: Indices of the run's images.
+        geometry: How images reach the model's size.
+        gradients: See `check_outputs`.
+    """
+    found: Found = []
+    for name, classifier in models.items():
+        prepared = Prepared(images, classifier.input_size, geometry)
+        items = (item for item in map(prepared.__getitem__, positions[:TRIED]) if isinstance(item, Sample))
+        batch = collate(list(islice(items, IMAGES)))
+        if batch.positions:
+            expect_labels(classifier, batch)
+            with naming("images", batch.image_ids):
+                signs = check_outputs(classifier, *batch.tensors(classifier.device), gradients=gradients)
+            found += [(name, told) for told in signs]
+    for name, told in found:
+        warnings.warn(f"{name}: {told}", stacklevel=2)
+    return found
+
+
+def write_found(folder: Path, found: Found) -> None:
+    """Write checks.csv: model, found."""
+    write_whole(folder / FILE, pd.DataFrame(found, columns=COLUMNS).to_csv(index=False).encode())
 
 
 def write_checks(
@@ -37,7 +94,7 @@ def write_checks(
         positions: Indices of the images to look at the models with.
         white_box: The attacks climb the gradients of the models themselves, so that their order tells something.
     """
-    if (run.folder / FILE).exists() or all(attack is None for attack in evaluation.attacks.values()):
+    if is_checked(run.folder) or all(attack is None for attack in evaluation.attacks.values()):
         return
     records = read_evaluation(run.folder)
     attacks = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Attack)}
@@ -45,7 +102,7 @@ def write_checks(
         name for name, attack in evaluation.attacks.items() if isinstance(attack, Suite) and attack.method in BLIND
     ]
     budgets = [attack.eps for attack in evaluation.attacks.values() if attack is not None]
-    found = []
+    found: Found = []
     for name, classifier in models.items():
         prepared = Prepared(images, classifier.input_size, evaluation.geometry)
         (batch,) = load_batches(prepared, [list(positions)], workers=0)
@@ -56,6 +113,6 @@ def write_checks(
         right = own.assign(right=own["prediction"] == own["label"])
         held = {str(attack): group["right"].to_numpy(bool) for attack, group in right.groupby("attack", sort=False)}
         if white_box and held:
-            found += [(name, told) for told in check_accuracies(attacks, blind, held)]
-    frame = pd.DataFrame(found, columns=["model", "found"])
-    write_whole(run.folder / FILE, frame.to_csv(index=False).encode())
+            made = {attack: settings for attack, settings in attacks.items() if attack in held}
+            found += [(name, told) for told in check_accuracies(made, blind, held)]
+    write_found(run.folder, found)

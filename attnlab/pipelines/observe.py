@@ -16,6 +16,7 @@ from attnlab.attention import MAP_METHODS
 from attnlab.attention.gradcam import observed
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
+from attnlab.models.outputs import expect_gradient
 from attnlab.pipelines.settings import Settings
 
 
@@ -71,8 +72,12 @@ def _look(
     with borrowed(classifier), torch.enable_grad():
         method = settings.map_method
         if method is None:
-            return classifier(images), None
+            logits = classifier(images)
+            if not cut:
+                expect_gradient(logits)
+            return logits, None
         with observed(classifier, cut=cut) as activations:
             logits = classifier(images)
+        expect_gradient(logits)
         classes = labels if settings.target_of(method) == "true" else logits.argmax(1)
         return logits, MAP_METHODS[method](classifier, logits, activations.pop(), classes)

@@ -22,8 +22,9 @@ from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.preprocessing import Statistic
 from attnlab.names import AAD
 from attnlab.pipelines import defaults
-from attnlab.pipelines.expect import expect_fit, load_source
+from attnlab.pipelines.expect import expect_fit, expect_trainable, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
+from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
@@ -131,6 +132,7 @@ def prepare_training(
     classifier = load_model(settled.model, settled.weights, layer, mean=mean, std=std, seed=seed)
     classifier = classifier.place(place, "fp32", layout)
     expect_fit(classifier, images)
+    expect_trainable(classifier)
     if not images.classes:
         _expect_labels(classifier, images)
     if compiled and parsed.attends and classifier.head is None:
@@ -169,6 +171,8 @@ def prepare_training(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             _open(folder, manifest)
+            if not is_checked(folder):
+                write_found(folder, first_look({settled.model: classifier}, images, held, gradients=False))
             _tell_doubts(settled, parsed, Path(root) if root and data == "folder" else None)
 
         processes.lead(claim)

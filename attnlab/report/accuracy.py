@@ -84,7 +84,8 @@ def paired(records: pd.DataFrame) -> pd.DataFrame:
             index="image_id", columns="model", values="correct", aggfunc="first", sort=False
         )
         wide = wide.dropna()
-        for first, second in combinations(dict.fromkeys(records["model"]), 2):
+        # a model without gradients has no records of attacks that climb one
+        for first, second in combinations([model for model in dict.fromkeys(records["model"]) if model in wide], 2):
             ahead = int((wide[first].astype(bool) & ~wide[second].astype(bool)).sum())
             behind = int((wide[second].astype(bool) & ~wide[first].astype(bool)).sum())
             rows.append(

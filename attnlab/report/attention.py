@@ -9,6 +9,7 @@ import pandas as pd
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction, read_records
 from attnlab.report.base import Report, falls_short, map_method
+from attnlab.report.checks import check_lines
 from attnlab.report.controls import controls
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
@@ -82,7 +83,8 @@ def attention_report(
             del frames["noise_floor"]
     captions = {name: f"{TITLES[name]}. {_setting(manifest, images, name, lime_gt)}" for name in frames}
     skipped = run.table(["skipped"])["skipped"].drop_null()
-    return Report(_summary(manifest, records, images, len(skipped), frames), captions, frames)
+    summary = _summary(manifest, records, images, len(skipped), frames)
+    return Report(summary + check_lines(run.folder), captions, frames)
 
 
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:

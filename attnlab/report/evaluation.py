@@ -8,6 +8,7 @@ import pandas as pd
 from attnlab.records import as_fraction, read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
 from attnlab.report.base import Report, falls_short
+from attnlab.report.checks import check_lines
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
 
@@ -116,12 +117,7 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     ]
     if short:
         lines.append(f"{', '.join(short)}: too few or too short steps to reach eps; weaker than their eps says")
-    checks = run.folder / "checks.csv"
-    if checks.exists():
-        found = list(pd.read_csv(checks).itertuples(index=False))
-        lines += [f"check: {model}: {told}" for model, told in found]
-        if not found:
-            lines.append("no sign of masked gradients was found, which proves nothing")
+    lines += check_lines(run.folder, "no sign of masked gradients was found, which proves nothing")
     if manifest["finished"] is None:
         lines.append("unfinished: the same command goes on with this run")
     return lines

@@ -1,0 +1,147 @@
+"""What is suspicious about a model's outputs, from a few images: cheap enough for every command that runs one.
+
+The passes that are compared are of the same images in the same batch, so that on a CPU they are equal to the bit.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnlab.hooks import borrowed, first_inputs
+from attnlab.models.classifier import Classifier
+
+#: images that are looked at: 25 forward-equivalents with three passes, one alone and an input gradient
+IMAGES = 4
+#: passes that must agree
+PASSES = 3
+#: logits may differ by so many units of rounding of the largest one between two passes: on a GPU sums may be in another
+#: order, which moves a few units; noise of .003 on pixels or logits moves hundreds
+ROUNDINGS = 64
+#: share of the largest logit by which another batch size may move one, for it may mean other kernels: sums of some
+#: thousand terms in another order move 1e-5 of it in float32, 1e-3 in tf32 and some hundredths in bfloat16, while batch
+#: statistics move it by tenths
+COMPANY = {torch.float64: 1e-6, torch.float32: 1e-2, torch.float16: 0.05}
+COMPANY_ELSE = 0.1
+#: outputs in [0, 1] below this are those of a network that was not trained yet
+SURE = 0.4
+#: how much wider than its normalised images a network's first convolution may see them
+WIDER = 1.5
+NO_GRADIENT = "the outputs have no gradient: no attack that climbs one can be made"
+
+
+def check_outputs(
+    classifier: Classifier, images: Tensor, labels: Tensor, *, count: int = IMAGES, gradients: bool = True
+) -> list[str]:
+    """What is suspicious about a model's outputs.
+
+    Args:
+        classifier: Any; it is given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W); the first `count` of them are looked at.
+        labels: (N,).
+        count: How many.
+        gradients: Look at the gradients too; those of a network that was not trained yet may well be zero.
+    """
+    images, labels = images[:count], labels[:count]
+    devices = [images.device] if images.device.type == "cuda" else []
+    # a random model's later draws are as they would have been
+    with torch.random.fork_rng(devices), borrowed(classifier), torch.no_grad():
+        with first_inputs(classifier.network, nn.Conv2d) as seen:
+            passes = [classifier(images) for _ in range(PASSES)]
+        found = [*_probabilities(passes[0]), *_normalised_twice(classifier, images, seen)]
+        found += _random(classifier, passes) or _company(classifier, images, passes[0])
+        return found + (_gradients(classifier, images, labels) if gradients else [])
+
+
+def has_gradient(classifier: Classifier) -> bool:
+    """Whether the outputs have a gradient by the images, so that attacks can climb one."""
+    image = torch.full((1, classifier.channels, *classifier.input_size), 0.5, device=classifier.device)
+    with borrowed(classifier), torch.enable_grad():
+        logits = classifier(image.requires_grad_())
+        if not logits.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(logits.sum(), image, allow_unused=True)
+    return gradient is not None
+
+
+def _probabilities(logits: Tensor) -> list[str]:
+    """A softmax or a sigmoid at the end."""
+    behind = (
+        "losses and margins are made for logits, and a {} before them flattens their gradients; return what goes into "
+        "the {}"
+    )
+    if not bool(((logits >= 0) & (logits <= 1)).all()):
+        return []
+    sums = logits.sum(1)
+    if bool(((sums - 1).abs() < 1e-3).all()):
+        return [
+            f"the outputs are probabilities (all are at least 0 and sum to {sums.mean():.3f}): "
+            + behind.format("softmax", "softmax")
+        ]
+    if logits.max() < SURE:
+        return []
+    return [
+        f"the outputs look like probabilities (all are from {logits.min():.3f} to {logits.max():.3f}, as a sigmoid "
+        f"gives): {behind.format('sigmoid', 'sigmoid')}"
+    ]
+
+
+def _random(classifier: Classifier, passes: list[Tensor]) -> list[str]:
+    """Logits that differ from pass to pass."""
+    scale = passes[0].abs().max()
+    differs = max(float((one - passes[0]).abs().max()) for one in passes[1:])
+    if not differs > ROUNDINGS * torch.finfo(_arithmetic(classifier)).eps * scale:
+        return []
+    return [
+        f"{PASSES} passes of the same images differ by up to {differs:.3g} (largest logit {scale:.3g}): a random model "
+        "needs attacks that average over its randomness, and its figures change from run to run"
+    ]
+
+
+def _company(classifier: Classifier, images: Tensor, logits: Tensor) -> list[str]:
+    """Logits of an image that depend on the others in its batch."""
+    if len(images) < 2:
+        return []
+    differs, scale = (logits[:1] - classifier(images[:1])).abs().max(), logits.abs().max()
+    if not differs > COMPANY.get(_arithmetic(classifier), COMPANY_ELSE) * scale:
+        return []
+    return [
+        f"the logits of an image differ by {differs:.3g} when it is alone in its batch (largest logit {scale:.3g}): a "
+        "batch norm works in train mode or without running statistics, so that images see each other and every "
+        "figure depends on the batch"
+    ]
+
+
+def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[str]:
+    watched = images.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
+    if loss.grad_fn is None:
+        return [NO_GRADIENT]
+    (gradient,) = torch.autograd.grad(loss, watched, allow_unused=True)
+    zero = len(images) if gradient is None else int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    if not zero:
+        return []
+    return [
+        f"the gradient of the cross-entropy is zero at {zero} of {len(images)} clean images: attacks that climb it "
+        "stand still there (saturated outputs, or a step that has no gradient)"
+    ]
+
+
+def _normalised_twice(classifier: Classifier, images: Tensor, seen: list[Tensor]) -> list[str]:
+    """A network that scales normalised images up once more before its first convolution."""
+    given = classifier.normalise(images)
+    if classifier.as_it_is or not seen or seen[0].shape != given.shape:
+        return []
+    wider = float(seen[0].double().std() / given.double().std().clamp(min=1e-12))
+    if not wider > WIDER:
+        return []
+    return [
+        f"the images are normalised with mean and std, and the network scales them by {wider:.2g} once more before its "
+        "first convolution: if it normalises them itself, state --mean 0 --std 1"
+    ]
+
+
+def _arithmetic(classifier: Classifier) -> torch.dtype:
+    """What the network computes in."""
+    floats = (parameter.dtype for parameter in classifier.network.parameters() if parameter.is_floating_point())
+    return next(floats, torch.float32)

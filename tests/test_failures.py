@@ -1,0 +1,277 @@
+"""A network that raises, has no gradient or looks wrong, and workers that are killed: each told in every command."""
+
+import os
+import signal
+from concurrent.futures import BrokenExecutor
+
+import pandas as pd
+import pytest
+import torch
+from common import told
+
+from attnlab.data import load_data
+from attnlab.data.geometry import Prepared, load_batches
+from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, naming
+from attnlab.models import load_model
+from attnlab.superpixels import segmenting
+
+#: networks for the scenes
+NETWORKS = """
+import torch
+from torch import nn
+
+class Small(nn.Module):
+    input_size = (64, 64)
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 5, 4, 2), nn.BatchNorm2d(8), nn.ReLU())
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
+
+class Later(Small):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if len(x) == 3 and self.calls > 12:
+            raise RuntimeError("a shape that this network cannot take")
+        return super().forward(x)
+
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("no way back")
+
+class Forward(Small):
+    def forward(self, x):
+        return super().forward(Backward.apply(x) if x.requires_grad and len(x) == 3 else x)
+
+class Without(Small):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+class Softmax(Small):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+"""
+
+
+@pytest.fixture
+def command(attnlab, tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    words = ["--limit", 8, "--batch-size", 3, "--workers", 0, "--out", "out"]
+    return lambda name, network, *more: attnlab(name, "--model", f"nets.py:{network}", *words, *more)
+
+
+def last(told):
+    """The one line of the error; warnings and progress before it aside."""
+    assert told.code == 1, told
+    assert "Traceback" not in told.err
+    (line,) = [line for line in told.err.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("analyze",), ("analyze", "--method", "lime", "--lime-samples", 20, "--target", "true")]
+)
+def test_a_network_that_fails_in_an_analysis_is_told_with_its_images_and_what_is_kept(command, words):
+    line = last(command(words[0], "Later", *words[1:]))
+    assert line.startswith("the network failed on images ")
+    assert "(RuntimeError: a shape that this network cannot take)" in line
+    assert line.endswith("; what is finished is kept in out, and the same command resumes")
+
+
+@pytest.mark.parametrize("words", [("evaluate", "--attacks", "clean,pgd40"), ("attack", "--attack", "pgd40")])
+def test_a_network_that_fails_under_attack_is_told_with_its_images_and_what_is_kept(command, words):
+    line = last(command(words[0], "Later", *words[1:]))
+    assert line.startswith("the network failed on nets.py:Later's images ")
+    assert "(RuntimeError: a shape that this network cannot take)" in line
+    assert line.endswith("; what is finished is kept in out, and the same command resumes")
+
+
+def test_an_error_of_the_networks_own_derivative_is_told(command):
+    assert "(RuntimeError: no way back)" in last(command("analyze", "Forward"))
+
+
+def test_memory_and_errors_of_attnlab_are_passed_on_as_they_are():
+    for error in (RuntimeError("CUDA out of memory"), ValueError("a slip of ours")):
+        with pytest.raises(type(error), match=str(error)), naming("images", ["a"]):
+            raise error
+
+
+def test_a_message_lists_the_first_images_alone():
+    line = r"^the network failed on images a, b, c, d, e and 2 more \(ValueError\)$"
+    with pytest.raises(NetworkFailed, match=line), naming("images", list("abcdefg")):
+        _failing()(torch.zeros(1))
+
+
+def _failing():
+    class Failing(torch.nn.Module):
+        def forward(self, x):
+            raise ValueError
+
+    return Failing()
+
+
+# ------------------------------------------------------------------ no gradient
+
+
+@pytest.mark.parametrize("words", [(), ("--method", "lime")])
+def test_an_analysis_of_a_network_without_gradient_is_refused_with_what_works(command, words):
+    line = last(command("analyze", "Without", *words))
+    assert line.startswith("the model's outputs have no gradient by its images")
+    assert "`attnlab evaluate --attacks clean,square` needs none" in line
+
+
+def test_an_evaluation_of_a_network_without_gradient_runs_what_needs_none_and_says_so(command):
+    answer = command("evaluate", "Without", "--attacks", "clean,fgsm,pgd10,square", "--eps", "0.01")
+    assert answer.code == 0, answer
+    assert "have no gradient by its images" in answer.err
+    assert "left out fgsm, pgd10, which climb it" in answer.err
+    assert set(pd.read_csv("out/tables/table6.csv")["attack"]) == {"clean", "square"}
+
+
+def test_a_network_without_gradient_does_not_keep_others_from_attacks(attnlab, tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    words = ["--attacks", "clean,fgsm", "--limit", 4, "--workers", 0, "--out", "two"]
+    answer = attnlab("evaluate", "--model", "nets.py:Small", "--model", "nets.py:Without", *words)
+    assert answer.code == 0, answer
+    table = pd.read_csv("two/tables/table6.csv")
+    filled = {tuple(row) for row in table[table["n"] > 0][["model", "attack"]].to_numpy()}
+    assert filled == {("nets.py:Small", "clean"), ("nets.py:Small", "fgsm"), ("nets.py:Without", "clean")}
+
+
+def test_an_evaluation_with_nothing_left_and_an_attack_are_refused(command):
+    line = last(command("evaluate", "Without", "--attacks", "fgsm,pgd10"))
+    assert line.endswith("which fgsm, pgd10 climb; --attacks clean,square needs none")
+    assert "`attnlab evaluate --attacks clean,square` needs none" in last(command("attack", "Without"))
+
+
+def test_training_a_network_without_gradient_is_refused(attnlab, tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    words = ["--weights", "none", "--limit", 8, "--batch-size", 4, "--held-out", 4, "--out", "out"]
+    line = last(attnlab("train", "--model", "nets.py:Without", *words))
+    assert line.startswith("expected outputs with a gradient by the network's weights, got none")
+
+
+# ------------------------------------------------------------------ checks
+
+
+@pytest.mark.parametrize("name", ["analyze", "evaluate", "attack", "train"])
+def test_probabilities_are_told_and_written_by_every_command_that_runs_a_model(command, attnlab, tmp_path, name):
+    if name == "train":
+        (tmp_path / "nets.py").write_text(NETWORKS)
+        words = ["--weights", "none", "--limit", 8, "--batch-size", 4, "--held-out", 4, "--steps", 1, "--epochs", 1]
+        answer = attnlab(name, "--model", "nets.py:Softmax", *words, "--out", "out")
+    else:
+        answer = command(name, "Softmax", *{"evaluate": ["--attacks", "clean,fgsm"]}.get(name, []))
+    assert answer.code == 0, answer
+    assert "Softmax: the outputs are probabilities (all are at least 0 and sum to 1.000)" in answer.err
+    found = pd.read_csv("out/checks.csv")
+    assert any(text.startswith("the outputs are probabilities") for text in found["found"])
+    if name != "train":
+        assert "check: " in answer.out
+
+
+def test_a_sound_network_leaves_an_empty_list(command):
+    assert command("analyze", "Small").err.count("Warning: nets.py:Small") == 0
+    assert pd.read_csv("out/checks.csv").empty
+
+
+def test_a_damaged_list_is_told_and_made_again(command, attnlab, tmp_path):
+    words = ("evaluate", "Softmax", "--attacks", "clean,fgsm")
+    command(*words)
+    (tmp_path / "out" / "checks.csv").write_bytes(b"")
+    assert "checks.csv is damaged: delete it" in attnlab("tables", "out").out
+    assert command(*words).code == 0
+    assert len(pd.read_csv("out/checks.csv"))
+
+
+# ------------------------------------------------------------------ workers
+
+
+class Deadly:
+    """Images whose reading kills the process that reads them."""
+
+    name, channels, has_boxes, classes = "deadly", 3, False, ()
+    image_ids = tuple("abcd")
+
+    def read(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_while_it_reads_images_is_one_line():
+    batches = load_batches(Prepared(Deadly(), (8, 8)), [[0], [1]], workers=1)
+    line = told(list, batches)
+    assert line.startswith("a worker process ended before its work was done (")
+    assert line.endswith("most often because the machine had too little memory: try fewer --workers (0 works without)")
+
+
+def kill(_image, _seed):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_while_it_cuts_superpixels_is_one_line(monkeypatch):
+    monkeypatch.setitem(segmenting.__wrapped__.__globals__["SEGMENTERS"], "grid", kill)
+    with pytest.raises(WorkerLost, match="try fewer --workers"), segmenting(1) as cut:
+        cut(torch.rand(3, 8, 8).numpy(), "grid", 0).result()
+
+
+@pytest.mark.parametrize("workers", [1])
+def test_an_analysis_whose_workers_are_killed_says_what_is_kept(attnlab, monkeypatch, workers):
+    from attnlab.data.scenes import Scenes
+
+    parent, read = os.getpid(), Scenes.read
+
+    def deadly(self, index):
+        if os.getpid() != parent and index > 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, index)
+
+    monkeypatch.setattr(Scenes, "read", deadly)
+    answer = attnlab("analyze", "--limit", 12, "--batch-size", 2, "--workers", workers, "--out", "out")
+    line = last(answer)
+    assert line.startswith("a worker process ended before its work was done (")
+    assert line.endswith("; what is finished is kept in out, and the same command resumes")
+    monkeypatch.setattr(Scenes, "read", read)
+    assert attnlab("analyze", "--limit", 12, "--batch-size", 2, "--workers", workers, "--out", "out").code == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), True),
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), True),
+        (BrokenExecutor("A process in the process pool was terminated abruptly"), True),
+        (ConnectionResetError(104, "Connection reset by peer"), False),  # of whom is not known
+        (RuntimeError("something else"), False),
+        (EOFError(), False),
+    ],
+)
+def test_what_counts_as_a_lost_worker(error, lost):
+    assert is_lost_worker(error) is lost
+
+
+def test_a_connection_that_a_worker_dropped_counts_as_a_lost_worker():
+    from multiprocessing import Pipe
+
+    ours, theirs = Pipe()
+    theirs.close()
+    with pytest.raises(WorkerLost, match=r"\(EOFError\).*; all is kept$"), keeping("all is kept"):
+        ours.recv()
+
+
+def test_the_built_in_model_raises_nothing_on_scenes():
+    from attnlab.pipelines.masking import first_look
+
+    images = load_data("scenes")
+    assert first_look({"resnet8": load_model("resnet8").place("cpu")}, images, range(20)) == []

@@ -66,9 +66,9 @@ def keeping(kept: str) -> Iterator[None]:
         raise WorkerLost(f"{lost_worker(error)}{behind}") from error
 
 
-def kept_in(folder: object) -> str:
+def kept_in(folder: object, what: str = "what is finished") -> str:
     """What is kept of a run whose records or steps lie in a folder."""
-    return f"what is finished is kept in {folder}, and the same command resumes"
+    return f"{what} is kept in {folder}, and the same command resumes"
 
 
 def is_lost_worker(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.errors import UserError
-from attnlab.failures import keeping, naming
+from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import learning
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.classifier import Classifier
@@ -110,10 +110,10 @@ class Training:
         """
         expect_batch(len(self.images), self.plan.batch_size)
         device = self.classifier.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
+        kept = keeping(kept_in(self.folder, "what was saved of it"))
+        with kept, torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
             try:
-                with keeping(f"what was saved of it is kept in {self.folder}, and the same command resumes"):
-                    Session(self, tell, interrupted).run(tick)
+                Session(self, tell, interrupted).run(tick)
             finally:
                 self.classifier.eval()
 
@@ -178,7 +178,7 @@ class Session:
         left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
         mine = self.world.share(left, plan.batch_size)
         for batch in training.images.batches(mine, plan.batch_size // self.world.size):
-            with naming(f"the training images of epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"):
+            with naming(f"training images of epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"):
                 self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
             tick(self.done)

@@ -99,13 +99,10 @@ class Training:
     def run(self, tell: Tell = lambda line: None, tick: Tick = lambda done: None) -> None:
         """Train, or go on where an earlier session stopped; the classifier has the last epoch's weights at the end.
 
-        Args:
-            tell: Called with each line of the log, in the first process.
-            tick: Called after each step with the number made so far.
+        `tell` is called with each line of the log in the first process, `tick` after each step with the number made.
 
         Raises:
-            UserError: If a term of the loss, a weight or held-out images' logits are not finite, there are fewer images
-                than a batch, or the processes do not share the folder.
+            UserError: If a figure is not finite, images are fewer than a batch, or processes do not share the folder.
             KeyboardInterrupt: If it was interrupted; where it stands is saved.
         """
         expect_batch(len(self.images), self.plan.batch_size)
@@ -176,8 +173,9 @@ class Session:
         training, plan = self.training, self.training.plan
         order = order_of(len(training.images), training.seed, self.progress.epoch)
         left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
-        mine = self.world.share(left, plan.batch_size)
-        for batch in training.images.batches(mine, plan.batch_size // self.world.size):
+        for batch in training.images.batches(
+            self.world.share(left, plan.batch_size), plan.batch_size // self.world.size
+        ):
             with naming(f"training images of epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"):
                 self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
@@ -223,8 +221,7 @@ class Session:
     def _tell(self) -> None:
         """Add a line on the steps since the line before to the log."""
         self._settle()
-        window = self.progress.window
-        self.progress = replace(self.progress, window=())
+        window, self.progress = self.progress.window, replace(self.progress, window=())
         if self.log is not None and window:
             means = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
             at = {"epoch": self.progress.epoch + 1, "step": self.progress.step, "of": self.training.steps}

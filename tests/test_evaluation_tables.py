@@ -76,8 +76,9 @@ def test_an_unfinished_run_has_tables_of_what_is_there(tmp_path):
 
 def assert_tabular(text: str) -> list[list[str]]:
     """Check LaTeX of a booktabs table, and return the cells of its lines."""
-    for once in (r"\begin{table}", r"\end{table}", r"\toprule", r"\midrule", r"\bottomrule", r"\caption{"):
+    for once in (r"\begin{table", r"\end{table", r"\toprule", r"\midrule", r"\bottomrule", r"\caption{"):
         assert text.count(once) == 1
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("%"))
     columns = text.split(r"\begin{tabular}{")[1].split("}")[0]
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
     cells = [line.removesuffix(r" \\").replace(r"\&", "and").split(" & ") for line in lines]

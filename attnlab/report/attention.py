@@ -25,6 +25,8 @@ TITLES = {
     "table5": "LIME: average attention IoU between original and adversarial images, by number of features",
     "noise_floor": "LIME: average attention IoU of the original images from two seeds, what noise alone leaves",
 }
+#: what the groups of every table are
+GROUPS_TOLD = "I_succeed: the attack changes the prediction; I_fail: it does not"
 #: what an analysis made from Python has to be told for its captions
 NAMES = ("data", "split", "model", "weights", "attack_name")
 
@@ -81,10 +83,11 @@ def attention_report(
         frames |= {name: frame for name, frame in made.items() if has_boxes or not name.startswith("table4")}
         if not options["lime_floor"]:
             del frames["noise_floor"]
-    captions = {name: f"{TITLES[name]}. {_setting(manifest, images, name, lime_gt)}" for name in frames}
+    titles = {name: f"{TITLES[name]}. {GROUPS_TOLD}" for name in frames}
+    captions = {name: f"{title}. {_setting(manifest, images, name, lime_gt)}" for name, title in titles.items()}
     skipped = run.table(["skipped"])["skipped"].drop_null()
     summary = _summary(manifest, records, images, len(skipped), frames)
-    return Report(summary + check_lines(run.folder), captions, frames)
+    return Report(summary + check_lines(run.folder), captions, frames, titles)
 
 
 def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:

@@ -11,13 +11,15 @@ class Report(NamedTuple):
 
     Attributes:
         summary: Lines for people: images, accuracy, what was left out.
-        captions: Of each table.
+        captions: Of each table: its title and what its numbers depend on.
         frames: Each table, tidy.
+        titles: The captions' first parts, short as a paper has them.
     """
 
     summary: list[str]
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
+    titles: dict[str, str]
 
 
 def map_method(options: Mapping[str, Any]) -> str | None:

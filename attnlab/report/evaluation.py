@@ -43,8 +43,9 @@ def evaluation_report(run: Run) -> Report:
         frames["table7"] = table7(records, published7(manifest))
     if len(options["models"]) > 1:
         frames["paired"] = paired(records)
-    captions = {name: f"{TITLES[name]}. {_setting(manifest, name)}" for name in frames}
-    return Report(_summary(run, records), captions, frames)
+    titles = {name: TITLES[name] for name in frames}
+    captions = {name: f"{title}. {_setting(manifest, name)}" for name, title in titles.items()}
+    return Report(_summary(run, records), captions, frames, titles)
 
 
 def published6(manifest: Mapping[str, Any]) -> Paper | None:

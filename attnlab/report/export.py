@@ -8,8 +8,7 @@ from attnlab.files import write_whole
 from attnlab.report.attention import attention_report
 from attnlab.report.base import Report
 from attnlab.report.evaluation import evaluation_report
-from attnlab.report.latex import as_latex
-from attnlab.report.layout import LAYOUTS
+from attnlab.report.formats import latex_table
 from attnlab.runs import Run
 
 
@@ -36,7 +35,7 @@ def report_run(
     report = make_report(Run(folder), cells, features, lime_gt, with_controls=with_controls)
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
-        write_whole(folder / "tables" / f"{name}.tex", as_latex(LAYOUTS[name](frame), report.captions[name]).encode())
+        write_whole(folder / "tables" / f"{name}.tex", latex_table(report, name).encode())
     return report
 
 

@@ -38,7 +38,13 @@ def json_of(report: Report) -> str:
 
 def latex_of(report: Report) -> str:
     """The paper's layout, one environment a table, an empty line between two."""
-    return "\n".join(as_latex(LAYOUTS[name](frame), report.captions[name]) for name, frame in report.frames.items())
+    return "\n".join(latex_table(report, name) for name in report.frames)
+
+
+def latex_table(report: Report, name: str) -> str:
+    r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
+    layout = LAYOUTS[name](report.frames[name])
+    return as_latex(layout, report.titles[name], label=f"tab:{name}", source=report.captions[name])
 
 
 def markdown_of(report: Report) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
@@ -27,7 +27,9 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 @contextmanager
-def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list[Tensor]]:
+def capture(
+    model: nn.Module, layer: str, *, cut: bool = False, change: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[list[Tensor]]:
     """Collect the layer's output of every forward pass inside the block.
 
     The layers that follow work on a copy, so an in-place operation behind the layer does not change what was captured.
@@ -36,6 +38,7 @@ def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list
         model: Any module.
         layer: Name of the layer, as in `model.named_modules()`.
         cut: Start a new graph at the layer, so that a gradient reaches it and nothing before it.
+        change: Makes another output of the layer's own, which is captured and handed on in its place.
 
     Yields:
         List that grows by one output per forward pass.
@@ -48,13 +51,15 @@ def capture(model: nn.Module, layer: str, *, cut: bool = False) -> Iterator[list
     def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor:
         if not isinstance(output, Tensor):
             raise UserError(f"expected layer {layer!r} to give one tensor, got {type(output).__name__}")
+        output = change(output) if change else output
         output = output.detach().requires_grad_() if cut else output
         outputs.append(output)
         return output.clone()
 
     handle = find_layer(model, layer).register_forward_hook(keep)
     try:
-        yield outputs
+        with every_module_runs():
+            yield outputs
     finally:
         handle.remove()
 
@@ -81,30 +86,59 @@ def first_inputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tenso
             handle.remove()
 
 
-class Output(NamedTuple):
-    """One module's output in a forward pass: its name, its class's name, and the output's shape, () if no tensor."""
+def watch(model: nn.Module, run: Callable[[], object], see: Callable[[str, nn.Module, object, Tensor], None]) -> None:
+    """Run a pass; hand each module's output, where it is one tensor, to `see` at the moment the module is finished.
 
-    module: str
-    kind: str
-    shape: tuple[int, ...]
-
-
-def trace(model: nn.Module, inputs: Tensor) -> list[Output]:
-    """Run the model once and list its modules' outputs in the order they were finished."""
-    outputs: list[Output] = []
+    Args:
+        model: Any module.
+        run: Makes the pass.
+        see: Takes the module's name (the last one, if it has several), the module, its first input and its output.
+    """
     names = {module: name for name, module in model.named_modules() if name}
 
-    def note(module: nn.Module, _inputs: object, output: object) -> None:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        outputs.append(Output(names[module], type(module).__name__, shape))
+    def note(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        if isinstance(output, Tensor):
+            see(names[module], module, inputs[0] if inputs else None, output)
 
     handles = [module.register_forward_hook(note) for module in names]
     try:
-        model(inputs)
+        with every_module_runs():
+            run()
     finally:
         for handle in handles:
             handle.remove()
-    return outputs
+
+
+@contextmanager
+def every_module_runs() -> Iterator[None]:
+    """Keep torch's fused kernel of nn.TransformerEncoderLayer off: it skips the modules inside, and with them hooks."""
+    fused: bool = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def moved(model: nn.Module) -> Iterator[None]:
+    """Give the model other weights and statistics for the block, so that no zero and no fresh norm hides what it does.
+
+    The weights themselves are untouched: each parameter and buffer gets its own storage back.
+    """
+    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    own = [tensor.data for tensor in tensors]
+    draw = torch.Generator().manual_seed(0)
+    try:
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data = value * (0.5 + torch.rand(value.shape, generator=draw).to(value))
+            if isinstance(tensor, nn.Parameter):  # variances stay positive
+                fan_in = value[0].numel() if value.ndim > 1 else 1
+                tensor.data += 0.1 * fan_in**-0.5 * torch.randn(value.shape, generator=draw).to(value)
+        yield
+    finally:
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data = value
 
 
 def fed_by(

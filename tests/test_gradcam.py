@@ -115,10 +115,11 @@ def test_classifier_is_given_back_as_it_was_when_an_image_does_not_fit():
     assert not classifier.network.stage3._forward_hooks
 
 
-def test_a_vision_transformer_needs_a_layer():
-    classifier = load_model("vit_b_32", "none")
+def test_a_network_without_a_feature_map_needs_a_layer():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5))
+    network.input_size = (8, 8)
     with pytest.raises(UserError, match="--layer"):
-        grad_cam(classifier, torch.rand(1, 3, 224, 224), torch.tensor([0]))
+        grad_cam(Classifier(network), torch.rand(1, 3, 8, 8), torch.tensor([0]))
 
 
 def test_a_layer_without_spatial_output_is_refused():

@@ -30,7 +30,7 @@ from attnlab.models.checkpoint import save_checkpoint
         ("densenet121", "features", None),  # a ReLU follows
         ("vgg11", "features", None),  # hidden layers follow
         ("convnext_tiny", "features", None),  # a norm follows
-        ("vit_b_16", None, None),
+        ("vit_b_32", "encoder.layers.encoder_layer_11.ln_1", None),  # the last block's first norm
     ],
 )
 def test_attention_layer_and_pooled_head_of_the_common_families(name, layer, head):

@@ -252,7 +252,7 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
             logits = classifier(point)
             value = objective.value(logits, aim.target, attack.label_smoothing)
         else:
-            with observed(classifier) as activations:
+            with observed(classifier, twice=True) as activations:
                 logits = classifier(point)
             maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)

@@ -7,7 +7,7 @@ from torch import Tensor
 from attnlab.attention.gradcam import map_from
 from attnlab.models.classifier import Classifier
 
-#: (classifier, its logits (N, K), its attention layer's output (N, C, h, w), class per image (N,)) -> signed map at
+#: (classifier, its logits (N, K), its attention layer's output as captured, class per image (N,)) -> signed map at
 #: that layer's resolution, (N, h, w), detached. Called in the pass that made the logits, while its graph is there.
 MapMethod = Callable[[Classifier, Tensor, Tensor, Tensor], Tensor]
 

@@ -1,10 +1,11 @@
 """Grad-CAM (Selvaraju et al. 2017), in closed form where the network's head allows it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, capture
@@ -31,22 +32,27 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
 
 
 @contextmanager
-def observed(classifier: Classifier, *, cut: bool = False) -> Iterator[list[Tensor]]:
+def observed(classifier: Classifier, *, cut: bool = False, twice: bool = False) -> Iterator[list[Tensor]]:
     """Collect the attention layer's output of every forward pass inside the block, for `map_from`.
 
     Args:
         classifier: Its `attention_layer` is observed.
         cut: No gradient needs to reach the images: keep no graph before the layer.
+        twice: The maps are differentiated themselves (`create_graph`): without a closed form, attention inside the
+            network needs kernels that have a second derivative.
 
     Yields:
-        List that grows by one (N, C, h, w) per forward pass.
+        List that grows by one output per forward pass, as the layer gives it.
 
     Raises:
         UserError: If the classifier has no attention layer.
     """
     if classifier.attention_layer is None:
         raise UserError("this model has no spatial feature map of its own accord; name a layer with --layer")
-    with capture(classifier.network, classifier.attention_layer, cut=cut) as outputs:
+    classifier.prove_head()
+    classifier.warn_of_maps()
+    kernels = sdpa_kernel(SDPBackend.MATH) if twice and classifier.head is None else nullcontext()
+    with kernels, capture(classifier.network, classifier.attention_layer, cut=cut) as outputs:
         yield outputs
 
 
@@ -56,25 +62,27 @@ def map_from(
     """Grad-CAM map from a forward pass that was made inside `observed`.
 
     With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
-    is the weighted sum of the activations and no backward pass is needed.
+    is the weighted sum of the activations and no backward pass is needed. Elsewhere the gradient is taken by
+    the layer's output as it is, and both are brought to (N, C, h, w) from convolutions, channels-last or tokens.
 
     Args:
         classifier: The classifier of that pass.
         logits: Its logits, (N, K).
-        activations: Its attention layer's output, (N, C, h, w).
+        activations: Its attention layer's output, as `observed` yields it.
         classes: Class to explain per image, (N,).
         create_graph: Let gradients through the map, to the images and to the network's parameters.
 
     Returns:
         Signed map, (N, h, w), in the logits' precision; detached unless `create_graph`.
     """
+    features = classifier.spatial(activations)  # (N, C, h, w)
     if classifier.head is not None:
-        weights = classifier.head_weight()[classes] / activations[0, 0].numel()  # (N, C)
+        weights = classifier.head_weight()[classes] / features[0, 0].numel()  # (N, C)
     else:
         with torch.enable_grad():
             score = logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, activations, retain_graph=True, create_graph=create_graph)
-        weights = gradient.to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
+        weights = classifier.spatial(gradient).to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
     if not create_graph:
-        weights, activations = weights.detach(), activations.detach()
-    return torch.einsum("nc,nchw->nhw", weights, activations.to(logits.dtype))  # eq. 2
+        weights, features = weights.detach(), features.detach()
+    return torch.einsum("nc,nchw->nhw", weights, features.to(logits.dtype))  # eq. 2

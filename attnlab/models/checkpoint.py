@@ -41,7 +41,7 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: s
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
-    description = {"model": model, "layer": classifier.attention_layer, "defense": defense, **classifier.stated}
+    description = {"model": model, "layer": classifier.layer, "defense": defense, **classifier.stated}
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
 
 

@@ -1,16 +1,18 @@
 """A network as the rest of attnlab sees it: pixels in, logits out, and where its attention is read."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed, capture, find_layer, trace
+from attnlab.hooks import borrowed, find_layer
+from attnlab.models.feature_map import find_feature_map, prove, weights_key
 from attnlab.models.fold import Pair, fold_batch_norms, foldable
+from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
@@ -38,6 +40,7 @@ class Classifier(nn.Module):
         classes: Number of logits.
         attention_layer: Module whose output Grad-CAM reads; None where none was found.
         map_shape: Height and width of its maps in cells; empty without an attention layer.
+        feature_map: What was found about that layer; None without one.
         head: Name of the linear layer behind a global average pool of that output, or None. With it Grad-CAM has a
             closed form.
     """
@@ -84,9 +87,13 @@ class Classifier(nn.Module):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
-            self.attention_layer = layer or _last_feature_map(network, self.normalise(images), self.classes)
-            self.map_shape: tuple[int, ...] = ()
-            self.head = self._pooled_head(images) if self.attention_layer else None
+            found = find_feature_map(network, lambda: self(images), self.input_size, logits, layer)
+        self.feature_map = found
+        self.attention_layer = found.layer if found else None
+        self.map_shape: tuple[int, ...] = found.layout.grid if found else ()
+        self.head = found.head if found else None
+        self._proven = weights_key(network)
+        self._untold = found.doubts if found else ()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images.
@@ -136,12 +143,52 @@ class Classifier(nn.Module):
             "sha256": self.sha256,
             "input_size": list(self.input_size),
             "classes": self.classes,
-            "layer": self.attention_layer,
+            "layer": self.layer,
             "head": self.head,
             "map_shape": list(self.map_shape),
             "folded_batch_norms": self.folded,
             **self.stated,
-        } | ({"code": self.code} if self.code else {})
+            **({"code": self.code} if self.code else {}),
+            **self._axes(),
+        }
+
+    @property
+    def layer(self) -> str | None:
+        """What `--layer` takes to read the same map: the attention layer, and how it is read where the user said so."""
+        found = self.feature_map
+        return found.name if found and found.layer == self.attention_layer else self.attention_layer
+
+    def _axes(self) -> dict[str, str]:
+        """How its attention layer's output lies, for the manifest, where that is not (N, C, h, w)."""
+        layout = self.feature_map.layout if self.feature_map else None
+        return {"map_axes": str(layout)} if layout and layout.axes != FIRST else {}
+
+    def spatial(self, values: Tensor) -> Tensor:
+        """The attention layer's output as it was captured, or a gradient by it, as (N, C, h, w)."""
+        return self.feature_map.layout.spatial(values) if self.feature_map else values
+
+    def prove_head(self) -> None:
+        """Drop the closed form of its maps if weights or modules have changed since it was proven, and it fails now.
+
+        Nothing is computed where nothing changed, nor in train mode, where weights change with every step.
+        """
+        found = self.feature_map
+        if self.head is None or found is None or self.training or torch.compiler.is_compiling():
+            return
+        now = weights_key(self.network)
+        if now != self._proven:
+            with borrowed(self):
+                images = self._noise()
+                form = (found.layout, self.head)
+                if not prove(self.network, lambda: self(images), found.layer, [form]):
+                    self.head = None
+            self._proven = now
+
+    def warn_of_maps(self) -> None:
+        """Warn, once, of what a reader of its maps should know."""
+        doubts, self._untold = self._untold, ()
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=2)
 
     def head_weight(self) -> Tensor:
         """Weight of the linear head, (K, C); only where `head` is not None."""
@@ -155,6 +202,7 @@ class Classifier(nn.Module):
 
         The network itself is changed: cast, and in the layout "folded" without the batch norms that could be folded.
         """
+        self.prove_head()
         came, self._compiled = self.sha256, None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.layout = LAYOUTS[layout]
@@ -164,7 +212,7 @@ class Classifier(nn.Module):
             self.folded += len(pairs)
         self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
         self.to(device)
-        self._placed = came, self.fingerprint()
+        self._placed, self._proven = (came, self.fingerprint()), weights_key(self.network)
         return self
 
     def foldable(self) -> list[Pair]:
@@ -191,30 +239,6 @@ class Classifier(nn.Module):
         draw = torch.Generator().manual_seed(0)
         return torch.rand(2, self.channels, *self.input_size, generator=draw).to(self.device)
 
-    def _pooled_head(self, images: Tensor) -> str | None:
-        """The linear layer for which logits = linear(mean of the attention layer's output) holds, if there is one."""
-        assert self.attention_layer is not None
-        with capture(self.network, self.attention_layer) as outputs:
-            logits = self(images)
-        if not outputs:
-            raise UserError(f"layer {self.attention_layer!r} does not run in a forward pass; name another with --layer")
-        output = outputs[-1]  # of a module that runs several times the last, as everywhere
-        if output.ndim != 4:
-            raise UserError(
-                f"expected a layer whose output is a spatial map (N, C, h, w), got {self.attention_layer!r} of "
-                f"shape {tuple(output.shape)}; name another with --layer"
-            )
-        self.map_shape = tuple(output.shape[2:])
-        pooled = output.mean((2, 3))
-        for name, module in self.network.named_modules():
-            # one logit stands for two classes
-            rows = (self.classes, 1) if self.classes == 2 else (self.classes,)
-            if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
-                difference = (two_classes(F.linear(pooled, module.weight, module.bias)) - logits).abs().max()
-                if difference <= 1e-4 * logits.abs().max():
-                    return str(name)
-        return None
-
 
 def _input_channels(network: nn.Module, said: int | None) -> int:
     """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
@@ -226,22 +250,4 @@ def _input_channels(network: nn.Module, said: int | None) -> int:
             f"expected input_size of the network as (channels, height, width) with {found} channels, as its first "
             f"convolution takes, got {said}"
         )
-    return found
-
-
-def _last_feature_map(network: nn.Module, images: Tensor, classes: int) -> str | None:
-    """Name of the module that gives the last feature map before the pool.
-
-    That is the last module to finish whose output is spatial, (N, C, h, w) with h, w > 1. Pools and dropout are passed
-    over, and so are maps with one channel per class: those are a convolutional head (SqueezeNet), not features. None
-    where a sequence of tokens (N, T, D) follows: a vision transformer's only spatial map is its patch embedding.
-    """
-    found: str | None = None
-    for output in trace(network, images):
-        if output.kind.startswith(("Dropout", "AdaptiveAvgPool", "AvgPool")):
-            continue
-        if len(output.shape) == 4 and min(output.shape[2:]) > 1 and output.shape[1] != classes:
-            found = output.module
-        elif len(output.shape) == 3 and output.shape[1] > 1:
-            found = None
     return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attnlab.hooks import capture, fed_by
+from attnlab.hooks import capture, fed_by, moved
 
 #: logits, and what is kept, may move by so much of their largest value
 TOLERANCE = 1e-4
@@ -52,7 +52,7 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
         with capture(network, keep) as kept:
             return [run(), *kept]
 
-    with _moved(network):
+    with moved(network):
         before = seen()
 
         def same(some: list[Pair]) -> bool:
@@ -71,24 +71,6 @@ def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
     return type(module) is kind and all(
         value is None or isinstance(value, nn.Parameter) for value in (module.weight, module.bias)
     )
-
-
-@contextmanager
-def _moved(network: nn.Module) -> Iterator[None]:
-    """Other weights and statistics for the block, so that no zero and no fresh norm hides what reads what."""
-    tensors = [tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
-    own = [tensor.data for tensor in tensors]
-    draw = torch.Generator().manual_seed(0)
-    try:
-        for tensor, value in zip(tensors, own, strict=True):
-            tensor.data = value * (0.5 + torch.rand(value.shape, generator=draw).to(value))
-            if isinstance(tensor, nn.Parameter):  # variances stay positive
-                fan_in = value[0].numel() if value.ndim > 1 else 1
-                tensor.data += 0.1 * fan_in**-0.5 * torch.randn(value.shape, generator=draw).to(value)
-        yield
-    finally:
-        for tensor, value in zip(tensors, own, strict=True):
-            tensor.data = value
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Step(nn.Module):
         if not self.defense.attends:
             logits = self.classifier(together).chunk(count)
             return {kind: Seen(images[kind], part, None) for kind, part in zip(images, logits, strict=True)}
-        with observed(self.classifier) as activations:
+        with observed(self.classifier, twice=self.defense.beta > 0) as activations:
             logits = self.classifier(together)
         with torch.autocast(together.device.type, enabled=False):  # maps keep the logits' precision
             maps = map_from(

@@ -1,0 +1,222 @@
+"""Where Grad-CAM reads a network: the layer, how its output lies, and the closed form of its maps, if there is one."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnlab.errors import UserError
+from attnlab.hooks import capture, find_layer, moved
+from attnlab.models.layouts import FIRST, LAST, TOKENS, Layout, both
+from attnlab.models.outputs import two_classes
+from attnlab.models.trace import FEW_CELLS, Trace, close
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Where a network's attention is read.
+
+    Attributes:
+        layer: Name of the module.
+        reading: How the user says its output lies; empty where that was found.
+        layout: How it lies.
+        head: Name of the linear layer behind a global average pool of the map, or None. With it the gradient by the
+            map, and so Grad-CAM, has a closed form.
+        doubts: What a user of its maps should know.
+    """
+
+    layer: str
+    reading: str
+    layout: Layout
+    head: str | None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What `--layer` takes to find it again."""
+        return f"{self.layer}:{self.reading}" if self.reading else self.layer
+
+
+def find_feature_map(
+    network: nn.Module, run: Callable[[], Tensor], size: tuple[int, int], logits: Tensor, layer: str | None = None
+) -> FeatureMap | None:
+    """Find the layer, unless it is named, and how its output lies.
+
+    The layout is decided by the first evidence that decides it: what the user says; the closed form, which holds for
+    one reading alone; the kind of the module; the number of channels and the aspect of the image (see
+    `layouts.readings`); of tokens the number and place of those that depend on the image.
+
+    Args:
+        network: In eval mode, with frozen parameters.
+        run: Makes a pass of two images and returns their logits, (2, K).
+        size: Height and width of the images.
+        logits: Of that pass.
+        layer: A module's name, with ":channels-first", ":channels-last" or ":HxW" (tokens) where the user says so.
+
+    Returns:
+        None where no layer is named and no output is a map.
+
+    Raises:
+        UserError: If there is no such layer, it gives no map, or its output can be read two ways.
+    """
+    trace = Trace.of(network, run, size, logits)
+    name, reading = split_layer(network, layer) if layer else (trace.layer(), "")
+    if name is None:
+        return None
+    with capture(network, name, cut=True) as outputs, torch.enable_grad():
+        logits = run()
+    if not outputs:
+        raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
+    output = outputs[-1]  # of a module that runs several times the last, as everywhere
+    found = [read_as(name, tuple(output.shape), reading)] if reading else trace.layouts_of(name, tuple(output.shape))
+    possible = both(tuple(output.shape)) if output.ndim == 4 and not reading else found
+    closed = prove(network, run, name, closed_forms(network, possible, output.detach(), logits.detach()))
+    layout, head = closed[0] if closed else (_only(name, tuple(output.shape), found, len(logits)), None)
+    doubts = [_few(name, layout, trace)]
+    if head is None and _is_unread(network, run, name, layout, output, logits):
+        doubts.append(_unread(name, trace))
+    return FeatureMap(name, reading, layout, head, tuple(filter(None, doubts)))
+
+
+def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Tensor) -> list[tuple[Layout, str]]:
+    """Layouts and linear layers for which logits = linear(mean of the map's cells) holds in one pass.
+
+    Args:
+        network: Whose linear layers are tried.
+        layouts: Readings of the output.
+        output: Of the attention layer, as captured.
+        logits: (N, K).
+    """
+    found = []
+    rows = (logits.shape[1], 1) if logits.shape[1] == 2 else (logits.shape[1],)  # one logit stands for two classes
+    for layout in layouts:
+        pooled = layout.spatial(output).mean((2, 3))
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
+                made = two_classes(F.linear(pooled.to(module.weight.dtype), module.weight, module.bias))
+                if close(made.to(logits.dtype), logits, output.dtype):
+                    found.append((layout, name))
+    return found
+
+
+def prove(
+    network: nn.Module, run: Callable[[], Tensor], layer: str, forms: list[tuple[Layout, str]]
+) -> list[tuple[Layout, str]]:
+    """The closed forms that hold whatever the network's weights and activations are.
+
+    One more pass with moved weights, in which each activation is multiplied by another number from 0 to 20: neither a
+    gate or a head of zeros nor a bend between pool and logits that small activations do not reach proves anything.
+    """
+    if not forms:
+        return []
+    draw = torch.Generator().manual_seed(1)
+
+    def scaled(output: Tensor) -> Tensor:
+        return output * (20 * torch.rand(output.shape, generator=draw)).to(output)
+
+    with torch.no_grad(), moved(network), capture(network, layer, change=scaled) as outputs:
+        logits = run()
+        holding = closed_forms(network, [layout for layout, _ in forms], outputs[-1], logits)
+    return [form for form in forms if form in holding]
+
+
+def weights_key(network: nn.Module) -> int:
+    """A number that changes when a weight, a buffer or a module of the network does; it reads no values."""
+    tensors = (*network.parameters(), *network.buffers())
+    versions = [(id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+    return hash((tuple(versions), tuple(map(id, network.modules()))))
+
+
+def split_layer(network: nn.Module, layer: str) -> tuple[str, str]:
+    """Name of a layer, and how its output is to be read: "channels-first", "channels-last", "HxW", or empty.
+
+    Raises:
+        UserError: If the network has no such layer.
+    """
+    name, _, reading = layer.rpartition(":")
+    if name and (reading in (FIRST, LAST) or re.fullmatch(r"\d+x\d+", reading)):
+        find_layer(network, name)
+        return name, reading
+    find_layer(network, layer)
+    return layer, ""
+
+
+def read_as(name: str, shape: tuple[int, ...], reading: str) -> Layout:
+    """The layout of an output that the user says how to read.
+
+    Raises:
+        UserError: If the output cannot be read so.
+    """
+    if reading in (FIRST, LAST) and len(shape) == 4:
+        return both(shape)[reading == LAST]
+    if len(shape) == 3 and "x" in reading:
+        rows, columns = map(int, reading.split("x"))
+        first = shape[1] - rows * columns
+        if first >= 0 and rows * columns > 0:
+            return Layout(TOKENS, (rows, columns), first, shape[1])
+    raise UserError(f"expected the output of layer {name!r} to be readable as {reading}, got shape {shape}")
+
+
+def _only(name: str, shape: tuple[int, ...], found: list[Layout], images: int) -> Layout:
+    """The only reading of an output of that many images.
+
+    Raises:
+        UserError: If there is none, or another one.
+    """
+    if len(found) == 1:
+        return found[0]
+    if len(shape) == 4 and shape[0] == images:
+        first, last = both(shape)
+        raise UserError(
+            f"the output of layer {name!r}, of shape {shape}, can be read two ways: {shape[1]} channels of "
+            f"{first.grid[0]}x{first.grid[1]} cells, or {shape[3]} channels of {last.grid[0]}x{last.grid[1]} cells; "
+            f"say which with --layer {name}:{FIRST} or --layer {name}:{LAST}, or name another"
+        )
+    hint = "name another with --layer"
+    if len(shape) == 3 and shape[0] == images:
+        hint += f", or say the grid of its last tokens with --layer {name}:HEIGHTxWIDTH"
+    raise UserError(
+        "expected a layer whose output is a spatial map (N, C, h, w) or (N, h, w, C), or tokens (N, T, C) with the "
+        f"patches of a grid among them, got {name!r} of shape {shape}; {hint}"
+    )
+
+
+def _few(name: str, layout: Layout, trace: Trace) -> str:
+    height, width = layout.grid
+    if height * width >= FEW_CELLS:
+        return ""
+    finer = trace.finer()
+    hint = f", such as {finer}" if finer else ""
+    return (
+        f"the map of layer {name!r} has {height}x{width} cells, too few to say where a classifier looks; "
+        f"name an earlier layer with --layer{hint}"
+    )
+
+
+def _unread(name: str, trace: Trace) -> str:
+    default = trace.layer()
+    hint = f", such as {default}" if default not in (None, name) else ""
+    return (
+        f"the logits do not depend on any cell of layer {name!r} (they may be read from a class token alone), so that "
+        f"its maps are 0 everywhere; name an earlier layer with --layer{hint}"
+    )
+
+
+def _is_unread(
+    network: nn.Module, run: Callable[[], Tensor], name: str, layout: Layout, output: Tensor, logits: Tensor
+) -> bool:
+    """Whether no cell's gradient differs from 0, now and with moved weights."""
+    if not logits.requires_grad or output.is_meta or not _is_zero(layout, output, logits):
+        return False
+    with moved(network), capture(network, name, cut=True) as outputs, torch.enable_grad():
+        logits = run()
+        return _is_zero(layout, outputs[-1], logits)
+
+
+def _is_zero(layout: Layout, output: Tensor, logits: Tensor) -> bool:
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2)).to(logits)
+    (gradient,) = torch.autograd.grad(logits, output, weights, allow_unused=True)
+    return gradient is None or not layout.spatial(gradient).any()

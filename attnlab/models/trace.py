@@ -1,0 +1,168 @@
+"""One forward pass of noise: which outputs are maps, how they lie, and which of them Grad-CAM reads by default."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.hooks import watch
+from attnlab.models.layouts import TOKENS, Layout, Seen, grid_of, is_rowwise, readings, width_of
+
+#: maps of fewer cells say little
+FEW_CELLS = 16
+_PASSED_OVER = ("Dropout", "AdaptiveAvgPool", "AvgPool")
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d)
+
+
+@dataclass
+class Trace:
+    """What one forward pass of two different images showed.
+
+    Attributes:
+        network: That was run.
+        size: Height and width of the images.
+        logits: Of the images, (2, K).
+        outputs: Of modules, in the order in which they were finished.
+        grids: Height and width of four-dimensional outputs.
+        patches: Number of tokens -> place and number of those among them that depend on the image, as first seen.
+    """
+
+    network: nn.Module
+    size: tuple[int, int]
+    logits: Tensor
+    outputs: list[Seen] = field(default_factory=list)
+    grids: list[tuple[int, int]] = field(default_factory=list)
+    patches: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: nn.Module, run: Callable[[], object], size: tuple[int, int], logits: Tensor) -> "Trace":
+        """Run the network once.
+
+        Args:
+            network: In eval mode.
+            run: Makes the pass, of two images.
+            size: Their height and width.
+            logits: Of the same pass, (2, K).
+        """
+        trace = cls(network, size, logits)
+        last: list[tuple[Tensor, nn.Module]] = []  # the output before, and what made it
+        width, rowwise = 0, False
+
+        def see(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+            nonlocal width, rowwise
+            maker = last[0][1] if last and last[0][0] is output else module
+            last[:] = [(output, maker)]
+            width = width_of(module) or width
+            if output.shape[:1] != logits.shape[:1]:  # windows, say
+                return
+            rowwise |= output.ndim == 4 and is_rowwise(module, strictly=False)
+            for tokens in (inputs, output):
+                if isinstance(tokens, Tensor) and tokens.ndim == 3 and len(tokens) == 2 and not tokens.is_meta:
+                    trace._note_patches(tokens)
+            aside = type(module).__name__.startswith(_PASSED_OVER) or trace._is_head(output)
+            seen = Seen(name, module, tuple(output.shape), maker, width, rowwise, aside)
+            trace.outputs.append(seen)
+            if output.ndim == 4:
+                trace.grids += [layout.grid for layout in readings(seen, size)]
+
+        watch(network, run, see)
+        return trace
+
+    def _note_patches(self, tokens: Tensor) -> None:
+        """Remember which tokens differ between the two images: the patches. Others come from parameters alone."""
+        differ = (tokens[0] != tokens[1]).any(-1).nonzero().flatten().tolist()
+        found = self.patches.setdefault(tokens.shape[1], [])
+        if differ and differ[-1] - differ[0] + 1 == len(differ):
+            place = (differ[0], len(differ))
+            if place not in found:
+                found.append(place)
+
+    def _is_head(self, output: Tensor) -> bool:
+        """Whether the logits are the mean or the maximum of an output over its cells: a convolutional head."""
+        if output.is_meta or output.ndim != 4:
+            return False
+        for axis, cells in ((1, (2, 3)), (3, (1, 2))):
+            if output.shape[axis] == self.logits.shape[1]:
+                values = output.to(self.logits.dtype)
+                for one in (values, values.relu()):
+                    if any(close(pooled, self.logits, output.dtype) for pooled in (one.mean(cells), one.amax(cells))):
+                        return True
+        return False
+
+    def layouts(self, seen: Seen) -> list[Layout]:
+        """The readings of an output as a map of more than one row and column: none, one, or two."""
+        if len(seen.shape) == 4:
+            return [layout for layout in readings(seen, self.size) if min(layout.grid) > 1]
+        if len(seen.shape) != 3:
+            return []
+        for first, cells in self.patches.get(seen.shape[1], []):
+            grid = grid_of(cells, self.size, self.grids)
+            if grid is not None and min(grid) > 1:
+                return [Layout(TOKENS, grid, first, seen.shape[1])]
+        return []
+
+    def layouts_of(self, name: str, shape: tuple[int, ...]) -> list[Layout]:
+        """The readings of the named module's last output; of pools and other modules that were passed over, too."""
+        module = self.network.get_submodule(name)  # may have other names
+        seen = [one for one in self.outputs if one.module is module and one.shape == shape]
+        return self.layouts(seen[-1]) if seen else []
+
+    def layer(self) -> str | None:
+        """Name of the layer to read by default; None where no output is a map.
+
+        That is the last module to finish whose output is a map. Where it gives tokens, it is the first norm of the last
+        block that runs, as the literature on vision transformers has it: behind the last attention, only the class
+        token of many reaches the logits.
+        """
+        maps = [seen for seen in self.outputs if not seen.aside and self.layouts(seen)]
+        if not maps:
+            return None
+        if len(maps[-1].shape) == 3:
+            return self._first_norm_of_the_last_block(maps[-1].shape) or maps[-1].name
+        return maps[-1].name
+
+    def _first_norm_of_the_last_block(self, shape: tuple[int, ...]) -> str | None:
+        modules = dict(self.network.named_modules())
+        norms = [seen.name for seen in self.outputs if seen.shape == shape and _is_norm(seen)]
+        for name in reversed(norms):
+            block = _block_of(name, modules)
+            if block is not None:
+                return next(norm for norm in norms if norm.startswith(f"{block}."))
+        return None
+
+    def finer(self, cells: int = FEW_CELLS) -> str | None:
+        """A layer with at least that many cells, the last one, and the size of its map, in words."""
+        for seen in reversed([one for one in self.outputs if not one.aside]):
+            for layout in self.layouts(seen)[:1]:
+                height, width = layout.grid
+                if height * width >= cells:
+                    return f"{seen.name} ({height}x{width} cells)"
+        return None
+
+
+def _is_norm(seen: Seen) -> bool:
+    if next(seen.module.children(), None) is not None:
+        return False
+    named = re.match(r"(norm|ln|layernorm)[_\d]*", seen.name.rpartition(".")[2])
+    return isinstance(seen.module, _NORMS) or named is not None
+
+
+def _block_of(name: str, modules: dict[str, nn.Module]) -> str | None:
+    """The nearest module around that is one of a list of its kind."""
+    parts = name.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        parent = modules[".".join(parts[: count - 1])]
+        if isinstance(parent, nn.ModuleList | nn.Sequential) and len({type(child) for child in parent}) == 1:
+            return ".".join(parts[:count])
+    return None
+
+
+def close(values: Tensor, expected: Tensor, precision: torch.dtype) -> bool:
+    """Whether they agree to what rounding leaves in a precision; meta tensors, zeros and NaN never do."""
+    if values.is_meta or expected.is_meta:
+        return False
+    largest = expected.abs().max()
+    tolerance = 1e-4 if torch.finfo(precision).eps < 1e-5 else 3e-2
+    return bool((values - expected).abs().max() <= tolerance * largest) and bool(largest > 0)

@@ -1,0 +1,303 @@
+"""Maps of layers that are channels-last or tokens: where they are read, that they are right, what is refused."""
+
+import json
+from pathlib import Path
+
+import layout_networks as networks
+import pytest
+import torch
+from common import told
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attention.area import above_mean
+from attnlab.attention.gradcam import grad_cam, map_from, observed
+from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import save_checkpoint
+from attnlab.training.losses import preservation
+from attnlab.training.parse import parse_defense
+from attnlab.training.step import Step
+
+FILE = networks.__file__
+NORM = "blocks.layers.1.norm1"
+
+
+def noise(count: int, size: tuple[int, int] = (16, 24)) -> Tensor:
+    return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+
+def classifier_of(network: nn.Module, layer: str | None = None) -> Classifier:
+    return Classifier(network, layer).double().eval()
+
+
+def by_hand(
+    classifier: Classifier, images: Tensor, labels: Tensor, spatial, layer: str, *, graph: bool = False
+) -> Tensor:
+    """Grad-CAM with a hook and autograd alone, (N, h, w)."""
+    seen = []
+    keep = lambda _module, _inputs, output: seen.append(output) or output.clone()  # noqa: E731
+    handle = classifier.network.get_submodule(layer).register_forward_hook(keep)
+    logits = classifier(images)
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits[range(len(labels)), labels].sum(), seen[-1], create_graph=graph)
+    return (spatial(gradient).mean((2, 3), keepdim=True) * spatial(seen[-1])).sum(1)
+
+
+def patches(before: int):
+    return lambda values: values[:, before : before + 24].reshape(len(values), 4, 6, 16).permute(0, 3, 1, 2)
+
+
+# ------------------------------------------------------------------ which layer, how it lies
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "cells", "axes", "head"),
+    [
+        (networks.Convolutions, "features", (4, 6), "channels-first", "fc"),
+        (networks.channels_last, "norm", (4, 6), "channels-last", "fc"),
+        (networks.hidden_head, "norm", (4, 6), "channels-last", None),
+        (networks.one_channel_per_class, "features", (4, 6), "channels-first", "fc"),
+        (networks.convolutional_head, "features", (4, 6), "channels-first", None),
+        (networks.tokens, NORM, (4, 6), "tokens", None),
+        (networks.three_before, NORM, (4, 6), "tokens", None),
+        (networks.norm_last, NORM, (4, 6), "tokens", None),
+        (networks.pooled_tokens, NORM, (4, 6), "tokens", None),
+    ],
+)
+def test_the_layer_read_by_default_is_the_last_map_or_the_last_blocks_first_norm(make, layer, cells, axes, head):
+    classifier = Classifier(make())
+    assert (classifier.attention_layer, classifier.map_shape, classifier.head) == (layer, cells, head)
+    assert classifier.feature_map.layout.axes == axes
+
+
+@pytest.mark.parametrize(
+    ("make", "before"), [(networks.tokens, 1), (networks.three_before, 3), (networks.norm_last, 2)]
+)
+def test_maps_of_tokens_equal_grad_cams_reshape_transform(make, before):
+    classifier, images = classifier_of(make()), noise(3)
+    labels = torch.tensor([1, 8, 4])
+    ours = grad_cam(classifier, images, labels).relu()
+    cam = GradCAM(classifier, [classifier.network.get_submodule(NORM)], reshape_transform=patches(before))
+    cam.get_cam_weights = lambda _input, _layer, _targets, _activations, gradients: gradients.mean((2, 3))
+    theirs = torch.tensor(
+        cam(images, [ClassifierOutputTarget(label) for label in labels.tolist()])
+    )  # min-max, enlarged
+    scaled = torch.nn.functional.interpolate(
+        ((ours - ours.amin((1, 2), True)) / (ours.amax((1, 2), True) - ours.amin((1, 2), True)))[:, None],
+        (16, 24),
+        mode="bilinear",
+    )[:, 0]
+    scaled = (scaled - scaled.amin((1, 2), True)) / (scaled.amax((1, 2), True) - scaled.amin((1, 2), True))
+    torch.testing.assert_close(scaled.float(), theirs.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "spatial"),
+    [
+        (networks.channels_last, "norm", lambda values: values.permute(0, 3, 1, 2)),
+        (networks.hidden_head, "norm", lambda values: values.permute(0, 3, 1, 2)),
+        (networks.tokens, NORM, patches(1)),
+        (networks.three_before, "blocks.layers.0.norm2", patches(3)),
+        (networks.three_before, "blocks.layers.0", patches(3)),
+        (networks.pooled_tokens, "norm", patches(0)),
+        (networks.bent, "features", lambda values: values),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_maps_equal_plain_autograd_for_every_batch_size(make, layer, spatial, count):
+    classifier, images = classifier_of(make(), layer), noise(count) * 9
+    labels = torch.arange(count)
+    expected = by_hand(classifier, images, labels, spatial, layer).detach()
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(grad_cam(classifier, images, labels), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_patch_tokens_that_are_averaged_before_the_head_have_a_closed_form():
+    assert Classifier(networks.pooled_tokens(), "norm").head == "fc"
+    assert Classifier(networks.tokens(), NORM).head is None
+
+
+# ------------------------------------------------------------------ the closed form holds for all weights
+
+
+def test_maps_are_autograds_after_steps_that_open_a_gate_of_zeros():
+    network = networks.gated().double()
+    classifier = classifier_of(network)
+    optimizer = torch.optim.SGD(network.parameters(), 0.5)
+    for _ in range(30):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(classifier(noise(8)), torch.arange(8)).backward()
+        optimizer.step()
+    assert network.gamma.abs() > 0.01
+    expected = by_hand(classifier, noise(2), torch.tensor([1, 5]), lambda values: values, "features").detach()
+    torch.testing.assert_close(grad_cam(classifier, noise(2), torch.tensor([1, 5])), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_bend_that_small_features_do_not_reach_proves_nothing():
+    assert Classifier(networks.bent()).head is None
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_closed_form_is_proven_again_where_a_module_was_replaced(placed):
+    classifier = classifier_of(networks.Convolutions())
+    assert classifier.head == "fc"
+    classifier.network.features[4] = nn.Sequential(nn.ReLU(), nn.MaxPool2d(1))  # the same function
+    grad_cam(classifier, noise(1), torch.tensor([2]))
+    assert classifier.head == "fc"
+    forward = networks.gated.forward
+    classifier.network.gamma, classifier.network.extra = nn.Parameter(torch.ones(1)), nn.Linear(12 * 24, 10)
+    classifier.network.forward = forward.__get__(classifier.network)
+    classifier = classifier.place("cpu", "fp64") if placed else classifier.double()
+    expected = by_hand(classifier, noise(1), torch.tensor([2]), lambda values: values, "features").detach()
+    torch.testing.assert_close(grad_cam(classifier, noise(1), torch.tensor([2])), expected, rtol=1e-9, atol=1e-12)
+    assert classifier.head is None
+
+
+def test_nothing_is_proven_again_where_no_weight_changed(monkeypatch):
+    classifier = classifier_of(networks.Convolutions()).place("cpu", "fp64", "folded")
+    monkeypatch.setattr("attnlab.models.classifier.prove", lambda *_: pytest.fail("proven again"))
+    grad_cam(classifier, noise(1), torch.tensor([2]))
+    classifier.foldable()
+    grad_cam(classifier, noise(1), torch.tensor([2]))
+
+
+# ------------------------------------------------------------------ two ways to read, and none
+
+
+def test_a_layer_that_can_be_read_two_ways_is_refused_with_both_and_the_user_says_which():
+    said = told(Classifier, networks.cube(), "mystery")
+    assert "8 channels of 8x8 cells, or 8 channels of 8x8 cells" in said
+    assert "--layer mystery:channels-first or --layer mystery:channels-last" in said
+    images = noise(2, (16, 16))
+    for reading, order in (("channels-first", (0, 1, 2, 3)), ("channels-last", (0, 3, 1, 2))):
+        classifier = classifier_of(networks.cube(), f"mystery:{reading}")
+        expected = by_hand(classifier, images, torch.tensor([0, 1]), lambda v, order=order: v.permute(order), "mystery")
+        assert classifier.layer == f"mystery:{reading}"
+        torch.testing.assert_close(grad_cam(classifier, images, torch.tensor([0, 1])), expected.detach())
+
+
+def test_what_the_user_says_of_a_layer_stays_in_a_checkpoint(tmp_path):
+    classifier = load_model(f"{FILE}:cube", "none", "mystery:channels-last")
+    save_checkpoint(classifier, tmp_path / "mine", f"{FILE}:cube")
+    assert json.loads((tmp_path / "mine/model.json").read_text())["layer"] == "mystery:channels-last"
+
+
+def test_the_grid_of_the_last_tokens_may_be_said():
+    classifier = Classifier(networks.tokens(), f"{NORM}:3x8")
+    assert (classifier.map_shape, classifier.feature_map.layout.first) == ((3, 8), 1)
+    assert "readable as 5x6" in told(Classifier, networks.tokens(), f"{NORM}:5x6")
+    assert "(2, 10)" in told(Classifier, networks.tokens(), "fc")
+
+
+# ------------------------------------------------------------------ told
+
+
+def test_few_cells_are_told_once_with_a_layer_that_has_more():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 4, 1), nn.ReLU(), nn.Conv2d(4, 5, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(5, 6),
+    )  # fmt: skip
+    network.input_size = (16, 24)
+    classifier = Classifier(network)
+    with pytest.warns(UserWarning, match=r"'3' has 2x3 cells, .* with --layer, such as 1 \(4x6 cells\)") as seen:
+        [grad_cam(classifier, noise(1).float(), torch.tensor([0])) for _ in range(2)]
+    assert len(seen) == 1
+
+
+def test_a_layer_that_only_a_class_token_leaves_is_told_of():
+    classifier = Classifier(networks.tokens(), "norm")
+    with pytest.warns(UserWarning, match=f"do not depend on any cell of layer 'norm'.* such as {NORM}"):
+        maps = grad_cam(classifier, noise(1).float(), torch.tensor([0]))
+    assert not maps.any()
+
+
+# ------------------------------------------------------------------ maps that are differentiated
+
+
+def test_the_gradient_of_preservation_on_tokens_equals_finite_differences():
+    classifier, labels = classifier_of(networks.tokens()), torch.tensor([1, 8])
+    images, others = noise(4).split(2)
+
+    def value(images: Tensor) -> Tensor:
+        with observed(classifier, twice=True) as activations:
+            logits = classifier(torch.cat([images, others]))
+        maps = map_from(classifier, logits, activations[-1], labels.repeat(2), create_graph=True)
+        return preservation(*maps.chunk(2)).sum()
+
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(value(images), images)
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ahead, behind = (value(images + sign * 1e-6 * direction).item() for sign in (1, -1))
+    assert (gradient * direction).sum().item() == pytest.approx((ahead - behind) / 2e-6, rel=1e-5)
+
+
+def test_preservation_in_a_step_on_tokens_is_that_of_maps_by_hand():
+    classifier, labels = classifier_of(networks.three_before()), torch.tensor([1, 8])
+    clean, adversarial = noise(4).split(2)
+    terms = Step(classifier, parse_defense("madry+aad", None, None))(clean, adversarial, labels)
+    maps = [by_hand(classifier, images, labels, patches(3), NORM).detach().relu() for images in (clean, adversarial)]
+    first, second = (each / each.amax((1, 2), True) for each in maps)
+    expected = (first - second).abs().mean().item()
+    assert terms.diagnostics["raw_preservation"].item() == pytest.approx(expected, rel=1e-9)
+    terms.loss.backward()
+    assert classifier.network.patch.weight.grad.abs().max() > 0
+
+
+def test_a_step_of_a3_on_tokens_follows_the_gradient_of_maps_by_hand():
+    classifier, images, labels = classifier_of(networks.tokens()), noise(2), torch.tensor([1, 8])
+    attack = Attack(eps=0.02, steps=1, step_size=0.01, sigma=10.0)
+    ours = perturb(classifier, images, labels, attack)
+    area = above_mean(by_hand(classifier, images, labels, patches(1), NORM).relu()).double().detach()
+    point = images.clone().requires_grad_()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        now = by_hand(classifier, point, labels, patches(1), NORM, graph=True).relu()
+        climbed = nn.functional.cross_entropy(classifier(point), labels, reduction="sum")
+    climbed = climbed + 10 * (area - now / now.amax((1, 2), True)).abs().mean((1, 2)).sum()
+    (gradient,) = torch.autograd.grad(climbed, point)
+    expected = (images + 0.01 * gradient.sign()).clamp(0, 1)
+    clear = gradient.abs() > 1e-9 * gradient.abs().max()
+    torch.testing.assert_close(ours[clear], expected[clear])
+
+
+# ------------------------------------------------------------------ the command line
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Twelve images with boxes."""
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rows = ["image,label,x0,y0,x1,y1"]
+    for number, pixels in enumerate((noise(12).permute(0, 2, 3, 1) * 255).byte().numpy()):
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+        rows.append(f"{number:02d}.png,{number % 10},2,2,14,12")
+    (folder / "boxes.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "axes"), [("hidden_head", "channels-last"), ("three_before", "tokens, 3 before")])
+def test_a_network_with_another_layout_is_analysed_and_trained_from_the_command_line(attnlab, pictures, name, axes):
+    words = [
+        "--data",
+        "folder",
+        "--root",
+        pictures,
+        "--model",
+        f"{FILE}:{name}",
+        "--weights",
+        "none",
+        "--device",
+        "cpu",
+    ]
+    ended = attnlab("analyze", *words, "--attack", "a3", "--target", "predicted", "--workers", 0, "--out", "seen")
+    assert ended.code == 0, ended.err
+    model = json.loads(Path("seen/run.json").read_text())["model"]
+    assert (model["map_shape"], model["map_axes"]) == ([4, 6], f"{axes}, 4x6 cells")
+    more = ["--defense", "madry+aad", "--epochs", 1, "--held-out", 4, "--batch-size", 8, "--steps", 1, "--workers", 0]
+    ended = attnlab("train", *words, *more, "--out", "trained")
+    assert ended.code == 0, ended.err
+    assert load_model("trained").map_shape == (4, 6)

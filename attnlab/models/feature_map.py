@@ -1,6 +1,5 @@
 """Where Grad-CAM reads a network: the layer, how its output lies, and the closed form of its maps, if there is one."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
-from attnlab.hooks import capture, find_layer, moved
-from attnlab.models.layouts import FIRST, LAST, TOKENS, Layout, both
+from attnlab.hooks import capture, moved
+from attnlab.models.layouts import FIRST, LAST, Layout, both, read_as, split_layer
 from attnlab.models.outputs import two_classes
 from attnlab.models.trace import FEW_CELLS, Trace, close
 
@@ -128,36 +127,6 @@ def weights_key(network: nn.Module) -> int:
     tensors = (*network.parameters(), *network.buffers())
     versions = [(id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
     return hash((tuple(versions), tuple(map(id, network.modules()))))
-
-
-def split_layer(network: nn.Module, layer: str) -> tuple[str, str]:
-    """Name of a layer, and how its output is to be read: "channels-first", "channels-last", "HxW", or empty.
-
-    Raises:
-        UserError: If the network has no such layer.
-    """
-    name, _, reading = layer.rpartition(":")
-    if name and (reading in (FIRST, LAST) or re.fullmatch(r"\d+x\d+", reading)):
-        find_layer(network, name)
-        return name, reading
-    find_layer(network, layer)
-    return layer, ""
-
-
-def read_as(name: str, shape: tuple[int, ...], reading: str) -> Layout:
-    """The layout of an output that the user says how to read.
-
-    Raises:
-        UserError: If the output cannot be read so.
-    """
-    if reading in (FIRST, LAST) and len(shape) == 4:
-        return both(shape)[reading == LAST]
-    if len(shape) == 3 and "x" in reading:
-        rows, columns = map(int, reading.split("x"))
-        first = shape[1] - rows * columns
-        if first >= 0 and rows * columns > 0:
-            return Layout(TOKENS, (rows, columns), first, shape[1])
-    raise UserError(f"expected the output of layer {name!r} to be readable as {reading}, got shape {shape}")
 
 
 def _only(name: str, shape: tuple[int, ...], found: list[Layout], images: int) -> Layout:

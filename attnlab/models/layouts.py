@@ -1,11 +1,13 @@
 """How a layer's output lies in memory, and how it becomes a spatial map: convolutional, channels-last or tokens."""
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
+from attnlab.hooks import find_layer
 
 FIRST, LAST, TOKENS = "channels-first", "channels-last", "tokens"
 
@@ -154,3 +156,33 @@ def grid_of(cells: int, size: tuple[int, int], seen: list[tuple[int, int]]) -> t
     pairs = [(rows, cells // rows) for rows in range(2, cells) if cells % rows == 0]
     exact = [grid for grid in pairs if grid[0] * size[1] == grid[1] * size[0]]
     return exact[0] if exact else None
+
+
+def split_layer(network: nn.Module, layer: str) -> tuple[str, str]:
+    """Name of a layer, and how its output is to be read: "channels-first", "channels-last", "HxW", or empty.
+
+    Raises:
+        UserError: If the network has no such layer.
+    """
+    name, _, reading = layer.rpartition(":")
+    if name and (reading in (FIRST, LAST) or re.fullmatch(r"\d+x\d+", reading)):
+        find_layer(network, name)
+        return name, reading
+    find_layer(network, layer)
+    return layer, ""
+
+
+def read_as(name: str, shape: tuple[int, ...], reading: str) -> Layout:
+    """The layout of an output that the user says how to read.
+
+    Raises:
+        UserError: If the output cannot be read so.
+    """
+    if reading in (FIRST, LAST) and len(shape) == 4:
+        return both(shape)[reading == LAST]
+    if len(shape) == 3 and "x" in reading:
+        rows, columns = map(int, reading.split("x"))
+        first = shape[1] - rows * columns
+        if first >= 0 and rows * columns > 0:
+            return Layout(TOKENS, (rows, columns), first, shape[1])
+    raise UserError(f"expected the output of layer {name!r} to be readable as {reading}, got shape {shape}")

@@ -133,7 +133,7 @@ def moved(model: nn.Module) -> Iterator[None]:
         for tensor, value in zip(tensors, own, strict=True):
             tensor.data = value * (0.5 + torch.rand(value.shape, generator=draw).to(value))
             if isinstance(tensor, nn.Parameter):  # variances stay positive
-                fan_in = value[0].numel() if value.ndim > 1 else 1
+                fan_in = max(1, value[0].numel() if value.ndim > 1 and len(value) else 1)
                 tensor.data += 0.1 * fan_in**-0.5 * torch.randn(value.shape, generator=draw).to(value)
         yield
     finally:

@@ -62,22 +62,34 @@ def find_feature_map(
         UserError: If there is no such layer, it gives no map, or its output can be read two ways.
     """
     trace = Trace.of(network, run, size, logits)
-    name, reading = split_layer(network, layer) if layer else (trace.layer(), "")
-    if name is None:
-        return None
+    if layer:
+        return _read(network, run, trace, *split_layer(network, layer))[0]
+    found = None
+    for name in trace.candidates():
+        this, unread = _read(network, run, trace, name, "")
+        if not unread:
+            return this
+        found = found or this
+    return found
+
+
+def _read(
+    network: nn.Module, run: Callable[[], Tensor], trace: Trace, name: str, reading: str
+) -> tuple[FeatureMap, bool]:
+    """What is found about a layer, and whether no cell of it reaches the logits."""
     with capture(network, name, cut=True) as outputs, torch.enable_grad():
         logits = run()
     if not outputs:
         raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
     output = outputs[-1]  # of a module that runs several times the last, as everywhere
-    found = [read_as(name, tuple(output.shape), reading)] if reading else trace.layouts_of(name, tuple(output.shape))
-    possible = both(tuple(output.shape)) if output.ndim == 4 and not reading else found
+    shape = tuple(output.shape)
+    found = [read_as(name, shape, reading)] if reading else trace.layouts_of(name, shape)
+    possible = both(shape) if len(shape) == 4 and not reading else found
     closed = prove(network, run, name, closed_forms(network, possible, output.detach(), logits.detach()))
-    layout, head = closed[0] if closed else (_only(name, tuple(output.shape), found, len(logits)), None)
-    doubts = [_few(name, layout, trace)]
-    if head is None and _is_unread(network, run, name, layout, output, logits):
-        doubts.append(_unread(name, trace))
-    return FeatureMap(name, reading, layout, head, tuple(filter(None, doubts)))
+    layout, head = closed[0] if closed else (_only(name, shape, found, len(logits)), None)
+    unread = head is None and _is_unread(network, run, name, layout, output, logits)
+    doubts = (_few(name, layout, trace), _unread(name, trace) if unread else "")
+    return FeatureMap(name, reading, layout, head, tuple(filter(None, doubts))), unread
 
 
 def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Tensor) -> list[tuple[Layout, str]]:
@@ -106,7 +118,7 @@ def prove(
 ) -> list[tuple[Layout, str]]:
     """The closed forms that hold whatever the network's weights and activations are.
 
-    One more pass with moved weights, in which each activation is multiplied by another number from 0 to 20: neither a
+    One more pass with moved weights, in which each activation is multiplied by another number from 0 to 200: neither a
     gate or a head of zeros nor a bend between pool and logits that small activations do not reach proves anything.
     """
     if not forms:
@@ -114,7 +126,7 @@ def prove(
     draw = torch.Generator().manual_seed(1)
 
     def scaled(output: Tensor) -> Tensor:
-        return output * (20 * torch.rand(output.shape, generator=draw)).to(output)
+        return output * (200 * torch.rand(output.shape, generator=draw)).to(output)
 
     with torch.no_grad(), moved(network), capture(network, layer, change=scaled) as outputs:
         logits = run()
@@ -166,8 +178,8 @@ def _few(name: str, layout: Layout, trace: Trace) -> str:
 
 
 def _unread(name: str, trace: Trace) -> str:
-    default = trace.layer()
-    hint = f", such as {default}" if default not in (None, name) else ""
+    default = next(iter(trace.candidates()), name)
+    hint = f", such as {default}" if default != name else ""
     return (
         f"the logits do not depend on any cell of layer {name!r} (they may be read from a class token alone), so that "
         f"its maps are 0 everywhere; name an earlier layer with --layer{hint}"

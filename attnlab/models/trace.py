@@ -109,28 +109,23 @@ class Trace:
         seen = [one for one in self.outputs if one.module is module and one.shape == shape]
         return self.layouts(seen[-1]) if seen else []
 
-    def layer(self) -> str | None:
-        """Name of the layer to read by default; None where no output is a map.
+    def candidates(self) -> list[str]:
+        """Names of the layers to read by default, the first of them that reaches the logits.
 
-        That is the last module to finish whose output is a map. Where it gives tokens, it is the first norm of the last
-        block that runs, as the literature on vision transformers has it: behind the last attention, only the class
-        token of many reaches the logits.
+        The first is the last module to finish whose output is a map. Where it gives tokens, it is the first norm of the
+        last block that runs, as the literature on vision transformers has it: behind the last attention, only the class
+        token of many reaches the logits. Norms before it follow, for blocks whose first norm comes after the attention.
         """
         maps = [seen for seen in self.outputs if not seen.aside and self.layouts(seen)]
         if not maps:
-            return None
-        if len(maps[-1].shape) == 3:
-            return self._first_norm_of_the_last_block(maps[-1].shape) or maps[-1].name
-        return maps[-1].name
-
-    def _first_norm_of_the_last_block(self, shape: tuple[int, ...]) -> str | None:
-        modules = dict(self.network.named_modules())
-        norms = [seen.name for seen in self.outputs if seen.shape == shape and _is_norm(seen)]
-        for name in reversed(norms):
-            block = _block_of(name, modules)
-            if block is not None:
-                return next(norm for norm in norms if norm.startswith(f"{block}."))
-        return None
+            return []
+        if len(maps[-1].shape) != 3:
+            return [maps[-1].name]
+        norms = [seen.name for seen in maps if seen.shape == maps[-1].shape and _is_norm(seen)]
+        first = _first_of_the_last_block(norms, dict(self.network.named_modules()))
+        if first is None:
+            return [maps[-1].name]
+        return norms[norms.index(first) :: -1][:3]
 
     def finer(self, cells: int = FEW_CELLS) -> str | None:
         """A layer with at least that many cells, the last one, and the size of its map, in words."""
@@ -147,6 +142,15 @@ def _is_norm(seen: Seen) -> bool:
         return False
     named = re.match(r"(norm|ln|layernorm)[_\d]*", seen.name.rpartition(".")[2])
     return isinstance(seen.module, _NORMS) or named is not None
+
+
+def _first_of_the_last_block(names: list[str], modules: dict[str, nn.Module]) -> str | None:
+    """The first of the modules that lie in the same block as the last of them that lies in one."""
+    for name in reversed(names):
+        block = _block_of(name, modules)
+        if block is not None:
+            return next(other for other in names if other.startswith(f"{block}."))
+    return None
 
 
 def _block_of(name: str, modules: dict[str, nn.Module]) -> str | None:

@@ -184,6 +184,14 @@ class Classifier(nn.Module):
                     self.head = None
             self._proven = now
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Classifier":
+        """Cast or move all tensors, as `to` and `double` do: the closed form stays as proven as it was."""
+        unchanged = weights_key(self.network) == self._proven
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if unchanged:
+            self._proven = weights_key(self.network)
+        return self
+
     def warn_of_maps(self) -> None:
         """Warn, once, of what a reader of its maps should know."""
         doubts, self._untold = self._untold, ()

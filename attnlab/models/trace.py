@@ -121,7 +121,8 @@ class Trace:
             return []
         if len(maps[-1].shape) != 3:
             return [maps[-1].name]
-        norms = [seen.name for seen in maps if seen.shape == maps[-1].shape and _is_norm(seen)]
+        tokens = [seen for seen in maps if len(seen.shape) == 3 and _is_norm(seen)]
+        norms = [seen.name for seen in tokens if seen.shape == tokens[-1].shape]
         first = _first_of_the_last_block(norms, dict(self.network.named_modules()))
         if first is None:
             return [maps[-1].name]

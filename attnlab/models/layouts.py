@@ -78,7 +78,7 @@ class Seen(NamedTuple):
         shape: Of its output.
         maker: Module that made the output: itself, or the one inside whose output it passes on.
         width: Number of channels of the last module with weights that had run by then.
-        rowwise: Whether a module had worked along the last axis of a four-dimensional output by then.
+        rowwise: Whether a module had worked along the last axis of tokens or of a four-dimensional output by then.
         aside: Whether it is a pool's, a dropout's or a convolutional head's, and so no map by default.
     """
 

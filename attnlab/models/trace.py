@@ -57,7 +57,7 @@ class Trace:
             width = width_of(module) or width
             if output.shape[:1] != logits.shape[:1]:  # windows, say
                 return
-            rowwise |= output.ndim == 4 and is_rowwise(module, strictly=False)
+            rowwise |= output.ndim in (3, 4) and is_rowwise(module, strictly=False)
             for tokens in (inputs, output):
                 if isinstance(tokens, Tensor) and tokens.ndim == 3 and len(tokens) == 2 and not tokens.is_meta:
                     trace._note_patches(tokens)

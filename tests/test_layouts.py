@@ -213,6 +213,12 @@ def test_a_layer_that_only_a_class_token_leaves_is_told_of():
     assert not maps.any()
 
 
+def test_tokens_in_another_order_than_the_images_are_told_of():
+    classifier = Classifier(networks.shuffled(), "first")
+    with pytest.warns(UserWarning, match="tokens of layer 'first' do not seem to lie row by row"):
+        grad_cam(classifier, noise(1).float(), torch.tensor([0]))
+
+
 # ------------------------------------------------------------------ maps that are differentiated
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, find_layer
-from attnlab.models.feature_map import find_feature_map, prove, weights_key
+from attnlab.models.feature_map import find_feature_map
 from attnlab.models.fold import Pair, fold_batch_norms, foldable
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
+from attnlab.models.pooled_head import prove, weights_key
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
 
@@ -87,7 +88,7 @@ class Classifier(nn.Module):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
-            found = find_feature_map(network, lambda: self(images), self.input_size, logits, layer)
+            found = find_feature_map(network, self, images, logits, layer)
         self.feature_map = found
         self.attention_layer = found.layer if found else None
         self.map_shape: tuple[int, ...] = found.layout.grid if found else ()

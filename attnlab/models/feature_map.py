@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import capture, moved
-from attnlab.models.layouts import FIRST, LAST, Layout, both, read_as, split_layer
-from attnlab.models.outputs import two_classes
-from attnlab.models.trace import FEW_CELLS, Trace, close
+from attnlab.models.layouts import FIRST, LAST, TOKENS, Layout, both, read_as, split_layer
+from attnlab.models.pooled_head import closed_forms, prove
+from attnlab.models.trace import FEW_CELLS, Trace
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class FeatureMap:
 
 
 def find_feature_map(
-    network: nn.Module, run: Callable[[], Tensor], size: tuple[int, int], logits: Tensor, layer: str | None = None
+    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor, layer: str | None = None
 ) -> FeatureMap | None:
     """Find the layer, unless it is named, and how its output lies.
 
@@ -50,9 +49,9 @@ def find_feature_map(
 
     Args:
         network: In eval mode, with frozen parameters.
-        run: Makes a pass of two images and returns their logits, (2, K).
-        size: Height and width of the images.
-        logits: Of that pass.
+        run: Makes a pass of images and returns their logits, (N, K).
+        images: Two of noise, (2, C, H, W).
+        logits: Of these, (2, K).
         layer: A module's name, with ":channels-first", ":channels-last" or ":HxW" (tokens) where the user says so.
 
     Returns:
@@ -61,12 +60,12 @@ def find_feature_map(
     Raises:
         UserError: If there is no such layer, it gives no map, or its output can be read two ways.
     """
-    trace = Trace.of(network, run, size, logits)
+    trace = Trace.of(network, lambda: run(images), (images.shape[2], images.shape[3]), logits)
     if layer:
-        return _read(network, run, trace, *split_layer(network, layer))[0]
+        return _read(network, run, images, trace, *split_layer(network, layer))[0]
     found = None
     for name in trace.candidates():
-        this, unread = _read(network, run, trace, name, "")
+        this, unread = _read(network, run, images, trace, name, "")
         if not unread:
             return this
         found = found or this
@@ -74,70 +73,55 @@ def find_feature_map(
 
 
 def _read(
-    network: nn.Module, run: Callable[[], Tensor], trace: Trace, name: str, reading: str
+    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, trace: Trace, name: str, reading: str
 ) -> tuple[FeatureMap, bool]:
     """What is found about a layer, and whether no cell of it reaches the logits."""
+
+    def again() -> Tensor:
+        return run(images)
+
     with capture(network, name, cut=True) as outputs, torch.enable_grad():
-        logits = run()
+        logits = again()
     if not outputs:
         raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
     output = outputs[-1]  # of a module that runs several times the last, as everywhere
     shape = tuple(output.shape)
     found = [read_as(name, shape, reading)] if reading else trace.layouts_of(name, shape)
     possible = both(shape) if len(shape) == 4 and not reading else found
-    closed = prove(network, run, name, closed_forms(network, possible, output.detach(), logits.detach()))
+    closed = prove(network, again, name, closed_forms(network, possible, output.detach(), logits.detach()))
     layout, head = closed[0] if closed else (_only(name, shape, found, len(logits)), None)
-    unread = head is None and _is_unread(network, run, name, layout, output, logits)
-    doubts = (_few(name, layout, trace), _unread(name, trace) if unread else "")
+    unread = head is None and _is_unread(network, again, name, layout, output, logits)
+    doubts = [_few(name, layout, trace), _unread(name, trace) if unread else ""]
+    if layout.axes == TOKENS and not reading and not follows_the_image(network, run, images, name, layout):
+        doubts.append(
+            f"the tokens of layer {name!r} do not seem to lie row by row as the image does, so that its maps may be "
+            "scrambled; name another layer with --layer"
+        )
     return FeatureMap(name, reading, layout, head, tuple(filter(None, doubts))), unread
 
 
-def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Tensor) -> list[tuple[Layout, str]]:
-    """Layouts and linear layers for which logits = linear(mean of the map's cells) holds in one pass.
-
-    Args:
-        network: Whose linear layers are tried.
-        layouts: Readings of the output.
-        output: Of the attention layer, as captured.
-        logits: (N, K).
-    """
-    found = []
-    rows = (logits.shape[1], 1) if logits.shape[1] == 2 else (logits.shape[1],)  # one logit stands for two classes
-    for layout in layouts:
-        pooled = layout.spatial(output).mean((2, 3))
-        for name, module in network.named_modules():
-            if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
-                made = two_classes(F.linear(pooled.to(module.weight.dtype), module.weight, module.bias))
-                if close(made.to(logits.dtype), logits, output.dtype):
-                    found.append((layout, name))
-    return found
-
-
-def prove(
-    network: nn.Module, run: Callable[[], Tensor], layer: str, forms: list[tuple[Layout, str]]
-) -> list[tuple[Layout, str]]:
-    """The closed forms that hold whatever the network's weights and activations are.
-
-    One more pass with moved weights, in which each activation is multiplied by another number from 0 to 200: neither a
-    gate or a head of zeros nor a bend between pool and logits that small activations do not reach proves anything.
-    """
-    if not forms:
-        return []
-    draw = torch.Generator().manual_seed(1)
-
-    def scaled(output: Tensor) -> Tensor:
-        return output * (200 * torch.rand(output.shape, generator=draw)).to(output)
-
-    with torch.no_grad(), moved(network), capture(network, layer, change=scaled) as outputs:
-        logits = run()
-        holding = closed_forms(network, [layout for layout, _ in forms], outputs[-1], logits)
-    return [form for form in forms if form in holding]
-
-
-def weights_key(network: nn.Module) -> int:
-    """A number that changes when a parameter or a module of the network does; it reads no values."""
-    versions = [(id(one), 0 if one.is_inference() else one._version) for one in network.parameters()]
-    return hash((tuple(versions), tuple(map(id, network.modules()))))
+@torch.no_grad()
+def follows_the_image(
+    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, name: str, layout: Layout
+) -> bool:
+    """Whether each quarter of an image, where it is replaced by another image's, moves that quarter of the map most."""
+    if images.is_meta:
+        return True
+    height, width = images.shape[2] // 2, images.shape[3] // 2
+    rows, columns = layout.grid[0] // 2, layout.grid[1] // 2
+    some = images[:1].repeat(5, 1, 1, 1)
+    quarters = [(slice(None, height), slice(None, width)), (slice(None, height), slice(width, None))]
+    quarters += [(slice(height, None), slice(None, width)), (slice(height, None), slice(width, None))]
+    for image, quarter in zip(some[1:], quarters, strict=True):
+        image[:, *quarter] = images[1][:, *quarter]
+    with capture(network, name) as outputs:
+        run(some)
+    features = layout.spatial(outputs[-1]).float()
+    moved_by = (features[1:] - features[:1]).abs().mean(1)  # (4, h, w)
+    upper, lower = moved_by[:, :rows], moved_by[:, -rows:]
+    parts = (upper[..., :columns], upper[..., -columns:], lower[..., :columns], lower[..., -columns:])
+    most = torch.stack([part.mean((1, 2)) for part in parts]).argmax(0)
+    return most.tolist() == [0, 1, 2, 3]
 
 
 def _only(name: str, shape: tuple[int, ...], found: list[Layout], images: int) -> Layout:

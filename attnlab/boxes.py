@@ -40,6 +40,27 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 
+def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
+    """What makes boxes doubtful, in words that follow "3 of 12 images".
+
+    Args:
+        boxes: Half-open pixels as they were given, (B, 4), float.
+        height: Image height in pixels.
+        width: Image width in pixels.
+    """
+    x0, y0, x1, y1 = boxes.unbind(1)
+    # half a pixel is rounding
+    beyond = (x0 < -0.5) | (y0 < -0.5) | (x1 > width + 0.5) | (y1 > height + 0.5)
+    swapped = (x1 < x0) | (y1 < y0)
+    tiny = (x1 > x0) & (y1 > y0) & (x1 - x0 < 1) & (y1 - y0 < 1)
+    found = {
+        "with a box that reaches beyond the frame, clipped to it": beyond & ~swapped,
+        "with a box of swapped corners, which is dropped (is it x, y, width, height?)": swapped,
+        "with a box smaller than a pixel (is it in fractions of the image's size?)": tiny,
+    }
+    return [note for note, which in found.items() if which.any()]
+
+
 def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Union of the boxes as a mask; every edge is rounded to the nearest pixel border (half to even).
 

@@ -30,11 +30,11 @@ def test_folder_reads_labels_and_all_boxes_of_an_image(tmp_path):
 
 
 def test_folder_takes_class_names_also_ones_that_pandas_holds_for_missing(tmp_path):
-    rows = "./a.png,cat,1,2,3,4\nb.png,null,1,2,3,4\nc.png, NA ,1,2,3,4\nd.png,1,1,2,3,4\n"
-    images = load_data("folder", lay(tmp_path, rows, names="null\nNA\ncat\n\n", images="abcd"))
+    rows = "./a.png,cat,1,2,3,4\nb.png,null,1,2,3,4\nc.png, NA ,1,2,3,4\n"
+    images = load_data("folder", lay(tmp_path, rows, names="null\nNA\ncat\n\n"))
     assert list(images.classes) == ["null", "NA", "cat"]
-    assert list(images.image_ids) == ["a.png", "b.png", "c.png", "d.png"]  # ./a.png is a.png
-    assert [images.read(index).label for index in range(4)] == [2, 0, 1, 1]
+    assert list(images.image_ids) == ["a.png", "b.png", "c.png"]  # ./a.png is a.png
+    assert [images.read(index).label for index in range(3)] == [2, 0, 1]
 
 
 def test_folder_takes_the_splits_subfolder_with_the_names_of_the_root(tmp_path):
@@ -69,10 +69,10 @@ def test_a_box_that_lacks_a_coordinate_is_counted_as_dropped(tmp_path):
         (
             "a.png,dog,1,2,3,4\n",
             "cat\ncow\n",
-            "one of the 2 names in classes.txt or an index, got 'dog' for image a.png",
+            "one of the 2 names in classes.txt, or each to be a class index below 2, got 'dog' for image a.png",
         ),
-        ("a.png,2,1,2,3,4\n", "cat\ncow\n", "one of the 2 names in classes.txt or an index, got '2' for image a.png"),
-        ("a.png,1,1,2,wide,4\n", None, "could not convert string to float: 'wide'"),
+        ("a.png,2,1,2,3,4\n", "cat\ncow\n", "or each to be a class index below 2, got '2' for image a.png"),
+        ("a.png,1,1,2,wide,4\n", None, "expected coordinates that are numbers, got 'wide' in line 2 of "),
         ("b.png,1,1,2,3,4\n,1,1,2,3,4\n", None, "to name an image, got none in line 3"),
         ("a.png,1,1,2,3,4,\n", None, "as there are columns, got more"),
     ],

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from attnlab.data.base import ImageSet
+from attnlab.data.base import ImageSet, expect_unique
 from attnlab.data.folder import folder
 from attnlab.data.imagenet import imagenet
 from attnlab.data.scenes import scenes
@@ -29,6 +29,8 @@ def load_data(name: str, root: Path | str | None = None, split: str = "val") -> 
         split: Such as `train`, `val`, `test`.
 
     Raises:
-        UserError: If the name or the split is unknown, or files are missing.
+        UserError: If the name or the split is unknown, files are missing, or two images share an id.
     """
-    return DATASETS[expect_one_of(name, DATASETS, "--data")](None if root is None else Path(root), split)
+    images = DATASETS[expect_one_of(name, DATASETS, "--data")](None if root is None else Path(root), split)
+    expect_unique(images.image_ids, name)
+    return images

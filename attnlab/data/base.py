@@ -1,16 +1,18 @@
-"""What every data set offers, and how one image file is read."""
+"""What every data set offers, and what a list of image files is."""
 
 import hashlib
-import warnings
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from attnlab.data.decode import decode, file_size
 from attnlab.errors import Unusable, UserError
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -23,11 +25,13 @@ class Example(NamedTuple):
         image: Mode RGB, or L for a grey data set.
         label: Class index.
         boxes: Boxes of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0.
+        notes: What was decided in reading it and users are told once, in words that follow "3 of 12 images".
     """
 
     image: Image.Image
     label: int
     boxes: Tensor
+    notes: tuple[str, ...] = ()
 
 
 class ImageSet(Protocol):
@@ -106,6 +110,7 @@ class FileSet:
     channels: int = 3
     has_boxes: bool = True
     box_corners: str | None = None
+    upright: bool = False  # whether boxes refer to the picture turned as its EXIF orientation says
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without opening it; None where its entry says that it cannot be used."""
@@ -115,7 +120,7 @@ class FileSet:
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, boxes and file sizes."""
         return digest(
-            f"{image_id} {entry.label} {_bytes(entry.path)} {entry.boxes.tolist()} {entry.boxes_size}"
+            f"{image_id} {entry.label} {file_size(entry.path)} {entry.boxes.tolist()} {entry.boxes_size}"
             if isinstance(entry, Entry)
             else f"{image_id} {entry}"
             for image_id, entry in zip(self.image_ids, self.entries, strict=True)
@@ -126,56 +131,53 @@ class FileSet:
         entry = self.entries[index]
         if isinstance(entry, Unusable):
             raise entry
-        image = open_rgb(entry.path)
+        image, notes = decode(entry.path, upright=self.upright)
         boxes = entry.boxes
         if entry.boxes_size is not None:
             height, width = entry.boxes_size
             boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
-        return Example(image, entry.label, boxes)
+        return Example(image, entry.label, boxes, notes)
 
 
 def digest(lines: Iterable[str]) -> str:
     """SHA-256 of the lines."""
     total = hashlib.sha256()
     for line in lines:
-        total.update(line.encode() + b"\n")
+        total.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return total.hexdigest()
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """Decode an image file to RGB.
+def as_id(name: str) -> str:
+    """An image's id from its file's name, which keeps bytes that are no UTF-8 as escapes: records are text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def expect_unique(image_ids: Sequence[str], name: str) -> None:
+    """Refuse a data set that gives two images one id: records would be doubled, and files overwritten.
 
     Raises:
-        Unusable: If it is truncated, no image, too large to be honest, or deeper than 8 bits a channel.
+        UserError: If it does.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as on damaged EXIF data, which nothing here reads
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.mode[0] in "IF":  # I, I;16, F: RGB would clip their range
-                    raise Unusable(f"more than 8 bits a channel (mode {image.mode})")
-                return image.convert("RGB")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
-    except UnidentifiedImageError:
-        raise Unusable("no image that Pillow can read" if _bytes(path) else "the file is empty") from None
-    except (OSError, SyntaxError, ValueError) as error:  # the decoders raise all three
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise Unusable(f"cannot be decoded: {reason}") from None
+    if len(set(image_ids)) < len(image_ids):
+        twice, count = Counter(image_ids).most_common(1)[0]
+        raise UserError(f"expected every image of {name} to have an id of its own, got {twice!r} for {count} images")
 
 
-def _bytes(path: Path) -> int | None:
-    """Size of a file; None where even that cannot be had, as of a link to nowhere."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as an image's does."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def list_files(folder: Path) -> Iterator[str]:
+    """Paths of all files below the folder, relative to it, with slashes, in no order."""
+    for here, _, names in os.walk(folder):
+        below = Path(here).relative_to(folder).as_posix()
+        yield from names if below == "." else (f"{below}/{name}" for name in names)
 
 
 def list_images(folder: Path) -> list[Path]:
     """All image files below the folder, sorted by their path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(folder / name for name in list_files(folder) if is_image(name))
 
 
 def require_root(root: Path | None, name: str, holds: str) -> Path:

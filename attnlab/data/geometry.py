@@ -2,6 +2,8 @@
 
 import math
 import signal
+import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from attnlab.boxes import mask_of, usable
+from attnlab.boxes import doubts, mask_of, usable
 from attnlab.compat import functional, tv_tensors
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
         dropped_boxes: Number of boxes that were empty, inverted or outside the image.
         mask: Union of the boxes, (H, W), bool.
         box_share: Share of the boxes' area that the geometry left in the frame; NaN without a box.
+        notes: What users are told once, in words that follow "3 of 12 images".
     """
 
     position: int
@@ -42,6 +45,7 @@ class Sample(NamedTuple):
     dropped_boxes: int
     mask: Tensor
     box_share: float
+    notes: tuple[str, ...] = ()
 
 
 class Skipped(NamedTuple):
@@ -68,6 +72,7 @@ class Batch(NamedTuple):
     labels: Tensor
     masks: Tensor
     skipped: list[Skipped]
+    notes: Sequence[tuple[str, ...]] = ()
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """What a classifier takes: pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device."""
@@ -109,13 +114,21 @@ class Prepared(Dataset["Sample | Skipped"]):
         """Return the sample of that index, or why there is none."""
         image_id = self.images.image_ids[index]
         try:
-            image, label, stored = self.images.read(index)
+            image, label, stored, notes = self.images.read(index)
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
         boxes = usable(stored, image.height, image.width)
         pixels, moved, share = place(image, boxes, self.size, self.geometry)
         return Sample(
-            index, image_id, pixels, label, moved, len(stored) - len(boxes), mask_of(moved, *self.size), share
+            position=index,
+            image_id=image_id,
+            pixels=pixels,
+            label=label,
+            boxes=moved,
+            dropped_boxes=len(stored) - len(boxes),
+            mask=mask_of(moved, *self.size),
+            box_share=share,
+            notes=(*notes, *doubts(stored, image.height, image.width)),
         )
 
     def __len__(self) -> int:
@@ -162,6 +175,7 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.long),
         masks=torch.stack([sample.mask for sample in samples]) if samples else torch.empty(0),
         skipped=[item for item in items if isinstance(item, Skipped)],
+        notes=[sample.notes for sample in samples],
     )
 
 
@@ -178,13 +192,16 @@ def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8)
     return collate([prepared[position] for position in positions])
 
 
-def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int) -> Iterator[Batch]:
+def load_batches(
+    prepared: Prepared, batches: Sequence[list[int]], workers: int, *, tell: bool = True
+) -> Iterator[Batch]:
     """Read the batches in order, in worker processes unless `workers` is 0.
 
     Args:
         prepared: The images.
         batches: Indices of each batch.
         workers: Number of processes that decode and resize.
+        tell: Warn after the last batch of what was decided in reading, such as transparency shown over white.
 
     Returns:
         One Batch per list of indices. Reading on raises WorkerLost where a process was killed.
@@ -196,12 +213,28 @@ def load_batches(prepared: Prepared, batches: Sequence[list[int]], workers: int)
         collate_fn=collate,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    return _told_of_workers(iter(loader))  # processes start now
+    read = _told_of_workers(iter(loader))  # processes start now
+    return _telling(read) if tell else read
 
 
 def _told_of_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
     with keeping(""):
         yield from batches
+
+
+def _telling(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; a warning for each kind of note after the last."""
+    images: dict[str, list[str]] = defaultdict(list)
+    total = 0
+    for batch in batches:
+        total += len(batch.positions) + len(batch.skipped)
+        for image_id, notes in zip(batch.image_ids, batch.notes, strict=False):
+            for note in notes:
+                images[note].append(image_id)
+        yield batch
+    for note, found in images.items():
+        shown = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+        warnings.warn(f"{len(found)} of {total} images {note}: {shown}", stacklevel=2)
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -1,13 +1,15 @@
 """ILSVRC-2012 as it lies on a disk: validation images with labels and boxes, training images with labels."""
 
-import csv
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
 
-from attnlab.data.base import Entry, FileSet, list_images, require_root
+from attnlab.data.base import Entry, FileSet, as_id, list_images, require_root
+from attnlab.data.text import read_rows, read_text
 from attnlab.errors import Unusable, UserError, expect_one_of
 
 BOXES_CSV = "LOC_val_solution.csv"
@@ -30,14 +32,22 @@ def imagenet(root: Path | None, split: str) -> FileSet:
 
     Validation images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
     LOC_val_solution.csv or from XML files anywhere below the root. The label is the class's place among the sorted
-    wnids, which LOC_synset_mapping.txt lists (or, without it, the annotations of all 50,000 images).
+    wnids, which LOC_synset_mapping.txt lists (or, without it, the annotations of all 50,000 images). Without any
+    annotation, class folders alone give the labels, as in training. Boxes refer to the pixels as they are stored:
+    EXIF orientation is not applied.
 
     Raises:
         UserError: If images, boxes or the list of classes are missing.
     """
     root = require_root(root, "imagenet", HOLDS)
     if expect_one_of(split, ["val", "train"], "--split") == "train":
-        return _train(root)
+        return _class_folders(root, next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None))
+    if boxes_file(root) is None and not _xml_files(root):
+        folders = (root / name for name in IMAGE_FOLDERS[:-1])
+        holding = next((path for path in folders if any(image.parent != path for image in list_images(path))), None)
+        if holding is None:
+            raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
+        return _class_folders(root, holding)
     annotations = _annotations(root)
     wnids, names = _classes(root, annotations)
     folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
@@ -47,15 +57,14 @@ def imagenet(root: Path | None, split: str) -> FileSet:
     return FileSet(
         name="imagenet",
         classes=names,
-        image_ids=[path.stem for path in paths],
+        image_ids=_ids(folder, paths),
         entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
         box_corners=BOX_CORNERS,
     )
 
 
-def _train(root: Path) -> FileSet:
-    """Images below train/WNID; labels as LOC_synset_mapping.txt numbers them, without it the folders' places."""
-    folder = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
+def _class_folders(root: Path, folder: Path | None) -> FileSet:
+    """Images below FOLDER/WNID; labels as LOC_synset_mapping.txt numbers them, without it the folders' places."""
     if folder is None:
         raise UserError(f"no training images below {root}; expected class folders in {root / 'train'}")
     here = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -68,10 +77,19 @@ def _train(root: Path) -> FileSet:
     return FileSet(
         name="imagenet",
         classes=names,
-        image_ids=[path.stem for path in paths],
+        image_ids=_ids(folder, paths),
         entries=[Entry(path, wnids[path.relative_to(folder).parts[0]], without) for path in paths],
         has_boxes=False,
     )
+
+
+def _ids(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """The files' names without suffix; where several images share one, their paths below the folder instead."""
+    ids = [path.stem for path in paths]
+    for longer in (lambda path: path.relative_to(folder).with_suffix(""), lambda path: path.relative_to(folder)):
+        count = Counter(ids)
+        ids = [name if count[name] == 1 else longer(path).as_posix() for name, path in zip(ids, paths, strict=True)]
+    return [as_id(name) for name in ids]
 
 
 def _entry(path: Path, annotation: Annotation | Unusable | None, wnids: Mapping[str, int]) -> Entry | Unusable:
@@ -98,58 +116,104 @@ def _classes(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tu
 
 def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
     """Class index per wnid, and class names, of LOC_synset_mapping.txt, if there is one."""
-    mapping = next((path for path in (root / SYNSETS, root.parent / SYNSETS) if path.is_file()), None)
+    mapping = _beside(root, SYNSETS)
     if mapping is None:
         return None
-    lines = sorted(line.split(maxsplit=1) for line in mapping.read_text("utf-8").splitlines() if line.strip())
+    lines = sorted(line.split(maxsplit=1) for line in read_text(mapping).splitlines() if line.strip())
     # a line may hold the wnid alone
     return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
 
 
 def boxes_file(root: Path) -> Path | None:
     """LOC_val_solution.csv, in the root or beside it."""
-    return next((path for path in (root / BOXES_CSV, root.parent / BOXES_CSV) if path.is_file()), None)
+    return _beside(root, BOXES_CSV)
+
+
+def _beside(root: Path, name: str) -> Path | None:
+    """A file in the root, beside it, or in the folder that the archive of the images is unpacked to."""
+    places = (root / name, root.parent / name, root / "ILSVRC" / name)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _annotations(root: Path) -> dict[str, Annotation | Unusable]:
     path = boxes_file(root)
     if path is not None:
         return dict(_from_csv(path))
+    return {path.stem: _from_xml(path) for path in _xml_files(root)}
+
+
+def _xml_files(root: Path) -> list[Path]:
+    """The annotations of validation images: those for classification and localisation where detection's are there too.
+
+    Raises:
+        UserError: If two files are about one image.
+    """
     files = sorted(root.rglob("ILSVRC2012_val_*.xml"))
-    if not files:
-        raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
-    return {path.stem: _from_xml(path) for path in files}
+    localisation = [path for path in files if "CLS-LOC" in path.parts]
+    files, detection = localisation or files, [path for path in files if "DET" in path.relative_to(root).parts]
+    if detection and not localisation:
+        raise UserError(
+            f"expected annotations for classification and localisation below {root}, got those for detection "
+            f"({detection[0].parent}), whose objects are not the images' classes"
+        )
+    there: dict[str, Path] = {}
+    for path in files:
+        other = there.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(f"expected one annotation for {path.stem}, got {other} and {path}; name the folder of one")
+    return files
 
 
 def _from_csv(path: Path) -> Iterator[tuple[str, Annotation | Unusable]]:
     """`ImageId,PredictionString`, the latter groups of `wnid x1 y1 x2 y2`."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if not {"ImageId", "PredictionString"} <= set(rows.fieldnames or []):
-            raise UserError(
-                f"expected the columns ImageId,PredictionString in {path}, got {','.join(rows.fieldnames or [])}"
-            )
-        for row in rows:
-            words = (row["PredictionString"] or "").split()
-            groups = [words[start : start + 5] for start in range(0, len(words), 5)]
-            try:
-                boxes = [[float(word) for word in group[1:]] for group in groups]
-                yield row["ImageId"], _one_object([group[0] for group in groups], boxes, None)
-            except ValueError:
-                yield row["ImageId"], Unusable(f"malformed boxes {row['PredictionString']!r}")
+    _, rows = read_rows(path)
+    headings = [heading.strip() for heading in next(rows, (0, []))[1]]
+    if not {"ImageId", "PredictionString"} <= set(headings):
+        raise UserError(f"expected the columns ImageId,PredictionString in {path}, got {','.join(headings) or 'none'}")
+    known: set[str] = set()
+    for line, row in rows:
+        values = dict(zip(headings, row, strict=False))  # a row may end early
+        image_id, text = values.get("ImageId", ""), values.get("PredictionString", "")
+        if image_id in known:
+            raise UserError(f"expected one row for each image in {path}, got a second one of {image_id} in line {line}")
+        known.add(image_id)
+        words = text.split()
+        groups = [words[start : start + 5] for start in range(0, len(words), 5)]
+        try:
+            boxes = [[_finite(word) for word in group[1:]] for group in groups]
+            yield image_id, _one_object([group[0] for group in groups], boxes, None)
+        except ValueError:
+            yield image_id, Unusable(f"malformed boxes {text[:60]!r}")
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Builds the tree of an annotation; entities, which could expand without end, are declared in a DOCTYPE alone."""
+
+    def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
+        raise ValueError("it has a DOCTYPE, which annotations do not")
 
 
 def _from_xml(path: Path) -> Annotation | Unusable:
     """PASCAL VOC layout, read by tag."""
     try:
-        tree = ElementTree.parse(path).getroot()
+        tree = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
         objects = tree.findall("object")
         names = [item.findtext("name", "") for item in objects]
-        boxes = [[float(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
+        boxes = [[_finite(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
         height, width = (int(tree.findtext(f"size/{tag}", "0")) for tag in ("height", "width"))
-        return _one_object(names, boxes, (height, width) if height and width else None)
-    except (ElementTree.ParseError, ValueError) as error:
+        return _one_object(names, boxes, (height, width) if height > 0 and width > 0 else None)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an unknown encoding
         return Unusable(f"malformed annotation {path.name}: {error}")
+    except OSError as error:
+        return Unusable(f"the annotation {path.name} cannot be read: {error.strerror}")
+
+
+def _finite(text: str) -> float:
+    """A coordinate; raises ValueError if it is none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {text[:20]!r}")
+    return value
 
 
 def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int, int] | None) -> Annotation | Unusable:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attnlab.data.base import ImageSet
+from attnlab.data.base import ImageSet, expect_unique
 from attnlab.data.geometry import Batch
 from attnlab.errors import UserError
 from attnlab.failures import naming
@@ -14,8 +14,9 @@ def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None
     """Check that a model takes a data set's images and knows its classes.
 
     Raises:
-        UserError: If colour channels or classes differ.
+        UserError: If colour channels or classes differ, or two images share an id.
     """
+    expect_unique(images.image_ids, images.name)
     which = f"{name}, " if name else ""
     if images.channels != classifier.channels:
         raise UserError(

@@ -105,7 +105,7 @@ def write_checks(
     found: Found = []
     for name, classifier in models.items():
         prepared = Prepared(images, classifier.input_size, evaluation.geometry)
-        (batch,) = load_batches(prepared, [list(positions)], workers=0)
+        (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
         if batch.positions and budgets:
             pixels, labels = batch.tensors(classifier.device)
             found += [(name, told) for told in check_model(classifier, pixels, labels, min(budgets))]

@@ -1,0 +1,129 @@
+"""boxes.csv: one row per box, under the headings that people and their tools give it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+from attnlab.data.labels import HEADINGS
+from attnlab.data.text import read_rows
+from attnlab.errors import UserError
+
+COLUMNS = ("image", "label", "x0", "y0", "x1", "y1")
+IMAGES = ("image", "filename", "file_name", "path")
+#: headings of left, top, right, bottom; whatever they are called, they are read as half-open pixels
+CORNERS = (
+    COLUMNS[2:],
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+)
+#: headings of boxes in a form that is not read
+OTHER_FORMS = ("x", "y", "w", "h", "cx", "cy", "bbox", "box", "x_center", "y_center")
+
+Box = list[float]
+
+
+class BoxesTable(NamedTuple):
+    """The rows of a boxes.csv; a box is half-open pixels x0, y0, x1, y1, NaN where a number is missing.
+
+    Attributes:
+        images: Paths below the folder, as written but for `./` and surrounding spaces.
+        labels: As written.
+        boxes: None for a row without any number.
+        heading: Of the column of labels.
+    """
+
+    images: list[str]
+    labels: list[str]
+    boxes: list[Box | None]
+    heading: str
+
+
+def read_boxes_table(path: Path) -> BoxesTable:
+    """Read a boxes.csv.
+
+    Raises:
+        UserError: If it lacks a column, or a row names no image below the folder or holds what is no number.
+    """
+    separator, rows = read_rows(path)
+    _, first = next(rows, (0, []))
+    headings = [heading.strip().lower() for heading in first]
+    image, label, corners = _columns(path, headings)
+    table = BoxesTable([], [], [], headings[label])
+    for line, row in rows:
+        place = f"line {line} of {path}"
+        if len(row) > len(headings):
+            raise UserError(f"expected as many values in {place} as there are columns, got more")
+        row += [""] * (len(headings) - len(row))  # rows that end early
+        words = [row[corner].strip() for corner in corners]
+        if separator != ",":  # then commas are decimal ones
+            words = [word.replace(",", ".") for word in words]
+        table.images.append(_image(row[image], place))
+        table.labels.append(row[label])
+        table.boxes.append(_box(words, place))
+    _expect_pixels(path, [box for box in table.boxes if box is not None])
+    return table
+
+
+def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
+    """Places of the image, the label and the four corners; no corners where the table has no boxes."""
+    twice = next((heading for heading in headings if heading and headings.count(heading) > 1), None)
+    if twice is not None:
+        raise UserError(f"expected each column of {path} once, got {twice!r} {headings.count(twice)} times")
+    images, labels = ([heading for heading in headings if heading in known] for known in (IMAGES, HEADINGS))
+    corners = [names for names in CORNERS if set(names) <= set(headings)]
+    boxless = not any(heading in known for known in (*CORNERS, OTHER_FORMS) for heading in headings)
+    missing = [name for name, found in zip(COLUMNS, (images, labels), strict=False) if not found]
+    missing += [] if corners or boxless else [name for name in COLUMNS[2:] if name not in headings]
+    if missing:
+        hint = "; boxes are corners in pixels: left, top, right, bottom" if set(headings) & set(OTHER_FORMS) else ""
+        raise UserError(f"expected the columns {','.join(COLUMNS)} in {path}, {', '.join(missing)} missing{hint}")
+    for found in (images, labels, [", ".join(names) for names in corners]):
+        if len(found) > 1:
+            raise UserError(f"expected one of the columns {' and '.join(found)} in {path}, got {len(found)}")
+    return (
+        headings.index(images[0]),
+        headings.index(labels[0]),
+        [headings.index(name) for name in (corners[0] if corners else ())],
+    )
+
+
+def _image(text: str, place: str) -> str:
+    """A path below the folder.
+
+    Raises:
+        UserError: If there is none, or it leads elsewhere.
+    """
+    path = PurePosixPath(text.strip())  # ./a.jpg is a.jpg
+    if path == PurePosixPath():
+        raise UserError(f"expected each row to name an image, got none in {place}")
+    for parts in (path, PureWindowsPath(text.strip())):  # the latter knows C:\ and backslashes
+        if parts.anchor or ".." in parts.parts:
+            raise UserError(f"expected images below the folder of boxes.csv, got {text.strip()!r} in {place}")
+    return path.as_posix()
+
+
+def _box(words: Sequence[str], place: str) -> Box | None:
+    """A box; a number that is missing is NaN, so that the box is counted among those dropped; None without any."""
+    values = []
+    for word in words:
+        try:
+            value = float(word) if word else math.nan
+        except ValueError:
+            value = math.inf
+        if math.isinf(value):
+            shown = word if len(word) <= 40 else f"{word[:40]}..."
+            raise UserError(f"expected coordinates that are numbers, got {shown!r} in {place}")
+        values.append(value)
+    return None if all(map(math.isnan, values)) else values
+
+
+def _expect_pixels(path: Path, boxes: Sequence[Box]) -> None:
+    """Refuse boxes in fractions of the image's size."""
+    if boxes and all(0 <= value <= 1 or math.isnan(value) for box in boxes for value in box):
+        raise UserError(
+            f"expected boxes in pixels, got coordinates from 0 to 1 alone in {path}; if they are fractions of the "
+            "images' sizes, multiply x by the width and y by the height"
+        )

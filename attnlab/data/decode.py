@@ -1,0 +1,109 @@
+"""One image file as 8-bit RGB: one rule for each kind of file.
+
+- Orientation (EXIF): applied where the data set says so, else the pixels as they are stored.
+- Transparency, of any mode: shown over white, and reported.
+- Several frames or pages: the first one, and reported.
+- More than 8 bits a channel, grey or colour: the image is skipped; Pillow would drop half of each value.
+- Palette, 1-bit, grey and CMYK: Pillow's conversion to RGB. Colour profiles (ICC) are not applied.
+"""
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from attnlab.errors import Unusable
+
+ORIENTATION = 0x0112
+OVER_WHITE = "with transparent parts, shown over white"
+FIRST_FRAME = "of several frames or pages, of which the first is used"
+
+
+class Decoded(NamedTuple):
+    """One decoded file.
+
+    Attributes:
+        image: Mode RGB.
+        notes: What was decided about it, each in words that follow "3 of 12 images".
+    """
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def decode(path: Path, *, upright: bool = False) -> Decoded:
+    """Decode an image file to RGB.
+
+    Args:
+        path: Of the file.
+        upright: Turn it as its EXIF orientation says, as viewers and labelling tools show it.
+
+    Raises:
+        Unusable: If it is truncated, no image, too large to be honest, or deeper than 8 bits a channel.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as on damaged EXIF data
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _converted(image, upright)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
+    except UnidentifiedImageError:
+        raise Unusable("no image that Pillow can read" if file_size(path) else "the file is empty") from None
+    except (OSError, SyntaxError, ValueError) as error:  # the decoders raise all three
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise Unusable(f"cannot be decoded: {reason}") from None
+
+
+def _converted(image: Image.Image, upright: bool) -> Decoded:
+    """An opened file's first frame as RGB."""
+    _expect_eight_bits(image)
+    notes = []
+    picture = image
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        if picture.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]  # of one channel: two numbers
+            notes.append(OVER_WHITE)
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture = picture.convert("RGB")
+    if upright:
+        picture = _turned(picture, image)
+    with contextlib.suppress(EOFError, OSError, SyntaxError, ValueError):  # a later frame may be damaged
+        # an MPO is a phone's JPEG with previews behind the photograph
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            notes.append(FIRST_FRAME)
+    return Decoded(picture, tuple(notes))
+
+
+def _expect_eight_bits(image: Image.Image) -> None:
+    """Refuse deeper pixels, whose range RGB would clip (I, I;16, F) or whose low byte Pillow drops (RGB;16B, ...)."""
+    deep = f"mode {image.mode}" if image.mode[0] in "IF" else ""
+    if any(";16" in str(tile[3]) for tile in image.tile):  # how the file's values are packed
+        deep = deep or "16-bit colour"
+    if deep:
+        raise Unusable(f"more than 8 bits a channel ({deep}); convert it to 8 bits, so that you choose the range")
+
+
+def _turned(picture: Image.Image, stored: Image.Image) -> Image.Image:
+    """The picture as its file's EXIF orientation says; as it is stored where the EXIF data cannot be read."""
+    try:
+        orientation = stored.getexif().get(ORIENTATION, 1)
+    except Exception:  # of damaged EXIF data Pillow raises many kinds
+        return picture
+    if orientation not in range(2, 9):
+        return picture
+    exif = picture.getexif()
+    exif.clear()
+    exif[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(picture)
+
+
+def file_size(path: Path) -> int | None:
+    """Size of a file; None where even that cannot be had, as of a link to nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

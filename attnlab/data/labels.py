@@ -1,0 +1,95 @@
+"""A column of labels: class names, or class indices, and one reading for all of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from attnlab.data.text import read_text
+from attnlab.errors import UserError
+
+NAMES = "classes.txt"
+#: how a column may be headed -> its one possible reading; "" where the values decide
+HEADINGS = {"label": "", "class": "", "label_name": "name", "class_name": "name", "label_index": "index"}
+#: digits that an index can have
+DIGITS = 9
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names, one a line, in the order of their indices."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[str], heading: str) -> list[int]:
+    """Class index of each value; all of them are read as names, or all as indices.
+
+    Args:
+        values: The column.
+        images: What each row is about, for errors.
+        names: Class names in the order of their indices; empty where there are none.
+        heading: Of the column, one of HEADINGS.
+
+    Raises:
+        UserError: If a value is no class, or if both readings are possible and differ.
+    """
+    wanted = HEADINGS[heading]
+    found = {value: value.strip() for value in dict.fromkeys(values)}
+    by_index = {value: _index(text, len(names)) for value, text in found.items()} if wanted != "name" else {}
+    place = {name: index for index, name in reversed(list(enumerate(names)))}
+    by_name = {value: place.get(text) for value, text in found.items()} if wanted != "index" else {}
+    as_index, as_name = (reading and None not in reading.values() for reading in (by_index, by_name))
+    if as_name and as_index and by_name != by_index:
+        value = next(value for value in found if by_name[value] != by_index[value])
+        first, other = by_name[value], by_index[value]
+        raise UserError(
+            f"expected labels with one meaning, got {found[value]!r} for image {images[values.index(value)]}, which as "
+            f"a name in {NAMES} is class {first} and as an index class {other} ({names[other or 0]!r}); head the "
+            "column label_name or label_index"
+        )
+    if as_name:
+        count = Counter(names)
+        twice = next((text for text in found.values() if count[text] > 1), None)
+        if twice is not None:
+            raise UserError(
+                f"expected each label to name one class, got {twice!r}, which {NAMES} lists {count[twice]} times; "
+                "write class indices under the heading label_index, or make the names differ"
+            )
+    if not (as_name or as_index) and found:
+        raise UserError(_refusal(values, images, names, by_name, by_index))
+    chosen = by_name if as_name else by_index
+    return [cast(int, chosen[value]) for value in values]
+
+
+def _index(text: str, classes: int) -> int | None:
+    """A class index, also as a spreadsheet writes it, `3.0`; None if it is none."""
+    whole, _, rest = text.partition(".")
+    if not (whole.isascii() and whole.isdecimal() and not rest.strip("0")) or len(whole) > DIGITS:
+        return None
+    return int(whole) if not classes or int(whole) < classes else None
+
+
+def _refusal(
+    values: Sequence[str],
+    images: Sequence[str],
+    names: Sequence[str],
+    by_name: dict[str, int | None],
+    by_index: dict[str, int | None],
+) -> str:
+    """What is wrong with a column that is neither all names nor all indices."""
+    index = f"a class index below {len(names)}" if names else f"a class index (no {NAMES} here)"
+    readings = [
+        (text, reading)
+        for text, reading in ((f"one of the {len(names)} names in {NAMES}", by_name), (index, by_index))
+        if reading and (names or reading is by_index)
+    ]
+    if not readings:
+        return f"expected {NAMES}, which numbers the names of the column label_name, beside the table or in --root"
+    # the reading that more values fit is the one that was meant
+    meant = min((reading for _, reading in readings), key=lambda reading: list(reading.values()).count(None))
+    value = next(value for value in values if meant[value] is None)
+    text = value.strip()
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return (
+        f"expected each label to be {', or each to be '.join(text for text, _ in readings)}, "
+        f"got {shown!r} for image {images[values.index(value)]}"
+    )

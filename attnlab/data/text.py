@@ -1,0 +1,62 @@
+"""Text files and tables that people bring, whatever program wrote them."""
+
+import codecs
+import csv
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from attnlab.errors import UserError
+
+#: what separates the values of a row; a spreadsheet of a country with decimal commas writes semicolons
+SEPARATORS = ",;\t"
+
+
+def read_text(path: Path) -> str:
+    """A text file: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252, which is reported.
+
+    Raises:
+        UserError: If it cannot be read or is no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError:
+            raise UserError(f"expected {path} to be text in UTF-8, got other bytes; save it as UTF-8") from None
+        warnings.warn(f"{path} is no UTF-8 and was read as Windows-1252: check names with accents", stacklevel=2)
+    if "\0" in text:
+        raise UserError(f"expected {path} to be text in UTF-8, got NUL bytes; save it as UTF-8")
+    return text
+
+
+def read_rows(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+    """A table of comma-, semicolon- or tab-separated values; its first line decides which.
+
+    Returns:
+        What separates the values; the rows that hold a value, each with the number of the line it ends in.
+
+    Raises:
+        UserError: If it cannot be read or is malformed, the latter as the rows are read.
+    """
+    text = read_text(path)
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    return separator, _rows(path, text, separator)
+
+
+def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        for row in rows:
+            if any(value.strip() for value in row):
+                yield rows.line_num, row
+    except csv.Error as error:
+        told = f"cannot read {path} near line {rows.line_num}: {error}; check the quotation marks there"
+        raise UserError(told) from None

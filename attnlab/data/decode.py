@@ -81,7 +81,7 @@ def _converted(image: Image.Image, upright: bool) -> Decoded:
 def _expect_eight_bits(image: Image.Image) -> None:
     """Refuse deeper pixels, whose range RGB would clip (I, I;16, F) or whose low byte Pillow drops (RGB;16B, ...)."""
     deep = f"mode {image.mode}" if image.mode[0] in "IF" else ""
-    if any(";16" in str(tile[3]) for tile in image.tile):  # how the file's values are packed
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # how the file's values are packed
         deep = deep or "16-bit colour"
     if deep:
         raise Unusable(f"more than 8 bits a channel ({deep}); convert it to 8 bits, so that you choose the range")

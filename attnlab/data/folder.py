@@ -75,7 +75,7 @@ def _entries(
         elif len(found) > 1:
             entries[image] = Unusable(f"boxes of {len(found)} labels: which one the model should see is not known")
         else:
-            entries[image] = Entry(path, *found, torch.tensor(boxes[image], dtype=torch.float64).reshape(-1, 4))
+            entries[image] = Entry(path, min(found), torch.tensor(boxes[image], dtype=torch.float64).reshape(-1, 4))
     return entries
 
 

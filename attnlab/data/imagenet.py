@@ -85,10 +85,11 @@ def _class_folders(root: Path, folder: Path | None) -> FileSet:
 
 def _ids(folder: Path, paths: Sequence[Path]) -> list[str]:
     """The files' names without suffix; where several images share one, their paths below the folder instead."""
+    below = [path.relative_to(folder) for path in paths]
     ids = [path.stem for path in paths]
-    for longer in (lambda path: path.relative_to(folder).with_suffix(""), lambda path: path.relative_to(folder)):
+    for longer in ([path.with_suffix("").as_posix() for path in below], [path.as_posix() for path in below]):
         count = Counter(ids)
-        ids = [name if count[name] == 1 else longer(path).as_posix() for name, path in zip(ids, paths, strict=True)]
+        ids = [name if count[name] == 1 else other for name, other in zip(ids, longer, strict=True)]
     return [as_id(name) for name in ids]
 
 

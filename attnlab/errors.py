@@ -8,6 +8,19 @@ class UserError(ValueError):
     """Wrong input that the user can mend; the command line prints its text as one line and exits with 1."""
 
 
+def expect_between(value: int, lowest: int, highest: int, what: str) -> None:
+    """Check a whole number.
+
+    Raises:
+        UserError: If it is out of range.
+    """
+    shown = str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
+    if value < lowest:
+        raise UserError(f"expected {what} of at least {lowest}, got {shown}")
+    if value > highest:
+        raise UserError(f"expected {what} of at most {highest}, got {shown}")
+
+
 def printable(text: str) -> str:
     """The text as one line that a terminal can show: control characters, line breaks and stray bytes are escaped.
 

@@ -100,7 +100,7 @@ def expect_attack(
     single = attacks_of_one_step() if single is None else single
     iterative = iterative_attacks() if iterative is None else iterative
     stem, plus, rest = name.partition("+")
-    known, digits = re.fullmatch(r"(.*?)(\d*)", stem, re.DOTALL).groups()  # type: ignore[union-attr]
+    known, digits = re.fullmatch(r"(.*?)(\d{0,9})", stem, re.DOTALL).groups()  # type: ignore[union-attr]
     fits = (known in iterative and (not digits or int(digits) > 0)) or (known in single and not digits)
     if fits and plus + rest in ("", A3):
         return known, int(digits) if digits else None, bool(plus)
@@ -110,7 +110,7 @@ def expect_attack(
             f"{name!r}; `attnlab evaluate --attacks {name}` measures the accuracy under it"
         )
     listed = "; or ".join(", ".join(names) for names in (attack_names(single, iterative), others) if names)
-    number = "".join(re.findall(r"\d+", name)[:1])
+    number = "".join(re.findall(r"\d{1,9}", name)[:1])
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
     written = {stem + ending for stem in (*single, *iterative, *numbered) for ending in ("", A3)}
     raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")

@@ -11,10 +11,13 @@ from attnlab.attacks.draws import turned, uniform
 from attnlab.attacks.objectives import OBJECTIVES, attention_deviation, margin
 from attnlab.attention.area import above_mean, unit
 from attnlab.attention.gradcam import map_from, observed
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, expect_between, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
+
+#: more would not end: a thousand times the most that papers report
+MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Attack:
         expect_budget(self.eps, "eps")
         if self.step_size is not None:
             expect_budget(self.step_size, "step size")
-        if self.steps < 1:
-            raise UserError(f"expected steps of at least 1, got {self.steps}")
-        if self.restarts < 1 or (self.restarts > 1 and not self.random_start):
-            raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
+        expect_between(self.steps, 1, MOST_STEPS, "steps")
+        expect_between(self.restarts, 1, MOST_RESTARTS, "restarts")
+        if self.restarts > 1 and not self.random_start:
+            raise UserError(f"expected restarts of 1 without a random start, got {self.restarts}")
         if self.sigma is not None and not 0 <= self.sigma < float("inf"):
             raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
         if not 0 <= self.label_smoothing < 1:

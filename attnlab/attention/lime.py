@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.sampler import HIDES, Sampler
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, expect_between, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.seeds import seed_of
 from attnlab.superpixels import SEGMENTERS, Weights, strongest
 
+#: of a number of samples, written out
+DIGITS = 20
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
 #: samples between two looks at whether the areas still change
 BLOCK = 100
 #: blocks the areas must hold for `auto` to stop
 PATIENCE = 3
+#: beyond it, which superpixels are shown fills the memory
+MOST_SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,7 @@ class LimeSettings:
         """Check every value once."""
         expect_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
         expect_one_of(self.hide, HIDES, "--lime-hide")
-        if self.samples < 2:
-            raise UserError(f"expected at least 2 LIME samples, got {self.samples}")
+        expect_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
         if not self.features or min(self.features) < 1:
             raise UserError(
                 f"expected numbers of features from 1 on, got {', '.join(map(str, self.features)) or 'none'}"
@@ -66,8 +69,8 @@ def parse_samples(text: str) -> tuple[int, int]:
     """
     if text == "auto":
         return LimeSettings.samples, PATIENCE
-    if not text.isdecimal():
-        raise UserError(f"expected --lime-samples to be a whole number or auto, got {text!r}")
+    if not text.isdecimal() or len(text) > DIGITS:
+        raise UserError(f"expected --lime-samples to be a whole number or auto, got {text[:40]!r}")
     return int(text), 0
 
 

@@ -5,6 +5,8 @@ from collections import defaultdict
 import numpy as np
 
 from attnlab.data.base import ImageSet
+from attnlab.errors import UserError
+from attnlab.seeds import expect_seed
 
 
 def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed: int = 0) -> list[int]:
@@ -15,13 +17,22 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
         limit: How many; None for all.
         stratify: Take them from all classes in turn, drawn by the seed, instead of from the beginning.
         seed: Of the draw.
+
+    Raises:
+        UserError: If there are no images, or a number is out of range.
     """
-    count = min(len(images.image_ids), limit or len(images.image_ids))
+    total = len(images.image_ids)
+    if not total:
+        raise UserError(f"expected images, got none in {images.name}")
+    expect_seed(seed)
+    if limit is not None and limit < 1:
+        raise UserError(f"expected --limit of at least 1, got {limit}")
+    count = total if limit is None else min(total, limit)
     if not stratify:
         return list(range(count))
     of_class: dict[int, list[int]] = defaultdict(list)
     draw = np.random.default_rng(seed)
-    for index in np.argsort(draw.random(len(images.image_ids)), kind="stable").tolist():
+    for index in np.argsort(draw.random(total), kind="stable").tolist():
         label = images.label_of(index)
         if label is not None:
             of_class[label].append(index)

@@ -15,7 +15,7 @@ from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.failures import keeping, kept_in, naming
 from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
+from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels, expect_passes, expect_usable
 from attnlab.pipelines.explain import Explainer, Request
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
@@ -64,12 +64,13 @@ def analyze(
 
     Raises:
         UserError: If the folder holds another run or another process works in it, model and data do not fit, the model
-            fails, gives NaN or has no gradient, or a worker process is lost.
+            fails, gives NaN or has no gradient, a worker process is lost, or no image can be used.
     """
     expect_fit(classifier, images)
     used = list(range(len(images.image_ids)) if positions is None else positions)
     batch_size = batch_size or recorded(out, "batch_size") or 8
     lime_batch_size = lime_batch_size or recorded(out, "lime_batch_size") or 32
+    expect_passes(batch_size, workers, lime_batch_size)
     how = {"batch_size": batch_size, "workers": workers}
     how |= {"lime_batch_size": lime_batch_size} if "lime" in settings.methods else {}
     manifest = _manifest(classifier, images, settings, used, description or {}) | how | (notes or {})
@@ -89,6 +90,7 @@ def analyze(
             work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
         run.finish(perf_counter() - start)
         run.write_skipped(skipped_images(run))
+        expect_usable(run)
     return run
 
 

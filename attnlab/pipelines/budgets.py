@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.pgd import Attack, expect_step
+from attnlab.attacks.pgd import MOST_RESTARTS, MOST_STEPS, Attack, expect_step
 from attnlab.attacks.suites import SUITES, Suite
-from attnlab.errors import UserError
+from attnlab.errors import expect_between
 from attnlab.names import CLEAN
 
 
@@ -63,10 +63,9 @@ def parse_attacks(
     radius = budget.eps if eps is None else parse_eps(eps)
     length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
     expect_step(length)
-    if steps is not None and steps < 1:
-        raise UserError(f"expected --steps of at least 1, got {steps}")
-    if restarts < 1:
-        raise UserError(f"expected --restarts of at least 1, got {restarts}")
+    if steps is not None:
+        expect_between(steps, 1, MOST_STEPS, "--steps")
+    expect_between(restarts, 1, MOST_RESTARTS, "--restarts")
     named: dict[str, Attack | Suite | None] = {}
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:

@@ -20,7 +20,7 @@ from attnlab.hooks import borrowed
 from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
-from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels
+from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels, expect_passes, expect_usable
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_checks, write_found
 from attnlab.pipelines.parts import Progress, Row, Rows, work_left
@@ -94,7 +94,8 @@ def evaluate(
 
     Raises:
         UserError: If the folder holds another run or another process works in it, a model and the data do not fit, a
-            model gives NaN, or attacks are to stop early whose images are made on another classifier.
+            model gives NaN, no image can be used, or attacks are to stop early whose images are made on another
+            classifier.
     """
     if source is not None and evaluation.stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
@@ -106,6 +107,7 @@ def evaluate(
                 raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
     used = list(range(len(images.image_ids)) if positions is None else positions)
     batch_size = batch_size or recorded(out, "batch_size") or 64
+    expect_passes(batch_size, workers)
     runnable = {
         name: evaluation if strike is not None else without_gradients(name, source or classifier, evaluation)
         for name, classifier in models.items()
@@ -146,6 +148,7 @@ def evaluate(
                 work.complete(records, progress)
         run.finish(perf_counter() - start)
         run.write_skipped(skipped_images(run))
+        expect_usable(run)
         if check:
             write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
     return run

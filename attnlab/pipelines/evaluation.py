@@ -8,6 +8,7 @@ from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import Suite
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
+from attnlab.seeds import expect_seed
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         """Check every value once."""
+        expect_seed(self.seed)
         expect_one_of(self.geometry, GEOMETRIES, "--geometry")
         if not self.attacks:
             raise UserError("expected --attacks to name one or more, got none")

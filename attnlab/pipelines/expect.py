@@ -1,13 +1,19 @@
 """Checks of what a user named: where data meets a model, and a model an option."""
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
 from attnlab.data.base import ImageSet, expect_unique
 from attnlab.data.geometry import Batch
-from attnlab.errors import UserError
+from attnlab.errors import UserError, expect_between
 from attnlab.failures import naming
 from attnlab.models import Classifier, load_model
+from attnlab.runs import Run
+
+#: images or LIME samples a pass, and processes, beyond which no machine goes
+LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
 
 
 def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:
@@ -45,6 +51,34 @@ def expect_trainable(classifier: Classifier) -> None:
                 "expected outputs with a gradient by the network's weights, got none (a torch.no_grad or a detach in "
                 "its forward?): there is nothing to train with"
             )
+
+
+def expect_passes(batch_size: int, workers: int, lime_batch_size: int = 1) -> None:
+    """Check how a run is divided.
+
+    Raises:
+        UserError: If a number is out of range.
+    """
+    expect_between(batch_size, 1, LARGEST_BATCH, "--batch-size")
+    expect_between(lime_batch_size, 1, LARGEST_BATCH, "--lime-batch-size")
+    expect_between(workers, 0, MOST_WORKERS, "--workers")
+
+
+def expect_usable(run: Run) -> None:
+    """Refuse a run none of whose images could be used, where every number would be of nothing.
+
+    Raises:
+        UserError: If so; the text names the commonest reason.
+    """
+    table = run.table(["image_id", "skipped"])
+    # several models see each image
+    by_image = dict(zip(table["image_id"].to_pylist(), table["skipped"].to_pylist(), strict=True))
+    if None in by_image.values():
+        return
+    (reason, count), *_ = Counter(by_image.values()).most_common(1) or [("there are none", 0)]
+    which = "" if count == len(by_image) else f", {count} of them"
+    listed = run.folder / "skipped.csv"
+    raise UserError(f"none of the {len(by_image)} images can be used{which}: {reason}; {listed} names them")
 
 
 def expect_labels(classifier: Classifier, batch: Batch) -> None:

@@ -1,5 +1,6 @@
 """Looks of one or several models at the same images, clean and attacked: what the figures of checkpoints show."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -196,7 +197,11 @@ class Gallery:
         cut = [positions[at : at + size] for at in range(0, len(positions), size)]
         workers = defaults.workers(self.images)
         batches = load_batches(Prepared(self.images, first.input_size), cut, workers)
-        return (batch for batch in batches if batch.positions)
+        for batch in batches:
+            for image in batch.skipped:
+                warnings.warn(f"image {image.image_id} cannot be used and is left out: {image.reason}", stacklevel=2)
+            if batch.positions:
+                yield batch
 
 
 def survey(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> list[Outcome]:

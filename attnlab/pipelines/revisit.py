@@ -1,5 +1,6 @@
 """The images of an analysis once more, as its model saw them: records keep maps, but no pixels."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data import load_data
-from attnlab.data.geometry import Prepared, load_batches
+from attnlab.data.geometry import Prepared, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.looks import Pixels, View
@@ -18,6 +19,9 @@ from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
+
+#: how many images that are gone a warning names
+NAMED = 5
 
 
 def revisit(
@@ -30,6 +34,8 @@ def revisit(
     workers: int | None = None,
 ) -> Iterator[View]:
     """See images of an analysis again, and make their adversarial counterparts as it did.
+
+    Images that cannot be read any more are left out; a warning after the last view names them.
 
     Args:
         folder: A run of `analyze`, finished or not.
@@ -73,7 +79,11 @@ def revisit(
     prepared = Prepared(images, classifier.input_size, options["geometry"])
     attack = Attack(**options["attack"])
     processes = defaults.workers(images) if workers is None else workers
-    for batch in load_batches(prepared, batches, processes):
+    gone: list[Skipped] = []
+    for batch in load_batches(prepared, batches, processes, tell=False):
+        gone += batch.skipped
+        if not batch.positions:
+            continue
         pixels, labels = batch.tensors(classifier.device)
         seeds = [seed_of(options.get("seed", 0), image_id) for image_id in batch.image_ids]
         with naming("images", batch.image_ids):
@@ -83,6 +93,13 @@ def revisit(
             ]
         for place, (image_id, clean) in enumerate(zip(batch.image_ids, _as_arrays(pixels), strict=True)):
             yield View(records[image_id], clean, [one[place] for one in attacked])
+    if gone:
+        told = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
+        more = f"; and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
+        warnings.warn(
+            f"{len(gone)} of {len(wanted)} images of {folder} cannot be read any more and are left out: {told}{more}",
+            stacklevel=2,
+        )
 
 
 def _as_arrays(images: Tensor) -> list[Pixels]:

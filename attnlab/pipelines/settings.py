@@ -9,6 +9,7 @@ from attnlab.attention import MAP_METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
+from attnlab.seeds import expect_seed
 
 METHODS = (*MAP_METHODS, "lime")
 #: method -> class its maps explain, unless the user names one
@@ -45,6 +46,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value once."""
+        expect_seed(self.seed)
         for method in self.methods:
             expect_one_of(method, METHODS, "--method")
         if self.target:

@@ -1,6 +1,7 @@
 """Training images: on the device where they are small, from worker processes where they are not."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -123,9 +124,11 @@ def open_images(
     batches = [list(positions[at : at + 500]) for at in range(0, len(positions), 500)]
     read = list(load_batches(prepared, batches, workers))
     parts = [part for part in read if part.positions]
-    if not parts:
-        raise UserError(f"none of the {len(positions)} images of {images.name} can be used")
     skipped = [image for part in read for image in part.skipped]
+    if not parts:
+        (reason, count), *_ = Counter(image.reason for image in skipped).most_common(1) or [("there are none", 0)]
+        which = "" if count == len(positions) else f", {count} of them"
+        raise UserError(f"none of the {len(positions)} images of {images.name} can be used{which}: {reason}")
     if skipped:
         first = f"{skipped[0].image_id} ({skipped[0].reason})"
         warnings.warn(f"{len(skipped)} of {len(positions)} images cannot be used, such as {first}", stacklevel=2)

@@ -190,6 +190,9 @@ class Analysis:
             found = {str(seen.record["image_id"]): seen for seen in self.see(names)}
         except UserError as error:
             raise LeftOut(str(error)) from None
+        gone = [name for name in names if name not in found]
+        if gone:
+            raise LeftOut(f"image {gone[0]} cannot be read any more")
         return [(name, found[name]) for name in names]
 
 

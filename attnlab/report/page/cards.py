@@ -1,6 +1,6 @@
 """What a page shows of each image of an analysis: its figures from the records, its pictures from views."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +24,18 @@ class Gallery(NamedTuple):
         images: Of each image what the page's script reads.
         pictures: Of each image its thumbnails, the clean one and one of each eps, with spaces between them; empty
             where the page has no pictures.
+        unseen: Of each image that has a record and no view the same as in `images`: it counts, and is not shown.
     """
 
     figures: list[Figure]
     images: list[dict[str, Any]]
     pictures: list[str]
+    unseen: Sequence[dict[str, Any]] = ()
+
+    @property
+    def counted(self) -> list[dict[str, Any]]:
+        """What distributions and highlights are of: every image with a record."""
+        return [*self.images, *self.unseen]
 
 
 def recorded(run: Run) -> list[Record]:
@@ -78,21 +85,23 @@ def collect(run: Run, views: Iterable[View] | None, progress: Callable[[int], No
             f"the images cannot be seen again: {error}; --root DIR says where data lies that was moved, "
             "--no-images makes a report without pictures"
         ) from None
-    return Gallery(figures, images, pictures)
+    seen = {image["id"] for image in images}
+    unseen = [describe(row, manifest, figures) for row in recorded(run) if row["image_id"] not in seen]
+    return Gallery(figures, images, pictures, unseen)
 
 
 def values_of(figure: Figure, gallery: Gallery, place: int) -> dict[str, np.ndarray]:
     """A figure's values in both groups at one eps, NaN where an image has none: group -> (n,)."""
     values: dict[str, np.ndarray] = {}
     for group in GROUPS:
-        mine = [image["values"][figure.key] for image in gallery.images if image["groups"][place] == group]
+        mine = [image["values"][figure.key] for image in gallery.counted if image["groups"][place] == group]
         values[group] = np.array([value[place] if isinstance(value, list) else value for value in mine], float)
     return values
 
 
 def highlights(gallery: Gallery, place: int) -> list[tuple[str, str]]:
     """What a reader wants to know first, at one eps: values and what they are; means over the tables' images."""
-    groups = [image["groups"][place] for image in gallery.images]
+    groups = [image["groups"][place] for image in gallery.counted]
     counts = {group: groups.count(group) for group in (*GROUPS, MISCLASSIFIED)}
     used = max(1, sum(counts[group] for group in GROUPS))
     told = [

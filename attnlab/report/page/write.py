@@ -55,7 +55,7 @@ def write_report(
     analysis = manifest["kind"] == "analyze"
     gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
     budgets = _budgets(manifest)
-    places = range(len(budgets) if gallery.images else 0)
+    places = range(len(budgets) if gallery.counted else 0)
     distributions = [of_figures(gallery, place) for place in places] if analysis else [of_attacks(run)]
     content = (
         _environment()

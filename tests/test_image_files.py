@@ -1,6 +1,8 @@
 """One image file: what it becomes, and why it cannot be used."""
 
 import contextlib
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from PIL import Image
 
 from attnlab.data.decode import decode
 from attnlab.errors import Unusable
+
+
+PIXELS = np.asarray(gradient())
 
 
 @pytest.mark.parametrize(
@@ -20,6 +25,7 @@ def test_images_of_other_modes_become_rgb(tmp_path, mode, suffix):
     image = decode(path).image
     assert image.mode == "RGB"
     difference = np.asarray(image, int) - np.asarray(gradient(mode).convert("RGB"), int)
+    assert not decode(path).notes
     assert np.abs(difference).mean() < 3
 
 
@@ -27,6 +33,84 @@ def test_sixteen_bits_a_channel_are_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50).save(tmp_path / "deep.png")
     with pytest.raises(Unusable, match=r"more than 8 bits a channel \(mode I;16\)"):
         decode(tmp_path / "deep.png")
+
+
+def png(path: Path, colour: int, samples: int) -> None:
+    """A PNG of 2x1 pixels with 16 bits a channel, which Pillow itself cannot write in colour."""
+    raw = b"\0" + bytes([1, 200]) * samples * 2
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    header = chunk(b"IHDR", bytes([0, 0, 0, 2, 0, 0, 0, 1, 16, colour, 0, 0, 0]))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_are_refused_in_grey_and_colour_alike(tmp_path, colour, samples):
+    png(tmp_path / "deep.png", colour, samples)
+    with pytest.raises(Unusable, match=r"more than 8 bits a channel \(.*\); convert it to 8 bits"):
+        decode(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_exif_orientation_turns_the_picture_only_where_it_is_asked_for(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    gradient().save(tmp_path / "turned.png", exif=exif)
+    # what each value means, in numpy: rows and columns of the stored picture -> of the upright one
+    upright = {
+        2: PIXELS[:, ::-1],
+        3: PIXELS[::-1, ::-1],
+        4: PIXELS[::-1],
+        5: PIXELS.swapaxes(0, 1),
+        6: PIXELS[::-1].swapaxes(0, 1),
+        7: PIXELS[::-1, ::-1].swapaxes(0, 1),
+        8: PIXELS[:, ::-1].swapaxes(0, 1),
+    }.get(orientation, PIXELS)
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "turned.png", upright=True).image), upright)
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "turned.png").image), PIXELS)
+
+
+def test_damaged_exif_data_leaves_the_picture_as_it_is_stored(tmp_path):
+    gradient().save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert decode(tmp_path / "a.jpg", upright=True).image.size == (40, 30)
+
+
+def transparent(mode: str) -> tuple[Image.Image, dict[str, object]]:
+    """A picture whose right half, or one colour of it, is transparent, and how to save it."""
+    if mode in ("RGBA", "LA"):
+        picture = gradient(mode[:-1]).convert(mode)
+        alpha = np.full((30, 40), 255, np.uint8)
+        alpha[:, 20:] = 0
+        picture.putalpha(Image.fromarray(alpha))
+        return picture, {}
+    flat = np.full((30, 40, 3), 9, np.uint8)
+    flat[:, 20:] = 200
+    picture = Image.fromarray(flat).convert(mode)
+    return picture, {"transparency": (200, 200, 200) if mode == "RGB" else picture.getpixel((30, 0))}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "L", "P"])
+def test_transparency_of_any_mode_is_shown_over_white_and_noted(tmp_path, mode):
+    picture, how = transparent(mode)
+    picture.save(tmp_path / "clear.png", **how)
+    image, notes = decode(tmp_path / "clear.png")
+    assert np.asarray(image)[:, 20:].min() == 255
+    np.testing.assert_array_equal(np.asarray(image)[:, :20], np.asarray(picture.convert("RGB"))[:, :20])
+    assert notes == ("with transparent parts, shown over white",)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
+def test_the_first_of_several_frames_is_used_and_noted(tmp_path, suffix):
+    first, second = Image.new("RGB", (8, 6), (255, 0, 0)), Image.new("RGB", (8, 6), (0, 0, 255))
+    first.save(tmp_path / f"many.{suffix}", save_all=True, append_images=[second])
+    image, notes = decode(tmp_path / f"many.{suffix}")
+    red, _, blue = image.getpixel((4, 3))
+    assert (red > 250, blue < 5) == (True, True)
+    assert notes == ("of several frames or pages, of which the first is used",)
+    first.save(tmp_path / f"one.{suffix}")
+    assert decode(tmp_path / f"one.{suffix}").notes == ()
 
 
 def test_a_truncated_image_is_unusable(tmp_path):

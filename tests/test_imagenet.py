@@ -185,3 +185,88 @@ def test_real_imagenet_images_have_their_published_labels_and_boxes(shared):
     beyond = torch.cat([box[:, 2:] - torch.tensor(size) for box, size in zip(boxes, sizes, strict=True)])
     # inclusive corners end at width - 1, height - 1: half-open ones at the edge, and none behind it
     assert ((beyond == 0).sum(0).tolist(), (beyond > 0).sum().item()) == ([68, 91], 0)
+
+
+def test_a_byte_order_mark_moves_no_label(tmp_path):
+    root = plant(tmp_path)
+    for name in ("LOC_synset_mapping.txt", "LOC_val_solution.csv"):
+        (root / name).write_bytes(b"\xef\xbb\xbf" + (root / name).read_bytes())
+    # n03000000 comes first in the mapping, so the mark would sort it elsewhere
+    images = load_data("imagenet", root)
+    assert [images.read(index).label for index in range(3)] == [2, 1, 0]
+
+
+def test_localisations_annotations_win_over_detections_and_detections_alone_are_refused(tmp_path):
+    root = plant(tmp_path, annotations="xml")
+    right = [load_data("imagenet", root).read(index).boxes.tolist() for index in range(3)]
+    other = "<annotation><object><name>n02000000</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax>"
+    other += "<ymax>9</ymax></bndbox></object></annotation>"
+    for kind in ("CLS-LOC", "DET"):
+        (root / "Annotations" / kind / "val").mkdir(parents=True)
+    for path in list((root / "boxes").iterdir()):
+        (root / "Annotations" / "DET" / "val" / path.name).write_text(other)
+        path.rename(root / "Annotations" / "CLS-LOC" / "val" / path.name)
+    assert [load_data("imagenet", root).read(index).boxes.tolist() for index in range(3)] == right
+    (root / "Annotations" / "CLS-LOC" / "val").rename(root / "Annotations" / "more")
+    message = told(load_data, "imagenet", root)
+    assert message.startswith("expected annotations for classification and localisation below ")
+    (root / "Annotations" / "DET").rename(root / "Annotations" / "other")
+    message = told(load_data, "imagenet", root)
+    assert message.startswith("expected one annotation for ILSVRC2012_val_00000001, got ")
+
+
+def test_class_folders_without_boxes_give_labels(tmp_path):
+    root = plant(tmp_path, folders="val/{wnid}")
+    (root / "LOC_val_solution.csv").unlink()
+    images = load_data("imagenet", root)
+    assert not images.has_boxes
+    read = {name: images.label_of(index) for index, name in enumerate(images.image_ids)}
+    assert read == {f"ILSVRC2012_val_0000000{number}": label for number, label in ((3, 0), (2, 1), (1, 2))}
+
+
+def test_images_of_one_name_in_two_class_folders_have_ids_of_their_own(tmp_path):
+    for name in ("n01/img0.png", "n01/img1.png", "n01/img1.jpg", "n02/img0.png", "n02/other.png"):
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        gradient().save(tmp_path / "train" / name)
+    images = load_data("imagenet", tmp_path, "train")
+    assert images.image_ids == ["n01/img0", "n01/img1.jpg", "n01/img1.png", "n02/img0", "other"]
+    assert [images.label_of(index) for index in range(5)] == [0, 0, 0, 1, 1]
+
+
+def test_two_rows_of_one_image_are_refused(tmp_path):
+    root = plant(tmp_path)
+    with (root / "LOC_val_solution.csv").open("a") as file:
+        file.write("ILSVRC2012_val_00000001,n02000000 1 2 3 4\n")
+    assert "got a second one of ILSVRC2012_val_00000001 in line 5" in told(load_data, "imagenet", root)
+
+
+BOMB = "<!DOCTYPE a [<!ENTITY b 'x'><!ENTITY c '&b;&b;'>]><annotation><object><name>&c;</name></object></annotation>"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (BOMB, "it has a DOCTYPE"),
+        ("<?xml version='1.0' encoding='klingon'?><annotation/>", "malformed annotation"),
+        ("<annotation><object><name>n02000000</name><bndbox><xmin>nan</xmin></bndbox></object></annotation>", "finite"),
+        ("", "no element found"),
+        (None, "cannot be read: Is a directory"),
+    ],
+)
+def test_a_hostile_annotation_concerns_its_image_alone(tmp_path, content, reason):
+    root = plant(tmp_path, annotations="xml")
+    path = root / "boxes" / "ILSVRC2012_val_00000002.xml"
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    images = load_data("imagenet", root)
+    assert images.read(0).boxes.shape == (1, 4)
+    with pytest.raises(Unusable, match=reason):
+        images.read(1)
+
+
+def test_stored_pixels_are_under_imagenets_boxes_whatever_exif_says(tmp_path):
+    root = plant(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gradient(size=(50, 80)).save(root / "val" / "ILSVRC2012_val_00000001.JPEG", exif=exif)
+    assert load_data("imagenet", root).read(0).image.size == (50, 80)

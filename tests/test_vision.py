@@ -175,3 +175,23 @@ def test_real_cifar10_test_images_have_the_published_mean_and_order(shared, tmp_
     assert [images.classes[images.read(index).label] for index in range(4)] == ["cat", "ship", "ship", "airplane"]
     np.testing.assert_allclose(images.pixels.mean((0, 1, 2)) / 255, [0.494, 0.485, 0.450], atol=0.005)
     np.testing.assert_array_equal(np.asarray(images.read(101).image), mosaic[32:64, 32:64])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("mnist", idx(np.array([0, 1, 2, 3, 10], np.uint8)), "from 0 to 9, got 10 for image 4"),
+        ("cifar10", (b"\x03" + bytes(3072)) * 2 + b"\x0b" + bytes(3072), "from 0 to 9, got 11 for image 2"),
+    ],
+)
+def test_a_label_beyond_the_classes_is_refused(tmp_path, name, content, message):
+    write_mnist(tmp_path)
+    (tmp_path / ("t10k-labels-idx1-ubyte" if name == "mnist" else "test_batch.bin")).write_bytes(content)
+    assert message in told(load_data, name, tmp_path, "test")
+
+
+def test_files_of_no_image_are_refused(tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(DIGITS[:0]))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
+    assert told(load_data, "mnist", tmp_path, "test") == "expected images in mnist test, got pixels of shape (0, 28, 28)"

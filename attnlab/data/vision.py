@@ -38,6 +38,21 @@ class ArraySet:
     classes: Sequence[str]
     has_boxes: bool = False
 
+    def __post_init__(self) -> None:
+        """Check once what damaged files can hold.
+
+        Raises:
+            UserError: If there is no pixel, or a label is no class.
+        """
+        if not self.pixels.size:
+            raise UserError(f"expected images in {self.name} {self.split}, got pixels of shape {self.pixels.shape}")
+        beyond = np.flatnonzero(self.labels >= len(self.classes))
+        if len(beyond):
+            raise UserError(
+                f"expected labels of {self.name} {self.split} from 0 to {len(self.classes) - 1}, got "
+                f"{self.labels[beyond[0]]} for image {beyond[0]}: the file is damaged or not this data set's"
+            )
+
     @cached_property
     def image_ids(self) -> Sequence[str]:  # asked for with each image that is read
         """`test-00000` and so on."""

@@ -1,0 +1,142 @@
+"""Runs of which nothing can come: an error, not numbers of nothing; and images that are gone when a run is seen again."""
+
+import warnings
+
+import pytest
+from common import gradient, told
+
+from attnlab.attacks.parse import parse_attack
+from attnlab.attacks.pgd import Attack
+from attnlab.attention.lime import LimeSettings, parse_samples
+from attnlab.data import load_data
+from attnlab.data.subset import choose
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.expect import expect_passes
+from attnlab.pipelines.settings import Settings
+
+HUGE = 10**5000
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five pictures with boxes, and the words that name them and a model."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(5):
+        gradient(size=(60, 50 + number)).save(folder / f"{number}.png")
+    rows = "".join(f"{number}.png,{number},5,5,40,40\n" for number in range(5))
+    (folder / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1\n{rows}")
+    return folder
+
+
+@pytest.fixture
+def words(photos):
+    return ("--data", "folder", "--root", photos, "--model", "resnet8", "--workers", 0, "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    "command", [("analyze",), ("evaluate", "--attacks", "clean"), ("attack", "--attack", "fgsm"), ("train",)]
+)
+def test_a_command_whose_images_are_all_unusable_fails_with_the_commonest_reason(attnlab, photos, words, command):
+    for number in range(5):
+        (photos / f"{number}.png").write_bytes(b"no image" if number else b"")
+    more = ("--held-out", 2, "--batch-size", 2, "--epochs", 1) if command[0] == "train" else ()
+    error = attnlab(*command, *words, *more, "--out", "out").error
+    assert error.startswith("none of the ")
+    assert "no image that Pillow can read" in error
+    if command[0] != "train":
+        assert "none of the 5 images can be used, 4 of them: no image that Pillow can read; out/skipped.csv" in error
+
+
+def test_a_command_whose_images_are_all_without_a_row_fails(attnlab, photos, words):
+    (photos / "boxes.csv").write_text("image,label,x0,y0,x1,y1\n")
+    assert "none of the 5 images can be used: no row in boxes.csv" in attnlab("analyze", *words, "--out", "out").error
+
+
+def test_an_image_that_is_gone_is_named_and_still_counted(attnlab, photos, words):
+    assert attnlab("analyze", *words, "--out", "out").code == 0
+    size = (photos / "2.png").stat().st_size
+    (photos / "2.png").write_bytes(bytes(size))  # of the same size, so the data's fingerprint holds
+    warning = "Warning: 1 of 5 images of out cannot be read any more and are left out: 2.png (no image that Pillow can read)"
+    for command in (("report", "out"), ("figures", "out", "--only", "figure1", "--images", "0.png,2.png"),
+                    ("figures", "out", "--only", "iou-against-eps", "--overlays")):
+        told = attnlab(*command, "--device", "cpu")
+        assert warning.replace("5", "2" if "--images" in command else "5", 1) in told.err or "2.png cannot" in told.err
+    page = (photos.parent / "out" / "report.html").read_text()
+    assert "1 of 5 images count above and are not shown here, since their files were not read again: 2.png" in page
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Settings(seed=-1), "expected --seed of at least 0, got -1"),
+        (lambda: Evaluation({"clean": None}, seed=2**63), f"expected --seed of at most {2**63 - 1}, got {2**63}"),
+        (lambda: choose(load_data("scenes"), 5, stratify=True, seed=-1), "expected --seed of at least 0, got -1"),
+        (lambda: choose(load_data("scenes"), 0), "expected --limit of at least 1, got 0"),
+        (lambda: Attack(steps=2**31), f"expected steps of at most 100000, got {2**31}"),
+        (lambda: Attack(steps=HUGE), "expected steps of at most 100000, got a number of more than 20 digits"),
+        (lambda: Attack(restarts=2**31, random_start=True), f"expected restarts of at most 10000, got {2**31}"),
+        (lambda: LimeSettings(samples=10**30), "expected --lime-samples of at most 1000000, got a number of more than"),
+        (lambda: parse_samples("9" * 5000), "expected --lime-samples to be a whole number or auto, got '9999"),
+        (lambda: parse_attack("pgd" + "9" * 5000), "expected an attack of "),
+        (lambda: parse_attack("pgd99999999"), "expected steps of at most 100000, got 99999999"),
+        (lambda: expect_passes(10**30, 0), "expected --batch-size of at most 65536"),
+        (lambda: expect_passes(8, -1), "expected --workers of at least 0, got -1"),
+        (lambda: expect_passes(8, 2**31), "expected --workers of at most 1024"),
+    ],
+)
+def test_numbers_beyond_sense_are_refused(call, message):
+    assert told(call).startswith(message)
+
+
+def test_a_limit_beyond_the_images_takes_all():
+    assert len(choose(load_data("scenes"), 10**30)) == 500
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--seed", -1, "--stratify", "--limit", 4),
+        ("--attack", "pgd", "--steps", 2**31),
+        ("--attack", "pgd", "--restarts", 10**30),
+        ("--method", "lime", "--lime-samples", 10**30),
+        ("--workers", 10**30, "--limit", 4),
+        ("--batch-size", 10**30, "--limit", 4),
+    ],
+)
+def test_the_command_refuses_them_in_one_line(attnlab, options):
+    assert attnlab("analyze", "--device", "cpu", "--out", "out", *options).error.startswith("expected --")
+
+
+class Twice:
+    """Scenes that give two images one id."""
+
+    def __init__(self):
+        self.scenes = load_data("scenes")
+
+    def __getattr__(self, name):
+        return getattr(self.scenes, name)
+
+    @property
+    def image_ids(self):
+        return ["same", "same", "other"]
+
+
+def test_a_data_set_of_ones_own_that_repeats_an_id_is_refused(resnet8, tmp_path):
+    message = told(lambda: analyze(resnet8, Twice(), tmp_path / "run", Settings()))
+    assert message == "expected every image of scenes to have an id of its own, got 'same' for 2 images"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_is_too_long_for_its_arrays_file_is_shortened_and_stays_its_own(tmp_path):
+    from attnlab.runs import file_of
+
+    first, second = (file_of(tmp_path, "n" * 250 + ending, ".npy") for ending in ("a", "b"))
+    assert first != second
+    for path in (first, second):
+        path.touch()
+    assert file_of(tmp_path, "ä/é.png", ".npy") == tmp_path / "ä" / "é.png.npy"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(file_of(tmp_path, "é" * 126, "-adversarial.png").name.encode()) <= 255

@@ -1,6 +1,7 @@
 """Files that are whole or not there, folders that one process works in at a time."""
 
 import errno
+import hashlib
 import os
 import platform
 import re
@@ -16,6 +17,8 @@ from attnlab.errors import UserError
 PATIENCE = 8.0
 #: held by the process that works in a folder; it stays there, since removing it would let two processes hold it
 LOCK = ".lock"
+#: bytes of a file's name that file systems take
+LONGEST_NAME = 255
 #: what a file is called until it is whole: its name's beginning, the host, the process
 TEMPORARY = re.compile(r"\..*\.\d+\.tmp", re.DOTALL)
 #: of a file system that knows no locks
@@ -49,12 +52,19 @@ def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -
 def file_of(folder: Path, image_id: str, ending: str) -> Path:
     """Where a file about an image goes: below the folder.
 
+    A name too long for a file system is cut, and a hash of it keeps it apart from others.
+
     Raises:
         UserError: If the image's name leads elsewhere.
     """
     if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
         raise UserError(f"expected names of images below their folder, got {image_id!r}")
-    return folder / f"{image_id}{ending}"
+    path = folder / f"{image_id}{ending}"
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        mark = f"~{hashlib.sha256(image_id.encode()).hexdigest()[:16]}{ending}"
+        kept = path.name.encode()[: LONGEST_NAME - len(mark.encode())].decode(errors="ignore")
+        path = path.with_name(kept + mark)
+    return path
 
 
 def is_vacant(folder: Path) -> bool:

@@ -12,7 +12,6 @@ from PIL import Image
 from attnlab.data.decode import decode
 from attnlab.errors import Unusable
 
-
 PIXELS = np.asarray(gradient())
 
 

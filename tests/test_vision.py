@@ -194,4 +194,6 @@ def test_files_of_no_image_are_refused(tmp_path):
     write_mnist(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(DIGITS[:0]))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
-    assert told(load_data, "mnist", tmp_path, "test") == "expected images in mnist test, got pixels of shape (0, 28, 28)"
+    assert (
+        told(load_data, "mnist", tmp_path, "test") == "expected images in mnist test, got pixels of shape (0, 28, 28)"
+    )

@@ -1,4 +1,4 @@
-"""Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named and still counted."""
+"""Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
 import re
 

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -165,7 +165,7 @@ def expect_unique(image_ids: Sequence[str], name: str) -> None:
 
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
-    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def list_files(folder: Path) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Anyone's images: a folder with a boxes.csv."""
 
-from collections import defaultdict
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -61,21 +61,29 @@ def _entries(
     here: Path, images: list[str], labels: list[int], table: BoxesTable, files: Collection[str]
 ) -> dict[str, Entry | Unusable]:
     """An entry for each image of the table."""
-    boxes: dict[str, list[Box]] = defaultdict(list)
-    known: dict[str, set[int]] = defaultdict(set)
+    boxes: dict[str, list[Box]] = {image: [] for image in images}
+    known: dict[str, int] = {}
+    several: dict[str, set[int]] = {}
     for image, label, box in zip(images, labels, table.boxes, strict=True):
-        known[image].add(label)
-        boxes[image] += [] if box is None else [box]
+        if known.setdefault(image, label) != label:
+            several.setdefault(image, {known[image]}).add(label)
+        if box is not None:
+            boxes[image].append(box)
+    # one tensor of all boxes, cut up: making one an image takes ten times as long
+    every = torch.tensor([box for own in boxes.values() for box in own], dtype=torch.float64).reshape(-1, 4)
     entries: dict[str, Entry | Unusable] = {}
-    for image, found in known.items():
+    for (image, label), own in zip(
+        known.items(), torch.split(every, [len(own) for own in boxes.values()]), strict=True
+    ):
         path = here / image
         # files are listed once; what is not among them may still lie behind a linked folder
-        if image not in files and not path.is_file():
+        if image not in files and not os.path.isfile(path):
             entries[image] = Unusable(f"named in {BOXES}, but there is no such file")
-        elif len(found) > 1:
-            entries[image] = Unusable(f"boxes of {len(found)} labels: which one the model should see is not known")
+        elif image in several:
+            count = len(several[image])
+            entries[image] = Unusable(f"boxes of {count} labels: which one the model should see is not known")
         else:
-            entries[image] = Entry(path, min(found), torch.tensor(boxes[image], dtype=torch.float64).reshape(-1, 4))
+            entries[image] = Entry(path, label, own)
     return entries
 
 

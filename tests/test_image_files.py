@@ -86,7 +86,7 @@ def transparent(mode: str) -> tuple[Image.Image, dict[str, object]]:
         return picture, {}
     flat = np.full((30, 40, 3), 9, np.uint8)
     flat[:, 20:] = 200
-    picture = Image.fromarray(flat).convert(mode)
+    picture = Image.fromarray(flat).convert(mode, palette=Image.Palette.ADAPTIVE)
     return picture, {"transparency": (200, 200, 200) if mode == "RGB" else picture.getpixel((30, 0))}
 
 

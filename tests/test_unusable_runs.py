@@ -1,7 +1,5 @@
 """Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
-import re
-
 import pytest
 from common import gradient, told
 
@@ -43,8 +41,9 @@ def test_a_command_whose_images_are_all_unusable_fails_with_the_commonest_reason
     for number in range(5):
         (photos / f"{number}.png").write_bytes(b"no image" if number else b"")
     more = ("--held-out", 2, "--batch-size", 2, "--epochs", 1) if command[0] == "train" else ()
-    error = attnlab(*command, *words, *more, "--out", "out").error
-    assert error.startswith("none of the ")
+    told = attnlab(*command, *words, *more, "--out", "out")
+    error = told.err.splitlines()[-1]
+    assert (told.code, error.startswith("Error: none of the ")) == (1, True)
     assert "no image that Pillow can read" in error
     if command[0] != "train":
         assert "none of the 5 images can be used, 4 of them: no image that Pillow can read; out/skipped.csv" in error
@@ -55,18 +54,29 @@ def test_a_command_whose_images_are_all_without_a_row_fails(attnlab, photos, wor
     assert "none of the 5 images can be used: no row in boxes.csv" in attnlab("analyze", *words, "--out", "out").error
 
 
-def test_an_image_that_is_gone_is_named_and_still_counted(attnlab, photos, words):
+@pytest.fixture
+def gone(attnlab, photos, words):
+    """A run one of whose images has become unreadable: of the same size, so the data's fingerprint holds."""
     assert attnlab("analyze", *words, "--out", "out").code == 0
-    size = (photos / "2.png").stat().st_size
-    (photos / "2.png").write_bytes(bytes(size))  # of the same size, so the data's fingerprint holds
-    warning = "1 of 5 images of out cannot be read any more and are left out: 2.png (no image that Pillow can read)"
-    with pytest.warns(UserWarning, match=re.escape(warning)):
-        assert attnlab("report", "out", "--device", "cpu").code == 0
-    with pytest.warns(UserWarning, match=re.escape(warning)):
-        shown = attnlab("figures", "out", "--only", "iou-distributions", "--overlays", "--device", "cpu")
-    assert "overlays: 8 pictures" in shown.out
+    (photos / "2.png").write_bytes(bytes((photos / "2.png").stat().st_size))
+    return "1 of 5 images of out cannot be read any more and are left out: 2.png (no image that Pillow can read)"
+
+
+def test_a_page_names_an_image_that_is_gone_and_counts_it(attnlab, photos, gone):
+    assert gone in attnlab("report", "out", "--device", "cpu").err
     page = (photos.parent / "out" / "report.html").read_text()
     assert "1 of 5 images count above and are not shown here, since their files were not read again: 2.png" in page
+
+
+def test_overlays_name_an_image_that_is_gone(attnlab, gone):
+    told = attnlab("figures", "out", "--overlays", "--device", "cpu")
+    assert gone in told.err
+    assert "overlays: 8 pictures" in told.out
+
+
+def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
+    told = attnlab("figures", "out", "--only", "figure1", "--images", "2.png", "--device", "cpu")
+    assert "image 2.png cannot be read any more" in told.out + told.err
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
     missing = [name for name, found in zip(COLUMNS, (images, labels), strict=False) if not found]
     missing += [] if corners or boxless else [name for name in COLUMNS[2:] if name not in headings]
     if missing:
-        hint = "; boxes are corners in pixels: left, top, right, bottom" if set(headings) & set(OTHER_FORMS) else ""
-        raise UserError(f"expected the columns {','.join(COLUMNS)} in {path}, {', '.join(missing)} missing{hint}")
+        hint = " (boxes are corners in pixels: left, top, right, bottom)" if set(headings) & set(OTHER_FORMS) else ""
+        raise UserError(f"expected the columns {','.join(COLUMNS)} in {path}{hint}; {', '.join(missing)} missing")
     for found in (images, labels, [", ".join(names) for names in corners]):
         if len(found) > 1:
             raise UserError(f"expected one of the columns {' and '.join(found)} in {path}, got {len(found)}")

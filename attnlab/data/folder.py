@@ -1,6 +1,7 @@
 """Anyone's images: a folder with a boxes.csv."""
 
 import os
+import posixpath
 from collections.abc import Collection
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def folder(root: Path | None, split: str) -> FileSet:
 
 def _spelled(name: str, files: Collection[str]) -> str:
     """An image's path with slashes, unless a file is called what a table from Windows would write."""
-    return name.replace("\\", "/") if "\\" in name and name not in files else name
+    return posixpath.normpath(name.replace("\\", "/")) if "\\" in name and name not in files else name
 
 
 def _entries(

@@ -114,21 +114,22 @@ class Prepared(Dataset["Sample | Skipped"]):
         """Return the sample of that index, or why there is none."""
         image_id = self.images.image_ids[index]
         try:
-            image, label, stored, notes = self.images.read(index)
+            example = self.images.read(index)
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
+        image, stored = example.image, example.boxes
         boxes = usable(stored, image.height, image.width)
         pixels, moved, share = place(image, boxes, self.size, self.geometry)
         return Sample(
             position=index,
             image_id=image_id,
             pixels=pixels,
-            label=label,
+            label=example.label,
             boxes=moved,
             dropped_boxes=len(stored) - len(boxes),
             mask=mask_of(moved, *self.size),
             box_share=share,
-            notes=(*notes, *doubts(stored, image.height, image.width)),
+            notes=(*example.notes, *doubts(stored, image.height, image.width)),
         )
 
     def __len__(self) -> int:

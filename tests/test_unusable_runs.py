@@ -1,7 +1,7 @@
 """Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
 import pytest
-from common import gradient, told
+from common import told
 
 from attnlab.attacks.parse import parse_attack
 from attnlab.attacks.pgd import Attack
@@ -19,13 +19,16 @@ HUGE = 10**5000
 
 @pytest.fixture
 def photos(tmp_path):
-    """Five pictures with boxes, and the words that name them and a model."""
+    """Five scenes as files with boxes, and the words that name them and a model."""
     folder = tmp_path / "photos"
     folder.mkdir()
+    scenes = load_data("scenes")
+    rows = "image,label,x0,y0,x1,y1\n"
     for number in range(5):
-        gradient(size=(60, 50 + number)).save(folder / f"{number}.png")
-    rows = "".join(f"{number}.png,{number},5,5,40,40\n" for number in range(5))
-    (folder / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1\n{rows}")
+        image, label, *_ = scenes.read(number)
+        image.save(folder / f"{number}.png")
+        rows += f"{number}.png,{label},5,5,40,40\n"
+    (folder / "boxes.csv").write_text(rows)
     return folder
 
 

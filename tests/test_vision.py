@@ -94,7 +94,7 @@ def write_binary(folder: Path, name: str = "test_batch.bin") -> Path:
 def assert_pictures(images) -> None:
     assert (len(images.image_ids), images.size, images.channels) == (4, (32, 32), 3)
     for index in range(4):
-        image, label, _ = images.read(index)
+        image, label, *_ = images.read(index)
         np.testing.assert_array_equal(np.asarray(image), PICTURES[index])
         assert label == CLASSES[index]
 

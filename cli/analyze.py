@@ -69,7 +69,13 @@ from .tables import show_run
     show_default=True,
     help="Perturbed images an explanation; `auto` stops once the areas have held for 300, at 1000 at the latest.",
 )
-@click.option("--lime-superpixels", default="quickshift", show_default=True, help="quickshift, slic or grid.")
+@click.option(
+    "--lime-superpixels",
+    default="auto",
+    show_default=True,
+    help="quickshift, slic or grid; auto: slic for images of one channel or a shorter side below 64 pixels, in which "
+    "quickshift finds 1 to 3, else quickshift.",
+)
 @click.option("--lime-hide", default="grey", show_default=True, help="What hides a superpixel: grey or its own mean.")
 @click.option(
     "--lime-segments",

@@ -18,7 +18,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings
 from attnlab.seeds import seed_of
-from attnlab.superpixels import Labels
+from attnlab.superpixels import FEW, Labels
 
 #: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
 SECOND_SEED = 2**31
@@ -66,7 +66,7 @@ class Explainer:
         self.settings = settings
         self.cut = cut
         self.batch_size = batch_size
-        self.warned = False
+        self.warned = self.told_of_few = False
 
     def order(
         self,
@@ -144,6 +144,9 @@ class Explainer:
             for request, labels in zip(requests, segments, strict=True)
         ]
         self._warn_of_few_samples(max(rows.shape[1] for rows in shown))
+        self._warn_of_few_superpixels(
+            {image_ids[request.place]: rows.shape[1] for request, rows in zip(requests, shown, strict=True)}
+        )
         try:
             names = list(dict.fromkeys(image_ids[request.place] for request in requests))
             with naming("perturbed copies of images", names):
@@ -160,6 +163,18 @@ class Explainer:
             }
             for request, labels, explanation in zip(requests, segments, explanations, strict=True)
         ]
+
+    def _warn_of_few_superpixels(self, counts: dict[str, int]) -> None:
+        few = [image_id for image_id, count in counts.items() if count < FEW]
+        if few and not self.told_of_few:
+            self.told_of_few = True
+            method = self.settings.lime.superpixels
+            hint = "; --lime-superpixels slic makes about 40" if method != "slic" else ""
+            warnings.warn(
+                f"{method} cuts {few[0]} into {counts[few[0]]} superpixels: with fewer than {FEW}, an area "
+                f"of the 8 or 10 of largest weight is of all that are positive{hint}",
+                stacklevel=2,
+            )
 
     def _warn_of_few_samples(self, superpixels: int) -> None:
         samples = self.settings.lime.samples

@@ -19,6 +19,7 @@ from attnlab.pipelines.budgets import parse_one
 from attnlab.pipelines.parts import Progress
 from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
+from attnlab.superpixels import AUTO, method_for
 
 #: bytes of a LIME explanation in the records, at 299 px: compressed superpixels and weights
 LIME_BYTES = 4_000
@@ -65,7 +66,7 @@ def prepare(
     limit: int | None = None,
     stratify: bool = False,
     lime_samples: str = "1000",
-    lime_superpixels: str = "quickshift",
+    lime_superpixels: str = AUTO,
     lime_hide: str = "grey",
     lime_segments: str = "own",
     lime_floor: bool = True,
@@ -93,7 +94,9 @@ def prepare(
         target=target,
         geometry=geometry,
         seed=seed,
-        lime=LimeSettings(samples, lime_superpixels, lime_hide, features, patience),
+        lime=LimeSettings(
+            samples, "quickshift" if lime_superpixels == AUTO else lime_superpixels, lime_hide, features, patience
+        ),
         lime_segments=lime_segments,
         lime_floor=lime_floor,
     )
@@ -108,6 +111,11 @@ def prepare(
     if lime_compile:
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
+    if with_lime and lime_superpixels == AUTO:
+        # a run that was begun keeps its own
+        before = recorded(folder, "options") or {}
+        cut = before.get("lime", {}).get("superpixels") or method_for(images.channels, classifier.input_size)
+        settings = replace(settings, lime=replace(settings.lime, superpixels=cut))
     cost = ""
     if with_lime and lime_batch_size is None:
         # a run that is gone on with keeps its batch size, so that its last digits do not depend on the interruption
@@ -115,6 +123,8 @@ def prepare(
     if with_lime and lime_batch_size is None:
         lime_batch_size, speed = defaults.lime_batch_size(classifier)
         cost = _cost(settings, len(positions), speed)
+        if lime_superpixels == AUTO and settings.lime.superpixels == "slic":
+            cost += "; superpixels by slic, as quickshift finds too few in images this small"
     compiled = {"lime_compile": True} if lime_compile else {}
     names = {"data": data, "split": split, "model": model, "weights": weights, "attack_name": attack}
 

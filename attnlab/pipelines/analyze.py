@@ -81,7 +81,8 @@ def analyze(
             run.begin_session(manifest)
             if not is_checked(out):
                 name = (description or {}).get("model", "model")
-                write_found(out, first_look({name: classifier}, images, used, settings.geometry))
+                with keeping(kept_in(out)):
+                    write_found(out, first_look({name: classifier}, images, used, settings.geometry))
         progress(work.done)
         prepared = Prepared(images, classifier.input_size, settings.geometry)
         explaining = _explaining(classifier, settings, lime_batch_size, workers)

@@ -134,7 +134,8 @@ def evaluate(
             run.begin_session(manifest)
             if not is_checked(out):
                 looked_at = {**models, "transfer": source} if source is not None else dict(models)
-                found = first_look(looked_at, images, used, evaluation.geometry)
+                with keeping(kept_in(out)):
+                    found = first_look(looked_at, images, used, evaluation.geometry)
                 if not check:  # else they are looked for again at the end, beside others
                     write_found(out, found)
         progress(sum(work.done for work in works.values()))

@@ -1,7 +1,9 @@
 """Normalisation and size: what a network says of its images, what the user states, and what neither can mean."""
 
+import json
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
+from attnlab.pipelines.revisit import revisit
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -138,4 +141,21 @@ def test_a_size_that_is_none_is_refused(said):
 def test_a_size_with_its_channels_last_is_refused():
     assert told(Classifier, saying(input_size=(24, 24, 3))).endswith(
         "with 3 channels, as its first convolution takes, got 24"
+    )
+
+
+def test_mean_and_std_on_the_command_line_are_used_recorded_and_kept_by_what_sees_the_images_again(attnlab):
+    words = ["analyze", "--limit", 2, "--workers", 0, "--out", "out"]
+    assert attnlab(*words, "--mean", "0.2,0.3,0.4", "--std", "0.5").code == 0
+    model = json.loads(Path("out/run.json").read_text())["model"]
+    assert (model["mean"], model["std"]) == ([0.2, 0.3, 0.4], [0.5, 0.5, 0.5])
+    resnet8 = load_model("resnet8", mean=(0.2, 0.3, 0.4), std=0.5).place("cpu")
+    (first, _second) = revisit("out", device="cpu")
+    with torch.no_grad():
+        logits = resnet8(torch.from_numpy(first.clean).permute(2, 0, 1)[None])
+    assert first.record["confidence"] == pytest.approx(float(logits.softmax(1)[0, first.record["label"]]), abs=1e-5)
+    assert "model mean was" in attnlab(*words, "--mean", "0.1", "--std", "0.5").error
+    assert attnlab(*words, "--mean", "half", "--std", "0.5").code == 2
+    assert attnlab("train", "--mean", "0.5", "--out", "t").error == (
+        "expected --mean and --std together, got --mean alone; say --std too"
     )

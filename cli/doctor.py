@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from attnlab.errors import printable
+
 from .completion import names_of, one_of
 from .options import DEVICE
 
@@ -59,6 +61,6 @@ def doctor(roots: tuple[Path, ...], data: str | None, model: str | None, device:
 
 def _show(finding: "Finding") -> None:
     mark = "" if finding.state == "ok" else click.style(f"{finding.state}: ", fg=COLOURS[finding.state])
-    click.echo(f"  {finding.name:<14} {mark}{finding.told}")
+    click.echo(f"  {printable(finding.name):<14} {mark}{printable(finding.told)}")
     if finding.advice:
-        click.echo(f"  {'':<14} -> {finding.advice}")
+        click.echo(f"  {'':<14} -> {printable(finding.advice)}")

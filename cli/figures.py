@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnlab.errors import printable
+
 from .completion import attacks, names_of, one_of
 from .options import DEVICE, NORMALISATION, names
 
@@ -106,5 +108,5 @@ def _of_run(run: Path, images: list[str], out: Path | None, *, overlays: bool, *
 
 def _say(drawn: "Drawn") -> None:
     for note in drawn.notes:
-        click.echo(note)
+        click.echo(printable(note))
     click.echo(f"{drawn.folder}: {', '.join(drawn.captions)}; each as .png, .pdf and, its caption, .txt")

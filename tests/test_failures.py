@@ -59,6 +59,12 @@ class Without(Small):
         with torch.no_grad():
             return super().forward(x)
 
+class Untrainable(Small):
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("not in train mode")
+        return super().forward(x)
+
 class Softmax(Small):
     def forward(self, x):
         return super().forward(x).softmax(1)
@@ -96,6 +102,15 @@ def test_a_network_that_fails_under_attack_is_told_with_its_images_and_what_is_k
     assert line.startswith("the network failed on nets.py:Later's images ")
     assert "(RuntimeError: a shape that this network cannot take)" in line
     assert line.endswith("; what is finished is kept in out, and the same command resumes")
+
+
+def test_a_network_that_fails_in_training_is_told_with_the_step_and_what_is_kept(attnlab, tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    words = ["--weights", "none", "--limit", 8, "--batch-size", 4, "--held-out", 4, "--steps", 1, "--out", "out"]
+    assert last(attnlab("train", "--model", "nets.py:Untrainable", *words)) == (
+        "the network failed on training images of epoch 1, step 1 (RuntimeError: not in train mode); what was saved of "
+        "it is kept in out, and the same command resumes"
+    )
 
 
 def test_an_error_of_the_networks_own_derivative_is_told(command):
@@ -185,6 +200,12 @@ def test_probabilities_are_told_and_written_by_every_command_that_runs_a_model(c
 def test_a_sound_network_leaves_an_empty_list(command):
     assert command("analyze", "Small").err.count("Warning: nets.py:Small") == 0
     assert pd.read_csv("out/checks.csv").empty
+
+
+def test_no_sign_of_masked_gradients_is_claimed_where_none_was_looked_for(command):
+    answer = command("evaluate", "Small", "--attacks", "clean,fgsm", "--no-check")
+    assert answer.code == 0
+    assert "masked gradients" not in answer.out
 
 
 def test_a_damaged_list_is_told_and_made_again(command, attnlab, tmp_path):

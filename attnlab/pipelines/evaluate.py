@@ -136,7 +136,8 @@ def evaluate(
                 looked_at = {**models, "transfer": source} if source is not None else dict(models)
                 with keeping(kept_in(out)):
                     found = first_look(looked_at, images, used, evaluation.geometry)
-                if not check:  # else they are looked for again at the end, beside others
+                # else they are looked for again at the end, beside others; an empty list would say that those were
+                if found and not check:
                     write_found(out, found)
         progress(sum(work.done for work in works.values()))
         for name, classifier in models.items():

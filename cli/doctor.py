@@ -8,7 +8,7 @@ import click
 from attnlab.errors import printable
 
 from .completion import names_of, one_of
-from .options import DEVICE
+from .options import DEVICE, TRUST
 
 if TYPE_CHECKING:
     from attnlab.doctor import Finding
@@ -27,6 +27,7 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 @click.option(
     "--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be there."
 )
+@TRUST
 @DEVICE
 @click.option(
     "--out",
@@ -35,7 +36,9 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
     show_default=True,
     help="Where runs are to be written.",
 )
-def doctor(roots: tuple[Path, ...], data: str | None, model: str | None, device: str, out: Path) -> None:
+def doctor(
+    roots: tuple[Path, ...], data: str | None, model: str | None, trust_code: bool, device: str, out: Path
+) -> None:
     """Tell versions, device, precisions, data, weights and places to write to, and what to do about each problem.
 
     Exits with 0 where nothing hinders work and with 1 where something does. Nothing is downloaded or left behind.
@@ -47,7 +50,7 @@ def doctor(roots: tuple[Path, ...], data: str | None, model: str | None, device:
 
     topic = ""
     states = []
-    for finding in examine(device=device, roots=roots, dataset=data, model=model, out=out):
+    for finding in examine(device=device, roots=roots, dataset=data, model=model, out=out, trust_code=trust_code):
         if finding.topic != topic:
             topic = finding.topic
             click.secho(topic, bold=True)

@@ -9,7 +9,7 @@ import click
 from attnlab.errors import printable
 
 from .completion import attacks, names_of, one_of
-from .options import DEVICE, NORMALISATION, names
+from .options import DEVICE, NORMALISATION, TRUST, names
 
 if TYPE_CHECKING:
     from attnlab.report.figures.drawing import Drawn
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--step-size", help="Likewise, also of Figs. 2 and 12.")
 @NORMALISATION[0]
 @NORMALISATION[1]
+@TRUST
 @DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files; by default figures/ in the first.")
 def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:
@@ -99,7 +100,8 @@ def _of_run(run: Path, images: list[str], out: Path | None, *, overlays: bool, *
     from attnlab.report.figures.overlays import write_overlays
     from attnlab.report.figures.run import draw_run
 
-    see = partial(revisit, run, root=options["root"], device=options["device"])
+    root, device, trust_code = (options[name] for name in ("root", "device", "trust_code"))
+    see = partial(revisit, run, root=root, device=device, trust_code=trust_code)
     _say(draw_run(run, see, out, options["only"], images, grid=options["grid"]))
     if overlays:
         count = write_overlays(run, see(images or None), out, grid=options["grid"], workers=reading_processes())

@@ -42,6 +42,13 @@ NORMALISATION = (
     click.option("--std", callback=statistic, help="Likewise; 1 with --mean 0 for a network that normalises itself."),
 )
 
+TRUST = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path and "
+    "SHA-256 first (docs/security.md).",
+)
+
 DEVICE = click.option(
     "--device",
     default="auto",
@@ -67,9 +74,11 @@ SHARED = (
         default="default",
         show_default=True,
         shell_complete=names_of(or_file=True),
-        help="`default` (the model's own), `none` (random, seeded) or a .safetensors or .pth file.",
+        help="`default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint "
+        "folder.",
     ),
     *NORMALISATION,
+    TRUST,
     DEVICE,
     click.option(
         "--precision",

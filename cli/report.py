@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .console import image_progress
+from .options import TRUST
 
 
 @click.command()
@@ -12,13 +13,14 @@ from .console import image_progress
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the data; by default where the run found it.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; by default RUN/report.html.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@TRUST
 @click.option(
     "--images/--no-images",
     default=True,
     show_default=True,
     help="Without, neither data nor model is needed: tables, distributions, maps and figures come from the records.",
 )
-def report(run: Path, root: Path | None, out: Path | None, device: str, images: bool) -> None:
+def report(run: Path, root: Path | None, out: Path | None, device: str, trust_code: bool, images: bool) -> None:
     """Write a RUN of `analyze` or `evaluate` as one page that opens anywhere, offline: report.html.
 
     The page holds what was run, its tables and distributions, skipped images and, for an analysis, every image to look
@@ -31,7 +33,7 @@ def report(run: Path, root: Path | None, out: Path | None, device: str, images: 
     from attnlab.pipelines.revisit import revisit
     from attnlab.report.page.write import images_shown, write_report
 
-    views = revisit(run, root=root, device=device) if images else None
+    views = revisit(run, root=root, device=device, trust_code=trust_code) if images else None
     with image_progress(images_shown(run) if images else 0, None) as progress:
         path = write_report(run, views, out, progress)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

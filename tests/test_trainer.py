@@ -235,7 +235,7 @@ def test_the_folder_is_the_best_epochs_checkpoint_and_last_is_the_last(networks,
 def test_load_model_gives_back_the_trained_model_with_its_layer_and_its_defence(networks, tmp_path):
     ours = training(networks, tmp_path, defense="alp+aad")
     ours.run()
-    again = load_model(str(tmp_path / "last"))
+    again = load_model(str(tmp_path / "last"), trust_code=True)
     images = torch.rand(4, 3, 10, 10)
     assert torch.equal(again(images), ours.classifier(images))
     assert again.attention_layer == "relu"

@@ -17,6 +17,7 @@ def examine(
     dataset: str | None = None,
     model: str | None = None,
     out: Path = Path("runs"),
+    trust_code: bool = False,
 ) -> Iterator[Finding]:
     """Look at everything a run depends on.
 
@@ -26,6 +27,7 @@ def examine(
         dataset: The one to look for; by default any.
         model: One whose weights have to be there.
         out: Where runs are to be written.
+        trust_code: As of `load_model`.
 
     Yields:
         One finding after the other, as it is made.
@@ -33,5 +35,5 @@ def examine(
     yield from software()
     yield from machine(device)
     yield from data(roots, dataset)
-    yield from weights(model)
+    yield from weights(model, trust_code=trust_code)
     yield output(out)

@@ -20,11 +20,12 @@ from attnlab.pipelines.defaults import MODELS
 LITTLE = 2**30
 
 
-def weights(asked: str | None = None) -> Iterator[Finding]:
+def weights(asked: str | None = None, *, trust_code: bool = False) -> Iterator[Finding]:
     """The built-in weights, torchvision's that were downloaded, and the model asked for.
 
     Args:
         asked: As for --model.
+        trust_code: As of `load_model`.
     """
     for name in sorted(set(MODELS.values()) & set(BUILT_IN)):
         path = weights_file(name)
@@ -37,10 +38,10 @@ def weights(asked: str | None = None) -> Iterator[Finding]:
             yield model(name)
     yield from downloaded()
     if asked is not None:
-        yield model(asked)
+        yield model(asked, trust_code=trust_code)
 
 
-def model(name: str) -> Finding:
+def model(name: str, *, trust_code: bool = False) -> Finding:
     """Whether a model can be built and given its weights without a download."""
     urls = _urls()
     if name in urls and not (cache() / Path(urls[name]).name).is_file():
@@ -49,7 +50,7 @@ def model(name: str) -> Finding:
     if name.startswith("timm:"):
         return Finding("weights", name, "not tried, since that may download it")
     try:
-        classifier = load_model(name)
+        classifier = load_model(name, trust_code=trust_code)
     except (UserError, OSError) as error:
         return from_error("weights", name, error)
     height, width = classifier.input_size

@@ -1,32 +1,21 @@
-"""Weights as files: any state dict into a network, and a whole model as a folder of model.json and weights."""
+"""A whole model as a folder: model.json, which names its network, and its weights."""
 
 import json
-import re
-import warnings
-from collections import OrderedDict
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
+from attnlab.models.own_code import is_own_code
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
-
-#: keys under which training scripts keep the state dict
-NESTED = ("state_dict", "model_state_dict", "model")
-#: what DataParallel, torch.compile and Lightning put before every name
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-#: heads for training only, which attnlab builds no network with
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
-#: what batch norms of old files lack; evaluation does not read it
-COUNTER = "num_batches_tracked"
+#: bytes of a model.json; attnlab writes some two hundred
+LARGEST = 100_000
 
 
 def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str = "none") -> None:
@@ -35,125 +24,80 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: s
     Args:
         classifier: Its network's weights are written, and its attention layer's name.
         folder: Made if need be.
-        model: Name that `load_model` builds the network from.
+        model: Name that `load_model` builds the network from; a user's own file is named as seen from the folder, so
+            that both can be moved together, beside its SHA-256.
         defense: What it was trained with.
     """
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
-    description = {"model": model, "layer": classifier.layer, "defense": defense, **classifier.stated}
+    code = {"code": classifier.code} if is_own_code(model) and classifier.code else {}
+    named = _seen_from(folder, model) if code else model
+    description = {"model": named, "layer": classifier.layer, "defense": defense, **code, **classifier.stated}
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+
+
+def _seen_from(folder: Path, model: str) -> str:
+    """FILE.py:FUNCTION with the file's path relative to a folder; whole where no relative one leads there."""
+    path, _, function = model.rpartition(":")
+    try:
+        seen = Path(os.path.relpath(Path(path).resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        seen = str(Path(path).resolve())
+    return f"{seen}:{function}"
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What a checkpoint folder says of its model: `model`, `layer`, `defense`, and the `mean` and `std` stated for it.
 
+    The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
+
     Raises:
-        UserError: If the folder is no checkpoint.
+        UserError: If the folder is no checkpoint, or its model.json is damaged.
     """
     path = folder / DESCRIPTION
     for needed in (path, folder / WEIGHTS):
         if not needed.is_file():
             raise UserError(f"expected {folder} to be a checkpoint, but it has no {needed.name}")
     try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model, layer = description["model"], description.get("layer")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        model = layer = None
-    if not isinstance(model, str) or not isinstance(layer, str | None):
-        raise UserError(f"{path} is damaged: expected a JSON object with the name of a model under 'model'")
-    stated = {name: description.get(name) for name in ("mean", "std")}
-    return {"model": model, "layer": layer, "defense": description.get("defense", "none"), **stated}
+        told = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LARGEST else None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("model"), str):
+        raise _damaged(path, "a JSON object with the name of a model under 'model'")
+    description = {"layer": None, "defense": "none", "code": "", "mean": None, "std": None, **told}
+    for key, kinds in {"layer": str | None, "defense": str, "code": str}.items():
+        if not isinstance(description[key], kinds):
+            raise _damaged(path, f"a name under {key!r}, got {type(description[key]).__name__}")
+    for key in ("mean", "std"):
+        stated = description[key]
+        if stated is not None and not (
+            isinstance(stated, list) and all(type(value) in (int, float) for value in stated)
+        ):
+            raise _damaged(path, f"a list of numbers under {key!r}")
+    if not all(text.isprintable() for text in description.values() if isinstance(text, str)):
+        raise _damaged(path, "names without control characters")
+    model = description["model"]
+    if "code" in told and is_own_code(model):
+        model = str((folder / model).resolve())
+    return {"model": model, **{key: description[key] for key in ("layer", "defense", "code", "mean", "std")}}
 
 
-def trained_as(name: str) -> dict[str, str]:
-    """The `network` of a model and the `defense` it was trained with, as a checkpoint folder of that name tells.
+def _damaged(path: Path, expected: str) -> UserError:
+    return UserError(f"{path} is damaged: expected {expected}")
 
-    Any other model's network is its name, and its defence `none`.
+
+def trained_as(name: str, weights: str = "default") -> dict[str, str]:
+    """The `network` of a model and the `defense` it was trained with, as a checkpoint folder tells.
+
+    Args:
+        name: As of `load_model`; the network of what is no checkpoint folder is its name, its defence `none`.
+        weights: Likewise; a checkpoint folder here tells the defence.
     """
-    folder = Path(name)
-    if not (folder / DESCRIPTION).is_file():
-        return {"network": name, "defense": "none"}
-    description = read_description(folder)
-    return {"network": description["model"], "defense": description["defense"]}
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a file's state dict; auxiliary heads that the network does without are left out.
-
-    Raises:
-        UserError: If the file cannot be read or holds the weights of another network.
-    """
-    wanted = network.state_dict()
-    state = _in_todays_names(_read_state(path), wanted)
-    other = {
-        name: f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(state[name].shape)})"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    }
-    for name in other:
-        del state[name]
-    missing, unknown = network.load_state_dict(state, strict=False)  # modules rename old names of their own here
-    kinds = {
-        "missing": [name for name in missing if name not in other and not name.endswith(COUNTER)],
-        "unknown": [name for name in unknown if not name.startswith(AUXILIARY)],
-        "of another shape": list(other.values()),
-    }
-    told = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names]
-    if told:
-        raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(told)}")
-
-
-def _in_todays_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """The state dict without what training wrapped around the network, in the names torchvision uses today."""
-    # the version of each module, by which it knows an old state dict; safetensors files have none
-    versions: dict[str, Any] = getattr(state, "_metadata", None) or getattr(wanted, "_metadata", {})
-    while wrapper := next(
-        (start for start in WRAPPERS if _all_begin(state, start) and not _all_begin(wanted, start)), ""
-    ):
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
-        versions = {f"{name}.".removeprefix(wrapper).rstrip("."): value for name, value in versions.items()}
-    # the published DenseNets say norm.1 where torchvision now says norm1
-    dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
-    result = OrderedDict((dense.sub(r"\1", name), value) for name, value in state.items())
-    result._metadata = versions  # type: ignore[attr-defined]
-    return result
-
-
-def _all_begin(state: Mapping[str, Tensor], start: str) -> bool:
-    return bool(state) and all(name.startswith(start) for name in state)
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is told below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise a dozen kinds
-        pickled = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        if pickled:
-            raise UserError(
-                f"{path} holds a pickled {pickled[1]}, which could run any code and is not loaded; "
-                "save the weights alone: torch.save(model.state_dict(), FILE)"
-            ) from None
-        reason = "no weights in it" if "Weights only load failed" in str(error) else _first_line(error)
-        raise UserError(f"cannot read weights from {path}: damaged, or no weights file ({reason})") from None
-    for key in NESTED:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        held = (
-            f"a dict with {', '.join(map(repr, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
-        )
-        raise UserError(f"expected {path} to hold a state dict (names to tensors), got {held}")
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    network, defense = name, "none"
+    if (Path(name) / DESCRIPTION).is_file():
+        description = read_description(Path(name))
+        network, defense = description["model"], description["defense"]
+    if (Path(weights) / DESCRIPTION).is_file():
+        defense = read_description(Path(weights))["defense"]
+    return {"network": network, "defense": defense}

@@ -1,12 +1,7 @@
 """From a name to a classifier: torchvision, timm, a user's own file, a checkpoint folder, or what is built in."""
 
-import hashlib
-import importlib.util
-import sys
-import tokenize
-import traceback
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,12 +11,14 @@ from torch import nn
 
 from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
-from attnlab.models.checkpoint import WEIGHTS, load_weights, read_description
+from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.lenet import LeNet
+from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code, one_line
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
+from attnlab.models.weights import load_weights
 from attnlab.models.wrappers import unwrapped
 from attnlab.names import unknown_model
 
@@ -37,6 +34,7 @@ def load_model(
     mean: Statistic | None = None,
     std: Statistic | None = None,
     seed: int = 0,
+    trust_code: bool = False,
 ) -> Classifier:
     """Build a classifier and give it weights.
 
@@ -44,33 +42,31 @@ def load_model(
         name: A torchvision name, `timm:NAME`, `FILE.py:FUNCTION` (a function that returns an nn.Module, optionally
             with the attributes `attention_layer`, `mean`, `std`, `input_size`), a checkpoint folder, or a name in
             BUILT_IN. A folder that has a model's name is written ./NAME.
-        weights: `default` (the library's own), `none` (random, from the seed), or a .safetensors, .pth or .pt file.
+        weights: `default` (the library's own), `none` (random, from the seed), a .safetensors, .pth or .pt file, or a
+            checkpoint folder, whose weights, layer and stated mean and std are taken.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
         mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network
             or the checkpoint says; together with `std`.
         std: Likewise.
         seed: Of random weights.
+        trust_code: Run the file that a checkpoint folder names, if it names one; otherwise such a folder is refused.
 
     Returns:
         The classifier, on the CPU and in eval mode.
 
     Raises:
         UserError: If the name is unknown, weights cannot be had or belong to another network, the layer does not
-            exist, or a user's own function or network fails.
+            exist, a user's own function or network fails, or a checkpoint folder names code that is not trusted.
     """
     weights = str(weights)
     if name not in _names() and Path(name).is_dir():
-        description = read_description(Path(name))
-        own = Path(name) / WEIGHTS
+        return _from_checkpoint(Path(name), weights, layer, mean, std, trust_code)
+    saved_code, folder = "", Path(weights)
+    if weights not in ("default", "none") and folder.is_dir():
+        description = read_description(folder)
+        layer, saved_code, weights = layer or description["layer"], description["code"], str(folder / WEIGHTS)
         if mean is None and std is None:
             mean, std = description["mean"], description["std"]
-        return load_model(
-            description["model"],
-            own if weights == "default" else weights,
-            layer or description["layer"],
-            mean=mean,
-            std=std,
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
         network = unwrapped(_build(name, weights)).cpu().eval()
@@ -78,20 +74,68 @@ def load_model(
         load_weights(network, Path(weights))
     try:
         classifier = Classifier(network, layer, mean=mean, std=std).eval()
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the network's own code, on images of a size or with channels it may not take
+    except BaseException as error:  # the network's own code, on images of a size or with channels it may not take
         if layer:
             raise UserError(
-                f"cannot read layer {layer!r} of {name} ({_told(error)}); name one that runs and gives a spatial map"
+                f"cannot read layer {layer!r} of {name} ({one_line(error)}); name one that runs and gives a spatial map"
             ) from error
         _, (height, width) = size_of(network)
         raise UserError(
-            f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got {_told(error)}; "
-            "an attribute input_size = (height, width) of the network sets another size"
+            f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got "
+            f"{one_line(error)}; an attribute input_size = (height, width) of the network sets another size"
         ) from error
-    classifier.code = _code(name)
+    classifier.code = code_hash(name)
+    _compare_code(folder, saved_code, classifier.code)
     return classifier
+
+
+def _from_checkpoint(
+    folder: Path,
+    weights: str,
+    layer: str | None,
+    mean: Statistic | None,
+    std: Statistic | None,
+    trust_code: bool,
+) -> Classifier:
+    """What `load_model` gives for a checkpoint folder.
+
+    Raises:
+        UserError: As there; the text names the folder.
+    """
+    description = read_description(folder)
+    model, told = description["model"], folder / DESCRIPTION
+    if model not in _names() and Path(model).is_dir():
+        raise UserError(f"{told} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
+    own = weights == "default"
+    expect_trusted(model, told, trust_code, f"--model {model} --weights {folder if own else weights}")
+    if mean is None and std is None:
+        mean, std = description["mean"], description["std"]
+    file = str(folder / WEIGHTS) if own else weights
+    try:
+        classifier = load_model(model, file, layer or description["layer"], mean=mean, std=std)
+    except UserError as error:
+        raise UserError(f"checkpoint {folder}: {error}") from None
+    _compare_code(folder, description["code"], classifier.code)
+    return classifier
+
+
+def _compare_code(folder: Path, saved: str, now: str) -> None:
+    """Warn where the file that builds a network is not the one that a checkpoint was saved with."""
+    if saved and now != saved:
+        warnings.warn(
+            f"the code that builds the network of {folder} is not what it was when the checkpoint was saved; "
+            "the results may be of another network",
+            stacklevel=3,
+        )
+
+
+def runs_code(name: str) -> str:
+    """FILE.py:FUNCTION that a model's name makes attnlab run: itself, or what a checkpoint folder names; else empty."""
+    if name not in _names() and (Path(name) / DESCRIPTION).is_file():
+        name = read_description(Path(name))["model"]
+    return name if is_own_code(name) else ""
 
 
 def weights_file(name: str) -> Path:
@@ -120,22 +164,9 @@ def _build(name: str, weights: str) -> nn.Module:
         return _from_torchvision(name, pretrained=weights == "default")
     if name.startswith("timm:"):
         return _from_timm(name.removeprefix("timm:"), pretrained=weights == "default")
-    if ".py:" in name:
-        return _from_file(name)
+    if is_own_code(name):
+        return build_from_file(name)
     raise unknown_model(name, _names())
-
-
-def _code(name: str) -> str:
-    """SHA-256 of a user's own file, comments and empty lines aside; empty for other models."""
-    path = Path(name.rpartition(":")[0])
-    if path.suffix != ".py":
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING):
-                digest.update(f"{token.string}\n".encode())
-    return digest.hexdigest()
 
 
 def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
@@ -153,7 +184,7 @@ def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of {name} could not be downloaded ({_told(error)}); "
+            f"the weights of {name} could not be downloaded ({one_line(error)}); "
             f"fetch {best.url} elsewhere and pass it as --weights FILE"
         ) from None
     if name == "inception_v3":  # its weights bring a head for training only
@@ -180,54 +211,10 @@ def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of timm:{name} could not be downloaded ({_told(error)}); "
+            f"the weights of timm:{name} could not be downloaded ({one_line(error)}); "
             "fetch its model.safetensors elsewhere and pass it as --weights FILE"
         ) from None
     preset: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     network.mean, network.std = preset["mean"], preset["std"]
     network.input_size = preset["input_size"][1:]
     return network
-
-
-def _from_file(name: str) -> nn.Module:
-    path_text, _, function = name.rpartition(":")
-    path = Path(path_text).resolve()
-    if not path.is_file():
-        raise UserError(f"expected --model FILE.py:FUNCTION with an existing file, got {path_text!r}")
-    sys.path.insert(0, str(path.parent))  # the file may import its neighbours, as a script may
-    try:
-        network = _call(path, function)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = lines[-1] if lines else getattr(error, "lineno", None)
-        raise UserError(f"cannot build {name}: {_told(error)} ({path.name}, line {line})") from error
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(str(path.parent))
-    if not isinstance(network, nn.Module):
-        raise UserError(f"expected {name} to return an nn.Module, got {type(network).__name__}")
-    return network
-
-
-def _call(path: Path, function: str) -> object:
-    """What the function of that file returns."""
-    spec = importlib.util.spec_from_file_location(f"attnlab_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    found = getattr(module, function, None)
-    if not callable(found):
-        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == spec.name]
-        listed = ", ".join(own) or "none"
-        raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{nearest(function, own)}")
-    return found()
-
-
-def _told(error: Exception) -> str:
-    """An error of other people's code, as one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

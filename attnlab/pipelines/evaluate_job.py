@@ -54,6 +54,7 @@ def prepare_evaluation(
     layout: str = "folded",
     batch_size: int | None = None,
     workers: int | None = None,
+    trust_code: bool = False,
     out: Path | None = None,
 ) -> Job:
     """Open data and models and settle every default; the arguments are the options of `attnlab evaluate`.
@@ -74,17 +75,21 @@ def prepare_evaluation(
     place = defaults.choose_device(device)
     labels = _short_names(names)
     placed = {
-        label: load_model(name, weights, None if transfer else layer, mean=mean, std=std).place(
+        label: load_model(name, weights, None if transfer else layer, mean=mean, std=std, trust_code=trust_code).place(
             place, precision, layout
         )
         for label, name in zip(labels, names, strict=True)
     }
-    source = load_source("--transfer", transfer, layer).place(place, precision, layout) if transfer else None
+    source = None
+    if transfer:
+        source = load_source("--transfer", transfer, layer, trust_code=trust_code).place(place, precision, layout)
     first = next(iter(placed.values()))
     description = {
         "data": data,
         "split": split,
-        "models": {label: {"name": name, **trained_as(name)} for label, name in zip(labels, names, strict=True)},
+        "models": {
+            label: {"name": name, **trained_as(name, weights)} for label, name in zip(labels, names, strict=True)
+        },
         "weights": weights,
         "transfer": transfer,
         "saved": save,

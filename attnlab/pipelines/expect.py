@@ -103,18 +103,19 @@ def expect_finite(logits: Tensor, batch: Batch) -> None:
         raise UserError(f"the model gave logits that are not finite for image {batch.image_ids[finite.index(False)]}")
 
 
-def load_source(option: str, name: str, layer: str | None = None) -> Classifier:
+def load_source(option: str, name: str, layer: str | None = None, *, trust_code: bool = False) -> Classifier:
     """A model that makes adversarial images for others.
 
     Args:
         option: What named it.
         name: As of `load_model`.
         layer: Likewise.
+        trust_code: Likewise.
 
     Raises:
         UserError: If it cannot be had; the text names the option.
     """
     try:
-        return load_model(name, layer=layer)
+        return load_model(name, layer=layer, trust_code=trust_code)
     except UserError as error:
         raise UserError(f"{option} {name}: {error}") from None

@@ -61,6 +61,7 @@ class Gallery:
         augmented: The same with A3.
         told_of_rounds: As `told`, of these two.
         seed: Of random starts, together with the image's name.
+        trust_code: As of `load_model`, for the snapshots.
     """
 
     models: dict[str, str]
@@ -74,6 +75,7 @@ class Gallery:
     augmented: Attack
     told_of_rounds: str
     seed: int = 0
+    trust_code: bool = False
 
     @property
     def folder(self) -> Path:
@@ -132,7 +134,8 @@ class Gallery:
             return [], []
         kept = sorted({round(place) for place in np.linspace(0, len(found) - 1, EPOCHS)})
         first = next(iter(self.classifiers.values()))
-        snapshots = [load_model(str(found[place])).place(first.device) for place in kept]
+        loaded = (load_model(str(found[place]), trust_code=self.trust_code) for place in kept)
+        snapshots = [snapshot.place(first.device) for snapshot in loaded]
         outcomes = self._survey(snapshots[-1:], self.attack)
         chosen = self._choose([one for one in outcomes if one.clean[0] == one.label], EXAMPLES, outcomes)
         return [int(found[place].name) for place in kept], self._compare(snapshots, chosen)

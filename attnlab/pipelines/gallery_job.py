@@ -38,6 +38,7 @@ def open_gallery(
     device: str = "auto",
     mean: Statistic | None = None,
     std: Statistic | None = None,
+    trust_code: bool = False,
 ) -> Gallery:
     """Open data and models; the arguments are options of `attnlab figures`.
 
@@ -55,6 +56,7 @@ def open_gallery(
         device: Where models run.
         mean: What images are normalised with, see `load_model`; of all models.
         std: Likewise.
+        trust_code: As of `load_model`.
 
     Raises:
         UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
@@ -66,7 +68,10 @@ def open_gallery(
         if "/" in name and ".py:" not in name and not Path(name).is_dir():
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
-    classifiers = {title: load_model(name, mean=mean, std=std).place(place) for title, name in titles.items()}
+    classifiers = {
+        title: load_model(name, mean=mean, std=std, trust_code=trust_code).place(place)
+        for title, name in titles.items()
+    }
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():
         expect_fit(classifier, images, title)
@@ -101,6 +106,7 @@ def open_gallery(
         plain,
         replace(plain, sigma=SIGMA),
         f"{first_words}, ε = {as_fraction(plain.eps)}, steps of {as_fraction(plain.step_length)}",
+        trust_code=trust_code,
     )
 
 

@@ -78,6 +78,7 @@ def prepare(
     layout: str = "folded",
     batch_size: int | None = None,
     workers: int | None = None,
+    trust_code: bool = False,
     out: Path | None = None,
 ) -> Job:
     """Open data and model and settle every default; the arguments are the options of `attnlab analyze`.
@@ -107,7 +108,9 @@ def prepare(
     positions = choose(images, limit, stratify=stratify, seed=seed)
     model = model or defaults.model_for(data)
     place = defaults.choose_device(device)
-    classifier = load_model(model, weights, layer, mean=mean, std=std).place(place, precision, layout)
+    classifier = load_model(model, weights, layer, mean=mean, std=std, trust_code=trust_code).place(
+        place, precision, layout
+    )
     if lime_compile:
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"

@@ -15,6 +15,8 @@ from attnlab.failures import naming
 from attnlab.looks import Pixels, View
 from attnlab.manifests import expect_same
 from attnlab.models import load_model
+from attnlab.models.load import runs_code
+from attnlab.models.own_code import expect_trusted, is_own_code
 from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
 from attnlab.runs import Run
@@ -32,6 +34,7 @@ def revisit(
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    trust_code: bool = False,
 ) -> Iterator[View]:
     """See images of an analysis again, and make their adversarial counterparts as it did.
 
@@ -44,9 +47,11 @@ def revisit(
         device: As for `analyze`; another device than the run's may move the last digits of an adversarial image.
         batch_size: Images a pass.
         workers: Processes that decode images.
+        trust_code: Run the file that builds the model, if the run's is one of a user's own.
 
     Raises:
-        UserError: If the folder is no analysis, an image has no record, or data or model are not what they were.
+        UserError: If the folder is no analysis, an image has no record, data or model are not what they were, or the
+            model is code that is not trusted.
     """
     run = Run(Path(folder))
     manifest = run.manifest
@@ -65,9 +70,16 @@ def revisit(
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
     images = load_data(options["data"], root or known_root, options["split"])
+    if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model tells it itself
+        expect_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
     classifier = load_model(
-        options["model"], options["weights"], known["layer"], mean=known.get("mean"), std=known.get("std")
+        options["model"],
+        options["weights"],
+        known["layer"],
+        mean=known.get("mean"),
+        std=known.get("std"),
+        trust_code=trust_code,
     )
     classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}

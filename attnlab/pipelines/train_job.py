@@ -81,6 +81,7 @@ def prepare_training(
     snapshots: bool = False,
     tensorboard: bool = False,
     workers: int | None = None,
+    trust_code: bool = False,
     out: Path | str | None = None,
 ) -> Iterator[Training]:
     """Open data and model and settle every default; the arguments are the options of `attnlab train`.
@@ -129,7 +130,7 @@ def prepare_training(
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
     if place == torch.device("cuda"):
         place = defaults.choose_device(f"cuda:{defaults.local_rank()}")
-    classifier = load_model(settled.model, settled.weights, layer, mean=mean, std=std, seed=seed)
+    classifier = load_model(settled.model, settled.weights, layer, mean=mean, std=std, trust_code=trust_code, seed=seed)
     classifier = classifier.place(place, "fp32", layout)
     expect_fit(classifier, images)
     expect_trainable(classifier)
@@ -140,7 +141,8 @@ def prepare_training(
             f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
             f"{settled.model}: torch.compile cannot differentiate its maps"
         )
-    static = tuple(load_source("--sources", name).place(place, "fp32", layout) for name in sources)
+    loaded = (load_source("--sources", name, trust_code=trust_code) for name in sources)
+    static = tuple(source.place(place, "fp32", layout) for source in loaded)
     if parsed.ensemble:
         expect_sources(classifier, static)
     folder = Path(out or f"runs/{data}-{Path(settled.model).name.replace(':', '-')}-{written}-{seed}")

@@ -18,7 +18,7 @@ from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, 
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
-from attnlab.models.weights import load_weights
+from attnlab.models.weights import classes_of, load_state, read_state
 from attnlab.models.wrappers import unwrapped
 from attnlab.names import unknown_model
 
@@ -34,6 +34,7 @@ def load_model(
     mean: Statistic | None = None,
     std: Statistic | None = None,
     seed: int = 0,
+    weights_key: str | None = None,
     trust_code: bool = False,
 ) -> Classifier:
     """Build a classifier and give it weights.
@@ -43,12 +44,14 @@ def load_model(
             with the attributes `attention_layer`, `mean`, `std`, `input_size`), a checkpoint folder, or a name in
             BUILT_IN. A folder that has a model's name is written ./NAME.
         weights: `default` (the library's own), `none` (random, from the seed), a .safetensors, .pth or .pt file, or a
-            checkpoint folder, whose weights, layer and stated mean and std are taken.
+            checkpoint folder, whose weights, layer and stated mean and std are taken. A network of torchvision or timm
+            has as many classes as its file's head.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
         mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network
             or the checkpoint says; together with `std`.
         std: Likewise.
         seed: Of random weights.
+        weights_key: Names the state dict of a file that holds several, or what its tensors' names begin with.
         trust_code: Run the file that a checkpoint folder names, if it names one; otherwise such a folder is refused.
 
     Returns:
@@ -60,7 +63,7 @@ def load_model(
     """
     weights = str(weights)
     if name not in _names() and Path(name).is_dir():
-        return _from_checkpoint(Path(name), weights, layer, mean, std, trust_code)
+        return _from_checkpoint(Path(name), weights, layer, mean, std, weights_key, trust_code)
     saved_code, folder = "", Path(weights)
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
@@ -69,9 +72,7 @@ def load_model(
             mean, std = description["mean"], description["std"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
-        network = unwrapped(_build(name, weights)).cpu().eval()
-    if weights not in ("default", "none"):
-        load_weights(network, Path(weights))
+        network = _with_weights(name, weights, weights_key).cpu().eval()
     try:
         classifier = Classifier(network, layer, mean=mean, std=std).eval()
     except (UserError, KeyboardInterrupt):
@@ -97,6 +98,7 @@ def _from_checkpoint(
     layer: str | None,
     mean: Statistic | None,
     std: Statistic | None,
+    weights_key: str | None,
     trust_code: bool,
 ) -> Classifier:
     """What `load_model` gives for a checkpoint folder.
@@ -114,7 +116,7 @@ def _from_checkpoint(
         mean, std = description["mean"], description["std"]
     file = str(folder / WEIGHTS) if own else weights
     try:
-        classifier = load_model(model, file, layer or description["layer"], mean=mean, std=std)
+        classifier = load_model(model, file, layer or description["layer"], mean=mean, std=std, weights_key=weights_key)
     except UserError as error:
         raise UserError(f"checkpoint {folder}: {error}") from None
     _compare_code(folder, description["code"], classifier.code)
@@ -147,8 +149,22 @@ def _names() -> list[str]:
     return [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)]
 
 
-def _build(name: str, weights: str) -> nn.Module:
-    """The network, with its default weights where those are asked for."""
+def _with_weights(name: str, weights: str, key: str | None) -> nn.Module:
+    """The network with the weights asked for, and as many classes as their file has."""
+    if weights in ("default", "none"):
+        if key is not None:
+            raise UserError(f"expected --weights-key with a file as --weights, got {weights}")
+        return unwrapped(_build(name, weights))
+    state = read_state(Path(weights), key)  # before anything is built: most often it is the file that is wrong
+    network = unwrapped(_build(name, weights))
+    if not is_own_code(name) and name not in BUILT_IN and (classes := classes_of(network, state)):
+        network = _build(name, weights, classes)
+    load_state(network, state, Path(weights))
+    return network
+
+
+def _build(name: str, weights: str, classes: int | None = None) -> nn.Module:
+    """The network, with its default weights where those are asked for, or for another number of classes."""
     if name in BUILT_IN:
         network = BUILT_IN[name]()
         if weights == "default":
@@ -158,18 +174,18 @@ def _build(name: str, weights: str) -> nn.Module:
                     f"expected a checkpoint folder as --model, --weights FILE or --weights none, got {name} alone, "
                     "which has no trained weights of its own"
                 )
-            load_weights(network, trained)
+            load_state(network, read_state(trained), trained)
         return network
     if name in _names():
-        return _from_torchvision(name, pretrained=weights == "default")
+        return _from_torchvision(name, classes, pretrained=weights == "default")
     if name.startswith("timm:"):
-        return _from_timm(name.removeprefix("timm:"), pretrained=weights == "default")
+        return _from_timm(name.removeprefix("timm:"), classes, pretrained=weights == "default")
     if is_own_code(name):
         return build_from_file(name)
     raise unknown_model(name, _names())
 
 
-def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
+def _from_torchvision(name: str, classes: int | None, *, pretrained: bool) -> nn.Module:
     best = torchvision.models.get_model_weights(name).DEFAULT
     preset = best.transforms()
     options: dict[str, Any] = {}
@@ -178,6 +194,8 @@ def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
         options = {"aux_logits": False, "transform_input": True, "init_weights": False}
     if not pretrained and name.startswith("vit_"):
         options = {"image_size": preset.crop_size[0]}
+    if classes is not None:
+        options["num_classes"] = classes
     try:
         network: nn.Module = torchvision.models.get_model(name, weights=best if pretrained else None, **options)
     except (OSError, HTTPException, RuntimeError) as error:  # no way there, cut off, a wrong hash
@@ -194,7 +212,7 @@ def _from_torchvision(name: str, *, pretrained: bool) -> nn.Module:
     return network
 
 
-def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
+def _from_timm(name: str, classes: int | None, *, pretrained: bool) -> nn.Module:
     try:
         import timm
     except ImportError:
@@ -202,11 +220,12 @@ def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
     architecture, _, tag = name.partition(".")
     if architecture not in timm.list_models():
         raise UserError(f"expected a model of timm {timm.__version__}, got {name!r}{nearest(name, timm.list_models())}")
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     tagged = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in tagged:
         raise UserError(f"expected one of timm's weights {', '.join(tagged) or '(none)'}, got {name!r}")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many kinds
         if not pretrained:
             raise

@@ -1,4 +1,4 @@
-"""Weights as files: any state dict into a network."""
+"""State dicts of any training script, fitted to a network."""
 
 import re
 import warnings
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from attnlab.errors import UserError
+from attnlab.errors import UserError, expect_one_of
+from attnlab.models.own_code import one_line
+from attnlab.models.weights_file import read_content
 
-#: keys under which training scripts keep the state dict
+State = Mapping[str, Tensor]
+
+#: keys under which training scripts keep the state dict, the first that is there being taken
 NESTED = ("state_dict", "model_state_dict", "model")
 #: what DataParallel, torch.compile and Lightning put before every name
 WRAPPERS = ("module.", "_orig_mod.", "model.")
@@ -21,84 +24,200 @@ WRAPPERS = ("module.", "_orig_mod.", "model.")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 #: what batch norms of old files lack; evaluation does not read it
 COUNTER = "num_batches_tracked"
+#: keys of what training goes on from, weights aside
+OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")
+#: dicts in dicts that are searched for state dicts
+DEPTH = 3
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a file's state dict; auxiliary heads that the network does without are left out.
+def read_state(path: Path, key: str | None = None) -> State:
+    """The state dict of a file; a warning says which, where another could be meant.
+
+    Args:
+        path: Of a .safetensors file or one that torch.save wrote.
+        key: Names the state dict where the file holds several, with dots between the keys of nested dicts; or what the
+            names of the wanted tensors begin with.
 
     Raises:
-        UserError: If the file cannot be read or holds the weights of another network.
+        UserError: If the file cannot be read, holds no state dict, or several of which none is the usual one.
+    """
+    content = read_content(path)
+    found = dict(_state_dicts(content))
+    if not found:
+        raise UserError(f"expected {path} to hold a state dict (names to tensors), got {_kind(content)}")
+    if key is not None:
+        return _named(found, key, path)
+    usual = [name for name in found if all(part in NESTED for part in name.split(".") if part)]
+    if not usual and len(found) > 1:
+        raise UserError(f"{path} holds the state dicts {', '.join(found)}; name one with --weights-key")
+    taken = min(usual or found, key=lambda name: [NESTED.index(part) for part in name.split(".") if part in NESTED])
+    if len(found) > 1:
+        warnings.warn(
+            f"{path} holds the state dicts {', '.join(found)}; this takes {taken}, --weights-key another", stacklevel=2
+        )
+    elif not usual:
+        warnings.warn(f"{path} holds one state dict, {taken}, which this takes", stacklevel=2)
+    return found[taken]
+
+
+def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple[str, State]]:
+    """The state dicts in what a file holds: names with dots between keys, empty for the content itself."""
+    if not isinstance(content, dict):
+        return []
+    tensors = [value for value in content.values() if isinstance(value, Tensor)]
+    if len(tensors) == len(content) and all(isinstance(key, str) for key in content):
+        # figures of training are scalars
+        return [(name, content)] if any(tensor.ndim > 1 for tensor in tensors) or (not name and tensors) else []
+    inner = {key: value for key, value in content.items() if isinstance(key, str) and not key.startswith(OTHER)}
+    if not depth:
+        return []
+    return [one for key, value in inner.items() for one in _state_dicts(value, f"{name}.{key}".lstrip("."), depth - 1)]
+
+
+def _kind(content: Any) -> str:
+    """What a file holds in place of a state dict."""
+    if isinstance(content, dict) and content:
+        return f"a dict with {', '.join(map(repr, list(content)[:5]))}"
+    return "no tensors" if content in ({}, []) else type(content).__name__
+
+
+def _named(found: Mapping[str, State], key: str, path: Path) -> State:
+    """The state dict of that name, or the tensors of the only one whose names begin so."""
+    if key in found:
+        return found[key]
+    start = f"{key.rstrip('.')}."
+    for state in found.values():
+        below = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        if below:
+            return below
+    starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in found.values() for name in state if "." in name)
+    known = [name for name in found if name] or list(starts) or ["(none)"]
+    expect_one_of(key, known, f"--weights-key for {path}")
+    raise AssertionError  # what is known was looked at before
+
+
+def classes_of(network: nn.Module, state: State) -> int | None:
+    """Number of classes that a state dict's head is made for, where that alone parts it from the network's; else None.
+
+    Args:
+        network: Of the same architecture, made for another number of classes.
+        state: As `read_state` gives it.
     """
     wanted = network.state_dict()
-    state = _in_todays_names(_read_state(path), wanted)
-    other = {
-        name: f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(state[name].shape)})"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    }
-    for name in other:
-        del state[name]
-    missing, unknown = network.load_state_dict(state, strict=False)  # modules rename old names of their own here
+    fitted, _ = _fitted(state, wanted)
+    other = [(tuple(wanted[name].shape), tuple(fitted[name].shape)) for name in _of_another_shape(fitted, wanted)]
+    counts = {(old[:1], new[:1]) for old, new in other}
+    if len(counts) != 1 or any(old[1:] != new[1:] or not old or not new for old, new in other):
+        return None
+    ((_, (classes,)),) = counts
+    return int(classes)
+
+
+def load_state(network: nn.Module, state: State, path: Path) -> None:
+    """Give a network its weights; auxiliary heads that it does without are left out, and a warning says so.
+
+    Args:
+        network: Changed in place.
+        state: As `read_state` gives it.
+        path: Of its file, for what is said.
+
+    Raises:
+        UserError: If they are the weights of another network, or no finite numbers.
+    """
+    wanted = network.state_dict()
+    fitted, left_out = _fitted(state, wanted)
+    other = _of_another_shape(fitted, wanted)
+    shapes = [f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(fitted[name].shape)})" for name in other]
+    kept = OrderedDict((name, value) for name, value in fitted.items() if name not in other)
+    kept._metadata = fitted._metadata  # type: ignore[attr-defined]
+    _expect_plain(kept, wanted, path)
+    try:
+        missing, unknown = network.load_state_dict(kept, strict=False)  # modules rename old names of their own here
+    except Exception as error:  # what a module's own hooks make of other tensors
+        raise UserError(f"{path} cannot be loaded into the network of --model: {one_line(error)}") from None
     kinds = {
         "missing": [name for name in missing if name not in other and not name.endswith(COUNTER)],
         "unknown": [name for name in unknown if not name.startswith(AUXILIARY)],
-        "of another shape": list(other.values()),
+        "of another shape": shapes,
     }
     told = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names]
     if told:
         raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(told)}")
+    if groups := dict.fromkeys(name.partition(".")[0] for name in [*left_out, *unknown]):
+        warnings.warn(f"the network has no place for {', '.join(groups)} of {path}: left out", stacklevel=2)
+    _expect_finite(network, path)
 
 
-def _in_todays_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """The state dict without what training wrapped around the network, in the names torchvision uses today."""
+def _expect_finite(network: nn.Module, path: Path) -> None:
+    """Check the numbers of a network; buffers may hold infinity, as masks of attention do.
+
+    Raises:
+        UserError: If one is NaN, or a parameter infinite; the text names the first tensor.
+    """
+    parameters = dict(network.named_parameters())
+    for name, value in network.state_dict().items():
+        if not value.is_floating_point() or value.is_meta or value.layout != torch.strided:
+            continue
+        wrong = ~value.isfinite() if name in parameters else value.isnan()
+        if wrong.any():
+            raise UserError(
+                f"expected finite weights in {path}, got {int(wrong.sum())} of {wrong.numel()} values of {name} NaN or "
+                "infinite; a training that diverged leaves such, an earlier checkpoint may be whole"
+            )
+
+
+def _expect_plain(state: State, wanted: State, path: Path) -> None:
+    """Check that tensors can be copied as they are: quantised numbers, say, mean others than they are.
+
+    Raises:
+        UserError: If one cannot.
+    """
+    for name, value in state.items():
+        if name not in wanted:
+            continue
+        kind = str(value.layout).removeprefix("torch.") if value.layout != torch.strided else ""
+        kind = kind or ("quantised" if value.is_quantized else "meta" if value.is_meta else "")
+        if kind or value.is_floating_point() != wanted[name].is_floating_point():
+            raise UserError(
+                f"expected {path} to hold {name} as plain {wanted[name].dtype} numbers, got "
+                f"{f'{kind} ' if kind else ''}{value.dtype}; save the weights of the network in float32"
+            )
+
+
+def _of_another_shape(state: State, wanted: State) -> list[str]:
+    return [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+
+
+def _fitted(state: State, wanted: State) -> tuple[OrderedDict[str, Tensor], list[str]]:
+    """The state dict in the names of the network, without what training wrapped around it; and what was left out."""
     # the version of each module, by which it knows an old state dict; safetensors files have none
     versions: dict[str, Any] = getattr(state, "_metadata", None) or getattr(wanted, "_metadata", {})
-    while wrapper := next(
-        (start for start in WRAPPERS if _all_begin(state, start) and not _all_begin(wanted, start)), ""
-    ):
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
-        versions = {f"{name}.".removeprefix(wrapper).rstrip("."): value for name, value in versions.items()}
+    left_out: list[str] = []
+    while wrapper := _wrapper(state, wanted):
+        left_out += [name for name in state if not name.startswith(wrapper)]
+        state = {name.removeprefix(wrapper): value for name, value in state.items() if name.startswith(wrapper)}
+        versions = {
+            f"{name}.".removeprefix(wrapper).rstrip("."): value
+            for name, value in versions.items()
+            if f"{name}.".startswith(wrapper)
+        }
     # the published DenseNets say norm.1 where torchvision now says norm1
     dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
     result = OrderedDict((dense.sub(r"\1", name), value) for name, value in state.items())
     result._metadata = versions  # type: ignore[attr-defined]
-    return result
+    return result, left_out
 
 
-def _all_begin(state: Mapping[str, Tensor], start: str) -> bool:
-    return bool(state) and all(name.startswith(start) for name in state)
+def _wrapper(state: State, wanted: State) -> str:
+    """What stands before the names of the network's tensors, as one of WRAPPERS; empty where nothing does.
 
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is told below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise a dozen kinds
-        pickled = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        if pickled:
-            raise UserError(
-                f"{path} holds a pickled {pickled[1]}, which could run any code and is not loaded; "
-                "save the weights alone: torch.save(model.state_dict(), FILE)"
-            ) from None
-        reason = "no weights in it" if "Weights only load failed" in str(error) else _first_line(error)
-        raise UserError(f"cannot read weights from {path}: damaged, or no weights file ({reason})") from None
-    for key in NESTED:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        held = (
-            f"a dict with {', '.join(map(repr, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
-        )
-        raise UserError(f"expected {path} to hold a state dict (names to tensors), got {held}")
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    Tensors of other names, such as a loss's weights beside Lightning's model, count for nothing where the network has
+    none of them.
+    """
+    for start in WRAPPERS:
+        below = [name for name in state if name.startswith(start)]
+        beside = [name for name in state if not name.startswith(start)]
+        own = any(name.startswith(start) for name in wanted)
+        if below and not own and not any(name in wanted or name.startswith(WRAPPERS) for name in beside):
+            return start
+    return ""

@@ -1,0 +1,104 @@
+"""What a file of weights holds, read without running anything of it."""
+
+import argparse
+import io
+import pickletools
+import re
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from attnlab.errors import UserError
+
+#: a class of plain values that training scripts, timm's among them, keep their options in
+ALLOWED: list[Any] = [argparse.Namespace]
+#: bytes of a pickle that are searched for names, should it not load
+SEARCHED = 10_000_000
+#: how torch's reader names what it does not load
+REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|Trying to load unsupported GLOBAL|Unsupported class) ([\w.]+)")
+#: modules whose names are in any file of weights
+HARMLESS = ("torch", "collections", "argparse", "numpy", "_codecs")
+
+
+def read_content(path: Path) -> Any:
+    """The content of a .safetensors file, or of one that torch.save wrote: tensors and plain values, as they lie there.
+
+    Raises:
+        UserError: If the file is damaged, or holds more than tensors and plain values; the text names what.
+    """
+    if not path.is_file():
+        raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(ALLOWED):
+            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is told below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise a dozen kinds
+        refused = REFUSED.search(str(error))
+        foreign = refused[1] if refused else next(iter(_foreign_names(path)), "")
+        if foreign:
+            raise UserError(
+                f"{path} holds a pickled {foreign}, which could run any code and is not loaded; "
+                "save the weights alone: torch.save(model.state_dict(), FILE)"
+            ) from None
+        reason = "no weights in it" if "Weights only load failed" in str(error) else _first_line(error)
+        raise UserError(f"cannot read weights from {path}: damaged, or no weights file ({reason})") from None
+
+
+def _foreign_names(path: Path) -> list[str]:
+    """Names that the pickles of a file would import, those of any file of weights aside; nothing is imported."""
+    try:
+        return [name for name in _imports(_pickle_of(path)) if name.partition(".")[0] not in HARMLESS]
+    except Exception:  # whatever is damaged holds no name that could be told
+        return []
+
+
+def _pickle_of(path: Path) -> bytes:
+    """The pickle in torch's zip format, in its tar format of old, or the file itself."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(member) as packed:
+                return packed.read(SEARCHED)
+    if tarfile.is_tarfile(path):
+        with tarfile.open(path) as archived:
+            for entry in archived:
+                file = archived.extractfile(entry) if entry.name.endswith("pickle") else None
+                if file is not None:
+                    return file.read(SEARCHED)
+    with path.open("rb") as plain:
+        return plain.read(SEARCHED)
+
+
+def _imports(data: bytes) -> list[str]:
+    """Names that the pickles, one behind the other, would import; those of a damaged rest are left out."""
+    names: list[str] = []
+    stream = io.BytesIO(data)
+    while stream.tell() < len(data):
+        texts: list[str] = []  # pushed so far, the last two being a name's module and itself
+        memory: list[str] = []
+        try:
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name in ("GLOBAL", "INST"):
+                    names.append(str(argument).replace(" ", "."))
+                elif operation.name == "STACK_GLOBAL":
+                    names.append(".".join(texts[-2:]))
+                elif operation.name == "MEMOIZE":
+                    memory.append(texts[-1] if texts else "")
+                elif operation.name in ("BINGET", "LONG_BINGET") and int(argument or 0) < len(memory):
+                    texts.append(memory[int(argument or 0)])
+                elif isinstance(argument, str):
+                    texts.append(argument)
+        except ValueError:
+            break
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ import click
 
 from .completion import a_model, attacks, lists_of, names_of
 from .console import image_progress
-from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, attack_options, shared_options
+from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, WEIGHTS, attack_options, shared_options
 from .tables import show_run
 
 MODELS = click.option(
@@ -20,9 +20,22 @@ MODELS = click.option(
     help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
 )
 
+MANY_WEIGHTS = click.option(
+    "--weights",
+    multiple=True,
+    shell_complete=names_of(or_file=True),
+    help="As for `analyze`; once for each --model in the same order, or several for one --model.",
+)
+
 
 @click.command()
-@partial(shared_options, instead={MODEL: MODELS, SPLIT: ANY_SPLIT})
+@partial(shared_options, instead={MODEL: MODELS, SPLIT: ANY_SPLIT, WEIGHTS: MANY_WEIGHTS})
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    help="What tables call each --model, in the same order; by default after the model's or the weights' file.",
+)
 @click.option(
     "--attacks",
     default="clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100",
@@ -63,6 +76,7 @@ def evaluate(out: Path | None, form: str | None, **options: Any) -> None:
 
     \b
     attnlab evaluate --data mnist --root DIR --model runs/madry --model runs/madry-aad
+    attnlab evaluate --data folder --root DIR --model net.py:build --weights plain.pth --weights defended.pth
     attnlab evaluate --data imagenet --root DIR --attacks iter-stepll,iter-stepll+a3,pgd,pgd+a3 --eps 4/255 --steps 3
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.evaluate_job import prepare_evaluation

@@ -21,6 +21,20 @@ MODEL = click.option(
     "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
 )
 
+WEIGHTS = click.option(
+    "--weights",
+    default="default",
+    show_default=True,
+    shell_complete=names_of(or_file=True),
+    help="`default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint folder.",
+)
+
+WEIGHTS_KEY = click.option(
+    "--weights-key",
+    help="Of a file that holds several state dicts, which one, such as state_dict_ema; or what the names of the wanted "
+    "tensors begin with.",
+)
+
 SPLIT = click.option(
     "--split", default="val", show_default=True, shell_complete=names_of("splits"), help="Part of the data set."
 )
@@ -69,14 +83,8 @@ SHARED = (
     click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
     SPLIT,
     MODEL,
-    click.option(
-        "--weights",
-        default="default",
-        show_default=True,
-        shell_complete=names_of(or_file=True),
-        help="`default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint "
-        "folder.",
-    ),
+    WEIGHTS,
+    WEIGHTS_KEY,
     *NORMALISATION,
     TRUST,
     DEVICE,

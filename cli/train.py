@@ -7,7 +7,7 @@ import click
 
 from .completion import a_defense, a_model, names_of, one_of
 from .console import training_progress
-from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, TRUST, Command, smoke_option
+from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, TRUST, WEIGHTS_KEY, Command, smoke_option
 
 #: what a training and a sweep of them have in common
 OPTIONS = (
@@ -39,6 +39,7 @@ OPTIONS = (
         shell_complete=names_of(or_file=True),
         help="What to start from, as for `analyze`; by default the plan's.",
     ),
+    WEIGHTS_KEY,
     click.option(
         "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
     ),

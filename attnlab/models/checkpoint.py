@@ -98,6 +98,6 @@ def trained_as(name: str, weights: str = "default") -> dict[str, str]:
     if (Path(name) / DESCRIPTION).is_file():
         description = read_description(Path(name))
         network, defense = description["model"], description["defense"]
-    if (Path(weights) / DESCRIPTION).is_file():
+    if weights not in ("default", "none") and (Path(weights) / DESCRIPTION).is_file():
         defense = read_description(Path(weights))["defense"]
     return {"network": network, "defense": defense}

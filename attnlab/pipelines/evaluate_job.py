@@ -6,7 +6,6 @@ from pathlib import Path
 from attnlab.attacks.parse import SIGMA
 from attnlab.data import load_data
 from attnlab.data.subset import choose
-from attnlab.errors import UserError
 from attnlab.manifests import recorded
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
@@ -18,6 +17,7 @@ from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import load_source
 from attnlab.pipelines.job import Job
+from attnlab.pipelines.pairs import Pair, pair_up
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
 
@@ -31,7 +31,9 @@ def prepare_evaluation(
     root: Path | None = None,
     split: str | None = None,
     models: Sequence[str] = (),
-    weights: str = "default",
+    weights: str | Sequence[str] = "default",
+    weights_key: str | None = None,
+    names: Sequence[str] = (),
     mean: Statistic | None = None,
     std: Statistic | None = None,
     attacks: str = TABLE6,
@@ -59,7 +61,8 @@ def prepare_evaluation(
 ) -> Job:
     """Open data and models and settle every default; the arguments are the options of `attnlab evaluate`.
 
-    With `save` the adversarial images of the one attack are written to the run folder: `attnlab attack`.
+    `weights` may be one for each of `models`, in their order, and `names` what tables call them; see `pair_up`. With
+    `save` the adversarial images of the one attack are written to the run folder: `attnlab attack`.
 
     Raises:
         UserError: If a name is unknown, a value out of range, or something cannot be had.
@@ -69,17 +72,22 @@ def prepare_evaluation(
     evaluation = Evaluation(only_attack(parsed) if save else parsed, geometry, seed, stop)
     images = load_data(data, root, split)
     positions = choose(images, limit, stratify=stratify, seed=seed)
-    names = list(models) or [defaults.model_for(data)]
-    if len(names) > 1 and weights not in ("default", "none"):
-        raise UserError("expected one --model with a file of --weights, got several")
+    given = [weights] if isinstance(weights, str) else list(weights)
+    pairs = pair_up(list(models) or [defaults.model_for(data)], given, names)
     place = defaults.choose_device(device)
-    labels = _short_names(names)
-    placed = {
-        label: load_model(name, weights, None if transfer else layer, mean=mean, std=std, trust_code=trust_code).place(
-            place, precision, layout
+    from_files = [pair for pair in pairs if pair.weights not in ("default", "none")]
+    placed = {}
+    for pair in pairs:
+        classifier = load_model(
+            pair.model,
+            pair.weights,
+            None if transfer else layer,
+            mean=mean,
+            std=std,
+            weights_key=weights_key if pair in from_files or not from_files else None,
+            trust_code=trust_code,
         )
-        for label, name in zip(labels, names, strict=True)
-    }
+        placed[pair.label] = classifier.place(place, precision, layout)
     source = None
     if transfer:
         source = load_source("--transfer", transfer, layer, trust_code=trust_code).place(place, precision, layout)
@@ -87,16 +95,17 @@ def prepare_evaluation(
     description = {
         "data": data,
         "split": split,
-        "models": {
-            label: {"name": name, **trained_as(name, weights)} for label, name in zip(labels, names, strict=True)
-        },
-        "weights": weights,
+        "models": {pair.label: _described(pair, told_each=len(given) > 1) for pair in pairs},
+        "weights": given[0] if len(given) == 1 else given or "default",
+        **({"weights_key": weights_key} if weights_key is not None else {}),
         "transfer": transfer,
         "saved": save,
         "precision": precision,
         "layout": layout,
     }
-    folder = out or Path("runs") / f"{data}-{split}-{'attack' if save else 'evaluate'}-{labels[0].replace(':', '-')}"
+    folder = (
+        out or Path("runs") / f"{data}-{split}-{'attack' if save else 'evaluate'}-{pairs[0].label.replace(':', '-')}"
+    )
 
     def run(progress: Progress) -> Run:
         return evaluate(
@@ -117,9 +126,7 @@ def prepare_evaluation(
     return Job(folder, positions * len(placed), "", run)
 
 
-def _short_names(names: Sequence[str]) -> list[str]:
-    """A name for each model: the last part of its path where that tells them apart."""
-    short = [Path(name).name for name in names]
-    if len(set(names)) < len(names):
-        raise UserError(f"expected each --model once, got {', '.join(names)}")
-    return short if len(set(short)) == len(short) else list(names)
+def _described(pair: Pair, *, told_each: bool) -> dict[str, str]:
+    """What the manifest says of a model; of its weights, where not all models have the same."""
+    weights = {"weights": pair.weights} if told_each else {}
+    return {"name": pair.model, **weights, **trained_as(pair.model, pair.weights)}

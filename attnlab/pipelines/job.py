@@ -49,6 +49,7 @@ def prepare(
     split: str = "val",
     model: str | None = None,
     weights: str = "default",
+    weights_key: str | None = None,
     mean: Statistic | None = None,
     std: Statistic | None = None,
     layer: str | None = None,
@@ -108,9 +109,9 @@ def prepare(
     positions = choose(images, limit, stratify=stratify, seed=seed)
     model = model or defaults.model_for(data)
     place = defaults.choose_device(device)
-    classifier = load_model(model, weights, layer, mean=mean, std=std, trust_code=trust_code).place(
-        place, precision, layout
-    )
+    classifier = load_model(
+        model, weights, layer, mean=mean, std=std, weights_key=weights_key, trust_code=trust_code
+    ).place(place, precision, layout)
     if lime_compile:
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"
@@ -129,7 +130,8 @@ def prepare(
         if lime_superpixels == AUTO and settings.lime.superpixels == "slic":
             cost += "; superpixels by slic, as quickshift finds too few in images this small"
     compiled = {"lime_compile": True} if lime_compile else {}
-    names = {"data": data, "split": split, "model": model, "weights": weights, "attack_name": attack}
+    keyed = {} if weights_key is None else {"weights_key": weights_key}
+    names = {"data": data, "split": split, "model": model, "weights": weights, **keyed, "attack_name": attack}
 
     def run(progress: Progress) -> Run:
         return analyze(

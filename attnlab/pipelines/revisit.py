@@ -79,6 +79,7 @@ def revisit(
         known["layer"],
         mean=known.get("mean"),
         std=known.get("std"),
+        weights_key=options.get("weights_key"),
         trust_code=trust_code,
     )
     classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])

@@ -49,6 +49,7 @@ def prepare_training(
     root: Path | str | None = None,
     model: str | None = None,
     weights: str | None = None,
+    weights_key: str | None = None,
     layer: str | None = None,
     mean: Statistic | None = None,
     std: Statistic | None = None,
@@ -130,7 +131,16 @@ def prepare_training(
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
     if place == torch.device("cuda"):
         place = defaults.choose_device(f"cuda:{defaults.local_rank()}")
-    classifier = load_model(settled.model, settled.weights, layer, mean=mean, std=std, trust_code=trust_code, seed=seed)
+    classifier = load_model(
+        settled.model,
+        settled.weights,
+        layer,
+        mean=mean,
+        std=std,
+        seed=seed,
+        weights_key=weights_key,
+        trust_code=trust_code,
+    )
     classifier = classifier.place(place, "fp32", layout)
     expect_fit(classifier, images)
     expect_trainable(classifier)
@@ -153,6 +163,7 @@ def prepare_training(
             "defense": defense,
             **{f"defense's {name}": value for name, value in asdict(parsed).items()},
             **asdict(settled),
+            **({} if weights_key is None else {"weights_key": weights_key}),
             "sources": [source.fingerprint() for source in static],
             "seed": seed,
             "limit": limit,

@@ -50,7 +50,11 @@ def _models(manifest: Manifest) -> list[tuple[str, str]]:
     return [
         (
             f"model {name}",
-            _model(model["network"], f"defence {model['defense']}, weights {options['weights']}", known[name]),
+            _model(
+                model["network"],
+                f"defence {model['defense']}, weights {model.get('weights', options['weights'])}",
+                known[name],
+            ),
         )
         for name, model in options["models"].items()
     ]

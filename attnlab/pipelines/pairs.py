@@ -1,0 +1,83 @@
+"""Models and weights that belong together, and what tables call them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+from attnlab.errors import UserError
+
+#: what the manifest of a run calls the model that makes the adversarial images
+RESERVED = "transfer"
+
+
+class Pair(NamedTuple):
+    """A model to load, and what it is called.
+
+    Attributes:
+        label: Its name in records and tables.
+        model: As of `load_model`.
+        weights: Likewise.
+    """
+
+    label: str
+    model: str
+    weights: str
+
+
+def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] = ()) -> list[Pair]:
+    """Put models and weights together, in their order.
+
+    Args:
+        models: One or more.
+        weights: None, one, or one for each model; of one model as many as one likes. `default` and `none` alone are
+            for all models.
+        names: What the pairs are called; by default after the models, and where those are the same, the weights.
+
+    Raises:
+        UserError: If counts do not fit, a pair comes twice, or names are not different from each other.
+    """
+    given = list(weights) or ["default"]
+    if len(given) == 1 and given[0] in ("default", "none"):
+        given *= len(models)
+    if len(models) == 1:
+        models = [*models] * len(given)
+    if len(models) != len(given):
+        told = (f"{model or '?'} with {weight or '?'}" for model, weight in zip_longest(models, given))
+        raise UserError(
+            f"expected a --weights for each --model, or for one --model, got {len(models)} and {len(given)}: "
+            f"{', '.join(told)}"
+        )
+    pairs = list(zip(models, given, strict=True))
+    twice = [f"{model} with {weight}" for (model, weight), count in Counter(pairs).items() if count > 1]
+    if twice:
+        raise UserError(f"expected each --model once, or each time with other --weights, got {', '.join(twice)} again")
+    labels = list(names) or _labels(pairs)
+    if len(labels) != len(pairs):
+        told = (
+            f"{label or '?'} for {' with '.join(pair) if pair else '?'}" for label, pair in zip_longest(labels, pairs)
+        )
+        raise UserError(f"expected a --name for each model, got {len(labels)} for {len(pairs)}: {', '.join(told)}")
+    wrong = [label for label, count in Counter(labels).items() if count > 1 or not label.strip() or label == RESERVED]
+    if wrong:
+        raise UserError(f"expected names that differ from each other and from {RESERVED!r}, got {wrong[0]!r}")
+    return [Pair(label, model, weight) for label, (model, weight) in zip(labels, pairs, strict=True)]
+
+
+def _labels(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for each pair: the last part of the model's path, or of the weights', where that tells them apart."""
+    often = Counter(model for model, _ in pairs)
+    ways = (
+        [Path(model).name if often[model] == 1 else _stem(weight) for model, weight in pairs],
+        [model if often[model] == 1 else weight for model, weight in pairs],
+    )
+    for labels in ways:
+        if len(set(labels)) == len(labels) and RESERVED not in labels:
+            return labels
+    return [f"{model} {weight}" for model, weight in pairs]
+
+
+def _stem(weights: str) -> str:
+    path = Path(weights)
+    return path.stem if path.suffix in (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".tar") else path.name

@@ -1,7 +1,15 @@
 """Weights: torchvision's own, and files of any kind, damaged and hostile ones too."""
 
+import argparse
+import io
+import os
 import pickle
+import struct
+import subprocess
+import tarfile
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -12,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from attnlab.compat import torchvision
+from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 
 # ------------------------------------------------------------------ torchvision's weights
@@ -197,27 +206,60 @@ def test_damage_anywhere_in_a_weights_file_raises_nothing_but_user_errors(tmp_pa
 
 
 class Trap:
-    """Touches a file when it is unpickled."""
+    """Calls a function when it is unpickled."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return self.call
+
+
+def as_tar(content: object, path: Path) -> None:
+    """A file of torch's oldest format, whose pickle holds the content."""
+    data = pickle.dumps(content, 2)
+    with tarfile.open(path, "w") as archive:
+        entry = tarfile.TarInfo("pickle")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+
+
+TOUCH = "open(PATH, 'w').close()"
 
 
 @pytest.mark.parametrize(
-    ("save", "message"),
+    "save",
     [
-        (torch.save, "{path} holds a pickled io.open, which could run any code and is not loaded"),
-        (lambda trap, path: path.write_bytes(pickle.dumps(trap)), "cannot read weights from {path}: "),
+        torch.save,
+        partial(torch.save, _use_new_zipfile_serialization=False),
+        as_tar,
+        *(
+            lambda trap, path, protocol=protocol: path.write_bytes(pickle.dumps(trap, protocol))
+            for protocol in range(5)
+        ),
     ],
-    ids=["torch", "pickle"],
+    ids=["zip", "legacy", "tar", *(f"protocol {number}" for number in range(5))],
 )
-def test_a_pickled_object_is_refused_and_never_executed(tmp_path, save, message):
+@pytest.mark.parametrize(
+    ("trap", "name"),
+    [
+        (lambda path: Trap(os.system, f"touch {path}"), "posix.system"),
+        (lambda path: Trap(eval, TOUCH.replace("PATH", repr(str(path)))), "builtins.eval"),
+        (lambda path: Trap(subprocess.Popen, ["touch", str(path)]), "subprocess.Popen"),
+        (lambda path: Trap(open, str(path), "w"), "io.open"),
+        (lambda path: [Trap(tuple, Trap(os.system, f"touch {path}"))], "posix.system"),
+    ],
+    ids=["system", "eval", "Popen", "open", "nested"],
+)
+def test_a_pickled_object_is_refused_by_its_name_and_never_executed(tmp_path, save, trap, name):
     path = tmp_path / "model.pth"
-    save({"state_dict": Trap(tmp_path / "executed")}, path)
-    assert refused("resnet8", path).startswith(message.format(path=path))
+    save({"state_dict": {"weight": torch.zeros(2, 2)}, "extra": trap(tmp_path / "executed")}, path)
+    message = refused("resnet8", path)
+    told = "__builtin__.eval" if name == "builtins.eval" and "__builtin__" in message else name
+    assert message == (
+        f"{path} holds a pickled {told}, which could run any code and is not loaded; save the weights alone: "
+        "torch.save(model.state_dict(), FILE)"
+    )
     assert not (tmp_path / "executed").exists()
 
 
@@ -236,9 +278,139 @@ def test_a_whole_pickled_model_is_refused_with_what_to_save_instead(tmp_path):
         ([torch.zeros(3)], "list"),
         ({"epoch": 3, "optimizer": {}}, "a dict with 'epoch', 'optimizer'"),
         ({3: torch.zeros(3)}, "a dict with 3"),
+        ({}, "no tensors"),
+        ({"state_dict": {}}, "a dict with 'state_dict'"),
     ],
 )
 def test_a_file_without_a_state_dict_is_refused_with_what_it_holds(tmp_path, content, held):
     path = tmp_path / "other.pt"
     torch.save(content, path)
     assert refused("resnet8", path) == f"expected {path} to hold a state dict (names to tensors), got {held}"
+
+
+# ------------------------------------------------------------------ what training scripts leave
+
+
+def loaded(network: object, path: Path, **options: object) -> dict[str, Tensor]:
+    return load_model(f"{network}:build", path, **options).network.state_dict()
+
+
+def test_lightnings_checkpoint_with_a_loss_of_its_own_is_taken_without_it_and_said_so(tmp_path, net, state):
+    path = tmp_path / "last.ckpt"
+    beside = {"criterion.weight": torch.ones(5), "train_accuracy.total": torch.zeros(())}
+    wrapped = {f"model.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": wrapped | beside, "hyper_parameters": {"lr": 0.1}}, path)
+    with pytest.warns(UserWarning, match=f"no place for criterion, train_accuracy of {path}: left out"):
+        assert torch.equal(loaded(net, path)["head.bias"], state["head.bias"])
+
+
+def test_timms_checkpoint_is_taken_with_its_options_and_says_which_weights(tmp_path, net, state):
+    path = tmp_path / "model_best.pth.tar"
+    ema = {name: value + 1 for name, value in state.items()}
+    options = argparse.Namespace(lr=0.1, model="resnet18", mean=(0.5, 0.5, 0.5))
+    optimizer = {"state": {0: {"momentum_buffer": torch.ones(2, 2)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save(
+        {"epoch": 3, "arch": "x", "state_dict": state, "optimizer": optimizer, "args": options, "state_dict_ema": ema},
+        path,
+    )
+    told = "holds the state dicts state_dict, state_dict_ema; this takes state_dict, --weights-key another"
+    with pytest.warns(UserWarning, match=told):
+        assert torch.equal(loaded(net, path)["head.bias"], state["head.bias"])
+    assert torch.equal(loaded(net, path, weights_key="state_dict_ema")["head.bias"], ema["head.bias"])
+
+
+def test_nothing_beside_a_namespace_is_allowed(tmp_path, net, state):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": state, "args": argparse.Namespace(out=Path("x"))}, path)
+    assert refused(f"{net}:build", path).startswith(f"{path} holds a pickled pathlib.PosixPath, which could run any")
+
+
+def test_a_weights_key_that_is_not_there_is_refused_with_the_nearest(tmp_path, net, state):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": state, "state_dict_ema": state}, path)
+    with pytest.raises(UserError) as error:
+        loaded(net, path, weights_key="state_dict_emma")
+    assert str(error.value) == (
+        f"expected --weights-key for {path} to be one of state_dict, state_dict_ema, got 'state_dict_emma'; "
+        "did you mean 'state_dict_ema'?"
+    )
+    with pytest.raises(UserError, match="expected --weights-key with a file as --weights, got none"):
+        loaded(net, "none", weights_key="state_dict")
+
+
+def test_a_weights_key_may_be_what_names_begin_with(tmp_path, net, state):
+    path = tmp_path / "distilled.safetensors"
+    both = {f"student.{name}": value for name, value in state.items()}
+    both |= {f"teacher.{name}": value + 1 for name, value in state.items()}
+    save_file(both, path)
+    assert "missing, such as" in refused(f"{net}:build", path)  # neither is meant more than the other
+    for key in ("student", "student."):
+        assert torch.equal(loaded(net, path, weights_key=key)["head.bias"], state["head.bias"])
+    assert torch.equal(loaded(net, path, weights_key="teacher")["head.bias"], state["head.bias"] + 1)
+
+
+def test_the_only_state_dict_of_another_name_is_taken_and_said_and_one_of_several_asked_for(tmp_path, net, state):
+    path = tmp_path / "ckpt.pth"
+    torch.save({"net": state, "acc": 93.1, "epoch": 7}, path)
+    with pytest.warns(UserWarning, match="holds one state dict, net, which this takes"):
+        assert torch.equal(loaded(net, path)["head.bias"], state["head.bias"])
+    torch.save({"net": state, "best": {"net": state}}, path)
+    assert refused(f"{net}:build", path) == f"{path} holds the state dicts net, best.net; name one with --weights-key"
+    assert torch.equal(loaded(net, path, weights_key="best.net")["head.bias"], state["head.bias"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "inception_v3", "timm:resnet18"])
+def test_a_known_network_has_as_many_classes_as_its_file(tmp_path, name):
+    if name.startswith("timm"):
+        timm = pytest.importorskip("timm")
+        network = timm.create_model("resnet18", num_classes=3)
+    else:
+        options = {"init_weights": False, "aux_logits": True} if name == "inception_v3" else {}
+        network = torchvision.models.get_model(name, weights=None, num_classes=3, **options)
+    path = tmp_path / "mine.pth"
+    torch.save({"state_dict": network.state_dict()}, path)
+    classifier = load_model(name, path)
+    assert classifier.classes == 3
+    mine, theirs = classifier.network.state_dict(), network.state_dict()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_another_width_is_no_other_number_of_classes(tmp_path):
+    network = torchvision.models.get_model("squeezenet1_1", weights=None, num_classes=3)
+    state = network.state_dict() | {"features.0.weight": torch.zeros(32, 3, 3, 3)}
+    torch.save(state, tmp_path / "other.pth")
+    assert "of another shape, such as features.0.weight" in refused("squeezenet1_1", tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("head.bias", torch.full((5,), torch.nan), "got 5 of 5 values of head.bias NaN or infinite"),
+        ("head.bias", torch.tensor([0.0, 1, torch.inf, 0, 0]), "got 1 of 5 values of head.bias NaN or infinite"),
+        (
+            "head.bias",
+            torch.ones(5, dtype=torch.int8),
+            "to hold head.bias as plain torch.float32 numbers, got torch.int8",
+        ),
+        ("head.bias", torch.ones(5, dtype=torch.complex64), "plain torch.float32 numbers, got torch.complex64"),
+        ("head.bias", torch.ones(5).to_sparse(), "plain torch.float32 numbers, got sparse_coo torch.float32"),
+    ],
+)
+def test_weights_that_are_no_plain_finite_numbers_are_refused(tmp_path, net, state, name, value, told):
+    path = tmp_path / "weights.pth"
+    torch.save(state | {name: value}, path)
+    assert told in refused(f"{net}:build", path)
+
+
+def test_a_safetensors_header_that_claims_more_than_there_is_is_refused(tmp_path, net):
+    path = tmp_path / "bomb.safetensors"
+    for header in (
+        b"{}",
+        b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}',
+        b"[" * 5000,
+    ):
+        for length in (len(header), 2**63, 2**64 - 1, 10**8):
+            path.write_bytes(struct.pack("<Q", length) + header)
+            assert refused(f"{net}:build", path).startswith(
+                (f"cannot read weights from {path}: ", f"expected {path} to")
+            )

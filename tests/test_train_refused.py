@@ -176,19 +176,31 @@ def test_a_folder_that_is_no_training_is_left_alone(train):
     assert [path.name for path in Path("out").iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", "3", '{"kind": "train", "options": 3}', "[" * 99_999])
 def test_a_damaged_manifest_is_one_line(train, content):
     Path("out").mkdir()
     Path("out/training.json").write_text(content)
     assert "training.json is damaged" in train().error
 
 
-@pytest.mark.parametrize("line", ["\0\0\0\n", '{"epoch": 1, "st\n', "\udce9\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3\n",
+        "null\n",
+        '{"step": 3}\n',
+        '{"epoch": "1"}\n',
+        "[" * 9999 + "\n",
+        "\0\0\0\n",
+        '{"epoch": 1, "st\n',
+        "\udce9\n",
+    ],
+)
 def test_a_damaged_log_is_one_line(train, line):
     train("--epochs", 1)
     log = Path("out/log.jsonl")
     log.write_bytes(line.encode(errors="surrogateescape") + log.read_bytes())
-    expected = "out/log.jsonl is damaged; remove the lines that are no JSON, or choose another --out"
+    expected = "out/log.jsonl is damaged: line 1 is none of a log; remove it, or choose another --out"
     assert train("--epochs", 1).error == expected
 
 

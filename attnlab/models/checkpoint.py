@@ -31,6 +31,11 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: s
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
+    describe_checkpoint(classifier, folder, model, defense)
+
+
+def describe_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str) -> None:
+    """Write model.json alone; arguments as for `save_checkpoint`."""
     code = {"code": classifier.code} if is_own_code(model) and classifier.code else {}
     named = _seen_from(folder, model) if code else model
     description = {"model": named, "layer": classifier.layer, "defense": defense, **code, **classifier.stated}

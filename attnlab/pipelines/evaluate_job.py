@@ -20,6 +20,7 @@ from attnlab.pipelines.job import Job
 from attnlab.pipelines.pairs import Pair, pair_up
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
+from attnlab.training.folder import tell_unfinished
 
 #: the columns of Table 6
 TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
@@ -87,6 +88,7 @@ def prepare_evaluation(
             weights_key=weights_key if pair in from_files or not from_files else None,
             trust_code=trust_code,
         )
+        tell_unfinished(pair.model if pair.weights == "default" else pair.weights)
         placed[pair.label] = classifier.place(place, precision, layout)
     source = None
     if transfer:

@@ -1,6 +1,5 @@
 """From the names a user gives to a gallery of models and images."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from attnlab.pipelines import defaults
 from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.gallery import Gallery
-from attnlab.pipelines.train_job import MANIFEST
 from attnlab.records import as_fraction
+from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 
 #: rounds of Figs. 2 and 12
 ROUNDS = 5
@@ -72,6 +71,8 @@ def open_gallery(
         title: load_model(name, mean=mean, std=std, trust_code=trust_code).place(place)
         for title, name in titles.items()
     }
+    for name in models:
+        tell_unfinished(name)
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():
         expect_fit(classifier, images, title)
@@ -125,8 +126,7 @@ def _trained_with(name: str) -> str:
     trained = trained_as(name)
     if trained["defense"] == "none":
         return "raw"
-    path = Path(name) / MANIFEST
-    options = json.loads(path.read_text())["options"] if path.is_file() else {}
+    options = read_manifest(Path(name))["options"] if (Path(name) / MANIFEST).is_file() else {}
     alpha, beta = (options.get(f"defense's {weight}", 1) for weight in ("alpha", "beta"))
     if not trained["defense"].endswith("aad") or (alpha and beta):
         return trained["defense"]

@@ -20,6 +20,7 @@ from attnlab.pipelines.parts import Progress
 from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
 from attnlab.superpixels import AUTO, method_for
+from attnlab.training.folder import tell_unfinished
 
 #: bytes of a LIME explanation in the records, at 299 px: compressed superpixels and weights
 LIME_BYTES = 4_000
@@ -112,6 +113,7 @@ def prepare(
     classifier = load_model(
         model, weights, layer, mean=mean, std=std, weights_key=weights_key, trust_code=trust_code
     ).place(place, precision, layout)
+    tell_unfinished(model if weights == "default" else weights)
     if lime_compile:
         classifier.compile_inference()
     folder = out or Path("runs") / f"{data}-{split}-{Path(model).name.replace(':', '-')}"

@@ -1,6 +1,5 @@
 """Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
@@ -12,10 +11,11 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.manifests import expect_same
-from attnlab.pipelines.train_job import MANIFEST, is_begun, prepare_training
+from attnlab.pipelines.train_job import prepare_training
 from attnlab.training.distributed import launched
-from attnlab.training.log import Tell, Tick, read_epochs
-from attnlab.training.trainer import LOG, Training
+from attnlab.training.folder import MANIFEST, is_begun, prolonged, read_manifest
+from attnlab.training.log import LOG, Tell, Tick, read_epochs
+from attnlab.training.trainer import Training
 
 TABLE = "sweep.csv"
 #: what is swept, and its name in a training's manifest
@@ -76,7 +76,7 @@ def sweep_table(out: Path | str) -> pd.DataFrame:
     """
     rows = []
     for path in Path(out).glob(TRAININGS):
-        options, epochs = json.loads(path.read_text())["options"], read_epochs(path.with_name(LOG))
+        options, epochs = read_manifest(path.parent)["options"], read_epochs(path.with_name(LOG))
         if len(epochs) == options["epochs"]:
             kept = [line for line in epochs if line["best"]][-1]
             weights = {name: options[key] for name, key in WEIGHTS.items()}
@@ -86,12 +86,12 @@ def sweep_table(out: Path | str) -> pd.DataFrame:
 
 def _expect_one_grid(out: Path, folder: Path) -> None:
     """Check that the trainings of a sweep that are begun differ from another one in alpha and beta alone."""
-    mine = json.loads((folder / MANIFEST).read_text())
+    mine = read_manifest(folder)
     for path in out.glob(TRAININGS):
         if is_begun(path.parent):
-            other = json.loads(path.read_text())
+            other = read_manifest(path.parent)
             other["options"] |= {key: mine["options"][key] for key in WEIGHTS.values()}
-            expect_same(out, other, mine)
+            expect_same(out, prolonged(path.parent, other, mine), mine)
 
 
 def _written(values: Sequence[float]) -> str:

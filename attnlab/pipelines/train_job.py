@@ -1,6 +1,5 @@
 """From the names a user gives to a training that is ready to run."""
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,8 +14,7 @@ from attnlab.data import load_data
 from attnlab.data.base import ImageSet, digest
 from attnlab.data.folder import BOXES, has_split
 from attnlab.errors import UserError
-from attnlab.files import alone_in, is_vacant, write_whole
-from attnlab.manifests import expect_same, now, tell_other_surroundings
+from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.preprocessing import Statistic
@@ -28,15 +26,13 @@ from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
+from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import expect_batch, hold_out, open_images
-from attnlab.training.log import read_epochs
 from attnlab.training.parse import SHORT, parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
-from attnlab.training.state import FILE as STATE
-from attnlab.training.trainer import LOG, Training
+from attnlab.training.trainer import Training
 
-MANIFEST = "training.json"
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
 HELD_OUT_SEED = 0
 
@@ -94,6 +90,8 @@ def prepare_training(
         UserError: If a name is unknown, a value out of range, something cannot be had, the folder holds a training with
             other options, or another process trains in it.
     """
+    if not -(2**63) <= seed < 2**63:
+        raise UserError("expected --seed of at most 63 bits, got a larger number")
     written, defense = defense, SHORT.get(defense, defense)
     parsed = parse_defense(
         defense, loss_weight=loss_weight, alpha=alpha, beta=beta, fill=fill, classification=classification
@@ -183,7 +181,7 @@ def prepare_training(
             if is_vacant(folder) or (folder / MANIFEST).exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
-            _open(folder, manifest)
+            open_training(folder, manifest)
             if not is_checked(folder):
                 write_found(folder, first_look({settled.model: classifier}, images, held, gradients=False))
             _tell_doubts(settled, parsed, Path(root) if root and data == "folder" else None)
@@ -252,32 +250,3 @@ def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
                 f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
                 f"{image_id}; name another with --model"
             )
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether something of a training was trained."""
-    log = folder / LOG
-    return (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
-
-
-def _open(folder: Path, manifest: dict[str, Any]) -> None:
-    """Make the folder, or check that it holds a training with the same options.
-
-    Raises:
-        UserError: If it holds another one (the text says what differs), or something else.
-    """
-    path = folder / MANIFEST
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())
-            kind = before["kind"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None
-        if is_begun(folder) or kind != manifest["kind"]:
-            expect_same(folder, before, manifest)
-            if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
-                tell_other_surroundings(folder, before, manifest)
-            return
-    elif not is_vacant(folder):
-        raise UserError(f"{folder} exists and is no training; choose another --out")
-    write_whole(path, (json.dumps({**manifest, "started": now()}, indent=2) + "\n").encode())

@@ -9,6 +9,8 @@ from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.training.state import Progress
 
+LOG = "log.jsonl"
+
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
 #: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
@@ -50,11 +52,20 @@ def read_log(path: Path | str) -> list[Line]:
     Raises:
         UserError: If another line is none of a log.
     """
-    lines = Path(path).read_text(errors="replace").splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError:
-        raise UserError(f"{path} is damaged; remove the lines that are no JSON, or choose another --out") from None
+    lines: list[Line] = []
+    for number, text in enumerate(Path(path).read_text(errors="replace").split("\n")[:-1], 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        figures = (
+            "epoch",
+            *(name for name in ("step", "n", "clean", "robust") if isinstance(line, dict) and name in line),
+        )
+        if not isinstance(line, dict) or not all(isinstance(line.get(name), int | float) for name in figures):
+            raise UserError(f"{path} is damaged: line {number} is none of a log; remove it, or choose another --out")
+        lines.append(line)
+    return lines
 
 
 def read_epochs(path: Path) -> list[Line]:

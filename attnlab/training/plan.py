@@ -7,6 +7,8 @@ from attnlab.errors import UserError, expect_one_of
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "one-cycle", "decay")
+#: epochs, images of a batch, steps of an attack: beyond it a number is a slip
+MOST = 1_000_000
 AUGMENTATIONS = ("none", "crop-flip", "resized-crop-flip")
 
 
@@ -60,8 +62,13 @@ class Plan:
         expect_budget(self.eps, "--eps")
         expect_step(self.step_size)
         for name in ("epochs", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+            option, value = f"--{name.replace('_', '-')}", getattr(self, name)
+            if value < 1:
+                raise UserError(f"expected {option} of at least 1, got {value}")
+            if value > MOST:
+                raise UserError(
+                    f"expected {option} of at most {MOST}, got {str(value)[:30]}; such a training would never end"
+                )
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"expected --learning-rate above 0, got {self.learning_rate:g}")
         if not 0 <= self.weight_decay < float("inf"):

@@ -58,6 +58,8 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             told = json.loads(file.metadata()["progress"])
         progress = Progress(**{**told, "window": tuple(told["window"])})
+        if not (type(progress.epoch) is type(progress.step) is int and isinstance(progress.best, int | float)):
+            raise TypeError("epoch and step are no numbers")
         network.load_state_dict(_below(tensors, "network."))
         _restore(optimizer, _below(tensors, "optimizer."))
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:

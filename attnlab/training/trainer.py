@@ -2,11 +2,8 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +13,21 @@ from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import learning
 from attnlab.models.checkpoint import save_checkpoint
-from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of
 from attnlab.training.adversary import Adversary
 from attnlab.training.board import Board
-from attnlab.training.defense import Defense
-from attnlab.training.distributed import World
 from attnlab.training.divergence import diverged, is_finite
-from attnlab.training.images import DRAWS, Batch, Images, augmented, expect_batch, order_of
-from attnlab.training.log import Log, Tell, Tick, read_log
-from attnlab.training.plan import Plan
+from attnlab.training.folder import LAST, SNAPSHOTS, expect_checkpoints, expect_state
+from attnlab.training.images import DRAWS, Batch, augmented, expect_batch, order_of
+from attnlab.training.log import LOG, Log, Tell, Tick, read_log
 from attnlab.training.schedule import learning_rate, optimizer_of
+from attnlab.training.setup import TrainingSetup
 from attnlab.training.sources import draw_source
 from attnlab.training.state import load_state, save_state
 from attnlab.training.step import Step, Terms
 from attnlab.training.stopping import interruptions
 from attnlab.training.validate import validate
 
-LOG = "log.jsonl"
 #: steps between two lines of the log
 LOG_EVERY = 50
 #: seconds after which a long epoch is saved in between
@@ -43,58 +37,8 @@ GO_ON, SAVE, STOP = range(3)
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training that is ready to run.
-
-    Attributes:
-        classifier: On its device; trained in place.
-        model: Name that `load_model` builds the network from.
-        name: Of the defence, spelled out: madry+aad where the user wrote aad, madry where both its weights are 0.
-        defense: What is descended.
-        plan: How long, how fast, under which attack.
-        images: To train on.
-        held_out: To validate on.
-        folder: The run's; the best checkpoint lies in it, the last in `last`.
-        seed: Of order, augmentation, starts and dropout.
-        sources: Static classifiers of ensemble adversarial training.
-        bf16: Run forward passes in bfloat16 where torch's autocast does.
-        compiled: Let torch.compile make the step and the attack's passes.
-        cuda_graph: Record the attack where a GPU can; see `Adversary`.
-        snapshots: Keep the checkpoint of every epoch in `epochs`.
-        tensorboard: Write the log's curves to `tensorboard`.
-        world: The processes that train together; see `World.share_norms` for batch norms.
-    """
-
-    classifier: Classifier
-    model: str
-    name: str
-    defense: Defense
-    plan: Plan
-    images: Images
-    held_out: Images
-    folder: Path
-    seed: int = 0
-    sources: tuple[Classifier, ...] = ()
-    bf16: bool = False
-    compiled: bool = False
-    cuda_graph: bool = True
-    snapshots: bool = False
-    tensorboard: bool = False
-    world: World = field(default_factory=World)
-
-    @property
-    def steps(self) -> int:
-        """Steps of an epoch; images that would fill no batch sit it out, others each time."""
-        return len(self.images) // self.plan.batch_size
-
-    def attack(self, epochs: float) -> Attack:
-        """The training attack after that many epochs."""
-        ramp = min(1.0, epochs / self.plan.ramp) if self.plan.ramp else 1.0
-        return self.defense.attack(self.plan.eps * ramp, self.plan.steps, self.plan.step_size * ramp)
-
-    def precision(self) -> Any:
-        """The context that forward passes run in."""
-        return torch.autocast(self.classifier.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+class Training(TrainingSetup):
+    """A training that is ready to run."""
 
     def run(self, tell: Tell = lambda line: None, tick: Tick = lambda done: None) -> None:
         """Train, or go on where an earlier session stopped; the classifier has the last epoch's weights at the end.
@@ -128,6 +72,7 @@ class Session:
         if "adversarial" in training.defense.reads:
             self.adversary = Adversary(training.classifier, compiled=training.compiled, cuda_graph=training.cuda_graph)
         self.optimizer = optimizer_of(training.classifier, training.plan)
+        expect_state(training.folder)
         self.progress = load_state(training.folder, self.network, self.optimizer)
         if not self.world.agree(self.done):
             raise UserError(
@@ -146,6 +91,7 @@ class Session:
             step = self.world.wrap(step)
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
         self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
+        self.folder = training.folder.stat().st_ino if self.log else 0
         self.board: Board | None = None
         if self.log is not None and training.tensorboard:
             self.board = Board(training.folder / "tensorboard", read_log(self.log.path), training.steps)
@@ -163,6 +109,11 @@ class Session:
             while self.progress.epoch < self.training.plan.epochs:
                 self._epoch(tick)
                 self._validate()
+            if self.world.first:
+                training = self.training
+                expect_checkpoints(
+                    training.folder, training.classifier, training.model, training.name, training.snapshots
+                )
         finally:
             del self.step  # what `World.wrap` gave must not outlive the processes' group
             if self.board is not None:
@@ -224,6 +175,7 @@ class Session:
         window, self.progress = self.progress.window, replace(self.progress, window=())
         if self.log is not None and window:
             means = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
+            self._expect_folder()
             at = {"epoch": self.progress.epoch + 1, "step": self.progress.step, "of": self.training.steps}
             self.log.write(at | means)
 
@@ -267,6 +219,7 @@ class Session:
         if not is_finite(self.network):
             raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
         if self.world.first:
+            self._expect_folder()
             save_state(self.training.folder, self.network, self.optimizer, self.progress)
         self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
@@ -286,14 +239,28 @@ class Session:
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
         better = chosen > self.progress.best
         if self.log is not None:
-            folders = [training.folder / "last", *([training.folder] if better else [])]
+            self._expect_folder()
+            folders = [training.folder / LAST, *([training.folder] if better else [])]
             if training.snapshots:
-                folders.append(training.folder / "epochs" / f"{epoch:03d}")
+                folders.append(training.folder / SNAPSHOTS / f"{epoch:03d}")
             for folder in folders:
                 save_checkpoint(training.classifier, folder, training.model, training.name)
             self.log.write({"epoch": epoch, **figures, "best": better})
         self.progress = replace(self.progress, epoch=epoch, step=0, best=max(chosen, self.progress.best))
         self._save()
+
+    def _expect_folder(self) -> None:
+        """Check that the folder is still the one that was opened: writing would make a part of it again.
+
+        Raises:
+            UserError: If it was removed or replaced.
+        """
+        folder = self.training.folder
+        if not folder.is_dir() or folder.stat().st_ino != self.folder:
+            raise UserError(
+                f"{folder} was removed while the training worked, and all that was saved with it; the same command "
+                "begins again"
+            )
 
     def _pause(self) -> None:
         if self.world.size == 1:  # elsewhere processes may have different numbers of batches

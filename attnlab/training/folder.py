@@ -1,0 +1,186 @@
+"""A training's folder: what it says of itself, how far it came, whether its checkpoints are whole."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from attnlab.errors import UserError
+from attnlab.files import is_vacant, write_whole
+from attnlab.manifests import expect_same, now, tell_other_surroundings
+from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_description, save_checkpoint
+from attnlab.models.classifier import Classifier
+from attnlab.training.log import LOG, read_epochs
+from attnlab.training.state import FILE as STATE
+
+MANIFEST = "training.json"
+#: checkpoints of the last epoch, and of every one
+LAST, SNAPSHOTS = "last", "epochs"
+#: the schedule whose every learning rate depends on the number of epochs
+WHOLE = "one-cycle"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The content of training.json.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        manifest = None
+    options = manifest.get("options") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or not isinstance(options, dict) or type(options.get("epochs")) is not int:
+        raise UserError(f"{path} is damaged: expected a JSON object with the training's options; choose another --out")
+    return manifest
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether something of a training was trained."""
+    log = folder / LOG
+    return (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
+
+
+def open_training(folder: Path, manifest: dict[str, Any]) -> None:
+    """Make the folder, or check that it holds a training with the same options, or with fewer epochs of them.
+
+    Raises:
+        UserError: If it holds another one (the text says what differs), or something else.
+    """
+    if (folder / MANIFEST).exists():
+        before = read_manifest(folder)
+        if is_begun(folder) or before.get("kind") != manifest["kind"]:
+            longer = prolonged(folder, before, manifest)
+            expect_same(folder, longer, manifest)
+            if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
+                tell_other_surroundings(folder, before, manifest)
+            if longer is not before:
+                _write(folder, longer)
+            return
+    elif not is_vacant(folder):
+        raise UserError(f"{folder} exists and is no training; choose another --out")
+    _write(folder, {**manifest, "started": now()})
+
+
+def expect_state(folder: Path) -> None:
+    """Check that a training of several epochs still has the state it goes on from: without it all would begin again.
+
+    Raises:
+        UserError: If it has none.
+    """
+    done = len(read_epochs(folder / LOG))
+    if done > 1 and not (folder / STATE).exists():  # the first epoch's line is written before its state
+        raise UserError(
+            f"{folder / STATE} is missing, though {LOG} tells of {done} epochs, so they cannot be resumed; what "
+            f"checkpoints there are can still be used; train in another --out, or remove {folder} to begin again"
+        )
+
+
+def _write(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def prolonged(folder: Path, before: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's manifest with the epochs asked for, where those are more and the past is the same with them.
+
+    Args:
+        folder: Of the training, for what is said.
+        before: Its manifest.
+        asked: That of the command at hand.
+
+    Raises:
+        UserError: If the epochs that were trained would have been others with so many to come.
+    """
+    told, options = asked["options"], before["options"]
+    epochs = told["epochs"]
+    longer = {**options, "epochs": epochs}
+    if epochs <= options["epochs"] or {key: told.get(key) for key in longer} != json.loads(json.dumps(longer)):
+        return before
+    if told["schedule"] == WHOLE:
+        raise UserError(
+            f"{folder} holds a training of {options['epochs']} epochs, which {epochs} cannot prolong: with the "
+            f"schedule {WHOLE} every learning rate depends on the number of epochs; choose another --out"
+        )
+    return {**before, "options": longer}
+
+
+def epochs_of(folder: Path) -> tuple[int, int]:
+    """How many epochs of a training are done, and how many were asked for.
+
+    Raises:
+        UserError: If its manifest or log is damaged.
+    """
+    return len(read_epochs(folder / LOG)), read_manifest(folder)["options"]["epochs"]
+
+
+def tell_unfinished(name: str) -> None:
+    """Warn where a checkpoint folder is that of a training that has not come to its end."""
+    folder = Path(name)
+    folder = folder.parent if folder.name == LAST else folder
+    if not (folder / MANIFEST).is_file():
+        return
+    try:
+        done, wanted = epochs_of(folder)
+    except UserError:  # the weights are none the worse for it
+        return
+    if done < wanted:
+        warnings.warn(f"the training of {name} is not finished: epoch {done} of {wanted}", stacklevel=2)
+
+
+def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str, snapshots: bool) -> None:
+    """Check that a finished training's checkpoints can be loaded; make those again whose weights are kept elsewhere.
+
+    Args:
+        folder: Of the training.
+        classifier: With the weights of its last epoch.
+        model: As of `save_checkpoint`, as the defence.
+        defense: Likewise.
+        snapshots: Whether the training keeps the checkpoint of every epoch.
+
+    Raises:
+        UserError: If the best checkpoint is not whole, and its weights are lost.
+    """
+    if not _is_whole(folder / LAST, classifier):
+        save_checkpoint(classifier, folder / LAST, model, defense)
+    if _is_whole(folder, classifier):
+        return
+    epochs = read_epochs(folder / LOG)
+    best = max((line["epoch"] for line in epochs if line["best"]), default=len(epochs))
+    kept = folder / SNAPSHOTS / f"{best:03d}" / WEIGHTS
+    if best == len(epochs):
+        save_checkpoint(classifier, folder, model, defense)
+    elif _has_weights(folder / WEIGHTS, classifier):
+        describe_checkpoint(classifier, folder, model, defense)
+    elif snapshots and _has_weights(kept, classifier):
+        write_whole(folder / WEIGHTS, kept.read_bytes())
+        describe_checkpoint(classifier, folder, model, defense)
+    else:
+        raise UserError(
+            f"{folder} has lost its best checkpoint, that of epoch {best}: {WEIGHTS} is missing or damaged; "
+            f"{folder / LAST} holds the last epoch's, and training again in another --out makes the best one"
+        )
+    warnings.warn(f"{folder} had lost its checkpoint, which is made again", stacklevel=2)
+
+
+def _is_whole(folder: Path, classifier: Classifier) -> bool:
+    """Whether a checkpoint can be loaded into a network like the classifier's."""
+    try:
+        read_description(folder)
+    except UserError:
+        return False
+    return _has_weights(folder / WEIGHTS, classifier)
+
+
+def _has_weights(path: Path, classifier: Classifier) -> bool:
+    """Whether a file holds tensors of the names and shapes of the classifier's."""
+    wanted = {name: list(value.shape) for name, value in classifier.network.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()} == wanted  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return False

@@ -132,7 +132,7 @@ def tell_unfinished(name: str) -> None:
         warnings.warn(f"the training of {name} is not finished: epoch {done} of {wanted}", stacklevel=2)
 
 
-def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str, snapshots: bool) -> None:
+def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str) -> None:
     """Check that a finished training's checkpoints can be loaded; make those again whose weights are kept elsewhere.
 
     Args:
@@ -140,7 +140,6 @@ def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense
         classifier: With the weights of its last epoch.
         model: As of `save_checkpoint`, as the defence.
         defense: Likewise.
-        snapshots: Whether the training keeps the checkpoint of every epoch.
 
     Raises:
         UserError: If the best checkpoint is not whole, and its weights are lost.
@@ -156,7 +155,7 @@ def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense
         save_checkpoint(classifier, folder, model, defense)
     elif _has_weights(folder / WEIGHTS, classifier):
         describe_checkpoint(classifier, folder, model, defense)
-    elif snapshots and _has_weights(kept, classifier):
+    elif _has_weights(kept, classifier):
         write_whole(folder / WEIGHTS, kept.read_bytes())
         describe_checkpoint(classifier, folder, model, defense)
     else:

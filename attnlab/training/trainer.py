@@ -111,9 +111,7 @@ class Session:
                 self._validate()
             if self.world.first:
                 training = self.training
-                expect_checkpoints(
-                    training.folder, training.classifier, training.model, training.name, training.snapshots
-                )
+                expect_checkpoints(training.folder, training.classifier, training.model, training.name)
         finally:
             del self.step  # what `World.wrap` gave must not outlive the processes' group
             if self.board is not None:

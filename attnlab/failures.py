@@ -36,7 +36,7 @@ def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or not _is_networks(error):
             raise
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -92,10 +92,12 @@ def lost_worker(error: BaseException) -> str:
 def told(error: BaseException) -> str:
     """An error of other people's code, as one line."""
     text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        return f"it calls sys.exit({text}); keep what a script does below if __name__ == '__main__'"
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
-def _is_memory(error: Exception) -> bool:
+def _is_memory(error: BaseException) -> bool:
     from attnlab.hooks import out_of_memory  # knows torch, which workers do without
 
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(error))

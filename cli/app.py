@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+import threading
+import time
 import warnings
 
 import click
@@ -20,6 +22,9 @@ from .report import report
 from .sweep import sweep
 from .tables import tables
 from .train import train
+
+#: seconds that threads of a model's own code have to end in
+PATIENCE = 3.0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -39,6 +44,43 @@ def _show_warning(message: Warning | str, *_place: object) -> None:
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    before, code = threading.enumerate(), None
+    try:
+        _run()
+    except SystemExit as end:
+        code = end.code
+        if not code:  # attnlab itself only exits with another: the code of a model did
+            code = 1
+            _say("Error: the model's code called sys.exit, which ended the command before it was done")
+    _leave_threads(before, code)
+    if code:
+        sys.exit(code)
+
+
+def _leave_threads(before: list[threading.Thread], code: object) -> None:
+    """End the process where threads that a model's code started would keep it alive for ever; say which."""
+    started = [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    started = [
+        thread for thread in started if "concurrent.futures" not in _module_of(thread)
+    ]  # which end by themselves
+    end = time.monotonic() + PATIENCE
+    for thread in started:
+        thread.join(max(0.0, end - time.monotonic()))
+    names = [thread.name for thread in started if thread.is_alive()]
+    if names:
+        _say(f"Warning: the model's code left threads running ({', '.join(names)}); the process ends without them")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(bool(code)))
+
+
+def _module_of(thread: threading.Thread) -> str:
+    """Where a thread's code is from."""
+    return getattr(getattr(thread, "_target", None), "__module__", None) or type(thread).__module__
+
+
+def _run() -> None:
+    """Run the command; what it raises becomes one line and an exit code."""
     try:
         app.main(standalone_mode=False)
     except click.ClickException as error:
@@ -88,5 +130,9 @@ def _fail_of_worker(error: BaseException) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {printable(' '.join(message.splitlines()))}", err=True)
+    _say(f"Error: {' '.join(message.splitlines())}")
     sys.exit(1)
+
+
+def _say(line: str) -> None:
+    click.echo(printable(line), err=True)

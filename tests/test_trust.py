@@ -212,3 +212,36 @@ def test_interrupting_a_file_of_a_model_stays_an_interruption(tmp_path):
     path.write_text("raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         load_model(f"{path}:build")
+
+
+def test_a_network_that_ends_the_process_while_it_runs_is_told_in_one_line(attnlab, tmp_path):
+    (tmp_path / "net.py").write_text(f"""
+import sys
+{NET}
+class Late(Net):
+    def forward(self, x):
+        if len(x) > 2:
+            sys.exit(0)
+        return super().forward(x)
+""")
+    words = ["--data", "scenes", "--limit", 4, "--batch-size", 4, "--device", "cpu", "--no-check", "--attacks", "clean"]
+    (tmp_path / "net.py").write_text(
+        (tmp_path / "net.py").read_text().replace("self.head = nn.Linear(width, 5)", "self.head = nn.Linear(width, 10)")
+    )
+    assert "sys.exit(0)" in attnlab("evaluate", *words, "--model", "net.py:Late").error
+
+
+def test_threads_that_a_file_leaves_running_are_told_and_do_not_keep_the_command_alive(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import threading\nfrom torch import nn\n"
+        "threading.Thread(target=threading.Event().wait, name='watcher').start()\n"
+        "def build():\n    return 3\n"
+    )
+    code = "from attnlab_cli import app; app.PATIENCE = 0.1; app.main()"
+    words = [sys.executable, "-c", code, "analyze", "--model", "net.py:build"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: expected net.py:build to return an nn.Module, got int",
+        "Warning: the model's code left threads running (watcher); the process ends without them",
+    ]

@@ -11,10 +11,11 @@ from torch import nn
 
 from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
+from attnlab.failures import told
 from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.lenet import LeNet
-from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code, one_line
+from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.resnet8 import ResNet8
 from attnlab.models.resnet9 import ResNet9
@@ -80,12 +81,12 @@ def load_model(
     except BaseException as error:  # the network's own code, on images of a size or with channels it may not take
         if layer:
             raise UserError(
-                f"cannot read layer {layer!r} of {name} ({one_line(error)}); name one that runs and gives a spatial map"
+                f"cannot read layer {layer!r} of {name} ({told(error)}); name one that runs and gives a spatial map"
             ) from error
         _, (height, width) = size_of(network)
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got "
-            f"{one_line(error)}; an attribute input_size = (height, width) of the network sets another size"
+            f"{told(error)}; an attribute input_size = (height, width) of the network sets another size"
         ) from error
     classifier.code = code_hash(name)
     _compare_code(folder, saved_code, classifier.code)
@@ -107,11 +108,11 @@ def _from_checkpoint(
         UserError: As there; the text names the folder.
     """
     description = read_description(folder)
-    model, told = description["model"], folder / DESCRIPTION
+    model, path = description["model"], folder / DESCRIPTION
     if model not in _names() and Path(model).is_dir():
-        raise UserError(f"{told} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
+        raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
     own = weights == "default"
-    expect_trusted(model, told, trust_code, f"--model {model} --weights {folder if own else weights}")
+    expect_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
     if mean is None and std is None:
         mean, std = description["mean"], description["std"]
     file = str(folder / WEIGHTS) if own else weights
@@ -202,7 +203,7 @@ def _from_torchvision(name: str, classes: int | None, *, pretrained: bool) -> nn
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of {name} could not be downloaded ({one_line(error)}); "
+            f"the weights of {name} could not be downloaded ({told(error)}); "
             f"fetch {best.url} elsewhere and pass it as --weights FILE"
         ) from None
     if name == "inception_v3":  # its weights bring a head for training only
@@ -230,7 +231,7 @@ def _from_timm(name: str, classes: int | None, *, pretrained: bool) -> nn.Module
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of timm:{name} could not be downloaded ({one_line(error)}); "
+            f"the weights of timm:{name} could not be downloaded ({told(error)}); "
             "fetch its model.safetensors elsewhere and pass it as --weights FILE"
         ) from None
     preset: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from attnlab.errors import UserError, nearest
+from attnlab.failures import told
 
 
 def is_own_code(name: str) -> bool:
@@ -40,8 +41,8 @@ def expect_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "
             f"{f', or write {instead}' if instead else ''}"
         )
     with suppress(OSError):  # a file that is not there is told when it is to run
-        told = hashlib.sha256(path.read_bytes()).hexdigest()
-        warnings.warn(f"--trust-code runs {path.resolve()} (SHA-256 {told}), which {named_by} names", stacklevel=2)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        warnings.warn(f"--trust-code runs {path.resolve()} (SHA-256 {digest}), which {named_by} names", stacklevel=2)
 
 
 def code_hash(name: str) -> str:
@@ -60,7 +61,7 @@ def code_hash(name: str) -> str:
                 if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING):
                     digest.update(f"{token.string}\n".encode())
     except (OSError, SyntaxError, ValueError, tokenize.TokenError) as error:
-        raise UserError(f"cannot read {path} as Python: {one_line(error)}") from None
+        raise UserError(f"cannot read {path} as Python: {told(error)}") from None
     return digest.hexdigest()
 
 
@@ -82,7 +83,7 @@ def build_from_file(name: str) -> nn.Module:
     except BaseException as error:  # whatever the user's own code raises
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = lines[-1] if lines else getattr(error, "lineno", None)
-        raise UserError(f"cannot build {name}: {one_line(error)} ({path.name}, line {line})") from error
+        raise UserError(f"cannot build {name}: {told(error)} ({path.name}, line {line})") from error
     finally:
         with suppress(ValueError):
             sys.path.remove(str(path.parent))
@@ -105,11 +106,3 @@ def _call(path: Path, function: str) -> object:
         listed = ", ".join(own) or "none"
         raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{nearest(function, own)}")
     return found()
-
-
-def one_line(error: BaseException) -> str:
-    """An error of other people's code, as one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, SystemExit):
-        return f"it calls sys.exit({text}); keep what a script does below if __name__ == '__main__'"
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.errors import UserError, expect_one_of
-from attnlab.models.own_code import one_line
+from attnlab.failures import told
 from attnlab.models.weights_file import read_content
 
 State = Mapping[str, Tensor]
@@ -134,15 +134,15 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
     try:
         missing, unknown = network.load_state_dict(kept, strict=False)  # modules rename old names of their own here
     except Exception as error:  # what a module's own hooks make of other tensors
-        raise UserError(f"{path} cannot be loaded into the network of --model: {one_line(error)}") from None
+        raise UserError(f"{path} cannot be loaded into the network of --model: {told(error)}") from None
     kinds = {
         "missing": [name for name in missing if name not in other and not name.endswith(COUNTER)],
         "unknown": [name for name in unknown if not name.startswith(AUXILIARY)],
         "of another shape": shapes,
     }
-    told = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names]
-    if told:
-        raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(told)}")
+    differences = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names]
+    if differences:
+        raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(differences)}")
     if groups := dict.fromkeys(name.partition(".")[0] for name in [*left_out, *unknown]):
         warnings.warn(f"the network has no place for {', '.join(groups)} of {path}: left out", stacklevel=2)
     _expect_finite(network, path)

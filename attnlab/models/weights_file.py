@@ -7,6 +7,7 @@ import re
 import tarfile
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def read_content(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen kinds
         refused = REFUSED.search(str(error))
-        foreign = refused[1] if refused else next(iter(_foreign_names(path)), "")
+        foreign = next(iter(_foreign_names(path)), refused[1] if refused else "")
         if foreign:
             raise UserError(
                 f"{path} holds a pickled {foreign}, which could run any code and is not loaded; "
@@ -86,7 +87,8 @@ def _imports(data: bytes) -> list[str]:
         try:
             for operation, argument, _ in pickletools.genops(stream):
                 if operation.name in ("GLOBAL", "INST"):
-                    names.append(str(argument).replace(" ", "."))
+                    module, _, name = str(argument).partition(" ")
+                    names.append(f"{IMPORT_MAPPING.get(module, module)}.{name}")  # as Python 3 calls it
                 elif operation.name == "STACK_GLOBAL":
                     names.append(".".join(texts[-2:]))
                 elif operation.name == "MEMOIZE":

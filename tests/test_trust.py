@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,7 +219,7 @@ def test_interrupting_a_file_of_a_model_stays_an_interruption(tmp_path):
 def test_a_network_that_ends_the_process_while_it_runs_is_told_in_one_line(attnlab, tmp_path):
     (tmp_path / "net.py").write_text(f"""
 import sys
-{NET}
+{NET.replace("Linear(width, 5)", "Linear(width, 10)")}
 class Late(Net):
     def forward(self, x):
         if len(x) > 2:
@@ -225,9 +227,6 @@ class Late(Net):
         return super().forward(x)
 """)
     words = ["--data", "scenes", "--limit", 4, "--batch-size", 4, "--device", "cpu", "--no-check", "--attacks", "clean"]
-    (tmp_path / "net.py").write_text(
-        (tmp_path / "net.py").read_text().replace("self.head = nn.Linear(width, 5)", "self.head = nn.Linear(width, 10)")
-    )
     assert "sys.exit(0)" in attnlab("evaluate", *words, "--model", "net.py:Late").error
 
 

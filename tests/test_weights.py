@@ -247,7 +247,7 @@ TOUCH = "open(PATH, 'w').close()"
         (lambda path: Trap(eval, TOUCH.replace("PATH", repr(str(path)))), "builtins.eval"),
         (lambda path: Trap(subprocess.Popen, ["touch", str(path)]), "subprocess.Popen"),
         (lambda path: Trap(open, str(path), "w"), "io.open"),
-        (lambda path: [Trap(tuple, Trap(os.system, f"touch {path}"))], "posix.system"),
+        (lambda path: Trap(OrderedDict, [("a", Trap(os.system, f"touch {path}"))]), "posix.system"),
     ],
     ids=["system", "eval", "Popen", "open", "nested"],
 )

@@ -51,6 +51,17 @@ def test_a_sweep_trains_every_pair_and_tells_what_came_of_each(sweep, attnlab, p
     assert Path("alone", same).read_bytes() == Path("out/alpha-0.5-beta-20", same).read_bytes()
 
 
+def test_a_finished_sweep_is_prolonged_training_by_training(sweep):
+    words = ["--alphas", "0,0.5", "--betas", "0"]
+    assert sweep(*words).code == 0
+    assert sweep(*words, "--epochs", 2).code == 0
+    for alpha in ("0", "0.5"):
+        assert [line["epoch"] for line in read_log(Path(f"out/alpha-{alpha}-beta-0/log.jsonl")) if "best" in line] == [
+            1,
+            2,
+        ]
+
+
 def test_an_interrupted_sweep_goes_on_with_the_training_at_hand_and_trains_no_other_again(sweep, monkeypatch):
     write = Log.write
 

@@ -136,7 +136,7 @@ def test_a_folder_removed_while_a_training_works_is_told_and_nothing_is_left(tra
 # ------------------------------------------------------------------ not finished
 
 
-@pytest.mark.parametrize("name", ["out", "out/last"])
+@pytest.mark.parametrize("name", ["out", "out/last", f"out/{WEIGHTS}", f"out/last/{WEIGHTS}"])
 def test_a_training_that_is_not_finished_is_said_to_be_so_where_it_is_evaluated(train, name):
     assert train("--epochs", 1).code == 0
     manifest = json.loads(Path("out/training.json").read_text())

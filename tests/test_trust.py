@@ -39,7 +39,7 @@ def checkpoint(spy) -> Path:
 def test_a_checkpoint_folder_that_names_code_is_refused_before_it_runs_with_both_ways_to_allow_it(checkpoint, spy):
     assert refused(str(checkpoint)) == (
         f"{checkpoint}/model.json names code that the command does not: {spy}:build; look into it, then add "
-        f"--trust-code to run it, or write --model {spy}:build --weights {checkpoint}"
+        f"--trust-code to run it, or name it outright: --model {spy}:build --weights {checkpoint}"
     )
     assert not (spy.parent / "ran").exists()
 

@@ -38,7 +38,7 @@ def expect_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "
     if not trust_code:
         raise UserError(
             f"{named_by} names code that the command does not: {name}; look into it, then add --trust-code to run it"
-            f"{f', or write {instead}' if instead else ''}"
+            f"{f', or name it outright: {instead}' if instead else ''}"
         )
     with suppress(OSError):  # a file that is not there is told when it is to run
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

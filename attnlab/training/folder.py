@@ -96,10 +96,10 @@ def prolonged(folder: Path, before: dict[str, Any], asked: Mapping[str, Any]) ->
     Raises:
         UserError: If the epochs that were trained would have been others with so many to come.
     """
-    told, options = asked["options"], before["options"]
+    told, options = json.loads(json.dumps(asked["options"])), before["options"]
     epochs = told["epochs"]
     longer = {**options, "epochs": epochs}
-    if epochs <= options["epochs"] or {key: told.get(key) for key in longer} != json.loads(json.dumps(longer)):
+    if epochs <= options["epochs"] or {key: told.get(key) for key in longer} != longer:
         return before
     if told["schedule"] == WHOLE:
         raise UserError(
@@ -119,8 +119,8 @@ def epochs_of(folder: Path) -> tuple[int, int]:
 
 
 def tell_unfinished(name: str) -> None:
-    """Warn where a checkpoint folder is that of a training that has not come to its end."""
-    folder = Path(name)
+    """Warn where a checkpoint folder, or a file in it, is of a training that has not come to its end."""
+    folder = Path(name).parent if Path(name).is_file() else Path(name)
     folder = folder.parent if folder.name == LAST else folder
     if not (folder / MANIFEST).is_file():
         return

@@ -10,13 +10,12 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared
 from attnlab.files import write_whole
-from attnlab.pipelines.train_job import MANIFEST
 from attnlab.records import as_fraction, read_evaluation, read_records
 from attnlab.report.accuracy import paired
 from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
 from attnlab.runs import Run
-from attnlab.training.trainer import LOG
+from attnlab.training.log import LOG
 from benchmarks.trainings import Training
 
 #: what is held against what

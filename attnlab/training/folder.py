@@ -35,7 +35,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         manifest = None
     options = manifest.get("options") if isinstance(manifest, dict) else None
-    if not isinstance(manifest, dict) or not isinstance(options, dict) or type(options.get("epochs")) is not int:
+    if (
+        not isinstance(manifest, dict)
+        or not isinstance(options, dict)
+        or type(options.setdefault("epochs", 0)) is not int
+    ):
         raise UserError(f"{path} is damaged: expected a JSON object with the training's options; choose another --out")
     return manifest
 

@@ -15,6 +15,7 @@ from attnlab.report.accuracy import paired
 from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
 from attnlab.runs import Run
+from attnlab.training.folder import MANIFEST
 from attnlab.training.log import LOG
 from benchmarks.trainings import Training
 

@@ -98,7 +98,7 @@ def prepare_evaluation(
         "data": data,
         "split": split,
         "models": {pair.label: _described(pair, told_each=len(given) > 1) for pair in pairs},
-        "weights": given[0] if len(given) == 1 else given or "default",
+        "weights": ", ".join(given) or "default",
         **({"weights_key": weights_key} if weights_key is not None else {}),
         "transfer": transfer,
         "saved": save,

@@ -212,3 +212,46 @@ def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
     bare.locator(".card").first.click()
     assert bare.locator("#stage .heat").first.is_visible()
     assert json.loads(bare.locator("#data").text_content())["superpixels"] == 8
+
+
+def on_a_phone(visit, report):
+    page = visit(report)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    return page
+
+
+def test_on_a_phone_the_images_are_within_two_screens_and_links_unfold_what_is_above(visit, report):
+    page = on_a_phone(visit, report)
+    assert page.locator(".card").first.bounding_box()["y"] < 2 * 844
+    assert page.locator("[name=sort]").is_hidden()
+    page.click("#filters")
+    assert page.locator("[name=sort]").is_visible()
+    assert page.locator("[data-table=table1]").is_hidden()
+    page.click("nav a[href='#tables']")
+    assert page.locator("[data-table=table1]").is_visible()
+    scroll = page.locator(".scroll", has=page.locator("[data-table=table1]"))
+    page.wait_for_function("document.querySelector('.scroll').classList.contains('wider')")
+    assert "swipe" in scroll.evaluate("one => getComputedStyle(one, '::before').content")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390  # the page itself does not scroll sideways
+
+
+def test_on_a_phone_the_large_view_has_its_buttons_under_the_thumb_and_closes_by_a_tap_outside(visit, report):
+    page = on_a_phone(visit, report)
+    page.locator(".card").first.click()
+    for name in ("before", "after", "close"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert min(box["width"], box["height"]) >= 44
+        assert box["y"] > 844 * 2 / 3
+        assert box["y"] + box["height"] <= 844
+    page.click("#after")
+    assert page.locator("#view-place").inner_text() == "2 of 300"
+    page.mouse.click(195, 30)
+    assert page.locator("#view").is_hidden()
+
+
+def test_on_a_desk_nothing_is_folded(visit, report):
+    page = visit(report)
+    assert page.locator("[data-table=table1]").is_visible()
+    assert page.locator("[name=sort]").is_visible()
+    assert page.locator("#filters").is_hidden()

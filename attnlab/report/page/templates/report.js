@@ -355,7 +355,7 @@
   function connectView() {
     const view = byId("view");
     view.addEventListener("close", closed);
-    view.addEventListener("click", (event) => event.target === view && view.close());
+    view.addEventListener("click", (event) => event.target === view && view.close()); // the dark around it
     byId("close").addEventListener("click", () => view.close());
     byId("before").addEventListener("click", () => step(-1));
     byId("after").addEventListener("click", () => step(1));
@@ -393,6 +393,28 @@
     cards[at + by].focus();
   }
 
+  // ---------------------------------------------------------------- small screens
+
+  /** Fold what stands before the images where the screen is narrow, and unfold what a link leads to. */
+  function connectFolds() {
+    const narrow = matchMedia("(max-width: 760px)").matches;
+    if (narrow && data) for (const part of document.querySelectorAll("[data-fold]")) part.open = false;
+    for (const link of document.querySelectorAll("nav a")) {
+      link.addEventListener("click", () => {
+        const part = document.querySelector(`${link.getAttribute("href")} > details.part`);
+        if (part) part.open = true;
+      });
+    }
+    byId("filters")?.addEventListener("click", () => {
+      const open = form.classList.toggle("open");
+      byId("filters").setAttribute("aria-expanded", open);
+    });
+    const watch = new ResizeObserver((entries) => {
+      for (const { target } of entries) target.classList.toggle("wider", target.scrollWidth > target.clientWidth + 1);
+    });
+    for (const one of document.querySelectorAll(".scroll")) watch.observe(one);
+  }
+
   // ---------------------------------------------------------------- beginning
 
   let words = [];
@@ -419,6 +441,7 @@
     byId("cards").addEventListener("keydown", walk);
     connectView();
   }
+  connectFolds();
   addEventListener("hashchange", restore);
   restore();
 })();

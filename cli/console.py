@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.words import counted
+
 if TYPE_CHECKING:
     from attnlab.report.layout import Layout, Value
 
@@ -42,7 +44,7 @@ def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], Non
             yield count
         except KeyboardInterrupt:
             kept = f"what is finished is kept in {out}, the same command goes on" if out else "nothing was written"
-            text = f"{done} of {total} images; {kept}."
+            text = f"{done} of {counted(total, 'image')}; {kept}."
             click.echo(text, err=True)
             raise
 
@@ -64,7 +66,7 @@ def _lines(total: int) -> Callable[[int], None]:
             speed = (done - before) / max(now - start, 1e-9)
             left = timedelta(seconds=round((total - done) / speed)) if speed else None
             told = f", {speed:.1f} images/s, {left} left" if left else f", {speed:.1f} images/s" if speed else ""
-            click.echo(f"{done} of {total} images{told}", err=True)
+            click.echo(f"{done} of {counted(total, 'image')}{told}", err=True)
 
     return show
 

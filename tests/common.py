@@ -27,7 +27,7 @@ class Told(NamedTuple):
     @property
     def error(self) -> str:
         """The one line of a failed command; progress lines before it aside."""
-        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images|epoch \d+ of \d+", line)]
+        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images?|epoch \d+ of \d+", line)]
         assert self.code == 1
         assert len(lines) == 1
         assert lines[0].startswith("Error: ")

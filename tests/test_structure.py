@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUND = (
     "errors",
     "names",
+    "words",
     "failures",
     "files",
     "manifests",
@@ -71,7 +72,19 @@ def test_imports_point_downwards(path):
 
 
 def test_report_stands_on_records_and_geometry_alone():
-    names = ("records", "runs", "errors", "files", "manifests", "boxes", "superpixels", "looks", "workers", "report")
+    names = (
+        "records",
+        "runs",
+        "errors",
+        "words",
+        "files",
+        "manifests",
+        "boxes",
+        "superpixels",
+        "looks",
+        "workers",
+        "report",
+    )
     allowed = {f"attnlab.{name}" for name in names}
     for path in (ROOT / "attnlab/report").rglob("*.py"):
         own = {room_of(module) for module in imports_of(path) if module.startswith("attnlab")}

@@ -18,6 +18,7 @@ from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
+from attnlab.words import counted
 
 #: a difference counts as one from this exact one-sided p-value on
 SIGNIFICANT = 0.01
@@ -56,10 +57,13 @@ def _larger_eps(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
     told = ", ".join(f"{count} at {budget:.3g}" for budget, count in zip(budgets, counts, strict=True))
     found = []
     if any(after - before > max(2, 0.05 * len(images)) for before, after in pairwise(counts)):
-        found.append(f"a larger eps does not lower the accuracy: of {len(images)} images right under 10 steps {told}")
+        found.append(
+            f"a larger eps does not lower the accuracy: of {counted(len(images), 'image')} right under 10 steps {told}"
+        )
     if counts[-1] > 0.5 * len(images):
         found.append(
-            f"an eps that allows any image does not fool the model: of {len(images)} images right under 10 steps {told}"
+            "an eps that allows any image does not fool the model: "
+            f"of {counted(len(images), 'image')} right under 10 steps {told}"
         )
     return found
 
@@ -116,5 +120,5 @@ def _lower(
 def _told(held: Held, first: str, second: str) -> str:
     return (
         f"{100 * held[first].mean():.2f} % right under {first}, {100 * held[second].mean():.2f} % under {second}, "
-        f"{len(held[first])} images"
+        f"{counted(len(held[first]), 'image')}"
     )

@@ -8,6 +8,7 @@ from attnlab.data.base import ImageSet
 from attnlab.data.imagenet import BOXES_CSV, boxes_file
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
+from attnlab.words import counted
 
 TOPIC = "data"
 BUILT_IN = "scenes"
@@ -72,11 +73,13 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:
-            return Finding(TOPIC, title, f"none of {len(labels)} images can be used", _why(images, 0), "problem")
+            return Finding(
+                TOPIC, title, f"none of {counted(len(labels), 'image')} can be used", _why(images, 0), "problem"
+            )
         images.read(usable[0])
     except (UserError, Unusable, OSError, UnicodeDecodeError) as error:
         return from_error(TOPIC, title, error)
-    told = f"{len(usable)} images" + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
+    told = counted(len(usable), "image") + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
     if name == "imagenet" and root and images.has_boxes:
         told += f", boxes from {boxes_file(root) or f'XML files, for want of {BOXES_CSV}'}"
     return Finding(TOPIC, title, f"{told}, in {root}" if root else f"{told}, built in")

@@ -13,6 +13,7 @@ from attnlab.errors import UserError
 from attnlab.models.classifier import PRECISIONS
 from attnlab.pipelines.defaults import choose_device
 from attnlab.pipelines.manifest import cpu_name
+from attnlab.words import counted
 
 TOPIC = "machine"
 DRIVER = Path("/proc/driver/nvidia")
@@ -31,7 +32,7 @@ def machine(asked: str = "auto") -> Iterator[Finding]:
     Args:
         asked: As for --device.
     """
-    yield Finding(TOPIC, "cpu", f"{cpu_name()}, {os.cpu_count()} cores{memory()}")
+    yield Finding(TOPIC, "cpu", f"{cpu_name()}, {counted(os.cpu_count() or 1, 'core')}{memory()}")
     yield threads()
     yield from gpus()
     try:
@@ -55,7 +56,7 @@ def threads() -> Finding:
     """Whether torch's threads have a core each."""
     mine = torch.get_num_threads()
     cores = usable_cores()
-    told = f"{mine} of torch on {cores} usable cores"
+    told = f"{mine} of torch on {counted(cores, 'usable core')}"
     if mine > cores:
         advice = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down"
         return Finding(TOPIC, "threads", told, advice, "note")

@@ -15,6 +15,7 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.load import BUILT_IN, weights_file
 from attnlab.pipelines.defaults import MODELS
+from attnlab.words import counted
 
 #: bytes on a disk below which a run of a whole data set may not fit
 LITTLE = 2**30
@@ -54,7 +55,7 @@ def model(name: str, *, trust_code: bool = False) -> Finding:
     except (UserError, OSError) as error:
         return from_error("weights", name, error)
     height, width = classifier.input_size
-    return Finding("weights", name, f"loads: {classifier.classes} classes, {height}x{width} pixels")
+    return Finding("weights", name, f"loads: {counted(classifier.classes, 'class')}, {height}x{width} pixels")
 
 
 def downloaded() -> Iterator[Finding]:

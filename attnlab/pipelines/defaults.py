@@ -9,10 +9,11 @@ from torch import Tensor
 
 from attnlab.attention.sampler import Sampler
 from attnlab.data.base import ImageSet
+from attnlab.data.geometry import Batch
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
-from attnlab.superpixels import grid
+from attnlab.superpixels import grid, superpixels
 
 #: data set -> model that belongs to it
 MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
@@ -91,6 +92,14 @@ def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
                 break
             size *= 2
     return best, best_speed
+
+
+def cutting_seconds(batch: Batch, method: str) -> float:
+    """Seconds that an image of a batch takes to be cut into superpixels, on average."""
+    start = perf_counter()
+    for pixels in batch.pixels.numpy():
+        superpixels(pixels / np.float32(255), method, 0)
+    return (perf_counter() - start) / max(1, len(batch.pixels))
 
 
 def _speed(sampler: Sampler, shown: Tensor) -> float:

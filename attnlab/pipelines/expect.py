@@ -11,6 +11,7 @@ from attnlab.errors import UserError, expect_between
 from attnlab.failures import naming
 from attnlab.models import Classifier, load_model
 from attnlab.runs import Run
+from attnlab.words import counted
 
 #: images or LIME samples a pass, and processes, beyond which no machine goes
 LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
@@ -26,12 +27,12 @@ def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None
     which = f"{name}, " if name else ""
     if images.channels != classifier.channels:
         raise UserError(
-            f"expected a model of {images.channels} colour channels for {images.name}, got {which}one of "
+            f"expected a model of {counted(images.channels, 'colour channel')} for {images.name}, got {which}one of "
             f"{classifier.channels}; name another with --model"
         )
     if images.classes and len(images.classes) != classifier.classes:
         raise UserError(
-            f"expected a model of {len(images.classes)} classes for {images.name}, got {which}one of "
+            f"expected a model of {counted(len(images.classes), 'class')} for {images.name}, got {which}one of "
             f"{classifier.classes}; name another with --model"
         )
 

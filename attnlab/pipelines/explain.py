@@ -19,6 +19,7 @@ from attnlab.pipelines.observe import Observation
 from attnlab.pipelines.settings import Settings
 from attnlab.seeds import seed_of
 from attnlab.superpixels import FEW, Labels
+from attnlab.words import counted
 
 #: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
 SECOND_SEED = 2**31
@@ -181,7 +182,8 @@ class Explainer:
         if samples < superpixels and not self.warned:
             self.warned = True
             warnings.warn(
-                f"{samples} LIME samples for an image of {superpixels} superpixels: fewer equations than unknowns, so "
-                "the weights lean on the ridge penalty and change much from seed to seed; raise --lime-samples",
+                f"{counted(samples, 'LIME sample')} for an image of {counted(superpixels, 'superpixel')}: "
+                "fewer equations than unknowns, so the weights lean on the ridge penalty and change much from seed to "
+                "seed; raise --lime-samples",
                 stacklevel=2,
             )

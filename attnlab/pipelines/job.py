@@ -8,6 +8,7 @@ from pathlib import Path
 from attnlab.attacks.parse import SIGMA, parse_budgets
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
+from attnlab.data.geometry import read_batch
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
 from attnlab.manifests import recorded
@@ -21,9 +22,12 @@ from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
 from attnlab.superpixels import AUTO, method_for
 from attnlab.training.folder import tell_unfinished
+from attnlab.words import counted
 
 #: bytes of a LIME explanation in the records, at 299 px: compressed superpixels and weights
 LIME_BYTES = 4_000
+#: images that are cut for the estimate
+TRIED = 2
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,16 @@ def prepare(
         before = recorded(folder, "options") or {}
         cut = before.get("lime", {}).get("superpixels") or method_for(images.channels, classifier.input_size)
         settings = replace(settings, lime=replace(settings.lime, superpixels=cut))
+    readers = defaults.workers(images, with_lime) if workers is None else workers
     cost = ""
     if with_lime and lime_batch_size is None:
         # a run that is gone on with keeps its batch size, so that its last digits do not depend on the interruption
         lime_batch_size = recorded(folder, "lime_batch_size")
     if with_lime and lime_batch_size is None:
         lime_batch_size, speed = defaults.lime_batch_size(classifier)
-        cost = _cost(settings, len(positions), speed)
+        tried = read_batch(images, classifier.input_size, positions[:TRIED], geometry)
+        cutting = defaults.cutting_seconds(tried, settings.lime.superpixels)
+        cost = lime_cost(settings, len(positions), speed, cutting, readers)
         if lime_superpixels == AUTO and settings.lime.superpixels == "slic":
             cost += "; superpixels by slic, as quickshift finds too few in images this small"
     compiled = {"lime_compile": True} if lime_compile else {}
@@ -147,7 +154,7 @@ def prepare(
             or recorded(folder, "batch_size")
             or defaults.batch_size(place, classifier.input_size),
             lime_batch_size=lime_batch_size,
-            workers=defaults.workers(images, with_lime) if workers is None else workers,
+            workers=readers,
             positions=positions,
             progress=progress,
         )
@@ -155,13 +162,25 @@ def prepare(
     return Job(folder, positions, cost, run)
 
 
-def _cost(settings: Settings, images: int, speed: float) -> str:
-    """What LIME will take at most, if every image is classified correctly."""
+def lime_cost(settings: Settings, images: int, speed: float, cutting: float, workers: int) -> str:
+    """What LIME takes at most, if every image is classified correctly, as one line.
+
+    Args:
+        settings: What is computed.
+        images: How many there are.
+        speed: Forward passes a second.
+        cutting: Seconds that one image takes to be cut into superpixels.
+        workers: Processes that cut beside the passes; 0 cuts in turn with them.
+    """
     explanations = images * (1 + len(settings.budgets) + settings.lime_floor)
     forwards = explanations * settings.lime.samples
+    cuts = images if settings.lime_segments == "shared" else explanations
+    passing, cut = forwards / speed, cuts * cutting / max(1, workers)
+    where = f" on {counted(workers, 'process')}" if workers else ""
+    total = timedelta(seconds=round(max(passing, cut) if workers else passing + cut))
     return (
-        f"LIME: at most {images} images x {explanations // max(1, images)} explanations x {settings.lime.samples} "
-        f"samples = {forwards:,} forward passes, about {timedelta(seconds=round(forwards / speed))} "
-        f"at {speed:.0f} a second; "
+        f"LIME: at most {total}: {forwards:,} passes ({counted(images, 'image')} x {explanations // max(1, images)} "
+        f"explanations x {settings.lime.samples} samples) at {speed:.0f} a second, {cuts:,} cuts into superpixels of "
+        f"{cutting:.2f} s{where}; "
         f"records of about {explanations * LIME_BYTES / 1e6:.0f} MB"
     )

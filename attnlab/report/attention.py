@@ -14,6 +14,7 @@ from attnlab.report.controls import controls
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run
+from attnlab.words import counted
 
 TITLES = {
     "table1": "Average IoU between attention and ground-truth area",
@@ -114,7 +115,7 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
             details.append(f"{options['lime_segments']} superpixels")
     return (
         f"{Path(options['model']).name}, {options['data']} {options['split']}, "
-        f"n = {images['image_id'].nunique()} correctly classified images; "
+        f"n = {counted(images['image_id'].nunique(), 'correctly classified image')}; "
         f"{', '.join(details)}; brackets: 95 % bootstrap interval"
     )
 
@@ -146,20 +147,20 @@ def _summary(
     once = records[records["eps"] == manifest["options"]["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
     lines = [
-        f"{len(once)} of {wanted} images recorded, accuracy {100 * len(correct) / max(len(once), 1):.2f} %; "
-        f"I_att: {images['image_id'].nunique()} images"
+        f"{len(once)} of {counted(wanted, 'image')} recorded, accuracy {100 * len(correct) / max(len(once), 1):.2f} %; "
+        f"I_att: {counted(images['image_id'].nunique(), 'image')}"
     ]
     if skipped:
-        lines.append(f"{skipped} images could not be used; skipped.csv tells why")
+        lines.append(f"{counted(skipped, 'image')} could not be used; skipped.csv tells why")
     if manifest["finished"] is None:
         lines.append("unfinished: the same command goes on with this run")
     if has_boxes:
         boxless = int((~(correct["box_share"] > 0)).sum())
         if boxless:
-            lines.append(f"{boxless} correctly classified images without a usable box are left out")
+            lines.append(f"left out: {counted(boxless, 'correctly classified image')} without a usable box")
         dropped = int(once["dropped_boxes"].sum())
         if dropped:
-            lines.append(f"{dropped} boxes were empty, inverted or outside their image, and dropped")
+            lines.append(f"dropped: {counted(dropped, 'box')} empty, inverted or outside the image")
     else:
         lines.append("these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out")
     attack = manifest["options"]["attack"]
@@ -169,17 +170,17 @@ def _summary(
     if "lime" in manifest["options"]["methods"]:
         explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
         samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
-        lines.append(f"LIME explanations of {len(explained)} images, {samples:.0f} samples each on average")
+        lines.append(f"LIME explanations of {counted(len(explained), 'image')}, {samples:.0f} samples each on average")
         for name, frame in frames.items():
-            counted = len(explained) * (len(frame) // 2)
-            if name in LIME_TABLES and frame["n"].sum() < counted:
-                lines.append(f"{name}: {counted - frame['n'].sum()} of {counted} areas are empty and have no IoU")
+            areas = len(explained) * (len(frame) // 2)
+            if name in LIME_TABLES and frame["n"].sum() < areas:
+                lines.append(f"{name}: {areas - frame['n'].sum()} of {areas} areas are empty and have no IoU")
     if not map_method(manifest["options"]):
         return lines
     for eps, of_eps in images.groupby("eps", sort=False):
         constant = int(of_eps["shared_cells"].isna().sum())
         if constant:
             lines.append(
-                f"{constant} images have a constant map at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
+                f"constant maps: {counted(constant, 'image')} at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
             )
     return lines

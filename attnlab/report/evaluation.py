@@ -11,6 +11,7 @@ from attnlab.report.base import Report, falls_short
 from attnlab.report.checks import check_lines
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
+from attnlab.words import counted
 
 TITLES = {
     "table6": "Classification accuracy (%) under attack, at the last point of each attack",
@@ -80,7 +81,7 @@ def _setting(manifest: Mapping[str, Any], table: str) -> str:
     options = manifest["options"]
     attacks = [attack for attack in options["attacks"].values() if attack]
     loops = [attack for attack in attacks if "steps" in attack]
-    told = [f"{options['data']} {options['split']}, {options['images']} images"]
+    told = [f"{options['data']} {options['split']}, {counted(options['images'], 'image')}"]
     budgets = sorted({attack["eps"] for attack in attacks})
     if budgets:
         told.append(f"L-infinity eps {', '.join(map(as_fraction, budgets))}")
@@ -110,9 +111,9 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     rows = run.table(["image_id", "skipped"]).to_pylist()
     skipped = len({row["image_id"] for row in rows if row["skipped"] is not None})
     done = len(records.drop_duplicates(["model", "image_id"]))
-    lines = [f"{done} of {wanted} records of images and models"]
+    lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
     if skipped:
-        lines.append(f"{skipped} images could not be used; skipped.csv tells why")
+        lines.append(f"{counted(skipped, 'image')} could not be used; skipped.csv tells why")
     short = [
         name for name, attack in manifest["options"]["attacks"].items() if attack and falls_short(attack, attack["eps"])
     ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.errors import UserError
+from attnlab.words import counted
 
 #: what torch can make a synchronised batch norm of, and lose nothing
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -36,7 +37,9 @@ class World:
             UserError: If a batch cannot be shared evenly.
         """
         if batch_size % self.size:
-            raise UserError(f"expected a --batch-size that {self.size} processes can share evenly, got {batch_size}")
+            raise UserError(
+                f"expected a --batch-size that {counted(self.size, 'process')} can share evenly, got {batch_size}"
+            )
         rows = batch_size // self.size
         return slice(self.rank * rows, (self.rank + 1) * rows)
 

@@ -16,6 +16,7 @@ from attnlab.data.subset import choose
 from attnlab.data.vision import ArraySet
 from attnlab.errors import UserError
 from attnlab.seeds import seed_of
+from attnlab.words import counted
 
 #: pixels a side that `crop-flip` moves an image by at most
 BORDER = 4
@@ -128,10 +129,12 @@ def open_images(
     if not parts:
         (reason, count), *_ = Counter(image.reason for image in skipped).most_common(1) or [("there are none", 0)]
         which = "" if count == len(positions) else f", {count} of them"
-        raise UserError(f"none of the {len(positions)} images of {images.name} can be used{which}: {reason}")
+        raise UserError(f"none of the {counted(len(positions), 'image')} of {images.name} can be used{which}: {reason}")
     if skipped:
         first = f"{skipped[0].image_id} ({skipped[0].reason})"
-        warnings.warn(f"{len(skipped)} of {len(positions)} images cannot be used, such as {first}", stacklevel=2)
+        warnings.warn(
+            f"{len(skipped)} of {counted(len(positions), 'image')} cannot be used, such as {first}", stacklevel=2
+        )
     pixels, labels = torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts])
     return Resident(pixels.to(device), labels.to(device))
 

@@ -17,6 +17,7 @@ from attnlab.report.figures.attention import figure1, figure3, figure13, map_of
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, Maker, draw, for_each_eps, setting
 from attnlab.report.tables import CELLS, GROUPS, i_att
 from attnlab.runs import Run
+from attnlab.words import counted
 
 #: sees images of the run again, by their names, in the run's order
 See = Callable[[Sequence[str]], Iterable[View]]
@@ -249,4 +250,4 @@ def unfinished(run: Run) -> str:
         return ""
     models = run.manifest["options"].get("order", [""])
     done = len(run.table(["image_id"]))
-    return f"{done} of {run.manifest['options']['images'] * len(models)} images"
+    return f"{done} of {counted(run.manifest['options']['images'] * len(models), 'image')}"

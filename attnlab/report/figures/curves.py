@@ -21,6 +21,7 @@ from attnlab.report.figures.style import (
 )
 from attnlab.report.statistics import bootstrap_interval, wilson_interval
 from attnlab.report.tables import GROUPS, table3
+from attnlab.words import counted
 
 BINS = 20
 #: bins of IoU in which success rates are told
@@ -134,7 +135,7 @@ def iou_against_eps(images: pd.DataFrame, budgets: Sequence[float], cells: int) 
     axes = panels[-1]
     for group in GROUPS:
         _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group)
-    axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {cells} cells")
+    axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {counted(cells, 'cell')}")
     axes.legend()
     return figure
 

@@ -12,6 +12,7 @@ from attnlab.report.figures.curves import accuracy_against_steps, step_families
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, draw
 from attnlab.report.figures.sweep import figure8, sweep_grid, varied_weights
 from attnlab.runs import Run
+from attnlab.words import counted
 
 SWEEP = "sweep.csv"
 
@@ -65,7 +66,8 @@ def draw_evaluation(folder: Path, out: Path | None = None, only: Collection[str]
             raise LeftOut("it needs an attack with several numbers of steps, such as --attacks pgd10,pgd40,pgd100")
         caption = (
             "Classification accuracy at the last point of each attack against its number of steps, with 95 % Wilson "
-            f"intervals; dotted, without an attack; {options['data']} {options['split']}, {options['images']} images."
+            f"intervals; dotted, without an attack; {options['data']} {options['split']}, "
+            f"{counted(options['images'], 'image')}."
         )
         figure = accuracy_against_steps(read_evaluation(folder), options["attacks"])
         yield Drawing("accuracy-against-steps", caption, figure)

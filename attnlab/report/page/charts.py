@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from markupsafe import Markup, escape
 
+from attnlab.words import counted
+
 BINS = 20
 #: pixels of a histogram, and of the room for its axes
 WIDTH, HEIGHT = 380, 210
@@ -42,7 +44,7 @@ def histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str,
 def summary(values: np.ndarray) -> str:
     """How many values are known, not NaN, and their mean."""
     known = values[~np.isnan(values)]
-    return f"{len(known)} images" + (f", mean {known.mean():.3f}" if len(known) else "")
+    return counted(len(known), "image") + (f", mean {known.mean():.3f}" if len(known) else "")
 
 
 def interval(value: float, low: float, high: float, paper: float) -> Markup:

@@ -11,6 +11,7 @@ from attnlab.report.lime import lime_ious, segments_of
 from attnlab.report.page.pictures import as_map, as_mask
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.superpixels import area
+from attnlab.words import counted
 
 #: where an image stands that the tables leave out
 MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"
@@ -53,17 +54,19 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
             figures += [Figure(f"iou_{of}", "IoU with boxes", of) for of in pair]
         cells = [k for k in CELLS if k < np.prod(manifest["model"]["map_shape"])]
         drawn = DRAWN_CELLS if DRAWN_CELLS in cells else cells[0] if cells else 0
-        figures += [Figure(f"cells_{k}", f"IoU of {k} cells", BOTH, drawn=k == drawn) for k in cells]
+        figures += [Figure(f"cells_{k}", f"IoU of {counted(k, 'cell')}", BOTH, drawn=k == drawn) for k in cells]
     if "lime" in manifest["options"]["methods"]:
         for count in manifest["features"]:
             drawn = count == manifest["features"][0]
             if has_boxes:
-                row = f"LIME IoU with boxes, {count} superpixels"
+                row = f"LIME IoU with boxes, {counted(count, 'superpixel')}"
                 figures += [Figure(f"lime_{of}_{count}", row, of, drawn) for of in pair]
-            figures.append(Figure(f"lime_{count}", f"LIME IoU of {count} superpixels", BOTH, drawn))
+            figures.append(Figure(f"lime_{count}", f"LIME IoU of {counted(count, 'superpixel')}", BOTH, drawn))
             if manifest["options"]["lime_floor"]:
                 figures.append(
-                    Figure(f"lime_seeds_{count}", f"LIME IoU of two seeds, {count} superpixels", "clean", False)
+                    Figure(
+                        f"lime_seeds_{count}", f"LIME IoU of two seeds, {counted(count, 'superpixel')}", "clean", False
+                    )
                 )
     return figures
 

@@ -64,6 +64,13 @@ def test_scripted_networks_are_refused_with_the_reason(make):
     assert "its module '0' was made by torch.jit" in told(Classifier, outer)
 
 
+def test_exported_networks_are_refused_and_traced_ones_are_not():
+    exported = torch.export.export(Small().eval(), (IMAGES,)).module()
+    assert "it was made by torch.export" in told(Classifier, exported)
+    traced = Classifier(torch.fx.symbolic_trace(Small().eval())).eval()
+    assert torch.equal(traced(IMAGES), Small().eval()(IMAGES))
+
+
 @pytest.mark.filterwarnings("ignore:.*quantization.*:DeprecationWarning")
 def test_quantised_networks_are_refused():
     quantised = torch.ao.quantization.quantize_dynamic(Small().eval(), {nn.Linear}, dtype=torch.qint8)

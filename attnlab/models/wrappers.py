@@ -45,9 +45,11 @@ def _expect_python(network: nn.Module) -> None:
     """Refuse modules that run no Python, so that no hook of a layer is called."""
     for name, module in network.named_modules():
         where = f"its module {name!r}" if name else "it"
-        if isinstance(module, torch.jit.ScriptModule):
+        exported = type(module).__name__ == "GraphModule" and "eval" in vars(module)
+        if isinstance(module, torch.jit.ScriptModule) or exported:
+            maker = "torch.export" if exported else "torch.jit"
             raise UserError(
-                f"expected a network of Python modules, but {where} was made by torch.jit: no hook runs inside, and "
+                f"expected a network of Python modules, but {where} was made by {maker}: no hook runs inside, and "
                 "attention is read by hooks; build the network itself and load its state dict with --weights"
             )
         if ".quantized" in type(module).__module__:

@@ -7,6 +7,7 @@ BIN := .venv/bin
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
 	$(BIN)/attnlab evaluate --limit 200 --attacks clean,fgsm,pgd10,pgd20,cw10 --out runs/demo-evaluate
+	@echo "next: source .venv/bin/activate, and \`attnlab\` is found; attnlab report runs/demo shows every image"
 
 test: .venv/dev   ## the whole test suite, up to four files at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
@@ -21,7 +22,7 @@ lint: .venv/dev   ## ruff and mypy
 
 docs: .venv-docs/ready   ## the pages of docs/ as site/index.html; any broken link is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
-	@echo "site/index.html; with a search box: python -m http.server --directory site"
+	@echo "open site/index.html: its search works without a server"
 
 weights: .venv/attnlab   ## train the built-in model again
 	$(BIN)/python -m benchmarks.weights

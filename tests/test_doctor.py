@@ -296,3 +296,10 @@ def test_an_error_of_the_system_is_told_with_its_kind():
         "data", "x", "PermissionError: no", state="problem"
     )
     assert from_error("data", "x", UserError("a; b; c")) == Finding("data", "x", "a", "b; c", "problem")
+
+
+def test_a_torchvision_that_does_not_fit_is_told_with_what_to_write_in_scripts(monkeypatch):
+    monkeypatch.setattr("attnlab.doctor.software.mended", True)
+    (found,) = [finding for finding in software.software() if finding.name == "torchvision" and finding.state == "note"]
+    assert "`import torchvision` alone fails" in found.told
+    assert "`from attnlab.compat import torchvision`" in found.advice

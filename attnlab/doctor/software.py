@@ -30,8 +30,9 @@ def software() -> Iterator[Finding]:
         if _wanted(requirement, ""):
             yield library(requirement)
     if mended:
-        told = "its compiled part does not fit this torch; models and transforms work all the same"
-        yield Finding(TOPIC, "torchvision", told, state="note")
+        told = "its compiled part does not fit this torch, so `import torchvision` alone fails; attnlab mends that"
+        advice = "in scripts of your own write `from attnlab.compat import torchvision`, before any other import of it"
+        yield Finding(TOPIC, "torchvision", told, advice, "note")
     for extra in extras:
         names = [item.name for item in needed if _wanted(item, extra) and not _wanted(item, "")]
         missing = [name for name in names if _version(name) is None]

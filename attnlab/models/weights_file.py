@@ -23,7 +23,9 @@ SEARCHED = 10_000_000
 #: how torch's reader names what it does not load
 REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|Trying to load unsupported GLOBAL|Unsupported class) ([\w.]+)")
 #: modules whose names are in any file of weights
-HARMLESS = ("torch", "collections", "argparse", "numpy", "_codecs")
+HARMLESS = ("torch", "collections", "argparse", "numpy", "_codecs", "copyreg")
+#: builtins that hold values and run nothing
+PLAIN = ("set", "frozenset", "list", "dict", "tuple", "bytearray", "bytes", "str", "int", "float", "complex", "object")
 
 
 def read_content(path: Path) -> Any:
@@ -55,7 +57,11 @@ def read_content(path: Path) -> Any:
 def _foreign_names(path: Path) -> list[str]:
     """Names that the pickles of a file would import, those of any file of weights aside; nothing is imported."""
     try:
-        return [name for name in _imports(_pickle_of(path)) if name.partition(".")[0] not in HARMLESS]
+        return [
+            name
+            for name in _imports(_pickle_of(path))
+            if name.partition(".")[0] not in HARMLESS and name not in (f"builtins.{plain}" for plain in PLAIN)
+        ]
     except Exception:  # whatever is damaged holds no name that could be told
         return []
 

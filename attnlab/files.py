@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from attnlab.errors import UserError
+from attnlab.errors import UserError, printable
 
 #: seconds that a folder may be held by the workers of a process that was killed
 PATIENCE = 8.0
@@ -21,6 +21,9 @@ LOCK = ".lock"
 LONGEST_NAME = 255
 #: what a file is called until it is whole: its name's beginning, the host, the process
 TEMPORARY = re.compile(r"\..*\.\d+\.tmp", re.DOTALL)
+#: what begins a formula in a spreadsheet, which a number may begin with too
+FORMULA = ("=", "+", "-", "@")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: of a file system that knows no locks
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -47,6 +50,12 @@ def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def safe_cell(text: str) -> str:
+    """The text as a cell of a CSV file: control characters escaped, and `'` before what a spreadsheet would compute."""
+    shown = printable(text)
+    return f"'{shown}" if shown[:1] in FORMULA and not NUMBER.fullmatch(shown) else shown
 
 
 def file_of(folder: Path, image_id: str, ending: str) -> Path:

@@ -1,12 +1,18 @@
 """What a run records of each image, and its records as tables for pandas."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.compute as pc
 
+from attnlab.files import safe_cell
 from attnlab.runs import Run
 from attnlab.schema import ADVERSARIAL, OUTCOME
+
+#: what the checks of an evaluation found, and its columns
+CHECKS = "checks.csv"
+CHECKS_COLUMNS = ["model", "found"]
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:
@@ -53,6 +59,24 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
     for name in OUTCOME.names:
         frame[name] = pc.struct_field(inner, name).to_pandas()
     return frame
+
+
+def read_checks(folder: Path) -> list[tuple[str, str]] | None:
+    """What the checks of an evaluation found, each with its model; None without a readable checks.csv."""
+    try:
+        with (folder / CHECKS).open(newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return None
+    whole = head == CHECKS_COLUMNS and all(len(row) == len(head) for row in rows)
+    return [(model, found) for model, found in rows] if whole else None
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV, its texts as `safe_cell` has them."""
+    return frame.map(lambda value: safe_cell(value) if isinstance(value, str) else value).to_csv(
+        index=False, lineterminator="\n"
+    )
 
 
 def as_fraction(eps: float) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from attnlab.errors import UserError
-from attnlab.files import alone_in, is_vacant, write_whole
+from attnlab.files import alone_in, is_vacant, safe_cell, write_whole
 from attnlab.manifests import (
     BATCHES,
     FILE,
@@ -188,7 +188,7 @@ class Run:
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
         """Write skipped.csv: names of images and why they could not be used."""
         content = io.StringIO(newline="")
-        csv.writer(content).writerows([("image_id", "reason"), *listed])
+        csv.writer(content).writerows([("image_id", "reason"), *(map(safe_cell, row) for row in listed)])
         write_whole(self.folder / "skipped.csv", content.getvalue().encode())
 
     def finish(self, seconds: float) -> None:
@@ -205,6 +205,8 @@ def opened(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Iter
     Raises:
         UserError: If another process works in the folder.
     """
+    if "\0" in str(folder):
+        raise UserError(f"expected --out to be a path, got {str(folder)!r}")
     if not (folder / FILE).exists():
         if not is_vacant(folder):
             raise UserError(f"{folder} exists and is no run; choose another --out")

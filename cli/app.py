@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 
 import click
 
@@ -43,6 +44,8 @@ def _show_warning(message: Warning | str, *_place: object) -> None:
 
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by whoever began this process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     before, code = threading.enumerate(), None
     try:
@@ -93,14 +96,14 @@ def _run() -> None:
         raise
     except OSError as error:
         _fail_of_worker(error)
+        if error.filename is None:  # it may be of standard output, which is flushed once more at exit
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:  # whoever read the output has seen enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
             sys.exit(1)
-        if error.strerror is None:
-            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "; finished parts are kept: make room, and the same command goes on" if full else ""
-        _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}{hint}")
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}{hint}")
     except (KeyboardInterrupt, click.Abort):  # Abort is a RuntimeError
         click.echo("Interrupted.", err=True)
         sys.exit(130)
@@ -116,7 +119,7 @@ def _run() -> None:
         if not out_of_memory(error):
             raise
         told = str(error).splitlines()[0].partition(". ")[0]
-        hint = "what is finished is kept: try a smaller --batch-size, for a training in another --out"
+        hint = "what is finished is kept: try a smaller --batch-size in another --out"
         _fail(f"too little memory ({told}); {hint}")
 
 

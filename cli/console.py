@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.errors import printable
 from attnlab.words import counted
 
 if TYPE_CHECKING:
@@ -95,11 +96,12 @@ def show_layout(layout: "Layout", title: str) -> None:
     columns = layout.columns()
     for head, cells in zip([*layout.first, *layout.spelled_heads("\n")], columns, strict=True):
         numbers = any(not isinstance(cell, str) for cell in cells)
-        table.add_column(Text(head), justify="right" if numbers else "left", vertical="bottom", no_wrap=True)
+        shown = "\n".join(map(printable, head.split("\n")))
+        table.add_column(Text(shown), justify="right" if numbers else "left", vertical="bottom", no_wrap=True)
     for line in layout.lines:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else _number(cell) for cell in line))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else _number(cell) for cell in line))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(title, markup=False, emoji=False, highlight=False)
+    console.print(printable(title), markup=False, emoji=False, highlight=False)
     console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum)
     console.print(table, soft_wrap=True)
     console.print()

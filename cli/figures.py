@@ -97,12 +97,18 @@ def _of_checkpoints(places: tuple[str, ...], images: list[str], out: Path | None
 def _of_run(run: Path, images: list[str], out: Path | None, *, overlays: bool, **options: Any) -> None:
     from attnlab.pipelines.defaults import reading_processes
     from attnlab.pipelines.revisit import revisit
+    from attnlab.report.figures.drawing import NothingDrawn
     from attnlab.report.figures.overlays import write_overlays
     from attnlab.report.figures.run import draw_run
 
     root, device, trust_code = (options[name] for name in ("root", "device", "trust_code"))
     see = partial(revisit, run, root=root, device=device, trust_code=trust_code)
-    _say(draw_run(run, see, out, options["only"], images, grid=options["grid"]))
+    try:
+        _say(draw_run(run, see, out, options["only"], images, grid=options["grid"]))
+    except NothingDrawn as none:
+        if not overlays:
+            raise
+        click.echo(printable(str(none)))
     if overlays:
         count = write_overlays(run, see(images or None), out, grid=options["grid"], workers=reading_processes())
         click.echo(f"{out or run / 'figures'}/overlays: {count} pictures")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from attnlab.errors import printable
+
 from .console import show_layout
 from .options import FORMAT, LIME_GT, whole_numbers
 
@@ -70,6 +72,6 @@ def show_run(
         for name, frame in report.frames.items():
             show_layout(LAYOUTS[name](frame, full=True), f"{name}: {report.captions[name]}")
     for line in report.summary:
-        click.echo(line, err=form is not None)
+        click.echo(printable(line), err=form is not None)
     files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
     click.echo(f"{run}/tables: {files}", err=form is not None)

@@ -116,8 +116,7 @@ def test_too_little_memory_is_one_line_with_what_to_change(analyze, monkeypatch)
 
     monkeypatch.setattr("attnlab.pipelines.analyze.observe", greedy)
     assert analyze().error == (
-        "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size, for a training "
-        "in another --out"
+        "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size in another --out"
     )
 
 

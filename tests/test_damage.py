@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from common import begun_run, told
+from evaluations import manifest as described
+from evaluations import rows, write
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
@@ -160,7 +162,7 @@ def test_a_part_that_is_none_is_named_with_the_command_that_makes_it_again(small
     manifest = json.loads((small_run / "run.json").read_text())
     (small_run / "run.json").write_text(json.dumps({**manifest, "command": "attnlab analyze --limit 6"}))
     damage(small_run / PART)
-    for call in (read_records,):
+    for call in (read_records, make_report):
         message = told(call, Run(small_run) if call is make_report else small_run)
         assert message.startswith(f"{small_run / PART} is a damaged part ({reason}")
         assert message.endswith("; delete it and repeat `attnlab analyze --limit 6` to make its images again")
@@ -228,12 +230,12 @@ def paths_of(value: object) -> list[list[object]]:
 GONE = object()
 
 
-@pytest.mark.parametrize("value", [GONE, None, [], {}, "text", 3, -0.5, float("nan"), True])
+@pytest.mark.parametrize("value", [GONE, None, "text", 3])
 @pytest.mark.parametrize("kind", ["analyze", "evaluate"])
 def test_every_value_of_a_manifest_that_is_of_another_kind_is_one_line_or_plays_no_part(
-    small_run, evaluated, tmp_path, kind, value
+    small_run, tmp_path, kind, value
 ):
-    folder = small_run if kind == "analyze" else Path(shutil.copytree(evaluated, tmp_path / "evaluated"))
+    folder = small_run if kind == "analyze" else write(tmp_path / "evaluated", rows(), described())
     whole = json.loads((folder / "run.json").read_text())
     for path in paths_of(whole)[1:]:
         manifest = json.loads(json.dumps(whole))

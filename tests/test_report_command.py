@@ -52,13 +52,15 @@ def test_a_newer_run_is_refused(attnlab, run, tmp_path):
     assert attnlab("report", "new").error == "new was written by a newer attnlab (9.0); update attnlab"
 
 
-def test_a_run_that_does_not_name_its_model_is_refused(attnlab, run, tmp_path):
+def test_a_run_that_does_not_name_its_model_has_a_page_without_pictures(attnlab, run, tmp_path):
     shutil.copytree(run, "unnamed")
     manifest = json.loads((run / "run.json").read_text())
     del manifest["options"]["model"]
     Path("unnamed/run.json").write_text(json.dumps(manifest))
     error = attnlab("report", "unnamed").error
-    assert error == "unnamed does not say its model; `analyze` takes them in its description"
+    assert "unnamed does not say with which model it was made, so it cannot be seen again; " in error
+    assert error.endswith("--no-images makes a report without pictures")
+    assert attnlab("report", "unnamed", "--no-images").code == 0
 
 
 def test_a_run_without_records_is_refused(attnlab, run, tmp_path):

@@ -22,7 +22,7 @@ from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.pipelines.observe import Observation, observe
 from attnlab.pipelines.parts import Progress, Rows, work_left
 from attnlab.pipelines.settings import Settings
-from attnlab.records import skipped_images
+from attnlab.records import CHECKS, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
 from attnlab.seeds import seed_of
@@ -79,10 +79,10 @@ def analyze(
         work = work_left(run, images.image_ids, used)
         if work.missing:
             run.begin_session(manifest)
-            if not is_checked(out):
-                name = (description or {}).get("model", "model")
-                with keeping(kept_in(out)):
-                    write_found(out, first_look({name: classifier}, images, used, settings.geometry))
+        if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
+            name = (description or {}).get("model", "model")
+            with keeping(kept_in(out)):
+                write_found(out, first_look({name: classifier}, images, used, settings.geometry))
         progress(work.done)
         prepared = Prepared(images, classifier.input_size, settings.geometry)
         explaining = _explaining(classifier, settings, lime_batch_size, workers)

@@ -48,10 +48,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.ones(1, device=device))  # of a device without numbers, such as meta, there is none
+    except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
         known = name.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")
-        reason = f" ({str(error).strip().splitlines()[0]})" if known else ""
+        reason = f" ({str(error).strip().splitlines()[0].partition('. ')[0]})" if known else ""
         raise UserError(
             f"expected --device to be auto, cpu or an accelerator of this machine, got {name!r}{reason}; "
             "try --device cpu"

@@ -18,11 +18,9 @@ from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_labels
-from attnlab.records import read_evaluation
+from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
 
-FILE = "checks.csv"
-COLUMNS = ["model", "found"]
 #: images that are read at most to find some that can be used
 TRIED = 32
 
@@ -32,10 +30,7 @@ Found = list[tuple[str, str]]
 
 def is_checked(folder: Path) -> bool:
     """Whether a folder has a checks.csv that is whole."""
-    try:
-        return list(pd.read_csv(folder / FILE)) == COLUMNS
-    except (OSError, ValueError):
-        return False
+    return read_checks(folder) is not None
 
 
 def first_look(
@@ -72,7 +67,7 @@ def first_look(
 
 def write_found(folder: Path, found: Found) -> None:
     """Write checks.csv: model, found."""
-    write_whole(folder / FILE, pd.DataFrame(found, columns=COLUMNS).to_csv(index=False).encode())
+    write_whole(folder / CHECKS, as_csv(pd.DataFrame(found, columns=CHECKS_COLUMNS)).encode())
 
 
 def write_checks(
@@ -87,7 +82,7 @@ def write_checks(
     """Look at each model on some images and at its records, and write checks.csv: model, found.
 
     Args:
-        run: Finished; one that has the file keeps it.
+        run: Finished; one that has the file, undamaged, keeps it.
         models: Name -> classifier.
         images: The images of the run.
         evaluation: What was done.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction, read_records
-from attnlab.report.base import Report, falls_short, map_method
+from attnlab.report.base import Report, data_of, falls_short, map_method, with_names
 from attnlab.report.checks import check_lines
 from attnlab.report.controls import controls
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
@@ -28,8 +28,6 @@ TITLES = {
 }
 #: what the groups of every table are
 GROUPS_TOLD = "I_succeed: the attack changes the prediction; I_fail: it does not"
-#: what an analysis made from Python has to be told for its captions
-NAMES = ("data", "split", "model", "weights", "attack_name")
 
 
 def attention_report(
@@ -50,16 +48,12 @@ def attention_report(
         with_controls: Add what the size of the boxes alone would give.
 
     Raises:
-        UserError: If there are no records, no maps of so many cells, no names of what was analysed, or nothing to
-            control.
+        UserError: If there are no records, no maps of so many cells, or nothing to control.
     """
     expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
-    manifest = run.manifest
+    manifest = with_names(run.manifest)
     options = manifest["options"]
     budgets = options["eps"]
-    unnamed = [name for name in NAMES if name not in options]
-    if unnamed:
-        raise UserError(f"{run.folder} does not say its {', '.join(unnamed)}; `analyze` takes them in its description")
     records = read_records(run.folder)
     has_boxes = manifest["data"]["has_boxes"]
     images = i_att(records, has_boxes)
@@ -114,7 +108,7 @@ def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime
         if table == "table5":
             details.append(f"{options['lime_segments']} superpixels")
     return (
-        f"{Path(options['model']).name}, {options['data']} {options['split']}, "
+        f"{Path(options['model']).name}, {data_of(options)}, "
         f"n = {counted(images['image_id'].nunique(), 'correctly classified image')}; "
         f"{', '.join(details)}; brackets: 95 % bootstrap interval"
     )

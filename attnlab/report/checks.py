@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-FILE = "checks.csv"
+from attnlab.records import CHECKS, read_checks
 
 
 def check_lines(folder: Path, none: str = "") -> list[str]:
@@ -14,12 +12,9 @@ def check_lines(folder: Path, none: str = "") -> list[str]:
         folder: The run's.
         none: The line where the checks found nothing; empty for no line.
     """
-    path = folder / FILE
-    if not path.exists():
-        return []
-    try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False)[["model", "found"]]
-    except (ValueError, KeyError, OSError):
-        return [f"{path} is damaged: delete it, and repeat the command that made the run"]
-    lines = [f"check: {model}: {told}" for model, told in found.itertuples(index=False)]
+    found = read_checks(folder)
+    if found is None:
+        there = (folder / CHECKS).exists()
+        return [f"{CHECKS} is damaged: the command that made this run makes it again"] if there else []
+    lines = [f"check: {model}: {told}" for model, told in found]
     return lines or ([none] if none else [])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from attnlab.records import as_fraction, read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
-from attnlab.report.base import Report, falls_short
+from attnlab.report.base import Report, data_of, falls_short, with_names
 from attnlab.report.checks import check_lines
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
@@ -34,7 +34,7 @@ def evaluation_report(run: Run) -> Report:
     Raises:
         UserError: If there are none.
     """
-    manifest = run.manifest
+    manifest = with_names(run.manifest)
     options = manifest["options"]
     records = read_evaluation(run.folder)
     frames = {"table6": table6(records, options["data"], options["models"], published6(manifest))}
@@ -81,7 +81,7 @@ def _setting(manifest: Mapping[str, Any], table: str) -> str:
     options = manifest["options"]
     attacks = [attack for attack in options["attacks"].values() if attack]
     loops = [attack for attack in attacks if "steps" in attack]
-    told = [f"{options['data']} {options['split']}, {counted(options['images'], 'image')}"]
+    told = [f"{data_of(options)}, {counted(options['images'], 'image')}"]
     budgets = sorted({attack["eps"] for attack in attacks})
     if budgets:
         told.append(f"L-infinity eps {', '.join(map(as_fraction, budgets))}")
@@ -105,7 +105,7 @@ def _setting(manifest: Mapping[str, Any], table: str) -> str:
 
 
 def _summary(run: Run, records: pd.DataFrame) -> list[str]:
-    manifest = run.manifest
+    manifest = with_names(run.manifest)
     models = manifest["options"]["models"]
     wanted = manifest["options"]["images"] * len(models)
     rows = run.table(["image_id", "skipped"]).to_pylist()

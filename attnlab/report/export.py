@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
+from attnlab.records import as_csv
 from attnlab.report.attention import attention_report
 from attnlab.report.base import Report
 from attnlab.report.evaluation import evaluation_report
@@ -34,7 +35,7 @@ def report_run(
     """
     report = make_report(Run(folder), cells, features, lime_gt, with_controls=with_controls)
     for name, frame in report.frames.items():
-        write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
+        write_whole(folder / "tables" / f"{name}.csv", as_csv(frame).encode())
         write_whole(folder / "tables" / f"{name}.tex", latex_table(report, name).encode())
     return report
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 
 from attnlab.errors import expect_one_of
+from attnlab.records import as_csv
 from attnlab.report.base import Report
+from attnlab.report.escape import markdown_text
 from attnlab.report.latex import as_latex
 from attnlab.report.layout import LAYOUTS, Value
 
@@ -21,7 +23,7 @@ def choose_tables(report: Report, names: Sequence[str]) -> Report:
 
 def csv_of(report: Report) -> str:
     """Tidy CSV; several tables have an empty line between them, and a line `# NAME` above each."""
-    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in report.frames.items()}
+    texts = {name: as_csv(frame) for name, frame in report.frames.items()}
     if len(texts) == 1:
         return "".join(texts.values())
     return "\n".join(f"# {name}\n{text}" for name, text in texts.items())
@@ -33,7 +35,12 @@ def json_of(report: Report) -> str:
         name: frame.astype(object).where(frame.notna(), None).to_dict("records")
         for name, frame in report.frames.items()
     }
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(rows, indent=1, ensure_ascii=False)
+    # control characters that JSON allows would reach the terminal
+    shown = (
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
+    return "".join(shown) + "\n"
 
 
 def latex_of(report: Report) -> str:
@@ -56,8 +63,8 @@ def markdown_of(report: Report) -> str:
         # a column of numbers ends flush
         rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]
         cells = [[str(cell) for cell in line] for line in layout.lines]
-        lines = "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in (heads, rules, *cells))
-        texts.append(f"**{name}**: {report.captions[name]}\n\n{lines}\n")
+        lines = "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in (heads, rules, *cells))
+        texts.append(f"**{name}**: {markdown_text(report.captions[name])}\n\n{lines}\n")
     return "\n".join(texts)
 
 
@@ -68,7 +75,3 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "markdown": markdown_of,
     "json": json_of,
 }
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", r"\|")

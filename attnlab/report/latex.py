@@ -5,6 +5,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from attnlab.errors import printable
+from attnlab.report.escape import latex_text
 from attnlab.report.layout import GROUPS, Cell, Layout, Value
 
 #: what the paper sets in mathematics
@@ -14,12 +15,6 @@ SYMBOLS = {
     "IoU_Att_GT": r"IoU$_{Att\_GT}$",
     "IoU_ori_adv": r"IoU$_{ori\_adv}$",
     "eps": r"$\varepsilon$",
-}
-SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    **{character: f"${character}$" for character in "<>|"},
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
 }
 
 
@@ -129,24 +124,20 @@ def _line(cells: Sequence[str]) -> str:
 
 def _caption(text: str) -> str:
     """A caption, the groups' names set as the paper sets them."""
-    escaped = _escaped(text)
+    escaped = latex_text(text)
     for name in GROUPS:
-        escaped = escaped.replace(_escaped(name), SYMBOLS[name])
+        escaped = escaped.replace(latex_text(name), SYMBOLS[name])
     return escaped
 
 
 def _head(text: str) -> str:
-    return SYMBOLS.get(text) or _escaped(text)
+    return SYMBOLS.get(text) or latex_text(text)
 
 
 def _lines(cells: Sequence[Cell]) -> list[str]:
     """A line of values, and below it one of their intervals where there are any."""
-    lines = [_line([_escaped(cell.told() if isinstance(cell, Value) else cell) for cell in cells])]
+    lines = [_line([latex_text(cell.told() if isinstance(cell, Value) else cell) for cell in cells])]
     intervals = [cell.interval() if isinstance(cell, Value) else "" for cell in cells]
     if any(intervals):
         lines.append(_line([rf"{{\scriptsize {told}}}" if told else "" for told in intervals]))
     return lines
-
-
-def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(character, character) for character in text)

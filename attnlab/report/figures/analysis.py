@@ -11,7 +11,7 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.looks import View
 from attnlab.records import read_records
-from attnlab.report.base import map_method
+from attnlab.report.base import map_method, with_names
 from attnlab.report.figures import choose, curves
 from attnlab.report.figures.attention import figure1, figure3, figure13, map_of
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, Maker, draw, for_each_eps, setting
@@ -227,7 +227,7 @@ def draw_analysis(
         UserError: If there are no records, an image or a figure is unknown, or the folder cannot be written.
     """
     run = Run(folder)
-    manifest = run.manifest
+    manifest = with_names(run.manifest)
     records = read_records(folder)
     unknown = [name for name in named if name not in set(records["image_id"])]
     if unknown:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction
+from attnlab.report.base import data_of
 from attnlab.report.figures.style import mark, save
 
 
@@ -43,6 +44,10 @@ class LeftOut(Exception):  # noqa: N818 - a fact about one figure, not a failure
     """A figure that cannot be made of what there is; its text says why."""
 
 
+class NothingDrawn(UserError):  # noqa: N818 - named after what happened
+    """No figure can be made of what there is; the text says why of each."""
+
+
 #: makes the figures of one kind, and may note what it left out
 Maker = Callable[[list[str]], Iterable[Drawing]]
 
@@ -61,7 +66,7 @@ def draw(
 
     Raises:
         UserError: If a kind is unknown, one that was asked for cannot be made, or none can; or if the folder cannot be
-            written.
+            written (of them, NothingDrawn: if none can).
     """
     for name in only:
         expect_one_of(name, makers, f"--only for {what}")
@@ -80,7 +85,7 @@ def draw(
                 raise UserError(f"{name} cannot be drawn of {what}: {reason}") from None
             notes.append(f"{name} is left out: {reason}")
     if not captions:
-        raise UserError(f"nothing can be drawn of {what}: {'; '.join(notes)}")
+        raise NothingDrawn(f"nothing can be drawn of {what}: {'; '.join(notes)}")
     return Drawn(folder, captions, notes)
 
 
@@ -96,8 +101,7 @@ def for_each_eps(name: str, budgets: list[float]) -> list[tuple[int, float, str]
 def setting(manifest: Mapping[str, Any], eps: float | None = None) -> str:
     """What an analysis was of, as a caption says it."""
     options = manifest["options"]
-    known = [Path(str(options["model"])).name] if "model" in options else []
-    known.append(" ".join(str(options[name]) for name in ("data", "split") if name in options))
-    attack = options.get("attack_name", options["attack"]["objective"])
+    known = [Path(str(options["model"])).name, data_of(options)]
+    attack = options["attack_name"]
     budgets = options["eps"] if eps is None else [eps]
     return f"{', '.join([*known, attack])}, ε = {', '.join(map(as_fraction, budgets))}"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation
+from attnlab.report.base import data_of, with_names
 from attnlab.report.figures.analysis import See, draw_analysis, unfinished
 from attnlab.report.figures.curves import accuracy_against_steps, step_families
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, draw
@@ -59,15 +60,14 @@ def draw_evaluation(folder: Path, out: Path | None = None, only: Collection[str]
         UserError: As `draw`.
     """
     run = Run(folder)
-    options = run.manifest["options"]
+    options = with_names(run.manifest)["options"]
 
     def against_steps(_notes: list[str]) -> Iterator[Drawing]:
         if not step_families(options["attacks"]):
             raise LeftOut("it needs an attack with several numbers of steps, such as --attacks pgd10,pgd40,pgd100")
         caption = (
             "Classification accuracy at the last point of each attack against its number of steps, with 95 % Wilson "
-            f"intervals; dotted, without an attack; {options['data']} {options['split']}, "
-            f"{counted(options['images'], 'image')}."
+            f"intervals; dotted, without an attack; {data_of(options)}, {counted(options['images'], 'image')}."
         )
         figure = accuracy_against_steps(read_evaluation(folder), options["attacks"])
         yield Drawing("accuracy-against-steps", caption, figure)

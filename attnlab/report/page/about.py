@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.records import as_fraction
+from attnlab.report.base import data_of
 
 #: options that have a line of their own, or whose line would say nothing
 TOLD = ("data", "split", "images", "model", "models", "weights", "attack", "attack_name", "attacks", "eps", "order")
@@ -17,54 +18,63 @@ def title(manifest: Manifest) -> str:
     """What was looked at."""
     options = manifest["options"]
     models = options.get("models") or [Path(options["model"]).name]
-    return f"{', '.join(models)} on {options['data']} ({options['split']})"
+    part = f" ({options['split']})" if options["split"] else ""
+    return f"{', '.join(models)} on {options['data']}{part}"
 
 
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]
-    boxes = "with boxes" if data["has_boxes"] else "without boxes"
-    told = [("data", f"{options['data']}, {options['split']}: {options['images']} images, {boxes}")]
+    boxes = "with boxes" if data.get("has_boxes") else "without boxes"
+    told = [("data", f"{data_of(options)}: {options['images']} images, {boxes}")]
     told += _models(manifest)
     told += _attacks(options)
     for name, value in options.items():
         if name not in TOLD and value not in (None, False, [], {}):
             told.append((name.replace("_", " "), _words(value)))
-    told.append(("computed on", f"{manifest['device']}, {manifest['threads']} threads; {manifest['platform']}"))
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    told.append(("software", f"attnlab {manifest['attnlab']}, Python {manifest['python']}, {versions}"))
-    if manifest["git"]:
+    if "device" in manifest:
+        threads, platform = manifest.get("threads", "?"), manifest.get("platform", "?")
+        told.append(("computed on", f"{manifest['device']}, {threads} threads; {platform}"))
+    versions = [f"{name} {version}" for name, version in manifest.get("versions", {}).items()]
+    versions = [f"attnlab {manifest.get('attnlab', '?')}", f"Python {manifest.get('python', '?')}", *versions]
+    told.append(("software", ", ".join(versions)))
+    if manifest.get("git"):
         told.append(("commit", manifest["git"]))
-    told.append(("started", _time(manifest["started"])))
+    if "started" in manifest:
+        told.append(("started", _time(manifest["started"])))
     if manifest["finished"]:
-        seconds = timedelta(seconds=round(manifest["seconds"]))
+        seconds = timedelta(seconds=round(manifest.get("seconds", 0)))
         told.append(("finished", f"{_time(manifest['finished'])}, {seconds} in the last session"))
-    told.append(("SHA-256 of the images' names, labels, boxes and sizes", data["sha256"]))
+    if "sha256" in data:
+        told.append(("SHA-256 of the images' names, labels, boxes and sizes", data["sha256"]))
     return told
 
 
 def _models(manifest: Manifest) -> list[tuple[str, str]]:
     options, known = manifest["options"], manifest["model"]
     if "models" not in options:
-        return [("model", _model(options["model"], f"weights {options['weights']}", known))]
+        return [("model", _model(options["model"], options, known))]
     return [
         (
             f"model {name}",
             _model(
-                model["network"],
-                f"defence {model['defense']}, weights {model.get('weights', options['weights'])}",
-                known[name],
+                f"{model['network']}, defence {model['defense']}",
+                {"weights": model.get("weights", options["weights"])},
+                known.get(name, {}),
             ),
         )
         for name, model in options["models"].items()
     ]
 
 
-def _model(name: str, how: str, known: Mapping[str, Any]) -> str:
-    height, width = known["input_size"]
-    layer = f", attention at {known['layer']}" if known["layer"] else ""
+def _model(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    told = [name, f"weights {options['weights']}" if options["weights"] else ""]
+    told.append(f"{' x '.join(map(str, known['input_size']))} px" if "input_size" in known else "")
+    told.append(f"{known['classes']} classes" if "classes" in known else "")
     cells = f" ({' x '.join(map(str, known['map_shape']))} cells)" if known.get("map_shape") else ""
-    return f"{name}, {how}, {height} x {width} px, {known['classes']} classes{layer}{cells}, SHA-256 {known['sha256']}"
+    told.append(f"attention at {known['layer']}{cells}" if known.get("layer") else "")
+    told.append(f"SHA-256 {known['sha256']}" if "sha256" in known else "")
+    return ", ".join(filter(None, told))
 
 
 def _attacks(options: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from attnlab.records import read_evaluation
+from attnlab.report.base import with_names
 from attnlab.report.page.cards import Gallery, values_of
 from attnlab.report.page.charts import histogram, summary
 from attnlab.report.tables import GROUPS
@@ -42,7 +43,7 @@ def of_attacks(run: Run) -> list[Chart]:
     """Of each attack a chart of how probable the label is at its last point, with an outline for each model."""
     records = read_evaluation(run.folder)
     records["probability"] = np.exp(-records["loss"])  # the loss is the label's cross-entropy
-    models = list(run.manifest["options"]["models"])
+    models = list(with_names(run.manifest)["options"]["models"])
     colours = {model: COLOURS[place % len(COLOURS)] for place, model in enumerate(models)}
     charts = []
     for attack, rows in records.groupby("attack", sort=False):

@@ -18,6 +18,7 @@ from attnlab.files import write_whole
 from attnlab.looks import View
 from attnlab.manifests import command_of
 from attnlab.records import as_fraction, skipped_images
+from attnlab.report.base import with_names
 from attnlab.report.export import make_report
 from attnlab.report.page.about import facts, title
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
@@ -51,7 +52,7 @@ def write_report(
     path = out or folder / "report.html"
     report = make_report(run)
     _expect_writable(path)
-    manifest = run.manifest
+    manifest = with_names(run.manifest)
     analysis = manifest["kind"] == "analyze"
     gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
     budgets = _budgets(manifest)
@@ -67,7 +68,7 @@ def write_report(
             command=command_of(manifest),
             facts=facts(manifest),
             summary=report.summary,
-            manifest=json.dumps(manifest, indent=2),
+            manifest=json.dumps(run.manifest, indent=2),
             tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
             budgets=budgets,
             highlights=[highlights(gallery, place) for place in places],

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,21 @@ COUNT = (int,)
 TEXT = (str,)
 
 ATTACK = {
-    "objective?": TEXT,
+    "objective": TEXT,
     "steps": COUNT,
     "step_size": (*NUMBER, NONE),
     "restarts": COUNT,
     "sigma": (*NUMBER, NONE),
     "label_smoothing": NUMBER,
 }
+
+
+def _shape_of_attack(value: Any) -> dict[str, Any]:
+    """Of an attack of an evaluation: null for clean, a method and eps outside the loop, else settings of the loop."""
+    outside = isinstance(value, dict) and "method" in value
+    return {"?": NONE, "eps": NUMBER, **({} if outside else ATTACK)}
+
+
 LIME = {"samples": COUNT, "superpixels": TEXT, "hide": TEXT, "patience": (*NUMBER, NONE)}
 NAMES = {"data?": TEXT, "split?": TEXT, "weights?": TEXT, "precision?": TEXT, "layout?": TEXT, "geometry?": TEXT}
 DATA = {"name?": TEXT, "sha256?": TEXT, "used?": TEXT, "has_boxes?": (bool,), "classes?": [TEXT]}
@@ -84,7 +93,7 @@ SHAPES: dict[str, dict[str, Any]] = {
             "seed?": COUNT,
         },
         "data": {**DATA, "has_boxes": (bool,), "classes": [TEXT]},
-        "model": {**MODEL, "input_size": [COUNT], "map_shape": [COUNT]},
+        "model": {**MODEL, "input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
         "features": [COUNT],
     },
     "evaluate": {
@@ -92,8 +101,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "options": {
             **NAMES,
             "images": COUNT,
-            "attacks": {"*": {"?": NONE, "eps": NUMBER, "steps?": COUNT, "step_size?": (*NUMBER, NONE),
-                              "restarts?": COUNT, "sigma?": (*NUMBER, NONE)}},
+            "attacks": {"*": _shape_of_attack},
             "models?": {"*": {"network": TEXT, "defense": TEXT}},
             "order?": [TEXT],
             "transfer?": (str, NONE),
@@ -127,7 +135,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     kind = manifest.get("kind")
     if not isinstance(kind, str) or kind not in SHAPES:
         raise _damaged(path, f"expected kind to be one of {', '.join(SHAPES)}, got {kind!r}")
-    for told in _misfits(manifest, SHAPES[kind], ""):
+    for told in chain(_misfits(manifest, SHAPES[kind], ""), _lacks(manifest)):
         raise _damaged(path, told)
     return manifest
 
@@ -200,8 +208,21 @@ def _damaged(path: Path, reason: str) -> UserError:
     return UserError(f"{path} is damaged ({reason}); restore it, or make the run again in another --out")
 
 
+def _lacks(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What an analysis by its methods says nothing of."""
+    options = manifest["options"]
+    methods = options.get("methods", [])
+    for method in methods:
+        if method not in options.get("target", {}):
+            yield f"it says no options target {method}"
+    for name in ("lime", "lime_segments", "lime_floor") if "lime" in methods else ():
+        if name not in options:
+            yield f"it says no options {name}"
+
+
 def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
     """What of a value is not as its shape says, for people."""
+    shape = shape(value) if callable(shape) else shape
     if isinstance(shape, dict):
         if value is None and "?" in shape:
             return

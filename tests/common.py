@@ -44,9 +44,17 @@ def told(call: Callable[..., object], *arguments: object) -> str:
 
 def begun_run(folder: Path) -> Run:
     """An analysis of which nothing is recorded yet."""
-    attack = {"steps": 1, "step_size": None, "restarts": 1, "sigma": None, "label_smoothing": 0.0}
-    options = {"images": 2, "eps": [0.1], "methods": ["grad-cam"], "attack": attack, "target": {}, "geometry": "squash"}
-    data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2]}
+    attack = {
+        "objective": "least-likely",
+        "steps": 1,
+        "step_size": None,
+        "restarts": 1,
+        "sigma": None,
+        "label_smoothing": 0.0,
+    }
+    options = {"images": 2, "eps": [0.1], "methods": ["grad-cam"], "attack": attack}
+    options |= {"target": {"grad-cam": "true"}, "geometry": "squash"}
+    data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2], "layer": "last"}
     manifest = {"kind": "analyze", "options": options, "data": data, "model": model, "features": [8]}
     return open_run(folder, manifest, ATTENTION)
 

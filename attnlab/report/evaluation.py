@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from attnlab.errors import UserError
 from attnlab.records import as_fraction, read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
 from attnlab.report.base import Report, data_of, falls_short, with_names
@@ -32,11 +33,14 @@ def evaluation_report(run: Run) -> Report:
     """Make an evaluation's tables from its records.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or of a model that run.json does not name.
     """
     manifest = with_names(run.manifest)
     options = manifest["options"]
     records = read_evaluation(run.folder)
+    unknown = set(records["model"]) - set(options["models"])
+    if unknown:
+        raise UserError(f"{run.folder / 'run.json'} is damaged (it does not name the model {min(unknown)!r})")
     frames = {"table6": table6(records, options["data"], options["models"], published6(manifest))}
     if not options.get("saved"):  # whose files are the last points
         frames["table6_worst"] = table6(records, options["data"], options["models"], worst=True)

@@ -5,7 +5,7 @@ import io
 import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from attnlab.errors import UserError
@@ -19,22 +19,18 @@ HELD = ".packed"
 NAME = re.compile(r"trainings-(?P<hash>[0-9a-f]{12})-(?P<number>\d+)-of-(?P<count>\d+)\.part")
 
 
-def pack(out: Path, work: Path, without_weights: Sequence[Path] = ()) -> None:
+def pack(out: Path, work: Path, leave: Collection[Path] = ()) -> None:
     """Write the folder `work` as pieces into `out`, in place of those that are there.
 
     Args:
         out: Where the pieces go.
         work: What they hold.
-        without_weights: Folders in it whose *.safetensors stay behind.
+        leave: Files in it that stay behind.
     """
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for path in sorted(work.rglob("*")):
-            if (
-                path.is_file()
-                and path.name != HELD
-                and not (path.suffix == ".safetensors" and path.parent in without_weights)
-            ):
+            if path.is_file() and path.name != HELD and path not in leave:
                 archive.add(path, str(path.relative_to(work)))
     whole = content.getvalue()
     before = [path for path in out.iterdir() if NAME.fullmatch(path.name)]

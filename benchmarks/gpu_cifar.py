@@ -6,7 +6,7 @@
 Thirty epochs, five rows, three seeds: each training is an `attnlab train` and an `attnlab evaluate`, interrupted at the
 end of the call as Ctrl-C does it. OUT holds gpu-cifar.jsonl and gpu-cifar.log, the tables so far (cifar10.md), and all
 that the next call needs in trainings-*.part of at most 15 MiB each, so that a call may be given on another machine with
-OUT copied there. Of finished trainings these keep records and logs, no weights; --keep-weights brings them too.
+OUT copied there. Of finished trainings these keep records and logs, no weights; --keep-weights brings all.
 """
 
 import subprocess
@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from attnlab.training.state import FILE as STATE
 from benchmarks.archive import pack, unpack
 from benchmarks.pieces import GRACE, ROOT, Results, Step, environment, run
 from benchmarks.trainings import ROWS, Training, recorded
@@ -41,6 +42,22 @@ def stand_in(root: Path) -> list[str]:
     return ["--device", "cpu", "--epochs", "2", "--batch-size", "8", "--steps", "1", "--held-out", "8"]
 
 
+def trained(training: Training, results: Results) -> bool:
+    """Whether the training came to its end, on whichever machine."""
+    return any(line["step"] == training.folder.name and line["rc"] == 0 for line in results.lines())
+
+
+def unneeded(training: Training, results: Results) -> set[Path]:
+    """Weights of a training that the next call can do without, for what is carried has to stay small.
+
+    An evaluation needs the best ones alone, and the resumption of a training these and its state.
+    """
+    if recorded(training.evaluation):
+        return set(training.folder.rglob("*.safetensors"))
+    last = set((training.folder / "last").glob("*.safetensors"))
+    return last | ({training.folder / STATE} if trained(training, results) else set())
+
+
 def attempt(
     training: Training,
     data: list[str],
@@ -53,7 +70,7 @@ def attempt(
     """Go as far with a training and its evaluation as time allows."""
     for folder, command in training.commands(data, further).items():
         step = Step(folder.name, ("-m", "cli", *command, "--out", str(folder)), left())
-        if recorded(training.evaluation) or step.seconds < 10 or (command[0] == "train" and results.done(step)):
+        if recorded(training.evaluation) or step.seconds < 10 or (command[0] == "train" and trained(training, results)):
             continue
         tell(f"== {folder.name}: python {' '.join(step.words)}")
         code = run(step, step.seconds, variables, results, lambda line, name=folder.name: tell(f"[{name}] {line}"))
@@ -69,7 +86,7 @@ def attempt(
 @click.option("--jobs", default=2, show_default=True, help="Trainings at once; each needs 30 MB of OUT.")
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--rows", default=",".join(ROWS), show_default=True)
-@click.option("--keep-weights", is_flag=True, help="Bring the weights of finished trainings too, 10 MB each.")
+@click.option("--keep-weights", is_flag=True, help="Bring all weights, 40 MB a training.")
 @click.option("--smoke", is_flag=True, help="Try it on a CPU with a few random images.")
 def main(
     root: Path | None, out: Path, minutes: float, jobs: int, seeds: str, rows: str, keep_weights: bool, smoke: bool
@@ -109,7 +126,8 @@ def main(
             for one in [pool.submit(attempt, each, data, further, left, variables, results, tell) for each in missing]:
                 one.result()
         finished = [training for training in trainings if recorded(training.evaluation)]
-        pack(out, work, without_weights=[] if keep_weights else [training.folder for training in finished])
+        left_out = set() if keep_weights else set().union(*(unneeded(each, results) for each in trainings))
+        pack(out, work, left_out)
         if finished:
             page = ["--page", str((out / "cifar10.md").resolve()), "--rows", rows, "--seeds", seeds]
             words = ["-m", "benchmarks.robustness", "cifar10", "--tables", "--out", str(work), *page]

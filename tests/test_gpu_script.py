@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner
 from common import told
 
+from attnlab.training.state import FILE as STATE
 from benchmarks import gpu, gpu_cifar
 from benchmarks.archive import PIECE, pack, unpack
 from benchmarks.pieces import Results, Step, environment, run, run_all
+from benchmarks.trainings import Training
 
 
 def python(name: str, code: str, seconds: float = 30) -> Step:
@@ -68,7 +70,7 @@ def test_a_folder_in_pieces_comes_back_whole_on_another_machine(tmp_path):
         (work / name / "state.safetensors").write_bytes(name.encode() * (PIECE // 6))
         (work / name / "log.jsonl").write_text(name)
     out.mkdir()
-    pack(out, work, without_weights=[work / "none-0"])
+    pack(out, work, leave={work / "none-0" / "state.safetensors"})
     assert len(list(out.iterdir())) == 2
     assert all(path.stat().st_size <= PIECE for path in out.iterdir())
     unpack(out, tmp_path / "there")
@@ -78,10 +80,24 @@ def test_a_folder_in_pieces_comes_back_whole_on_another_machine(tmp_path):
     (work / "madry-0" / "log.jsonl").write_text("further")
     unpack(out, work)  # which goes on from these pieces, and has come further
     assert (work / "madry-0" / "log.jsonl").read_text() == "further"
-    pack(out, work, without_weights=[work / "none-0", work / "madry-0"])
+    pack(out, work, leave=set(work.rglob("*.safetensors")))
     assert len(list(out.iterdir())) == 1  # the earlier pieces are gone
     unpack(out, tmp_path / "there")
     assert (tmp_path / "there/madry-0/log.jsonl").read_text() == "further"
+
+
+def test_what_is_carried_of_two_trainings_at_once_is_no_more_than_they_need(tmp_path, monkeypatch):
+    training = Training("cifar10", "madry", 0, tmp_path)
+    (training.folder / "last").mkdir(parents=True)
+    best, last, state = (training.folder / name for name in ("model.safetensors", "last/model.safetensors", STATE))
+    for path in (best, last, state):
+        path.write_text("")
+    results = Results(tmp_path / "gpu.jsonl")
+    assert gpu_cifar.unneeded(training, results) == {last}  # a training resumes from its state
+    results.add(Step("madry-0", ("elsewhere",), 1), 0, 1.0, False, "")
+    assert gpu_cifar.unneeded(training, results) == {last, state}  # it is done; the best weights are to be evaluated
+    monkeypatch.setattr(gpu_cifar, "recorded", lambda folder: folder == training.evaluation)
+    assert gpu_cifar.unneeded(training, results) == {best, last, state}
 
 
 def test_pieces_of_which_one_is_missing_are_refused(tmp_path):

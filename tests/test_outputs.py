@@ -82,6 +82,13 @@ def test_one_logit_is_two_classes_whose_softmax_is_its_sigmoid():
     )
 
 
+def test_maps_of_a_network_without_gradient_are_refused_where_there_is_no_closed_form():
+    classifier = Classifier(Returning(lambda logits: logits.detach())).eval()
+    classifier.head = None
+    message = told(grad_cam, classifier, IMAGES, torch.zeros(3, dtype=torch.long))
+    assert message.startswith("the model's outputs have no gradient by its images")
+
+
 @pytest.mark.parametrize("closed", [True, False], ids=["closed form", "autograd"])
 def test_maps_of_one_logit_are_those_of_its_gradient_and_zero_for_the_class_without(closed):
     classifier = Classifier(Small(classes=1)).eval()

@@ -88,8 +88,8 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda images: progress.advance(task, images)
 
 
-def show_layout(layout: "Layout", title: str) -> None:
-    """Print a table as the paper sets it; a line that the terminal is too narrow for is left to it to fold."""
+def show_layout(layout: "Layout", title: str, note: str = "") -> None:
+    """Print a table as the paper sets it, a note below; a line wider than the terminal is left to it to fold."""
     from rich.measure import Measurement
 
     table = Table(box=HORIZONTALS)
@@ -102,8 +102,12 @@ def show_layout(layout: "Layout", title: str) -> None:
         table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else _number(cell) for cell in line))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(printable(title), markup=False, emoji=False, highlight=False)
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum)
+    width = console.width
+    console.width = max(width, Measurement.get(console, console.options.update(width=10_000), table).maximum)
     console.print(table, soft_wrap=True)
+    console.width = width
+    if note:
+        console.print(printable(note), markup=False, emoji=False, highlight=False)
     console.print()
 
 

@@ -70,7 +70,8 @@ def show_run(
         click.echo(FORMATS[form](report), nl=False)
     else:
         for name, frame in report.frames.items():
-            show_layout(LAYOUTS[name](frame, full=True), f"{name}: {report.captions[name]}")
+            title, _, note = report.captions[name].partition(". ")
+            show_layout(LAYOUTS[name](frame, full=True), f"{name}: {title}", note)
     for line in report.summary:
         click.echo(printable(line), err=form is not None)
     files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)

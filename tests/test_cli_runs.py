@@ -235,7 +235,7 @@ def test_broken_images_are_listed_and_counted_and_the_run_goes_on(attnlab, tmp_p
     assert skipped.pop("cut.jpg").startswith("cannot be decoded: image file is truncated")
     assert skipped == {
         "boxless.png": "no usable box (empty, inverted or outside the image); recorded, but left out of the tables",
-        "deep.png": "more than 8 bits a channel (mode I;16)",
+        "deep.png": "more than 8 bits a channel (mode I;16); convert it to 8 bits, so that you choose the range",
         "empty.png": "the file is empty",
         "gone.png": "named in boxes.csv, but there is no such file",
         "text.jpg": "no image that Pillow can read",

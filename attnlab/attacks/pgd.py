@@ -57,7 +57,7 @@ class Attack:
         expect_between(self.steps, 1, MOST_STEPS, "steps")
         expect_between(self.restarts, 1, MOST_RESTARTS, "restarts")
         if self.restarts > 1 and not self.random_start:
-            raise UserError(f"expected restarts of 1 without a random start, got {self.restarts}")
+            raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
         if self.sigma is not None and not 0 <= self.sigma < float("inf"):
             raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
         if not 0 <= self.label_smoothing < 1:

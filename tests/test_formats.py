@@ -176,3 +176,10 @@ def test_the_choices_of_the_command_line_are_the_formats_there_are(attnlab):
     done = attnlab("tables", "nowhere", "--format", "word")
     assert done.code == 2
     assert all(f"'{name}'" in done.err for name in FORMATS)
+
+
+def test_the_title_alone_stands_above_a_table_and_its_setting_below(capsys):
+    show_layout(Layout(["Model"], [], ["n"], [["net", Value(3, 0)]]), "table6: title", "what it depends on")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "table6: title"
+    assert lines.index("what it depends on") > max(number for number, line in enumerate(lines) if "net" in line)

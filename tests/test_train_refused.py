@@ -32,7 +32,7 @@ from attnlab.training import adversary
         (["--plan", "long"], "expected --plan for mnist to be one of short, paper, got 'long'"),
         (
             ["--data", "mnits"],
-            "expected --data to be one of scenes, mnist, cifar10, imagenet, folder, got 'mnits'; did ",
+            "expected --data to be one of scenes, imagenet, folder, mnist, cifar10, got 'mnits'; did ",
         ),
         (["--root", "nowhere"], "expected --root to be an existing folder, got 'nowhere'"),
         (["--root", "."], "no train-images-idx3-ubyte in .; expected it there or in MNIST/raw, plain or .gz"),

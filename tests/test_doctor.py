@@ -117,7 +117,7 @@ def test_a_container_that_may_use_one_core_is_told_to_use_one_thread(tmp_path, m
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     finding = machine.threads()
-    assert (finding.state, finding.told) == ("note", "4 of torch on 1 usable cores")
+    assert (finding.state, finding.told) == ("note", "4 of torch on 1 usable core")
     assert finding.advice.startswith("set OMP_NUM_THREADS=1")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert machine.usable_cores() == len(os.sched_getaffinity(0))
@@ -228,7 +228,7 @@ def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used
     solution.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 1 9 9 \n")
     (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
     found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet"])}
-    assert found["imagenet val"].told == f"1 images of 2 listed, boxes from {solution}, in {tmp_path}"
+    assert found["imagenet val"].told == f"1 image of 2 listed, boxes from {solution}, in {tmp_path}"
     solution.write_text("ImageId,PredictionString\n")
     (finding,) = [finding for finding in in_root(tmp_path, ["imagenet"]) if finding.state == "problem"]
     assert finding.told == "none of 2 images can be used"

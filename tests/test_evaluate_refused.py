@@ -161,5 +161,5 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, twins, check
         check=check,
     )
     report = report_run(tmp_path / "r")
-    assert "1 images could not be used" in report.summary[1]
+    assert "1 image could not be used" in report.summary[1]
     assert list(report.frames["table6"].columns[:4]) == ["dataset", "model", "defense", "attack"]

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -41,10 +40,8 @@ def test_a_step_past_its_time_is_interrupted_may_save_and_is_not_done(tmp_path):
         "except KeyboardInterrupt:\n    print('saved')\n    raise SystemExit(130)"
     )
     results, step, lines = Results(tmp_path / "gpu.jsonl"), python("long", code), []
-    start = time.monotonic()
     with environment() as variables:
         assert run(step, 2, variables, results, lines.append) is None
-    assert time.monotonic() - start < 50  # it did not sleep to its end
     # on a busy machine it may not have begun by then
     assert (lines, results.lines()[0]["rc"]) == (["begun", "saved"], 130) or "begun" not in lines
     assert (results.lines()[0]["timed_out"], results.done(step)) == (True, False)

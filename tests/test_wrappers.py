@@ -133,3 +133,8 @@ def test_half_weights_give_the_logits_of_the_same_weights_in_float32(dtype):
     logits = Classifier(network).eval().place("cpu", "fp32")(IMAGES)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, expected(IMAGES), rtol=1e-4, atol=1e-5)
+
+
+def test_a_lazy_layer_that_saw_no_batch_yet_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(5))
+    assert told(Classifier, network).startswith("expected weights with shapes, but 3.weight is lazy; pass a batch")

@@ -61,6 +61,11 @@ def _expect_python(network: nn.Module) -> None:
 
 def _expect_weights(network: nn.Module) -> None:
     """Refuse weights that are sparse, quantised, without values, or not all on one device."""
+    unshaped = next((name for name, parameter in network.named_parameters() if is_lazy(parameter)), None)
+    if unshaped is not None:
+        raise UserError(
+            f"expected weights with shapes, but {unshaped} is lazy; pass a batch through the network where it is built"
+        )
     devices: dict[torch.device, str] = {}
     for name, tensor in weights_of(network):
         if tensor.is_quantized or tensor.layout is not torch.strided:

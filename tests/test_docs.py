@@ -196,9 +196,9 @@ def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
     (tmp_path / "attnlab_cli").symlink_to(tmp_path / "cli")
     tests = []
     for page in sorted((ROOT / "docs/how-to").glob("*.md")):
-        (diff,) = (block for language, _, block in FENCE.findall(page.read_text()) if language == "diff")
-        subprocess.run(["git", "apply"], input=diff, text=True, cwd=tmp_path, check=True)
-        tests += re.findall(r"^\+\+\+ b/(tests/\S+)", diff, re.MULTILINE)
+        for diff in (block for language, _, block in FENCE.findall(page.read_text()) if language == "diff"):
+            subprocess.run(["git", "apply"], input=diff, text=True, cwd=tmp_path, check=True)
+            tests += re.findall(r"^\+\+\+ b/(tests/\S+)", diff, re.MULTILINE)
     assert len(tests) == 5
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],

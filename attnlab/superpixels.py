@@ -59,7 +59,8 @@ SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
 
 #: chooses by `method_for`
 AUTO = "auto"
-#: images with a shorter side, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a digit of MNIST
+#: images whose shorter side is at most this, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a
+#: digit of MNIST, and 3 to 8 in a scene
 SMALL = 64
 #: an explanation of fewer superpixels says little: Tables 4 and 5 are of the 8 and 10 of largest weight
 FEW = 8
@@ -67,7 +68,7 @@ FEW = 8
 
 def method_for(channels: int, size: tuple[int, int]) -> str:
     """The method that `auto` means for images of so many channels, at the model's height and width."""
-    return "slic" if channels == 1 or min(size) < SMALL else "quickshift"
+    return "slic" if channels == 1 or min(size) <= SMALL else "quickshift"
 
 
 def superpixels(image: Image, method: str, seed: int) -> Labels:

@@ -23,7 +23,11 @@ from .tables import show_run
     help="`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list methods` "
     "names what there is.",
 )
-@click.option("--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool.")
+@click.option(
+    "--layer",
+    help="Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision "
+    "transformer the first norm of its last block.",
+)
 @click.option(
     "--attack",
     default="stepll",
@@ -73,8 +77,8 @@ from .tables import show_run
     "--lime-superpixels",
     default="auto",
     show_default=True,
-    help="quickshift, slic or grid; auto: slic for images of one channel or a shorter side below 64 pixels, in which "
-    "quickshift finds 1 to 3, else quickshift.",
+    help="quickshift, slic or grid; auto: slic for images of one channel or a shorter side of at most 64 pixels, in "
+    "which quickshift finds few, else quickshift.",
 )
 @click.option("--lime-hide", default="grey", show_default=True, help="What hides a superpixel: grey or its own mean.")
 @click.option(

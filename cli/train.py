@@ -41,7 +41,9 @@ OPTIONS = (
     ),
     WEIGHTS_KEY,
     click.option(
-        "--layer", help="Module whose output Grad-CAM reads; by default the last feature map before the pool."
+        "--layer",
+        help="Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision "
+        "transformer the first norm of its last block.",
     ),
     *NORMALISATION,
     click.option(

@@ -128,6 +128,16 @@ def test_a_sweep_gives_figure_8(attnlab, tmp_path):
     assert "it needs several --alphas and several --betas" in told
 
 
+@pytest.mark.parametrize(
+    "content", ["", "alpha,beta,n,clean\n0,0,50,90\n", "alpha,beta,n,clean,robust\n0,0,50,90,much\n"]
+)
+def test_a_damaged_table_of_a_sweep_is_one_line(attnlab, tmp_path, content):
+    (tmp_path / "sweep.csv").write_text(content)
+    done = attnlab("figures", tmp_path)
+    assert done.code == 1
+    assert f"{tmp_path / 'sweep.csv'} is damaged" in done.error
+
+
 def test_overlays_are_written_beside(attnlab, mine):
     words = ["--only", "iou-against-eps", "--overlays", "--images", "val-00001,val-00002"]
     done = attnlab("figures", mine, *words)

@@ -104,10 +104,15 @@ class Trace:
         return []
 
     def layouts_of(self, name: str, shape: tuple[int, ...]) -> list[Layout]:
-        """The readings of the named module's last output; of pools and other modules that were passed over, too."""
+        """The readings of the named module's last output; of pools and other modules that were passed over, too.
+
+        A named layer may have a map of a single row, column or cell.
+        """
         module = self.network.get_submodule(name)  # may have other names
         seen = [one for one in self.outputs if one.module is module and one.shape == shape]
-        return self.layouts(seen[-1]) if seen else []
+        if not seen:
+            return []
+        return readings(seen[-1], self.size) if len(shape) == 4 else self.layouts(seen[-1])
 
     def candidates(self) -> list[str]:
         """Names of the layers to read by default, the first of them that reaches the logits.

@@ -16,7 +16,8 @@ from attnlab.words import counted
 
 TITLES = {
     "table6": "Classification accuracy (%) under attack, at the last point of each attack",
-    "table6_worst": "The same where an image is lost as soon as any point on the way is misclassified",
+    "table6_worst": "Classification accuracy (%) under attack, an image being lost as soon as any point on the way "
+    "is misclassified",
     "table7": "Classification accuracy (%) of the images that the model classifies correctly, under plain and "
     "attention-augmented attacks",
     "paired": "Two models on the same images, exact McNemar tests",

@@ -11,7 +11,7 @@ from attnlab.report.base import data_of, with_names
 from attnlab.report.figures.analysis import See, draw_analysis, unfinished
 from attnlab.report.figures.curves import accuracy_against_steps, step_families
 from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, draw
-from attnlab.report.figures.sweep import figure8, sweep_grid, varied_weights
+from attnlab.report.figures.sweep import figure8, read_sweep, sweep_grid, varied_weights
 from attnlab.runs import Run
 from attnlab.words import counted
 
@@ -43,7 +43,7 @@ def draw_run(
     if not folder.is_dir():
         raise UserError(f"expected an existing folder, got {str(folder)!r}")
     if (folder / SWEEP).is_file():
-        return draw_sweep(pd.read_csv(folder / SWEEP), out or folder / "figures", str(folder), only)
+        return draw_sweep(read_sweep(folder / SWEEP), out or folder / "figures", str(folder), only)
     if not (folder / "run.json").is_file():
         raise UserError(
             f"expected {folder} to be a run, a sweep or a checkpoint, but it has no run.json, {SWEEP} or model.json"

@@ -1,10 +1,13 @@
 """What a sweep over alpha and beta comes to: Fig. 8 of the paper."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from attnlab.errors import UserError
 from attnlab.report.figures.style import BLUE, COLUMN, PAGE, VERMILION, blank, styled
 from attnlab.report.statistics import wilson_interval
 
@@ -15,6 +18,22 @@ KINDS = {
 }
 SYMBOLS = {"alpha": "α", "beta": "β"}  # noqa: RUF001 - Greek indeed
 LOSSES = {"alpha": "rectification loss", "beta": "preservation loss"}
+#: what the figures read of a sweep's table
+READ = [*SYMBOLS, "n", *KINDS]
+
+
+def read_sweep(path: Path) -> pd.DataFrame:
+    """Read a sweep's table, as `figure8` takes it.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        table = pd.read_csv(path)
+        return table.astype({column: "int64" if column == "n" else "float64" for column in READ})
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); repeat the command of the sweep to make it again") from None
 
 
 @styled

@@ -7,6 +7,7 @@ from typing import Any
 
 from attnlab.records import as_fraction
 from attnlab.report.base import data_of
+from attnlab.words import counted
 
 #: options that have a line of their own, or whose line would say nothing
 TOLD = ("data", "split", "images", "model", "models", "weights", "attack", "attack_name", "attacks", "eps", "order")
@@ -26,15 +27,15 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]
     boxes = "with boxes" if data.get("has_boxes") else "without boxes"
-    told = [("data", f"{data_of(options)}: {options['images']} images, {boxes}")]
+    told = [("data", f"{data_of(options)}: {counted(options['images'], 'image')}, {boxes}")]
     told += _models(manifest)
     told += _attacks(options)
     for name, value in options.items():
         if name not in TOLD and value not in (None, False, [], {}):
             told.append((name.replace("_", " "), _words(value)))
     if "device" in manifest:
-        threads, platform = manifest.get("threads", "?"), manifest.get("platform", "?")
-        told.append(("computed on", f"{manifest['device']}, {threads} threads; {platform}"))
+        threads = f", {counted(manifest['threads'], 'thread')}" if "threads" in manifest else ""
+        told.append(("computed on", f"{manifest['device']}{threads}; {manifest.get('platform', '?')}"))
     versions = [f"{name} {version}" for name, version in manifest.get("versions", {}).items()]
     versions = [f"attnlab {manifest.get('attnlab', '?')}", f"Python {manifest.get('python', '?')}", *versions]
     told.append(("software", ", ".join(versions)))
@@ -70,7 +71,7 @@ def _models(manifest: Manifest) -> list[tuple[str, str]]:
 def _model(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     told = [name, f"weights {options['weights']}" if options["weights"] else ""]
     told.append(f"{' x '.join(map(str, known['input_size']))} px" if "input_size" in known else "")
-    told.append(f"{known['classes']} classes" if "classes" in known else "")
+    told.append(counted(known["classes"], "class") if "classes" in known else "")
     cells = f" ({' x '.join(map(str, known['map_shape']))} cells)" if known.get("map_shape") else ""
     told.append(f"attention at {known['layer']}{cells}" if known.get("layer") else "")
     told.append(f"SHA-256 {known['sha256']}" if "sha256" in known else "")

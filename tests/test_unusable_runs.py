@@ -2,6 +2,7 @@
 
 import pytest
 from common import told
+from PIL import Image
 
 from attnlab.attacks.parse import parse_attack
 from attnlab.attacks.pgd import Attack
@@ -55,6 +56,20 @@ def test_a_command_whose_images_are_all_unusable_fails_with_the_commonest_reason
 def test_a_command_whose_images_are_all_without_a_row_fails(attnlab, photos, words):
     (photos / "boxes.csv").write_text("image,label,x0,y0,x1,y1\n")
     assert "none of the 5 images can be used: no row in boxes.csv" in attnlab("analyze", *words, "--out", "out").error
+
+
+@pytest.mark.parametrize("command", [("analyze",), ("evaluate", "--attacks", "clean")])
+def test_a_command_tells_once_of_transparency_and_of_boxes_beyond_the_frame(attnlab, photos, words, command):
+    picture = Image.open(photos / "1.png").convert("RGBA")
+    picture.putalpha(0)
+    picture.save(photos / "1.png")
+    table = photos / "boxes.csv"
+    table.write_text(table.read_text().replace("5,5,40,40", "5,5,90,40", 1))
+    warned = [line for line in attnlab(*command, *words, "--out", "out").err.splitlines() if "of 5 images with" in line]
+    assert sorted(warned) == [
+        "Warning: 1 of 5 images with a box that reaches beyond the frame, clipped to it: 0.png",
+        "Warning: 1 of 5 images with transparent parts, shown over white: 1.png",
+    ]
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ class Work:
                 rows |= new
                 progress(len(new))
             self.run.write_part(number, [rows[position] for position in part])
+        for _ in records:  # nothing is left but their end, where reading reports what it decided
+            pass
 
 
 def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> Work:

@@ -26,7 +26,7 @@ def photos(tmp_path):
     scenes = load_data("scenes")
     rows = "image,label,x0,y0,x1,y1\n"
     for number in range(5):
-        image, label, *_ = scenes.read(number)
+        image, label, _ = scenes.read(number)
         image.save(folder / f"{number}.png")
         rows += f"{number}.png,{label},5,5,40,40\n"
     (folder / "boxes.csv").write_text(rows)

@@ -35,7 +35,7 @@ def test_mnist_is_read_plain_or_gzipped_from_the_root_or_from_torchvisions_folde
     images = load_data("mnist", tmp_path, "test")
     assert (images.size, images.channels, images.has_boxes) == ((28, 28), 1, False)
     for index in range(5):
-        image, label, boxes, _ = images.read(index)
+        image, label, boxes = images.read(index)
         np.testing.assert_array_equal(np.asarray(image), DIGITS[index])
         assert (image.mode, label, len(boxes)) == ("L", LABELS[index], 0)
 
@@ -94,7 +94,7 @@ def write_binary(folder: Path, name: str = "test_batch.bin") -> Path:
 def assert_pictures(images) -> None:
     assert (len(images.image_ids), images.size, images.channels) == (4, (32, 32), 3)
     for index in range(4):
-        image, label, *_ = images.read(index)
+        image, label, _ = images.read(index)
         np.testing.assert_array_equal(np.asarray(image), PICTURES[index])
         assert label == CLASSES[index]
 

@@ -18,8 +18,16 @@ from attnlab.errors import Unusable, UserError
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
-class Example(NamedTuple):
-    """One image as it is stored, before geometry.
+class Labelled(NamedTuple):
+    """The three values of an `Example`, see there."""
+
+    image: Image.Image
+    label: int
+    boxes: Tensor
+
+
+class Example(Labelled):
+    """One image as it is stored, before geometry; unpacks to image, label and boxes.
 
     Attributes:
         image: Mode RGB, or L for a grey data set.
@@ -28,9 +36,6 @@ class Example(NamedTuple):
         notes: What was decided in reading it and users are told once, in words that follow "3 of 12 images".
     """
 
-    image: Image.Image
-    label: int
-    boxes: Tensor
     notes: tuple[str, ...] = ()
 
 
@@ -136,7 +141,9 @@ class FileSet:
         if entry.boxes_size is not None:
             height, width = entry.boxes_size
             boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
-        return Example(image, entry.label, boxes, notes)
+        example = Example(image, entry.label, boxes)
+        example.notes = notes
+        return example
 
 
 def digest(lines: Iterable[str]) -> str:

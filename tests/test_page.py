@@ -16,6 +16,7 @@ from pages import Tables, data_of, pictures_of
 from PIL import Image
 from skimage.data import astronaut, chelsea
 
+from attnlab.errors import UserError
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
@@ -240,7 +241,9 @@ def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
     Image.fromarray(chelsea()).save(tmp_path / "data/cat.png")
     (tmp_path / f"data/{name}").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
-    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    job = prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run")
+    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
+        job.run(lambda count: None)
     text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
     assert "<img src=x" not in text
     assert Tables(text).tables["skipped"][1] == [name, "no image that Pillow can read"]
@@ -250,7 +253,9 @@ def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/no.png").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\nno.png,1,0,0,5,5\n")
-    prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    job = prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run")
+    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
+        job.run(lambda count: None)
     text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
     assert Tables(text).tables["skipped"][1] == ["no.png", "no image that Pillow can read"]
     assert 'id="gallery"' not in text

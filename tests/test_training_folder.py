@@ -31,7 +31,7 @@ def test_a_one_cycle_training_is_not_prolonged_and_says_why_and_stays_as_it_is(t
     assert train("--schedule", "one-cycle", "--epochs", 1).code == 0
     before = Path("out/training.json").read_bytes()
     assert train("--schedule", "one-cycle", "--epochs", 2).error == (
-        "out holds a training of 1 epochs, which 2 cannot prolong: with the schedule one-cycle every learning rate "
+        "out holds a training of 1 epoch, which 2 cannot prolong: with the schedule one-cycle every learning rate "
         "depends on the number of epochs; choose another --out"
     )
     assert Path("out/training.json").read_bytes() == before

@@ -15,6 +15,7 @@ from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_descrip
 from attnlab.models.classifier import Classifier
 from attnlab.training.log import LOG, read_epochs
 from attnlab.training.state import FILE as STATE
+from attnlab.words import counted
 
 MANIFEST = "training.json"
 #: checkpoints of the last epoch, and of every one
@@ -107,8 +108,8 @@ def prolonged(folder: Path, before: dict[str, Any], asked: Mapping[str, Any]) ->
         return before
     if told["schedule"] == WHOLE:
         raise UserError(
-            f"{folder} holds a training of {options['epochs']} epochs, which {epochs} cannot prolong: with the "
-            f"schedule {WHOLE} every learning rate depends on the number of epochs; choose another --out"
+            f"{folder} holds a training of {counted(options['epochs'], 'epoch')}, which {epochs} cannot prolong: "
+            f"with the schedule {WHOLE} every learning rate depends on the number of epochs; choose another --out"
         )
     return {**before, "options": longer}
 

@@ -152,14 +152,15 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, twins, check
     (root / "a.png").write_text("no image")
     (root / "boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,5,5\n")
     names = NAMES | {"data": "folder", "models": {"first": NAMES["models"]["first"]}}
-    evaluate(
-        {"first": twins["first"]},
-        load_data("folder", root),
-        tmp_path / "r",
-        EVALUATION,
-        description=names,
-        check=check,
-    )
+    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
+        evaluate(
+            {"first": twins["first"]},
+            load_data("folder", root),
+            tmp_path / "r",
+            EVALUATION,
+            description=names,
+            check=check,
+        )
     report = report_run(tmp_path / "r")
     assert "1 image could not be used" in report.summary[1]
     assert list(report.frames["table6"].columns[:4]) == ["dataset", "model", "defense", "attack"]

@@ -52,7 +52,8 @@ def main() -> None:
         _run()
     except SystemExit as end:
         code = end.code
-        if not code:  # attnlab itself only exits with another: the code of a model did
+        # attnlab itself exits with 0 for a shell's completion alone, before any model is there: else a model's code did
+        if not code and "torch" in sys.modules:
             code = 1
             _say("Error: the model's code called sys.exit, which ended the command before it was done")
     _leave_threads(before, code)

@@ -165,7 +165,7 @@ def test_several_checkpoints_give_the_comparisons(attnlab, checkpoints):
     [
         (["--only", "figure7"], "expected --only for raw to be one of figure2, figure12, figure6, got 'figure7'"),
         (["--images", "nobody"], "scenes test has no image 'nobody'; its names are like 'test-00000'"),
-        (["--attack", "square"], "expected --attack to name one attack by gradients, such as pgd or stepll"),
+        (["--attack", "square"], "expected an attack whose maps can be compared, of fgsm, stepll"),
         (["--data", "mnist"], "data set 'mnist' needs --root DIR"),
         (["runs/nothing"], "expected an existing folder, got 'runs/nothing'"),
         (["."], "expected . to be a checkpoint, but it has no model.json"),

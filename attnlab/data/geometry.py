@@ -18,6 +18,7 @@ from attnlab.compat import functional, tv_tensors
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
 from attnlab.failures import keeping
+from attnlab.words import counted
 
 Size = tuple[int, int]
 
@@ -235,7 +236,7 @@ def _telling(batches: Iterator[Batch]) -> Iterator[Batch]:
         yield batch
     for note, found in images.items():
         shown = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
-        warnings.warn(f"{len(found)} of {total} images {note}: {shown}", stacklevel=2)
+        warnings.warn(f"{len(found)} of {counted(total, 'image')} {note}: {shown}", stacklevel=2)
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

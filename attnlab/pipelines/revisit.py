@@ -21,6 +21,7 @@ from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
+from attnlab.words import counted
 
 #: how many images that are gone a warning names
 NAMED = 5
@@ -110,7 +111,8 @@ def revisit(
         told = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
         more = f"; and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
         warnings.warn(
-            f"{len(gone)} of {len(wanted)} images of {folder} cannot be read any more and are left out: {told}{more}",
+            f"{len(gone)} of {counted(len(wanted), 'image')} of {folder} cannot be read any more and are left out: "
+            f"{told}{more}",
             stacklevel=2,
         )
 

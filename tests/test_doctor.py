@@ -231,7 +231,7 @@ def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used
     assert found["imagenet val"].told == f"1 image of 2 listed, boxes from {solution}, in {tmp_path}"
     solution.write_text("ImageId,PredictionString\n")
     (finding,) = [finding for finding in in_root(tmp_path, ["imagenet"]) if finding.state == "problem"]
-    assert finding.told == "none of 2 images can be used"
+    assert finding.told == "none of the 2 images can be used"
     assert finding.advice == "ILSVRC2012_val_00000001: no annotation for this image"
 
 

@@ -242,8 +242,7 @@ def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
     (tmp_path / f"data/{name}").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
     job = prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run")
-    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
-        job.run(lambda count: None)
+    job.run(lambda count: None)
     text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
     assert "<img src=x" not in text
     assert Tables(text).tables["skipped"][1] == [name, "no image that Pillow can read"]

@@ -73,9 +73,8 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:
-            return Finding(
-                TOPIC, title, f"none of {counted(len(labels), 'image')} can be used", _why(images, 0), "problem"
-            )
+            none = f"none of the {counted(len(labels), 'image')} can be used"
+            return Finding(TOPIC, title, none, _why(images, 0), "problem")
         images.read(usable[0])
     except (UserError, Unusable, OSError, UnicodeDecodeError) as error:
         return from_error(TOPIC, title, error)

@@ -79,7 +79,7 @@ def expect_usable(run: Run) -> None:
     (reason, count), *_ = Counter(by_image.values()).most_common(1) or [("there are none", 0)]
     which = "" if count == len(by_image) else f", {count} of them"
     listed = run.folder / "skipped.csv"
-    raise UserError(f"none of {counted(len(by_image), 'image')} can be used{which}: {reason}; {listed} names them")
+    raise UserError(f"none of the {counted(len(by_image), 'image')} can be used{which}: {reason}; {listed} names them")
 
 
 def expect_labels(classifier: Classifier, batch: Batch) -> None:

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_imagenet import plant
 from skimage.data import chelsea
 
 from attnlab.data import load_data
+from attnlab.data.earlier import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
 from attnlab.pipelines.settings import Settings
+from attnlab.runs import Run
 
 
 def test_views_are_the_images_that_were_measured(run, resnet8):
@@ -72,6 +75,48 @@ def test_images_are_found_where_the_run_found_them(tmp_path, monkeypatch):
     (tmp_path / "photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\ncat.png,3,100,20,300,280\n")
     with pytest.raises(UserError, match="data sha256 was"):
         next(revisit(tmp_path / "run"))
+
+
+def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
+    """A run as an older version made it, which read boxes and pixels otherwise and said nothing of them."""
+    images, _ = as_recorded(load_data(data, root), {})
+    names = {"data": data, "split": "val", "model": "resnet8", "weights": "default"}
+    description = {**names, "precision": "fp32", "layout": "channels-last"}
+    analyze(resnet8, images, out, Settings(), description=description, notes={"root": str(root)})
+    assert not {"box_corners", "pixels"} & set(json.loads((out / "run.json").read_text())["data"])
+    return out
+
+
+def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen_as_it_read_them(tmp_path, resnet8):
+    stored = np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(stored).save(tmp_path / "photos/a.png", exif=exif)
+    (tmp_path / "photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,3,10,20,30,60\n")
+    run = older_run(tmp_path / "run", resnet8, "folder", tmp_path / "photos")
+    with pytest.warns(UserWarning, match="as it read them, neither turned as EXIF says nor over white"):
+        (view,) = revisit(run)
+    np.testing.assert_allclose(view.clean, stored[..., :3] / 255, atol=1e-6)
+    assert view.record["boxes"] == [[10, 20, 30, 60]]
+    now = load_data("folder", tmp_path / "photos").read(0).image
+    assert np.abs(np.asarray(now) / 255 - view.clean).max() > 0.5
+    with pytest.raises(UserError, match="data pixels is new: 'turned upright as EXIF says, transparent parts over"):
+        prepare(data="folder", root=tmp_path / "photos", model="resnet8", out=run).run(lambda count: None)
+    assert Run(run).table().num_rows == 1
+
+
+def test_boxes_of_an_older_imagenet_run_are_shown_as_stored_where_its_images_are_the_same(tmp_path, resnet8):
+    root = plant(tmp_path / "data")
+    with (root / "LOC_synset_mapping.txt").open("a") as file:  # ten classes, as the model has
+        file.writelines(f"n0400000{number} thing\n" for number in range(7))
+    run = older_run(tmp_path / "run", resnet8, "imagenet", root)
+    with pytest.warns(UserWarning, match="older version: boxes are drawn as stored"):
+        view, *_ = revisit(run)
+    assert view.record["boxes"] == [pytest.approx([6.4, 4.8, 57.6, 56])]  # 5 6 45 70 of 50x80
+    (root / "val/ILSVRC2012_val_00000001.JPEG").write_bytes(b"another file")
+    with pytest.raises(UserError, match="data sha256 was"):
+        next(revisit(run))
 
 
 def test_another_model_of_that_name_is_refused(run, tmp_path):

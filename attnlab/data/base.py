@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.data.decode import decode, file_size
+from attnlab.data.decode import UPRIGHT, decode, file_size
 from attnlab.errors import Unusable, UserError
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -105,6 +105,8 @@ class FileSet:
 
     Attributes:
         box_corners: How the files give a box where that is not half-open pixels; runs record it.
+        upright: Whether boxes refer to the picture turned as its EXIF orientation says.
+        over_white: Whether transparent parts are shown over white; False drops the opacity, as older versions did.
     """
 
     name: str
@@ -115,7 +117,13 @@ class FileSet:
     channels: int = 3
     has_boxes: bool = True
     box_corners: str | None = None
-    upright: bool = False  # whether boxes refer to the picture turned as its EXIF orientation says
+    upright: bool = False
+    over_white: bool = True
+
+    @property
+    def pixels(self) -> str | None:
+        """How pixels are read where older versions read others; runs record it."""
+        return UPRIGHT if self.upright else None
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without opening it; None where its entry says that it cannot be used."""
@@ -136,7 +144,7 @@ class FileSet:
         entry = self.entries[index]
         if isinstance(entry, Unusable):
             raise entry
-        image, notes = decode(entry.path, upright=self.upright)
+        image, notes = decode(entry.path, upright=self.upright, over_white=self.over_white)
         boxes = entry.boxes
         if entry.boxes_size is not None:
             height, width = entry.boxes_size

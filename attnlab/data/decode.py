@@ -17,6 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from attnlab.errors import Unusable
 
 ORIENTATION = 0x0112
+#: how pixels are read of the data sets that turn pictures, as a run records it
+UPRIGHT = "turned upright as EXIF says, transparent parts over white, more than 8 bits a channel left out"
 OVER_WHITE = "with transparent parts, shown over white"
 FIRST_FRAME = "of several frames or pages, of which the first is used"
 
@@ -33,12 +35,13 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def decode(path: Path, *, upright: bool = False) -> Decoded:
+def decode(path: Path, *, upright: bool = False, over_white: bool = True) -> Decoded:
     """Decode an image file to RGB.
 
     Args:
         path: Of the file.
         upright: Turn it as its EXIF orientation says, as viewers and labelling tools show it.
+        over_white: Show transparent parts over white; False drops the opacity, as older versions did.
 
     Raises:
         Unusable: If it is truncated, no image, too large to be honest, or deeper than 8 bits a channel.
@@ -48,7 +51,7 @@ def decode(path: Path, *, upright: bool = False) -> Decoded:
             warnings.simplefilter("ignore")  # such as on damaged EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _converted(image, upright)
+                return _converted(image, upright, over_white)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
     except UnidentifiedImageError:
@@ -58,12 +61,12 @@ def decode(path: Path, *, upright: bool = False) -> Decoded:
         raise Unusable(f"cannot be decoded: {reason}") from None
 
 
-def _converted(image: Image.Image, upright: bool) -> Decoded:
+def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     """An opened file's first frame as RGB."""
     _expect_eight_bits(image)
     notes = []
     picture = image
-    if image.has_transparency_data:
+    if over_white and image.has_transparency_data:
         picture = image.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]  # of one channel: two numbers
             notes.append(OVER_WHITE)

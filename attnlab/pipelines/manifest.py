@@ -33,9 +33,9 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
     """What data a result is about, for run.json."""
-    corners = getattr(images, "box_corners", None)
+    reading = {name: getattr(images, name, None) for name in ("box_corners", "pixels")}
     return {
-        **({"box_corners": corners} if corners else {}),
+        **{name: told for name, told in reading.items() if told},
         "name": images.name,
         "has_boxes": images.has_boxes,
         "classes": list(images.classes),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attnlab.attacks.pgd import Attack, perturb
 from attnlab.data import load_data
+from attnlab.data.earlier import as_recorded
 from attnlab.data.geometry import Prepared, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
@@ -39,7 +40,8 @@ def revisit(
 ) -> Iterator[View]:
     """See images of an analysis again, and make their adversarial counterparts as it did.
 
-    Images that cannot be read any more are left out; a warning after the last view names them.
+    Images that cannot be read any more are left out; a warning after the last view names them. Those of a run that an
+    older version made are read as it read them, which a warning says.
 
     Args:
         folder: A run of `analyze`, finished or not.
@@ -70,7 +72,7 @@ def revisit(
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
-    images = load_data(options["data"], root or known_root, options["split"])
+    images, earlier = as_recorded(load_data(options["data"], root or known_root, options["split"]), manifest["data"])
     if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model tells it itself
         expect_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
@@ -86,6 +88,8 @@ def revisit(
     classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     expect_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
+    if earlier:
+        warnings.warn(f"{folder} was made by an older version: {earlier}", stacklevel=1)  # once, whoever asks
     chosen = set(wanted)
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or defaults.batch_size(classifier.device, classifier.input_size)

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from attnlab.attacks import ATTACKS
 from attnlab.errors import UserError, nearest
 
 #: what joins an attack's name to make it climb the attention deviation too, a defence's to rectify and preserve it
@@ -36,16 +37,12 @@ def registry(path: str, name: str) -> dict[str, ast.expr]:
 
 def attacks_of_one_step() -> list[str]:
     """Names in ATTACKS of attacks that take one step."""
-    return [name for name in registry("attacks/__init__.py", "ATTACKS") if name not in iterative_attacks()]
+    return [name for name, attack in ATTACKS.items() if attack.steps == 1]
 
 
 def iterative_attacks() -> list[str]:
     """Names in ATTACKS of attacks that take several steps, whose number may stand behind the name."""
-    return [
-        name
-        for name, call in registry("attacks/__init__.py", "ATTACKS").items()
-        if isinstance(call, ast.Call) and any(keyword.arg == "steps" for keyword in call.keywords)
-    ]
+    return [name for name, attack in ATTACKS.items() if attack.steps > 1]
 
 
 def known_names(kind: str) -> list[str]:
@@ -56,7 +53,7 @@ def known_names(kind: str) -> list[str]:
         case "models":
             return list(registry("models/load.py", "BUILT_IN"))
         case "attacks":
-            return [name + end for end in ("", A3) for name in registry("attacks/__init__.py", "ATTACKS")]
+            return [name + end for end in ("", A3) for name in ATTACKS]
         case "suites":
             return [CLEAN, *registry("attacks/suites.py", "SUITES")]
         case "defenses":

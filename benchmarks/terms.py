@@ -26,7 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.train_job import HELD_OUT_SEED

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attacks import ATTACKS
+from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.objectives import attention_deviation
-from attnlab.attacks.pgd import Attack, perturb, start_of
+from attnlab.attacks.pgd import perturb, start_of
 from attnlab.attention.area import above_mean, unit
 from attnlab.attention.gradcam import grad_cam, map_from, observed
 from attnlab.errors import UserError

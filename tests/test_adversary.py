@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.training import adversary

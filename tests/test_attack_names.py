@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from common import told
 
-from attnlab.attacks import ATTACKS
+from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.parse import attack_names, parse_attack
-from attnlab.attacks.pgd import Attack
 from attnlab.errors import UserError
 from attnlab.names import A3
 from attnlab.pipelines.budgets import parse_attacks, parse_one

@@ -9,10 +9,10 @@ from common import told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.objectives import OBJECTIVES, margin
+from attnlab.attacks import ATTACKS, OBJECTIVES, Attack
+from attnlab.attacks.objectives import margin
 from attnlab.attacks.parse import parse_budgets, parse_eps
-from attnlab.attacks.pgd import Attack, aim_of, ascend, clean_pass, perturb, start_of
+from attnlab.attacks.pgd import aim_of, ascend, clean_pass, perturb, start_of
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 

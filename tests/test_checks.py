@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attnlab.attacks import Attack
 from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import check_outputs
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 

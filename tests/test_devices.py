@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights_of
 from twins import IMAGES, load_twins, run_evaluation
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.attention import area
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.lime import LimeSettings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, NAMES, Turning, run_evaluation
 
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks import Attack
 from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model

@@ -11,7 +11,8 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.attention.area import above_mean
 from attnlab.attention.gradcam import grad_cam, map_from, observed
 from attnlab.models import Classifier, load_model

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnlab.attacks.objectives import OBJECTIVES
+from attnlab.attacks import OBJECTIVES, Attack
 from attnlab.attacks.outcome import Outcome, outcome, outcomes
-from attnlab.attacks.pgd import Attack, perturb, start_of
+from attnlab.attacks.pgd import perturb, start_of
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from common import told
 from nets import Returning, Small
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.models import Classifier
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 from torch import Tensor
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared

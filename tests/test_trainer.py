@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from trainings import PLAN, STEPS, assert_same_weights, noise, training, weights_of
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import WEIGHTS, trained_as

@@ -4,8 +4,8 @@ import pytest
 from common import told
 from PIL import Image
 
+from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_attack
-from attnlab.attacks.pgd import Attack
 from attnlab.attention.lime import LimeSettings, parse_samples
 from attnlab.data import load_data
 from attnlab.data.subset import choose

@@ -1,12 +1,130 @@
-"""Attacks: named settings of the one loop in `pgd`."""
+"""Attacks by name: settings of the one loop in `pgd`, and the objectives they climb; no torch before one is used."""
 
-from attnlab.attacks.pgd import Attack
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-#: name -> settings; a new attack is one more line
-ATTACKS: dict[str, Attack] = {
-    "fgsm": Attack(objective="cross-entropy"),
-    "stepll": Attack(objective="least-likely"),
-    "iter-stepll": Attack(objective="least-likely", steps=10),
-    "pgd": Attack(objective="cross-entropy", steps=40, random_start=True),
-    "cw": Attack(objective="margin", steps=40, random_start=True),
-}
+from attnlab.errors import UserError, expect_between
+from attnlab.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: more would not end: a thousand times the most that papers report
+MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
+
+
+class Objective(NamedTuple):
+    """An objective.
+
+    Attributes:
+        value: (logits (N, K), aim, label smoothing) -> value per image, (N,).
+        aim: (clean logits, labels (N,)) -> what `value` needs to know, fixed from the start: a class per image, (N,),
+            or probabilities, (N, K). The clean logits are a function that makes them, called where they are needed.
+        smooths: Whether label smoothing changes it.
+    """
+
+    value: Callable[["Tensor", "Tensor", float], "Tensor"]
+    aim: Callable[[Callable[[], "Tensor"], "Tensor"], "Tensor"]
+    smooths: bool = False
+
+
+_IN = "attnlab.attacks.objectives"
+#: what an attack climbs; a new objective is a function and a line here
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "cross-entropy": Objective(Lazy(f"{_IN}:cross_entropy"), Lazy(f"{_IN}:true_label"), smooths=True),
+        "least-likely": Objective(Lazy(f"{_IN}:towards"), Lazy(f"{_IN}:least_likely"), smooths=True),
+        "margin": Objective(Lazy(f"{_IN}:cw"), Lazy(f"{_IN}:true_label")),
+        "divergence": Objective(Lazy(f"{_IN}:divergence"), Lazy(f"{_IN}:clean_probabilities")),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
+
+    Attributes:
+        objective: Name in OBJECTIVES of what is climbed.
+        eps: Radius of the L-infinity ball, pixels in [0, 1].
+        steps: Number of gradient steps.
+        step_size: Length of a step, pixels in [0, 1]; None for eps if there is one step, for 2.5 eps / steps (Madry et
+            al. 2018) if there are more.
+        random_start: Start from a point drawn uniformly from the ball instead of from the image.
+        restarts: Number of starts; an image keeps the one that serves the attack best.
+        sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
+        label_smoothing: Share of the cross-entropy's target that is spread over all classes.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    objective: str = "cross-entropy"
+    eps: float = 16 / 255
+    steps: int = 1
+    step_size: float | None = None
+    random_start: bool = False
+    restarts: int = 1
+    sigma: float | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every value once."""
+        OBJECTIVES.expect(self.objective)
+        expect_budget(self.eps, "eps")
+        if self.step_size is not None:
+            expect_budget(self.step_size, "step size")
+        expect_between(self.steps, 1, MOST_STEPS, "steps")
+        expect_between(self.restarts, 1, MOST_RESTARTS, "restarts")
+        if self.restarts > 1 and not self.random_start:
+            raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
+        if self.sigma is not None and not 0 <= self.sigma < float("inf"):
+            raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
+        if self.label_smoothing and not OBJECTIVES[self.objective].smooths:
+            raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
+
+    @property
+    def step_length(self) -> float:
+        """Length of a step, pixels in [0, 1]."""
+        if self.step_size is not None:
+            return self.step_size
+        return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
+
+
+def expect_step(value: float) -> None:
+    """Refuse what is no length of a step that leads anywhere.
+
+    Raises:
+        UserError: If it is 0, or no budget.
+    """
+    expect_budget(value, "--step-size")
+    if not value:
+        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
+
+
+def expect_budget(value: float, what: str) -> None:
+    """Refuse what is no length in pixels of [0, 1].
+
+    Raises:
+        UserError: If it is out of [0, 1]; the text guesses at grey levels.
+    """
+    if not 0 <= value <= 1:
+        likely = f"; did you mean {value:g}/255?" if 1 < value <= 255 else ""
+        raise UserError(f"expected {what} in [0, 1], got {value:g}{likely}")
+
+
+#: attacks of the loop; a new one is a line here
+ATTACKS = Registry(
+    "attack",
+    {
+        "fgsm": Attack(objective="cross-entropy"),
+        "stepll": Attack(objective="least-likely"),
+        "iter-stepll": Attack(objective="least-likely", steps=10),
+        "pgd": Attack(objective="cross-entropy", steps=40, random_start=True),
+        "cw": Attack(objective="margin", steps=40, random_start=True),
+    },
+)

@@ -14,8 +14,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from attnlab.attacks import Attack
 from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks.pgd import perturb
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.words import counted

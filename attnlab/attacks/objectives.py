@@ -1,28 +1,12 @@
 """What an attack climbs: a value per image, (N,), of the logits and of what the attack aims at."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 #: confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
 KAPPA = 50.0
-
-
-class Objective(NamedTuple):
-    """An objective.
-
-    Attributes:
-        value: (logits (N, K), aim, label smoothing) -> value per image, (N,).
-        aim: (clean logits, labels (N,)) -> what `value` needs to know, fixed from the start: a class per image, (N,),
-            or probabilities, (N, K). The clean logits are a function that makes them, called where they are needed.
-        smooths: Whether label smoothing changes it.
-    """
-
-    value: Callable[[Tensor, Tensor, float], Tensor]
-    aim: Callable[[Callable[[], Tensor], Tensor], Tensor]
-    smooths: bool = False
 
 
 def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -78,11 +62,3 @@ def least_likely(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
 def clean_probabilities(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
     """p(x): the clean image's probabilities."""
     return clean_logits().softmax(1)
-
-
-OBJECTIVES: dict[str, Objective] = {
-    "cross-entropy": Objective(cross_entropy, true_label, smooths=True),
-    "least-likely": Objective(towards, least_likely, smooths=True),
-    "margin": Objective(cw, true_label),
-    "divergence": Objective(divergence, clean_probabilities),
-}

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.attacks import Attack
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import Aim, Attack, aim_of, ascend, start_of
+from attnlab.attacks.pgd import Aim, aim_of, ascend, start_of
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier

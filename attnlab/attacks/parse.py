@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from attnlab import names
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import Attack, expect_budget
+from attnlab.attacks import ATTACKS, Attack, expect_budget
 from attnlab.errors import UserError
 from attnlab.names import expect_attack
 

@@ -1,76 +1,19 @@
 """Projected gradient ascent in an L-infinity ball: the only attack loop. FGSM and StepLL are its single steps."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from attnlab.attacks import OBJECTIVES, Attack
 from attnlab.attacks.draws import turned, uniform
-from attnlab.attacks.objectives import OBJECTIVES, attention_deviation, margin
+from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attention.area import above_mean, unit
 from attnlab.attention.gradcam import map_from, observed
-from attnlab.errors import UserError, expect_between, expect_one_of
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
-
-#: more would not end: a thousand times the most that papers report
-MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
-
-    Attributes:
-        objective: Name in OBJECTIVES of what is climbed.
-        eps: Radius of the L-infinity ball, pixels in [0, 1].
-        steps: Number of gradient steps.
-        step_size: Length of a step, pixels in [0, 1]; None for eps if there is one step, for 2.5 eps / steps (Madry et
-            al. 2018) if there are more.
-        random_start: Start from a point drawn uniformly from the ball instead of from the image.
-        restarts: Number of starts; an image keeps the one that serves the attack best.
-        sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
-        label_smoothing: Share of the cross-entropy's target that is spread over all classes.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-
-    objective: str = "cross-entropy"
-    eps: float = 16 / 255
-    steps: int = 1
-    step_size: float | None = None
-    random_start: bool = False
-    restarts: int = 1
-    sigma: float | None = None
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check every value once."""
-        expect_one_of(self.objective, OBJECTIVES, "objective")
-        expect_budget(self.eps, "eps")
-        if self.step_size is not None:
-            expect_budget(self.step_size, "step size")
-        expect_between(self.steps, 1, MOST_STEPS, "steps")
-        expect_between(self.restarts, 1, MOST_RESTARTS, "restarts")
-        if self.restarts > 1 and not self.random_start:
-            raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
-        if self.sigma is not None and not 0 <= self.sigma < float("inf"):
-            raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
-        if self.label_smoothing and not OBJECTIVES[self.objective].smooths:
-            raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
-
-    @property
-    def step_length(self) -> float:
-        """Length of a step, pixels in [0, 1]."""
-        if self.step_size is not None:
-            return self.step_size
-        return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
 
 
 class Clean(NamedTuple):
@@ -263,25 +206,3 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
         expect_gradient(logits)
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient
-
-
-def expect_step(value: float) -> None:
-    """Refuse what is no length of a step that leads anywhere.
-
-    Raises:
-        UserError: If it is 0, or no budget.
-    """
-    expect_budget(value, "--step-size")
-    if not value:
-        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
-
-
-def expect_budget(value: float, what: str) -> None:
-    """Refuse what is no length in pixels of [0, 1].
-
-    Raises:
-        UserError: If it is out of [0, 1]; the text guesses at grey levels.
-    """
-    if not 0 <= value <= 1:
-        likely = f"; did you mean {value:g}/255?" if 1 < value <= 255 else ""
-        raise UserError(f"expected {what} in [0, 1], got {value:g}{likely}")

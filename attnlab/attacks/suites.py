@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from attnlab.attacks import expect_budget
 from attnlab.attacks.autoattack import autoattack
-from attnlab.attacks.pgd import expect_budget
 from attnlab.attacks.square import square
 from attnlab.errors import expect_one_of
 from attnlab.models.classifier import Classifier

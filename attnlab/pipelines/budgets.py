@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from attnlab.attacks import MOST_RESTARTS, MOST_STEPS, Attack, expect_step
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.pgd import MOST_RESTARTS, MOST_STEPS, Attack, expect_step
 from attnlab.attacks.suites import SUITES, Suite
 from attnlab.errors import expect_between
 from attnlab.names import CLEAN

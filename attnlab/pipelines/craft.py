@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attnlab.attacks import Attack
 from attnlab.attacks.outcome import Outcome
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks.pgd import perturb
 from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attnlab.attacks import Attack
 from attnlab.attacks.outcome import Outcome, outcome, outcomes
-from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches

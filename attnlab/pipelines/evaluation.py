@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks import Attack
 from attnlab.attacks.suites import Suite
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of

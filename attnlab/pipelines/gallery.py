@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.failures import naming

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from attnlab.attacks import Attack
 from attnlab.attacks.parse import SIGMA
-from attnlab.attacks.pgd import Attack
 from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.models import load_model

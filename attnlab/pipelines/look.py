@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attacks.pgd import Attack, aim_of, ascend, perturb, start_of
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import aim_of, ascend, perturb, start_of
 from attnlab.attention.gradcam import map_from, observed
 from attnlab.data.geometry import Batch
 from attnlab.failures import naming

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from attnlab.attacks import Attack
 from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import IMAGES, check_outputs
-from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import BLIND, Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, Sample, collate, load_batches

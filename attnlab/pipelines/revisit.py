@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.data import load_data
 from attnlab.data.earlier import as_recorded
 from attnlab.data.geometry import Prepared, Skipped, load_batches

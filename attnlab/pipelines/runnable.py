@@ -3,8 +3,8 @@
 import warnings
 from dataclasses import replace
 
+from attnlab.attacks import Attack
 from attnlab.attacks.output_checks import has_gradient
-from attnlab.attacks.pgd import Attack
 from attnlab.attacks.suites import BLIND, Suite
 from attnlab.errors import UserError
 from attnlab.failures import naming

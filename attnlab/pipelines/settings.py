@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks import ATTACKS, Attack
 from attnlab.attention import MAP_METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.data.geometry import GEOMETRIES

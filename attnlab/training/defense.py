@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from attnlab.attacks.objectives import OBJECTIVES
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks import OBJECTIVES, Attack
 from attnlab.errors import UserError, expect_one_of
 from attnlab.training.losses import CLASSIFICATIONS, FILLS, LOSSES
 
@@ -40,7 +39,7 @@ class Defense:
     def __post_init__(self) -> None:
         """Check every value once."""
         expect_one_of(self.loss, LOSSES, "loss")
-        expect_one_of(self.objective, OBJECTIVES, "objective")
+        OBJECTIVES.expect(self.objective)
         expect_one_of(self.fill, FILLS, "fill")
         expect_one_of(self.classification, CLASSIFICATIONS, "classification loss")
         for name in ("weight", "alpha", "beta"):

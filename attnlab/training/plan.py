@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attnlab.attacks.pgd import expect_budget, expect_step
+from attnlab.attacks import expect_budget, expect_step
 from attnlab.errors import UserError, expect_one_of
 
 OPTIMIZERS = ("adam", "sgd")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from attnlab.attacks.pgd import Attack
+from attnlab.attacks import Attack
 from attnlab.models.classifier import Classifier
 from attnlab.training.defense import Defense
 from attnlab.training.distributed import World

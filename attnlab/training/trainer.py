@@ -8,7 +8,8 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import learning

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.seeds import seed_of

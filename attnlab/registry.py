@@ -1,0 +1,53 @@
+"""Registries: what there is of a kind, by name; the code behind a name is imported when it is first used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+from attnlab.errors import expect_one_of
+
+Spec = TypeVar("Spec")
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A function, or another object of a module, that is imported when it is used, so that its name costs nothing.
+
+    A spec may hold the function itself in its place.
+
+    Attributes:
+        path: `module:name`, such as `attnlab.data.scenes:scenes`.
+    """
+
+    path: str
+
+    def load(self) -> Any:
+        """The object."""
+        module, _, name = self.path.partition(":")
+        return getattr(import_module(module), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.load()(*args, **kwargs)
+
+
+class Registry(dict[str, Spec]):
+    """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names.
+
+    Attributes:
+        what: How errors call a name, such as `--data`.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, Spec]) -> None:
+        """Hold the entries."""
+        super().__init__(entries)
+        self.what = what
+
+    def expect(self, name: str, what: str = "") -> Spec:
+        """What belongs to a name; `what` calls it otherwise in the error's text.
+
+        Raises:
+            UserError: If there is no such name; the text lists the names and the nearest.
+        """
+        return self[expect_one_of(name, self, what or self.what)]

@@ -10,7 +10,7 @@ from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.objectives import attention_deviation
 from attnlab.attacks.pgd import perturb, start_of
 from attnlab.attention.area import above_mean, unit
-from attnlab.attention.gradcam import grad_cam, map_from, observed
+from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
@@ -24,9 +24,7 @@ def noise(count: int) -> Tensor:
 
 
 def maps_of(classifier: Classifier, images: Tensor, labels: Tensor, *, create_graph: bool) -> Tensor:
-    with observed(classifier) as activations, torch.enable_grad():
-        logits = classifier(images)
-    return map_from(classifier, logits, activations[0], labels, create_graph=create_graph)
+    return logits_and_maps(classifier, images, labels, create_graph=create_graph)[1]
 
 
 def plain_maps(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:

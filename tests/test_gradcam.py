@@ -4,7 +4,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 
-from attnlab.attention.gradcam import grad_cam
+from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
@@ -54,6 +54,27 @@ def test_closed_form_equals_generic_path(name):
     closed = grad_cam(classifier, images, classes)
     generic = grad_cam(without_closed_form(classifier), images, classes)
     torch.testing.assert_close(closed, generic, rtol=1e-8, atol=1e-8)
+
+
+def test_logits_and_maps_are_those_of_the_prediction_from_one_pass(either):
+    images = torch.rand(3, 3, 19, 23, dtype=torch.float64).requires_grad_()
+    passes = []
+    handle = either.network.register_forward_hook(lambda *_: passes.append(1))
+    logits, maps = logits_and_maps(either, images, None)
+    handle.remove()
+    assert len(passes) == 1
+    assert torch.equal(logits, either(images))
+    assert torch.equal(maps, grad_cam(either, images, logits.argmax(1)))
+    assert not maps.requires_grad
+    logits.sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_logits_of_a_detached_input_have_a_graph_that_ends_at_the_layer(either):
+    images = torch.rand(3, 3, 19, 23, dtype=torch.float64).requires_grad_()
+    logits, maps = logits_and_maps(either, images, torch.tensor([0, 1, 2]), detach_input=True)
+    assert torch.equal(maps, grad_cam(either, images, torch.tensor([0, 1, 2])))
+    assert torch.autograd.grad(logits.sum(), images, allow_unused=True) == (None,)
 
 
 def test_grad_cam_equals_its_definition_in_plain_loops(small):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.area import above_mean
-from attnlab.attention.gradcam import grad_cam, map_from, observed
+from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.training.losses import preservation
@@ -228,9 +228,7 @@ def test_the_gradient_of_preservation_on_tokens_equals_finite_differences():
     images, others = noise(4).split(2)
 
     def value(images: Tensor) -> Tensor:
-        with observed(classifier, twice=True) as activations:
-            logits = classifier(torch.cat([images, others]))
-        maps = map_from(classifier, logits, activations[-1], labels.repeat(2), create_graph=True)
+        _, maps = logits_and_maps(classifier, torch.cat([images, others]), labels.repeat(2), create_graph=True)
         return preservation(*maps.chunk(2)).sum()
 
     images.requires_grad_()

@@ -10,7 +10,7 @@ from attnlab.attacks import OBJECTIVES, Attack
 from attnlab.attacks.draws import turned, uniform
 from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attention.area import above_mean, unit
-from attnlab.attention.gradcam import map_from, observed
+from attnlab.attention.gradcam import logits_and_maps
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
@@ -134,11 +134,9 @@ def aim_of(classifier: Classifier, images: Tensor, labels: Tensor, attack: Attac
         return made
 
     if attack.sigma is not None:
-        with observed(classifier, cut=True) as activations, torch.enable_grad():
-            logits = classifier(images)
-        maps = map_from(classifier, logits, activations.pop(), labels).relu()
+        logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
+        logits, maps = logits.detach(), maps.relu()
         areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
-        logits = logits.detach()
     return Aim(labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
 
 
@@ -198,9 +196,7 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
             logits = classifier(point)
             value = objective.value(logits, aim.target, attack.label_smoothing)
         else:
-            with observed(classifier, twice=True) as activations:
-                logits = classifier(point)
-            maps = map_from(classifier, logits, activations.pop(), aim.labels, create_graph=True)
+            logits, maps = logits_and_maps(classifier, point, aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
             value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
         expect_gradient(logits)

@@ -1,6 +1,6 @@
 """Grad-CAM (Selvaraju et al. 2017), in closed form where the network's head allows it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -27,9 +27,44 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     Raises:
         UserError: If the classifier has no attention layer.
     """
-    with borrowed(classifier), observed(classifier, cut=True) as activations, torch.enable_grad():
-        logits = classifier(images)
-        return map_from(classifier, logits, activations[-1], classes)
+    with borrowed(classifier):
+        return logits_and_maps(classifier, images, classes, detach_input=True)[1]
+
+
+def logits_and_maps(
+    classifier: Classifier,
+    images: Tensor,
+    classes: Tensor | None,
+    *,
+    detach_input: bool = False,
+    create_graph: bool = False,
+    method: Callable[..., Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Logits and maps of one forward pass, in whatever mode the classifier's modules are.
+
+    Args:
+        classifier: Any with an attention layer.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class to explain per image, (N,); None for the prediction.
+        detach_input: No gradient needs to reach the images: keep no graph before the attention layer.
+        create_graph: Let gradients through the maps, to the images and to the network's parameters.
+        method: A function of MAP_METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
+
+    Returns:
+        Logits with their graph, (N, K), and signed maps, (N, h, w), in the logits' precision, also under autocast;
+        detached unless `create_graph`.
+
+    Raises:
+        UserError: If the classifier has no attention layer.
+    """
+    with torch.enable_grad():
+        with observed(classifier, cut=detach_input, twice=create_graph) as activations:
+            logits = classifier(images)
+        classes = logits.argmax(1) if classes is None else classes
+        with torch.autocast(logits.device.type, enabled=False):
+            if method is not None:
+                return logits, method(classifier, logits, activations.pop(), classes)
+            return logits, map_from(classifier, logits, activations.pop(), classes, create_graph=create_graph)
 
 
 @contextmanager

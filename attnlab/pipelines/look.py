@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import aim_of, ascend, perturb, start_of
-from attnlab.attention.gradcam import map_from, observed
+from attnlab.attention.gradcam import logits_and_maps
 from attnlab.data.geometry import Batch
 from attnlab.failures import naming
 from attnlab.hooks import borrowed
@@ -26,9 +25,8 @@ def looks(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Look]:
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
     """
-    with borrowed(classifier), observed(classifier, cut=True) as activations, torch.enable_grad():
-        logits = classifier(images)
-        maps = map_from(classifier, logits, activations.pop(), labels)
+    with borrowed(classifier):
+        logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
     probabilities = logits.detach().softmax(1)
     top, predictions = probabilities.max(1)
     sure = probabilities.gather(1, labels[:, None])[:, 0]

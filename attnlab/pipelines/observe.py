@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attnlab.attacks.pgd import clean_pass, perturb
 from attnlab.attention import MAP_METHODS
-from attnlab.attention.gradcam import observed
+from attnlab.attention.gradcam import logits_and_maps
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
@@ -76,8 +76,7 @@ def _look(
             if not cut:
                 expect_gradient(logits)
             return logits, None
-        with observed(classifier, cut=cut) as activations:
-            logits = classifier(images)
+        classes = labels if settings.target_of(method) == "true" else None
+        logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=MAP_METHODS[method])
         expect_gradient(logits)
-        classes = labels if settings.target_of(method) == "true" else logits.argmax(1)
-        return logits, MAP_METHODS[method](classifier, logits, activations.pop(), classes)
+        return logits, maps

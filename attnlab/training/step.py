@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.gradcam import map_from, observed
+from attnlab.attention.gradcam import logits_and_maps, observed
 from attnlab.hooks import untracked
 from attnlab.models.classifier import Classifier
 from attnlab.training.defense import Defense
@@ -123,12 +123,9 @@ class Step(nn.Module):
         if not self.defense.attends:
             logits = self.classifier(together).chunk(count)
             return {kind: Seen(images[kind], part, None) for kind, part in zip(images, logits, strict=True)}
-        with observed(self.classifier, twice=self.defense.beta > 0) as activations:
-            logits = self.classifier(together)
-        with torch.autocast(together.device.type, enabled=False):  # maps keep the logits' precision
-            maps = map_from(
-                self.classifier, logits, activations.pop(), labels.repeat(count), create_graph=self.defense.beta > 0
-            )
+        logits, maps = logits_and_maps(
+            self.classifier, together, labels.repeat(count), create_graph=self.defense.beta > 0
+        )
         parts = zip(images.values(), logits.chunk(count), maps.chunk(count), strict=True)
         return {kind: Seen(*part) for kind, part in zip(images, parts, strict=True)}
 

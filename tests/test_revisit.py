@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_imagenet import plant
 from skimage.data import chelsea
+from test_imagenet import plant
 
 from attnlab.data import load_data
 from attnlab.data.earlier import as_recorded

@@ -24,11 +24,17 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
 
 
-#: `attnlab`, killed as soon as an image of the second part is kept
+#: `attnlab` with small parts
+SMALL_PARTS = """
+from attnlab.pipelines import parts
+from attnlab_cli import main
+
+parts.PART = 16
+"""
+#: the same, killed as soon as an image of the second part is kept
 KILLED = """
 import os, signal
 from attnlab.runs import Run
-from attnlab_cli import main
 
 keep = Run.append
 
@@ -38,25 +44,25 @@ def keep_and_die(run, number, rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Run.append = keep_and_die
-main()
 """
 
 
 def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted_one(tmp_path):
-    options = ["analyze", "--batch-size", "8", "--out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, *options, killed], env=environment, check=False, capture_output=True
-    )
-    assert process.returncode == -signal.SIGKILL
+
+    def attnlab(code: str, out: Path) -> int:
+        options = ["analyze", "--batch-size", "8", "--limit", "40", "--out", out]
+        command = [sys.executable, "-c", f"{SMALL_PARTS}{code}main()", *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
+
+    assert attnlab(KILLED, killed) == -signal.SIGKILL
     parts = sorted(path.name for path in (killed / "records").iterdir())
     assert parts == ["part-00000.parquet", "part-00001.unfinished"]
-    for out in (killed, whole):
-        command = [sys.executable, "-m", "attnlab_cli", *options, out]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert [attnlab("", out) for out in (killed, whole)] == [0, 0]
     assert files_of(killed) == files_of(whole)
-    assert len(files_of(whole)) == 9
+    assert len(list((whole / "records").iterdir())) == 3
+    assert len(files_of(whole)) == 10
 
 
 def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):

@@ -1,5 +1,7 @@
 """The wrapped network: what it finds out about it, where it puts it, and how its weights are known again."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,7 @@ def test_a_network_may_lie_on_its_device_already():
     assert (classifier.attention_layer, classifier.map_shape, classifier.classes) == ("1", (12, 12), 7)
 
 
+@pytest.mark.slow  # code is made and compiled for each kind of batch
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own compiler
 def test_compiled_passes_are_those_of_the_network_for_every_batch():
     classifier = Classifier(Shared()).place("cpu")
@@ -120,3 +123,17 @@ def test_compiled_passes_are_those_of_the_network_for_every_batch():
     torch.testing.assert_close(classifier.infer(classifier.normalise(images)), logits)  # the weights are constants
     after = classifier.place("cpu").infer(classifier.normalise(images))
     torch.testing.assert_close(after, logits + 1, rtol=1e-4, atol=1e-6)
+
+
+def test_traced_passes_are_those_of_the_network_and_others_are_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    classifier = Classifier(Shared()).place("cpu")
+    classifier.compile_inference()
+    for size in (1, 3, 2):
+        images = torch.rand(size, 3, 16, 16, generator=torch.Generator().manual_seed(size))
+        logits = classifier.infer(classifier.normalise(images))
+        assert not logits.requires_grad
+        torch.testing.assert_close(logits, classifier(images).detach(), rtol=1e-4, atol=1e-6)
+    assert classifier(images).requires_grad
+    classifier.place("cpu")
+    assert classifier._compiled is None

@@ -22,7 +22,9 @@ def traced(monkeypatch):
     counters.clear()
 
 
-@pytest.mark.parametrize("defense", ["madry", "aad", "trades"])
+@pytest.mark.parametrize(
+    "defense", ["aad", pytest.param("madry", marks=pytest.mark.slow), pytest.param("trades", marks=pytest.mark.slow)]
+)
 def test_a_compiled_training_is_the_plain_one_and_traces_nothing_anew(networks, tmp_path, monkeypatch, defense):
     attacked = []
 

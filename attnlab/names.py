@@ -2,16 +2,17 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from attnlab.attacks import ATTACKS
 from attnlab.errors import UserError, nearest
+from attnlab.training.parse import known_defenses
 
-#: what joins an attack's name to make it climb the attention deviation too, a defence's to rectify and preserve it
-A3, AAD = "+a3", "+aad"
+#: what joins an attack's name to make it climb the attention deviation too
+A3 = "+a3"
 #: the image as it is, among the attacks of an evaluation
 CLEAN = "clean"
 MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
@@ -57,8 +58,7 @@ def known_names(kind: str) -> list[str]:
         case "suites":
             return [CLEAN, *registry("attacks/suites.py", "SUITES")]
         case "defenses":
-            stems = registry("training/__init__.py", "DEFENSES")
-            return [*(name + end for end in ("", AAD) for name in stems), *registry("training/parse.py", "SHORT")]
+            return known_defenses()
         case "methods":
             return [*registry("attention/__init__.py", "MAP_METHODS"), "lime"]
         case "geometries":
@@ -111,29 +111,6 @@ def expect_attack(
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
     written = {stem + ending for stem in (*single, *iterative, *numbered) for ending in ("", A3)}
     raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
-
-
-def expect_defense(name: str) -> None:
-    """Check a defence's name.
-
-    Raises:
-        UserError: If it is unknown; the text lists the names and the nearest.
-    """
-    if name not in known_names("defenses"):
-        short = {key: str(ast.literal_eval(value)) for key, value in registry("training/parse.py", "SHORT").items()}
-        raise unknown_defense(name, registry("training/__init__.py", "DEFENSES"), short)
-
-
-def defense_names(stems: Iterable[str], short: Mapping[str, str]) -> list[str]:
-    """How defences may be written, for people; `short` holds the names that stand for longer ones."""
-    return [*stems, f"each also with {AAD}", *(f"{one} (short for {long})" for one, long in short.items())]
-
-
-def unknown_defense(name: str, stems: Collection[str], short: Mapping[str, str]) -> UserError:
-    """The error of a defence that is none."""
-    written = [*(stem + ending for stem in stems for ending in ("", AAD)), *short]
-    listed = ", ".join(defense_names(stems, short))
-    return UserError(f"expected a defense of {listed}, got {name!r}{nearest(name, written)}")
 
 
 def expect_model(name: str) -> None:

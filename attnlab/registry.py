@@ -32,6 +32,11 @@ class Lazy:
         return self.load()(*args, **kwargs)
 
 
+def loaded(code: Any) -> Any:
+    """The object itself, of one that may be lazy."""
+    return code.load() if isinstance(code, Lazy) else code
+
+
 class Registry(dict[str, Spec]):
     """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names.
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.models import Classifier, load_model
-from attnlab.names import AAD
+from attnlab.training import AAD
 from attnlab.training.images import Batch, Resident
 from attnlab.training.parse import parse_defense
 from attnlab.training.plan import Plan

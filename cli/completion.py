@@ -7,7 +7,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from attnlab.errors import expect_one_of
-from attnlab.names import expect_attack, expect_defense, expect_model, known_names
+from attnlab.names import expect_attack, expect_model, known_names
+from attnlab.training.parse import parse_defense
 
 Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 Check = Callable[[click.Context, click.Parameter, Any], Any]
@@ -59,7 +60,7 @@ def a_model(_context: click.Context, _parameter: click.Parameter, value: Any) ->
 
 def a_defense(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     """Refuse what is no defence."""
-    expect_defense(value)
+    parse_defense(value)
     return value
 
 

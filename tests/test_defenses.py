@@ -10,8 +10,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import load_model
-from attnlab.training import DEFENSES
-from attnlab.training.defense import Defense
+from attnlab.training import DEFENSES, Defense
 from attnlab.training.parse import parse_defense
 from attnlab.training.sources import draw_source, expect_sources
 

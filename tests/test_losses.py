@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.training import DEFENSES
-from attnlab.training.losses import LOSSES, soft_margin
+from attnlab.training import DEFENSES, LOSSES
+from attnlab.training.losses import soft_margin
 
 
 @pytest.fixture

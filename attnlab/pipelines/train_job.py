@@ -18,17 +18,16 @@ from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.preprocessing import Statistic
-from attnlab.names import AAD
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit, expect_trainable, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
+from attnlab.training import AAD, SHORT, Defense
 from attnlab.training.board import expect_tensorboard
-from attnlab.training.defense import Defense
 from attnlab.training.distributed import launched, world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import expect_batch, hold_out, open_images
-from attnlab.training.parse import SHORT, parse_defense
+from attnlab.training.parse import parse_defense
 from attnlab.training.plan import DEFAULT_PLAN, Plan, plan_for
 from attnlab.training.sources import expect_sources
 from attnlab.training.trainer import Training

@@ -1,14 +1,133 @@
-"""Training: defences, and the terms of the losses they descend."""
+"""Defences by name: the losses they descend and the attacks that make their images; no torch before one is used."""
 
-from attnlab.training.defense import Defense
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-#: name -> settings, each also with +aad; a new defence is one more line. Weights as published.
-DEFENSES: dict[str, Defense] = {
-    "none": Defense("clean"),
-    "madry": Defense("adversarial"),
-    "alp": Defense("alp", weight=0.5),
-    "trades": Defense("trades", weight=6.0, objective="divergence"),
-    "mart": Defense("mart", weight=5.0),
-    "stepll": Defense("mixed", objective="least-likely", single_step=True),
-    "ensemble": Defense("mixed", objective="least-likely", single_step=True, ensemble=True),
-}
+from attnlab.attacks import OBJECTIVES, Attack
+from attnlab.errors import UserError
+from attnlab.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: what joins a defence's name to make it rectify and preserve attention too
+AAD = "+aad"
+#: (logits (N, K), labels (N,)) -> mean loss over the batch
+Classification = Callable[["Tensor", "Tensor"], "Tensor"]
+
+
+class Loss(NamedTuple):
+    """A loss of logits.
+
+    Attributes:
+        terms: (logits of each kind in `reads`, labels (N,), classification loss, weight) -> named terms.
+        reads: Which images' logits it needs: "clean", "adversarial".
+    """
+
+    terms: Callable[[Mapping[str, "Tensor"], "Tensor", Classification, float], dict[str, "Tensor"]]
+    reads: tuple[str, ...] = ("clean", "adversarial")
+
+
+_IN = "attnlab.training.losses"
+#: losses of the logits; a new one is a function and a line here
+LOSSES = Registry(
+    "loss",
+    {
+        "clean": Loss(Lazy(f"{_IN}:clean"), reads=("clean",)),
+        "adversarial": Loss(Lazy(f"{_IN}:adversarial"), reads=("adversarial",)),
+        "mixed": Loss(Lazy(f"{_IN}:mixed")),
+        "alp": Loss(Lazy(f"{_IN}:alp")),
+        "trades": Loss(Lazy(f"{_IN}:trades")),
+        "mart": Loss(Lazy(f"{_IN}:mart")),
+    },
+)
+#: what images are classified by
+CLASSIFICATIONS: Registry[Classification] = Registry(
+    "classification loss",
+    {"cross-entropy": Lazy("torch.nn.functional:cross_entropy"), "soft-margin": Lazy(f"{_IN}:soft_margin")},
+)
+#: what hides the attended pixels from the masked image (eq. 7): a value in [0, 1]
+FILLS = Registry("fill", {"black": 0.0, "grey": 0.5})
+
+
+@dataclass(frozen=True)
+class Defense:
+    """Settings of a defence: plain values, so that `dataclasses.asdict` is its provenance.
+
+    Attributes:
+        loss: Name in LOSSES of the loss of the logits.
+        weight: Of that loss's second part: lambda of alp and mart, beta of trades.
+        objective: Name in OBJECTIVES of what the attack climbs that makes the adversarial images.
+        single_step: That attack is one step of eps from the image; otherwise a few from a random start.
+        ensemble: Each batch is attacked by a source drawn from static classifiers and the current one.
+        alpha: Weight of L_r, attention rectification (eq. 10 of the paper); 0 for none, and then it is not computed.
+        beta: Weight of L_p, attention preservation (eq. 10); likewise.
+        fill: Name in FILLS of what hides the attended pixels in L_r.
+        classification: Name in CLASSIFICATIONS of L_c, what the images are classified by.
+
+    Raises:
+        UserError: If a name is unknown or a value out of range.
+    """
+
+    loss: str
+    weight: float = 0.0
+    objective: str = "cross-entropy"
+    single_step: bool = False
+    ensemble: bool = False
+    alpha: float = 0.0
+    beta: float = 0.0
+    fill: str = "black"
+    classification: str = "cross-entropy"
+
+    def __post_init__(self) -> None:
+        """Check every value once."""
+        LOSSES.expect(self.loss)
+        OBJECTIVES.expect(self.objective)
+        FILLS.expect(self.fill)
+        CLASSIFICATIONS.expect(self.classification)
+        for name in ("weight", "alpha", "beta"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise UserError(f"expected {name} of at least 0, got {value:g}")
+        if self.loss == "mart" and self.classification != "cross-entropy":
+            raise UserError(f"expected cross-entropy with mart, whose own loss builds on it, got {self.classification}")
+
+    @property
+    def attends(self) -> bool:
+        """Whether it looks at attention: L_r or L_p is switched on."""
+        return self.alpha > 0 or self.beta > 0
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which images it passes through the classifier: "clean", "adversarial" or both."""
+        return ("clean", "adversarial") if self.attends else LOSSES[self.loss].reads
+
+    def attack(self, eps: float, steps: int, step_size: float | None = None) -> Attack:
+        """The attack that makes its adversarial images.
+
+        Args:
+            eps: Radius of the L-infinity ball, pixels in [0, 1].
+            steps: Number of gradient steps, unless it is a single-step defence.
+            step_size: Length of each, pixels in [0, 1]; None for the attack's default. A single step is eps long.
+        """
+        if self.single_step:
+            return Attack(self.objective, eps)
+        return Attack(self.objective, eps, steps, step_size, random_start=True)
+
+
+#: defences, each also with +aad; a new one is a line here. Weights as published.
+DEFENSES = Registry(
+    "defense",
+    {
+        "none": Defense("clean"),
+        "madry": Defense("adversarial"),
+        "alp": Defense("alp", weight=0.5),
+        "trades": Defense("trades", weight=6.0, objective="divergence"),
+        "mart": Defense("mart", weight=5.0),
+        "stepll": Defense("mixed", objective="least-likely", single_step=True),
+        "ensemble": Defense("mixed", objective="least-likely", single_step=True, ensemble=True),
+    },
+)
+#: what has a short name of its own
+SHORT = {"aad": "madry+aad"}

@@ -1,7 +1,6 @@
 """What training descends: named terms, each a scalar that is weighted already, so that their sum is the loss."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
@@ -9,32 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.attention.area import above_mean, enlarge, unit
-
-#: what hides the attended pixels from the masked image (eq. 7): a value in [0, 1]
-FILLS = {"black": 0.0, "grey": 0.5}
-
-#: (logits (N, K), labels (N,)) -> mean loss over the batch
-Classification = Callable[[Tensor, Tensor], Tensor]
+from attnlab.training import Classification
 
 
 def soft_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean multi-label soft margin loss: a binary cross-entropy of each class, averaged (L_c of the paper's eq. 10)."""
     return F.multilabel_soft_margin_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
-
-
-CLASSIFICATIONS: dict[str, Classification] = {"cross-entropy": F.cross_entropy, "soft-margin": soft_margin}
-
-
-class Loss(NamedTuple):
-    """A loss of logits.
-
-    Attributes:
-        terms: (logits of each kind in `reads`, labels (N,), classification loss, weight) -> named terms.
-        reads: Which images' logits it needs: "clean", "adversarial".
-    """
-
-    terms: Callable[[Mapping[str, Tensor], Tensor, Classification, float], dict[str, Tensor]]
-    reads: tuple[str, ...]
 
 
 def clean(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, _weight: float) -> dict[str, Tensor]:
@@ -85,16 +64,6 @@ def mart(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification,
         "margin": -rest.mean(),
         "divergence": weight * divergence.mean(),
     }
-
-
-LOSSES: dict[str, Loss] = {
-    "clean": Loss(clean, ("clean",)),
-    "adversarial": Loss(adversarial, ("adversarial",)),
-    "mixed": Loss(mixed, ("clean", "adversarial")),
-    "alp": Loss(alp, ("clean", "adversarial")),
-    "trades": Loss(trades, ("clean", "adversarial")),
-    "mart": Loss(mart, ("clean", "adversarial")),
-}
 
 
 def hide(images: Tensor, maps: Tensor, fill: float = 0.0) -> Tensor:

@@ -2,14 +2,9 @@
 
 from dataclasses import replace
 
-from attnlab import names
-from attnlab.errors import UserError
-from attnlab.names import AAD, unknown_defense
-from attnlab.training import DEFENSES
-from attnlab.training.defense import Defense
+from attnlab.errors import UserError, nearest
+from attnlab.training import AAD, DEFENSES, SHORT, Defense
 
-#: what has a short name of its own
-SHORT = {"aad": "madry+aad"}
 #: alpha and beta of section 5.4
 WEIGHT = 0.01
 
@@ -39,7 +34,8 @@ def parse_defense(
     """
     stem, plus, rest = SHORT.get(name, name).partition("+")
     if stem not in DEFENSES or plus + rest not in ("", AAD):
-        raise unknown_defense(name, DEFENSES, SHORT)
+        listed = ", ".join(defense_names())
+        raise UserError(f"expected a defense of {listed}, got {name!r}{nearest(name, known_defenses())}")
     defense = replace(DEFENSES[stem], classification=classification)
     if loss_weight is not None:
         if not defense.weight:
@@ -59,4 +55,9 @@ def parse_defense(
 
 def defense_names() -> list[str]:
     """How defences may be written, for people."""
-    return names.defense_names(DEFENSES, SHORT)
+    return [*DEFENSES, f"each also with {AAD}", *(f"{short} (short for {long})" for short, long in SHORT.items())]
+
+
+def known_defenses() -> list[str]:
+    """Every name of a defence, as it is completed."""
+    return [*(stem + ending for ending in ("", AAD) for stem in DEFENSES), *SHORT]

@@ -9,7 +9,7 @@ import torch
 
 from attnlab.attacks import Attack
 from attnlab.models.classifier import Classifier
-from attnlab.training.defense import Defense
+from attnlab.training import Defense
 from attnlab.training.distributed import World
 from attnlab.training.images import Images
 from attnlab.training.plan import Plan

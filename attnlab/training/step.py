@@ -8,17 +8,9 @@ from torch import Tensor, nn
 from attnlab.attention.gradcam import logits_and_maps, observed
 from attnlab.hooks import untracked
 from attnlab.models.classifier import Classifier
-from attnlab.training.defense import Defense
-from attnlab.training.losses import (
-    CLASSIFICATIONS,
-    FILLS,
-    LOSSES,
-    has_area,
-    hide,
-    mean_over,
-    preservation,
-    rectification,
-)
+from attnlab.registry import loaded
+from attnlab.training import CLASSIFICATIONS, FILLS, LOSSES, Defense
+from attnlab.training.losses import has_area, hide, mean_over, preservation, rectification
 
 
 class Terms(NamedTuple):
@@ -81,6 +73,9 @@ class Step(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.defense = defense
+        # now, since a compiler cannot follow an import
+        self.terms = loaded(LOSSES[defense.loss].terms)
+        self.classify = loaded(CLASSIFICATIONS[defense.classification])
         if defense.attends:
             with observed(classifier):  # refuses a model without a layer
                 pass
@@ -94,14 +89,14 @@ class Step(nn.Module):
             labels: (N,); the maps are of these classes.
         """
         images = {"clean": clean, "adversarial": adversarial}
-        loss, kinds = LOSSES[self.defense.loss], self.defense.reads
-        seen = self._pass({kind: images[kind] for kind in loss.reads}, labels)  # type: ignore[misc]  # they are there
+        read, kinds = LOSSES[self.defense.loss].reads, self.defense.reads
+        seen = self._pass({kind: images[kind] for kind in read}, labels)  # type: ignore[misc]  # they are there
         others = {kind: images[kind] for kind in kinds if kind not in seen}
         if others:
             with untracked(self.classifier):
                 seen |= self._pass(others, labels)  # type: ignore[arg-type]
         logits = {kind: seen[kind].logits for kind in kinds}
-        weighted = loss.terms(logits, labels, CLASSIFICATIONS[self.defense.classification], self.defense.weight)
+        weighted = self.terms(logits, labels, self.classify, self.defense.weight)
         diagnostics = {f"{kind}_accuracy": (logits[kind].argmax(1) == labels).float().mean() for kind in kinds}
         if self.defense.attends:
             found, without_area = self._attention(seen["clean"], seen["adversarial"])

@@ -1,16 +1,16 @@
 """What an analysis comes to: Tables 1-5 of its records, captions and a summary."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attnlab.errors import UserError, expect_one_of
 from attnlab.records import as_fraction, read_records
-from attnlab.report.base import Report, data_of, falls_short, map_method, with_names
+from attnlab.report.base import Report
 from attnlab.report.checks import check_lines
 from attnlab.report.controls import controls
+from attnlab.report.description import analysis_setting, cells_of, falls_short, map_method, with_names
 from attnlab.report.lime import GROUND_TRUTHS, LIME_TABLES, lime_tables
 from attnlab.report.tables import CELLS, LOW_IOU, i_att, published, table1, table2, table3
 from attnlab.runs import Run
@@ -79,55 +79,23 @@ def attention_report(
         if not options["lime_floor"]:
             del frames["noise_floor"]
     titles = {name: f"{TITLES[name]}. {GROUPS_TOLD}" for name in frames}
-    captions = {name: f"{title}. {_setting(manifest, images, name, lime_gt)}" for name, title in titles.items()}
+    count = images["image_id"].nunique()
+    captions = {}
+    for name, title in titles.items():
+        note = _note(manifest, name, lime_gt)
+        captions[name] = f"{title}. {analysis_setting(manifest, count, lime=name in LIME_TABLES, note=note)}"
     skipped = run.table(["skipped"])["skipped"].drop_null()
     summary = _summary(manifest, records, images, len(skipped), frames)
     return Report(summary + check_lines(run.folder), captions, frames, titles)
 
 
-def _setting(manifest: Mapping[str, Any], images: pd.DataFrame, table: str, lime_gt: str) -> str:
-    """What the numbers depend on, as a caption says it."""
-    options = manifest["options"]
-    budgets = ", ".join(as_fraction(eps) for eps in options["eps"])
-    method = map_method(options) if table in ("table1", "table2", "table3", "controls") else "lime"
-    details = [
-        f"{options['attack_name']}, eps {budgets}{_strength(options['attack'])}",
-        f"{method} maps of the {options['target'][method]} class",
-        f"geometry {options['geometry']}",
-    ]
-    if options.get("precision", "fp32") != "fp32":
-        details.append(options["precision"])
+def _note(manifest: Mapping[str, Any], table: str, lime_gt: str) -> str:
+    """What one table alone depends on."""
     if table == "table3":
-        details.insert(2, f"{' x '.join(map(str, manifest['model']['map_shape']))} cells")
-    if method == "lime":
-        lime = options["lime"]
-        samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]
-        details.append(f"{lime['superpixels']}, {samples} samples, hidden {lime['hide']}")
-        if table.startswith("table4"):
-            details.append("box scaled to the area's size" if lime_gt == "matched" else "plain box")
-        if table == "table5":
-            details.append(f"{options['lime_segments']} superpixels")
-    return (
-        f"{Path(options['model']).name}, {data_of(options)}, "
-        f"n = {counted(images['image_id'].nunique(), 'correctly classified image')}; "
-        f"{', '.join(details)}; brackets: 95 % bootstrap interval"
-    )
-
-
-def _strength(attack: Mapping[str, Any]) -> str:
-    """What an attack is made of beside its name and eps, where that is not as its name says."""
-    told = ""
-    if attack["steps"] > 1 or attack["step_size"] is not None:
-        told += f", {attack['steps']} step{'s' if attack['steps'] > 1 else ''}"
-    if attack["step_size"] is not None:
-        told += f" of {as_fraction(attack['step_size'])}"
-    if attack["restarts"] > 1:
-        told += f", {attack['restarts']} random starts"
-    if attack["sigma"] is not None:
-        told += f", sigma {attack['sigma']:g}"
-    if attack["label_smoothing"]:
-        told += f", label smoothing {attack['label_smoothing']:g}"
-    return told
+        return f"{cells_of(manifest)} cells"
+    if table.startswith("table4"):
+        return "box scaled to the area's size" if lime_gt == "matched" else "plain box"
+    return f"{manifest['options']['lime_segments']} superpixels" if table == "table5" else ""
 
 
 def _summary(

@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.records import as_fraction, read_evaluation
+from attnlab.records import read_evaluation
 from attnlab.report.accuracy import A3, paired, table6, table7
-from attnlab.report.base import Report, data_of, falls_short, with_names
+from attnlab.report.base import Report
 from attnlab.report.checks import check_lines
+from attnlab.report.description import evaluation_setting, falls_short, steps_and_sigmas, with_names
 from attnlab.report.tables import Paper, numbers_of_the_paper
 from attnlab.runs import Run
 from attnlab.words import counted
@@ -83,30 +84,8 @@ def _as_published(options: Mapping[str, Any], network: str, split: str, images: 
 
 def _setting(manifest: Mapping[str, Any], table: str) -> str:
     """What the numbers depend on, as a caption says it."""
-    options = manifest["options"]
-    attacks = [attack for attack in options["attacks"].values() if attack]
-    loops = [attack for attack in attacks if "steps" in attack]
-    told = [f"{data_of(options)}, {counted(options['images'], 'image')}"]
-    budgets = sorted({attack["eps"] for attack in attacks})
-    if budgets:
-        told.append(f"L-infinity eps {', '.join(map(as_fraction, budgets))}")
-    lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
-    if lengths:
-        told.append(f"steps of {', '.join(map(as_fraction, lengths))}")
-    if table == "table7":
-        steps = sorted({attack["steps"] for attack in loops})
-        sigmas = sorted({attack["sigma"] for attack in loops if attack["sigma"] is not None})
-        told.append(f"{', '.join(map(str, steps))} steps, sigma {', '.join(f'{sigma:g}' for sigma in sigmas)}")
-    restarts = max((attack["restarts"] for attack in loops), default=1)
-    if restarts > 1:
-        told.append(f"{restarts} random starts")
-    if options.get("precision", "fp32") != "fp32":
-        told.append(options["precision"])
-    if options["transfer"]:
-        told.append(f"adversarial images made on {options['transfer']}")
-    if options["stop"]:
-        told.append("an image leaves the attack at the first point that is misclassified")
-    return f"{'; '.join(told)}; intervals: 95 %, Wilson" if table != "paired" else "; ".join(told)
+    setting = evaluation_setting(manifest, steps_and_sigmas(manifest["options"]) if table == "table7" else "")
+    return f"{setting}; intervals: 95 %, Wilson" if table != "paired" else setting
 
 
 def _summary(run: Run, records: pd.DataFrame) -> list[str]:

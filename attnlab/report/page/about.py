@@ -2,25 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from attnlab.records import as_fraction
-from attnlab.report.base import data_of
+from attnlab.report.description import Manifest, cells_of, data_of, eps_of
 from attnlab.words import counted
 
 #: options that have a line of their own, or whose line would say nothing
 TOLD = ("data", "split", "images", "model", "models", "weights", "attack", "attack_name", "attacks", "eps", "order")
-
-Manifest = Mapping[str, Any]
-
-
-def title(manifest: Manifest) -> str:
-    """What was looked at."""
-    options = manifest["options"]
-    models = options.get("models") or [Path(options["model"]).name]
-    part = f" ({options['split']})" if options["split"] else ""
-    return f"{', '.join(models)} on {options['data']}{part}"
 
 
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
@@ -72,7 +61,7 @@ def _model(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> s
     told = [name, f"weights {options['weights']}" if options["weights"] else ""]
     told.append(f"{' x '.join(map(str, known['input_size']))} px" if "input_size" in known else "")
     told.append(counted(known["classes"], "class") if "classes" in known else "")
-    cells = f" ({' x '.join(map(str, known['map_shape']))} cells)" if known.get("map_shape") else ""
+    cells = f" ({cells_of({'model': known})} cells)" if known.get("map_shape") else ""
     told.append(f"attention at {known['layer']}{cells}" if known.get("layer") else "")
     told.append(f"SHA-256 {known['sha256']}" if "sha256" in known else "")
     return ", ".join(filter(None, told))
@@ -80,8 +69,7 @@ def _model(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> s
 
 def _attacks(options: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "attacks" not in options:
-        budgets = ", ".join(map(as_fraction, options["eps"]))
-        return [("attack", f"{options['attack_name']}, eps {budgets} ({_words(options['attack'])})")]
+        return [("attack", f"{options['attack_name']}, eps {eps_of(options['eps'])} ({_words(options['attack'])})")]
     return [(f"attack {name}", _words(attack) if attack else "none") for name, attack in options["attacks"].items()]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from attnlab.records import read_evaluation
-from attnlab.report.base import with_names
+from attnlab.report.description import with_names
 from attnlab.report.page.cards import Gallery, values_of
 from attnlab.report.page.charts import histogram, summary
 from attnlab.report.tables import GROUPS

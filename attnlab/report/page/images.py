@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.boxes import iou_of_shared, rasterise
-from attnlab.report.base import map_method
+from attnlab.report.description import map_method
 from attnlab.report.lime import lime_ious, segments_of
 from attnlab.report.page.pictures import as_map, as_mask
 from attnlab.report.tables import CELLS, GROUPS

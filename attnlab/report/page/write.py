@@ -18,9 +18,9 @@ from attnlab.files import write_whole
 from attnlab.looks import View
 from attnlab.manifests import command_of
 from attnlab.records import as_fraction, skipped_images
-from attnlab.report.base import with_names
+from attnlab.report.description import title, with_names
 from attnlab.report.export import make_report
-from attnlab.report.page.about import facts, title
+from attnlab.report.page.about import facts
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
 from attnlab.report.page.cells import as_table
 from attnlab.report.page.distributions import of_attacks, of_figures

@@ -17,6 +17,7 @@ from attnlab.data.earlier import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.job import prepare
+from attnlab.pipelines.manifest import describe_data
 from attnlab.pipelines.revisit import revisit
 from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
@@ -83,7 +84,7 @@ def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
     names = {"data": data, "split": "val", "model": "resnet8", "weights": "default"}
     description = {**names, "precision": "fp32", "layout": "channels-last"}
     analyze(resnet8, images, out, Settings(), description=description, notes={"root": str(root)})
-    assert not {"box_corners", "pixels"} & set(json.loads((out / "run.json").read_text())["data"])
+    assert not {"box_corners", "pixel_rule"} & set(json.loads((out / "run.json").read_text())["data"])
     return out
 
 
@@ -101,9 +102,14 @@ def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen
     assert view.record["boxes"] == [[10, 20, 30, 60]]
     now = load_data("folder", tmp_path / "photos").read(0).image
     assert np.abs(np.asarray(now) / 255 - view.clean).max() > 0.5
-    with pytest.raises(UserError, match="data pixels is new: 'turned upright as EXIF says, transparent parts over"):
+    with pytest.raises(UserError, match="data pixel_rule is new: 'turned upright as EXIF says, transparent parts over"):
         prepare(data="folder", root=tmp_path / "photos", model="resnet8", out=run).run(lambda count: None)
     assert Run(run).table().num_rows == 1
+
+
+def test_sets_whose_pixels_are_read_as_ever_say_no_rule(place):
+    assert "pixel_rule" not in describe_data(load_data("mnist", place, "train"), [0])
+    assert "pixel_rule" not in describe_data(load_data("scenes"), [0])
 
 
 def test_boxes_of_an_older_imagenet_run_are_shown_as_stored_where_its_images_are_the_same(tmp_path, resnet8):

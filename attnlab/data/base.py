@@ -121,7 +121,7 @@ class FileSet:
     over_white: bool = True
 
     @property
-    def pixels(self) -> str | None:
+    def pixel_rule(self) -> str | None:
         """How pixels are read where older versions read others; runs record it."""
         return UPRIGHT if self.upright else None
 

@@ -17,7 +17,7 @@ def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, st
 
     Args:
         images: As they are read now.
-        data: What the run says of its data; an older version says nothing of box corners and pixels.
+        data: What the run says of its data; an older version says nothing of box corners and of how pixels are read.
 
     Returns:
         The images, and how they are shown where that is not how they are read now; empty where it is.
@@ -32,7 +32,7 @@ def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, st
         ]
         images = replace(images, entries=entries, box_corners=None, over_white=False)
         told.append("boxes are drawn as stored, without the last column and row that they have now")
-    if images.pixels and "pixels" not in data:
+    if images.pixel_rule and "pixel_rule" not in data:
         images = replace(images, upright=False, over_white=False)
         told.append("pictures are shown as it read them, neither turned as EXIF says nor over white")
     return images, "; ".join(told)

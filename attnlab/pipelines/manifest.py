@@ -33,7 +33,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
     """What data a result is about, for run.json."""
-    reading = {name: getattr(images, name, None) for name in ("box_corners", "pixels")}
+    reading = {name: getattr(images, name, None) for name in ("box_corners", "pixel_rule")}
     return {
         **{name: told for name, told in reading.items() if told},
         "name": images.name,

@@ -10,12 +10,18 @@ from pathlib import Path
 from attnlab.attacks import ATTACKS
 from attnlab.errors import UserError, nearest
 from attnlab.training.parse import known_defenses
+from attnlab.training.plan import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
 #: what joins an attack's name to make it climb the attention deviation too
 A3 = "+a3"
 #: the image as it is, among the attacks of an evaluation
 CLEAN = "clean"
 MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
+
+
+@cache
+def _source(path: str) -> ast.Module:
+    return ast.parse((Path(__file__).parent / path).read_text(encoding="utf-8"))
 
 
 @cache
@@ -26,14 +32,43 @@ def registry(path: str, name: str) -> dict[str, ast.expr]:
         path: Of the source, below attnlab/.
         name: Of the dict.
     """
-    for node in ast.parse((Path(__file__).parent / path).read_text(encoding="utf-8")).body:
+    dict_ = _value_of(path, name)
+    if not isinstance(dict_, ast.Dict):
+        raise LookupError(f"no dict {name} in {path}")
+    return _items(dict_)
+
+
+def listed(path: str, name: str) -> list[str]:
+    """The words of a tuple or the keys of a dict of the package; none where the source has no such name."""
+    value = _value_of(path, name)
+    if isinstance(value, ast.Dict):
+        return list(_items(value))
+    return [] if value is None else list(ast.literal_eval(value))
+
+
+def _value_of(path: str, name: str) -> ast.expr | None:
+    """The expression that a name of a module stands for."""
+    for node in _source(path).body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
-        if isinstance(dict_ := getattr(node, "value", None), ast.Dict) and any(
-            isinstance(target, ast.Name) and target.id == name for target in targets
-        ):
-            pairs = zip(dict_.keys, dict_.values, strict=True)
-            return {str(ast.literal_eval(key)): value for key, value in pairs if key is not None}
-    raise LookupError(f"no dict {name} in {path}")
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return getattr(node, "value", None)
+    return None
+
+
+def _items(dict_: ast.Dict) -> dict[str, ast.expr]:
+    pairs = zip(dict_.keys, dict_.values, strict=True)
+    return {str(ast.literal_eval(key)): value for key, value in pairs if key is not None}
+
+
+def splits_of(data: str) -> list[str]:
+    """Splits of a data set, as SPLITS beside the function that opens it; none where they are folders of its root."""
+    opens = ast.unparse(registry("data/__init__.py", "DATASETS")[data])
+    modules = [
+        node.module
+        for node in _source("data/__init__.py").body
+        if isinstance(node, ast.ImportFrom) and node.module and opens in (alias.name for alias in node.names)
+    ]
+    return listed(f"{modules[0].removeprefix('attnlab.').replace('.', '/')}.py", "SPLITS") if modules else []
 
 
 def attacks_of_one_step() -> list[str]:
@@ -47,7 +82,7 @@ def iterative_attacks() -> list[str]:
 
 
 def known_names(kind: str) -> list[str]:
-    """Names of a kind: data, models, attacks, suites, defenses, methods, geometries, splits or devices."""
+    """Names of a kind, such as data, models, attacks, methods; those of devices where it is none of them."""
     match kind:
         case "data":
             return list(registry("data/__init__.py", "DATASETS"))
@@ -65,6 +100,14 @@ def known_names(kind: str) -> list[str]:
             return list(registry("data/geometry.py", "GEOMETRIES"))
         case "splits":
             return ["train", "val", "test"]
+        case "targets":
+            return listed("pipelines/settings.py", "CLASSES")
+        case "optimizers":
+            return list(OPTIMIZERS)
+        case "schedules":
+            return list(SCHEDULES)
+        case "augmentations":
+            return list(AUGMENTATIONS)
         case _:
             return ["auto", "cpu", "cuda"]
 

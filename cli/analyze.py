@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .completion import attacks, lists_of, names_of, one_of
+from .completion import a_length, attacks, lists_of, names_of, one_of
 from .console import image_progress
 from .options import FORMAT, LIME_GT, STRENGTH, attack_options, shared_options, whole_numbers
 from .tables import show_run
@@ -39,6 +39,7 @@ from .tables import show_run
 )
 @click.option(
     "--eps",
+    callback=a_length("eps", several=True),
     help="L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them "
     "(4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default 0.3 for mnist, 8/255 for "
     "cifar10, 16/255 for others.",
@@ -54,6 +55,8 @@ from .tables import show_run
 @click.option(
     "--target",
     default="",
+    shell_complete=names_of("targets"),
+    callback=one_of("targets"),
     help="Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); "
     "by default true for grad-cam and predicted for lime.",
 )

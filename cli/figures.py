@@ -8,7 +8,7 @@ import click
 
 from attnlab.errors import printable
 
-from .completion import attacks, names_of, one_of
+from .completion import a_length, a_split, attacks, names_of, one_of
 from .options import DEVICE, NORMALISATION, TRUST, names
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--overlays", is_flag=True, help="Of an analysis: also every image's map over it, as overlays/ID-*.png.")
 @click.option(
     "--data",
+    is_eager=True,
     default="scenes",
     show_default=True,
     shell_complete=names_of("data"),
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--split",
     shell_complete=names_of("splits"),
+    callback=a_split,
     help="Of checkpoints: part of the data set; by default test, for imagenet and folder val.",
 )
 @click.option(
@@ -50,9 +52,9 @@ if TYPE_CHECKING:
     callback=attacks(suites=False),
     help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.",
 )
-@click.option("--eps", help="Of checkpoints: L-infinity budget, as for `evaluate`.")
+@click.option("--eps", callback=a_length("eps"), help="Of checkpoints: L-infinity budget, as for `evaluate`.")
 @click.option("--steps", type=int, help="Of --attack, as for `evaluate`.")
-@click.option("--step-size", help="Likewise, also of Figs. 2 and 12.")
+@click.option("--step-size", callback=a_length("--step-size"), help="Likewise, also of Figs. 2 and 12.")
 @NORMALISATION[0]
 @NORMALISATION[1]
 @TRUST

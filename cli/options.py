@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .completion import a_model, names_of, one_of
+from .completion import a_length, a_model, a_split, names_of, one_of
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
@@ -36,7 +36,12 @@ WEIGHTS_KEY = click.option(
 )
 
 SPLIT = click.option(
-    "--split", default="val", show_default=True, shell_complete=names_of("splits"), help="Part of the data set."
+    "--split",
+    default="val",
+    show_default=True,
+    shell_complete=names_of("splits"),
+    callback=a_split,
+    help="Part of the data set.",
 )
 
 
@@ -74,6 +79,7 @@ DEVICE = click.option(
 SHARED = (
     click.option(
         "--data",
+        is_eager=True,  # which splits there are depends on it
         default="scenes",
         show_default=True,
         shell_complete=names_of("data"),
@@ -122,6 +128,7 @@ SHARED = (
 ANY_SPLIT = click.option(
     "--split",
     shell_complete=names_of("splits"),
+    callback=a_split,
     help="Part of the data set; by default test, for imagenet and folder val.",
 )
 
@@ -129,7 +136,9 @@ ANY_SPLIT = click.option(
 STRENGTH = (
     click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10."),
     click.option(
-        "--step-size", help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018)."
+        "--step-size",
+        callback=a_length("--step-size"),
+        help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).",
     ),
     click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw."),
     click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation."),
@@ -138,6 +147,7 @@ STRENGTH = (
 ATTACK = (
     click.option(
         "--eps",
+        callback=a_length("eps"),
         help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
         "8/255 for cifar10, 16/255 for others.",
     ),

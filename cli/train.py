@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .completion import a_defense, a_model, names_of, one_of
+from .completion import a_defense, a_length, a_model, a_plan, names_of, one_of
 from .console import training_progress
 from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, TRUST, WEIGHTS_KEY, Command, smoke_option
 
@@ -21,6 +21,7 @@ OPTIONS = (
     ),
     click.option(
         "--data",
+        is_eager=True,  # which plans there are depends on it
         default="scenes",
         show_default=True,
         shell_complete=names_of("data"),
@@ -48,6 +49,7 @@ OPTIONS = (
     *NORMALISATION,
     click.option(
         "--plan",
+        callback=a_plan,
         default="short",
         show_default=True,
         help="short, or paper: section 5.1, with values of our own where it gives none.",
@@ -55,14 +57,33 @@ OPTIONS = (
     click.option("--epochs", type=int, help="In place of the plan's, as are all down to --held-out."),
     click.option("--batch-size", type=int, help="Images a step, over all processes."),
     click.option("--learning-rate", type=float, help="The highest of the schedule."),
-    click.option("--eps", help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction."),
-    click.option("--step-size", help="Length of its steps, likewise."),
+    click.option(
+        "--eps",
+        callback=a_length("--eps"),
+        help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction.",
+    ),
+    click.option("--step-size", callback=a_length("--step-size"), help="Length of its steps, likewise."),
     click.option("--steps", type=int, help="Number of its steps."),
     click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing."),
-    click.option("--optimizer", help="adam (AdamW) or sgd (Nesterov momentum 0.9)."),
-    click.option("--schedule", help="constant, one-cycle or decay (x 0.94 every second epoch)."),
+    click.option(
+        "--optimizer",
+        shell_complete=names_of("optimizers"),
+        callback=one_of("optimizers"),
+        help="adam (AdamW) or sgd (Nesterov momentum 0.9).",
+    ),
+    click.option(
+        "--schedule",
+        shell_complete=names_of("schedules"),
+        callback=one_of("schedules"),
+        help="constant, one-cycle or decay (x 0.94 every second epoch).",
+    ),
     click.option("--weight-decay", type=float, help="Of all parameters."),
-    click.option("--augment", help="none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area)."),
+    click.option(
+        "--augment",
+        shell_complete=names_of("augmentations"),
+        callback=one_of("augmentations"),
+        help="none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area).",
+    ),
     click.option("--held-out", type=int, help="Training images kept for validation."),
     click.option(
         "--loss-weight",

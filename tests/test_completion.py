@@ -14,11 +14,11 @@ from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
 from attnlab.attacks.suites import SUITES
 from attnlab.compat import torchvision
-from attnlab.data import DATASETS
+from attnlab.data import DATASETS, load_data
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.models import load_model
 from attnlab.models.load import BUILT_IN
-from attnlab.names import expect_attack, expect_model, known_names, torchvision_names
+from attnlab.names import expect_attack, expect_model, known_names, splits_of, torchvision_names
 from attnlab.pipelines.settings import METHODS
 from attnlab.training import DEFENSES, SHORT
 from attnlab.training.parse import parse_defense
@@ -41,6 +41,15 @@ def test_names_read_from_the_source_are_those_of_the_registries():
     assert {name.removesuffix("+aad") for name in known_names("defenses")} == {*DEFENSES, *SHORT}
     for name in known_names("defenses"):
         parse_defense(name)
+    assert known_names("targets") == ["true", "predicted"]
+
+
+def test_splits_read_from_the_source_are_those_that_the_readers_take(tmp_path):
+    for data in DATASETS:
+        wrong = told(load_data, data, tmp_path, "nowhere")
+        splits = splits_of(data)
+        assert (f"--split to be one of {', '.join(splits)}, got 'nowhere'" in wrong) == bool(splits), data
+    assert [data for data in DATASETS if not splits_of(data)] == ["folder"]  # whose splits are folders of its root
 
 
 def test_names_of_torchvision_read_from_its_source_are_those_it_lists():
@@ -71,6 +80,24 @@ def test_a_wrong_name_is_refused_before_torch_is_imported(tmp_path):
         "train --defense AAD": "a defense of ",
         "sweep --data mnits": "--data to be one of ",
         "doctor --data mnits": "--data to be one of ",
+        "analyze --split tset": "--split to be one of train, val, test, got 'tset'",
+        "analyze --split val --data mnist": "--split to be one of train, test, got 'val'",
+        "evaluate --data imagenet --split test": "--split to be one of val, train, got 'test'",
+        "attack --split tset": "--split to be one of ",
+        "figures runs/none --data cifar10 --split val": "--split to be one of train, test, got 'val'",
+        "analyze --target tru": "--target to be one of true, predicted, got 'tru'",
+        "analyze --eps 4/255,8": "eps in [0, 1], got 8; did you mean 8/255?",
+        "analyze --eps 0,05": "eps with a decimal point, got '0,05'",
+        "evaluate --eps 8": "eps in [0, 1], got 8; did you mean 8/255?",
+        "attack --step-size 2": "--step-size in [0, 1], got 2",
+        "figures runs/none --eps large": "eps as a number or a fraction such as 8/255, got 'large'",
+        "train --eps 8": "--eps in [0, 1], got 8; did you mean 8/255?",
+        "train --plan papper --data mnist": "--plan for mnist to be one of short, paper, got 'papper'",
+        "train --plan paper": "--plan for scenes to be one of short, got 'paper'",
+        "sweep --data folder --plan long": "--plan for folder to be one of short, paper, got 'long'",
+        "train --optimizer Adam": "--optimizer to be one of adam, sgd, got 'Adam'; did you mean 'adam'?",
+        "train --schedule cosine": "--schedule to be one of ",
+        "train --augment flip": "--augment to be one of ",
     }
     lines = [
         "import sys",

@@ -14,6 +14,7 @@ from attnlab.errors import Unusable, UserError, expect_one_of
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
+SPLITS = ("val", "train")
 TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
 HOLDS = f"the validation images and {BOXES_CSV} or the folder of ILSVRC2012_val_*.xml"
@@ -40,7 +41,7 @@ def imagenet(root: Path | None, split: str) -> FileSet:
         UserError: If images, boxes or the list of classes are missing.
     """
     root = require_root(root, "imagenet", HOLDS)
-    if expect_one_of(split, ["val", "train"], "--split") == "train":
+    if expect_one_of(split, SPLITS, "--split") == "train":
         return _class_folders(root, next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None))
     if boxes_file(root) is None and not _xml_files(root):
         folders = (root / name for name in IMAGE_FOLDERS[:-1])

@@ -25,7 +25,8 @@ CONTRAST = 60
 #: an ink pixel belongs to the box from this opacity on, of 255
 INK = 64
 TEXTURES = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "ihc", "motorcycle_left")
-LENGTHS = {"train": 20_000, "val": 500, "test": 1_000}
+#: split -> number of images
+SPLITS = {"train": 20_000, "val": 500, "test": 1_000}
 #: every fifth digit is for testing, the one after it for validation, the others for training
 REMAINDERS = {"train": (2, 3, 4), "val": (1,), "test": (0,)}
 
@@ -77,12 +78,12 @@ class Scenes:
         return Example(image, int(labels[which]), torch.tensor([box], dtype=torch.float64))
 
     def _draws(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([list(LENGTHS).index(self.split), index])
+        return np.random.default_rng([list(SPLITS).index(self.split), index])
 
 
 def scenes(root: object, split: str) -> Scenes:
     """Open a split of the built-in set; `root` is not used."""
-    return Scenes(expect_one_of(split, LENGTHS, "--split"))
+    return Scenes(expect_one_of(split, SPLITS, "--split"))
 
 
 def _texture_crop(pick: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -104,7 +105,7 @@ def _contrasting_colour(pick: Any, grey: int) -> np.ndarray[Any, np.dtype[np.int
 
 @cache
 def _image_ids(split: str) -> tuple[str, ...]:
-    return tuple(f"{split}-{index:05d}" for index in range(LENGTHS[split]))
+    return tuple(f"{split}-{index:05d}" for index in range(SPLITS[split]))
 
 
 @cache

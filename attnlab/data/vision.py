@@ -19,6 +19,7 @@ from attnlab.errors import UserError, expect_one_of
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
+SPLITS = ("train", "test")
 CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -88,7 +89,7 @@ def mnist(root: Path | None, split: str) -> ArraySet:
         UserError: If a file is missing or damaged.
     """
     root = require_root(root, "mnist", "the IDX files, such as t10k-images-idx3-ubyte.gz")
-    prefix = {"train": "train", "test": "t10k"}[expect_one_of(split, ["train", "test"], "--split")]
+    prefix = {"train": "train", "test": "t10k"}[expect_one_of(split, SPLITS, "--split")]
     pixels, labels = (_read_idx(root, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
         raise UserError(f"MNIST's images {pixels.shape} and labels {labels.shape} in {root} do not belong together")
@@ -103,7 +104,7 @@ def cifar10(root: Path | None, split: str) -> ArraySet:
     """
     root = require_root(root, "cifar10", "cifar-10-batches-bin or cifar-10-batches-py")
     files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-    names = files[expect_one_of(split, files, "--split")]
+    names = files[expect_one_of(split, SPLITS, "--split")]
     places = [root / "cifar-10-batches-bin", root]
     binary = next((place for place in places if (place / f"{names[0]}.bin").is_file()), None)
     if binary is not None:

@@ -13,6 +13,8 @@ from attnlab.seeds import expect_seed
 METHODS = (*MAP_METHODS, "lime")
 #: method -> class its maps explain, unless the user names one
 TARGETS = {**dict.fromkeys(MAP_METHODS, "true"), "lime": "predicted"}
+#: classes that maps may explain
+CLASSES = ("true", "predicted")
 SEGMENTS = ("own", "shared")
 
 
@@ -49,7 +51,7 @@ class Settings:
         for method in self.methods:
             expect_one_of(method, METHODS, "--method")
         if self.target:
-            expect_one_of(self.target, ["true", "predicted"], "--target")
+            expect_one_of(self.target, CLASSES, "--target")
         expect_one_of(self.geometry, GEOMETRIES, "--geometry")
         expect_one_of(self.lime_segments, SEGMENTS, "--lime-segments")
         if not self.methods:

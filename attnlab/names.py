@@ -7,15 +7,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from attnlab.attacks import ATTACKS
+from attnlab.attacks import A3, ATTACKS, CLEAN, OTHER_ATTACKS
+from attnlab.attention import CLASSES, METHODS
 from attnlab.errors import UserError, nearest
 from attnlab.training.parse import known_defenses
 from attnlab.training.plan import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
-#: what joins an attack's name to make it climb the attention deviation too
-A3 = "+a3"
-#: the image as it is, among the attacks of an evaluation
-CLEAN = "clean"
 MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
 
@@ -91,17 +88,17 @@ def known_names(kind: str) -> list[str]:
         case "attacks":
             return [name + end for end in ("", A3) for name in ATTACKS]
         case "suites":
-            return [CLEAN, *registry("attacks/suites.py", "SUITES")]
+            return [CLEAN, *OTHER_ATTACKS]
         case "defenses":
             return known_defenses()
         case "methods":
-            return [*registry("attention/__init__.py", "MAP_METHODS"), "lime"]
+            return list(METHODS)
         case "geometries":
             return list(registry("data/geometry.py", "GEOMETRIES"))
         case "splits":
             return ["train", "val", "test"]
         case "targets":
-            return listed("pipelines/settings.py", "CLASSES")
+            return list(CLASSES)
         case "optimizers":
             return list(OPTIMIZERS)
         case "schedules":

@@ -11,7 +11,7 @@ from PIL import Image
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
-from attnlab.attention import MAP_METHODS
+from attnlab.attention import METHODS, Method
 from attnlab.attention.gradcam import grad_cam, map_from
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, collate
@@ -20,7 +20,7 @@ from attnlab.hooks import capture, find_layer
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.observe import observe
-from attnlab.pipelines.settings import TARGETS, Settings
+from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.export import report_run
@@ -153,9 +153,7 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
     def first_channel(classifier, logits, activations, classes):
         return activations[:, 0].detach() * classes[:, None, None]
 
-    monkeypatch.setitem(MAP_METHODS, "first-channel", first_channel)
-    monkeypatch.setitem(TARGETS, "first-channel", "true")
-    monkeypatch.setattr("attnlab.pipelines.settings.METHODS", [*MAP_METHODS, "lime"])
+    monkeypatch.setitem(METHODS, "first-channel", Method(first_channel))
     names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
     images = load_data("scenes")
     run = analyze(resnet8, images, tmp_path, Settings(("first-channel",)), description=names, positions=range(6))
@@ -168,8 +166,7 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
 
 
 def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
-    monkeypatch.setitem(MAP_METHODS, "another", map_from)
-    monkeypatch.setattr("attnlab.pipelines.settings.METHODS", [*MAP_METHODS, "lime"])
+    monkeypatch.setitem(METHODS, "another", Method(map_from))
     with pytest.raises(UserError, match="expected one --method of grad-cam, another a run, got grad-cam, another"):
         Settings(("grad-cam", "another", "lime"))
 

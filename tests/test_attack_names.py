@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from common import told
 
-from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks import A3, ATTACKS, Attack
 from attnlab.attacks.parse import attack_names, parse_attack
 from attnlab.errors import UserError
-from attnlab.names import A3
 from attnlab.pipelines.budgets import parse_attacks, parse_one
 from attnlab.records import read_evaluation, read_records
 

@@ -10,16 +10,15 @@ import pytest
 from click.shell_completion import ShellComplete
 from common import told
 
-from attnlab.attacks import ATTACKS
+from attnlab.attacks import ATTACKS, OTHER_ATTACKS
 from attnlab.attacks.parse import parse_attack
-from attnlab.attacks.suites import SUITES
+from attnlab.attention import METHODS
 from attnlab.compat import torchvision
 from attnlab.data import DATASETS, load_data
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.models import load_model
 from attnlab.models.load import BUILT_IN
 from attnlab.names import expect_attack, expect_model, known_names, splits_of, torchvision_names
-from attnlab.pipelines.settings import METHODS
 from attnlab.training import DEFENSES, SHORT
 from attnlab.training.parse import parse_defense
 from attnlab_cli.app import app
@@ -35,7 +34,7 @@ def test_names_read_from_the_source_are_those_of_the_registries():
     assert set(known_names("data")) == set(DATASETS)
     assert set(known_names("models")) == set(BUILT_IN)
     assert {name.removesuffix("+a3") for name in known_names("attacks")} == set(ATTACKS)
-    assert set(known_names("suites")) == {"clean", *SUITES}
+    assert set(known_names("suites")) == {"clean", *OTHER_ATTACKS}
     assert set(known_names("geometries")) == set(GEOMETRIES)
     assert set(known_names("methods")) == set(METHODS)
     assert {name.removesuffix("+aad") for name in known_names("defenses")} == {*DEFENSES, *SHORT}

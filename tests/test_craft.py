@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attnlab.attacks import suites
+from attnlab.attacks import OTHER_ATTACKS, AttackFunction
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
 from attnlab.errors import UserError
@@ -73,11 +73,11 @@ def test_files_are_made_of_one_attack(tmp_path, attacks):
         prepare_evaluation(attacks=attacks, save=True, out=tmp_path / "run")
 
 
-def test_suites_are_run_and_told_in_the_manifest(tmp_path, monkeypatch):
+def test_attacks_outside_the_loop_are_run_and_told_in_the_manifest(tmp_path, monkeypatch):
     def black(classifier, images, labels, eps, seeds):
         return (images - eps).clamp(min=0)
 
-    monkeypatch.setitem(suites.SUITES, "square", black)
+    monkeypatch.setitem(OTHER_ATTACKS, "square", AttackFunction(black))
     prepare_evaluation(attacks="clean,square", eps="32/255", limit=8, out=tmp_path / "run").run(lambda count: None)
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["options"]["attacks"] == {"clean": None, "square": {"method": "square", "eps": 32 / 255}}

@@ -1,6 +1,6 @@
-"""Attacks by name: settings of the one loop in `pgd`, and the objectives they climb; no torch before one is used."""
+"""Attacks by name: settings of the one loop in `pgd`, what they climb, and others; no torch before one is used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +10,12 @@ from attnlab.registry import Lazy, Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attnlab.models.classifier import Classifier
+
+#: the image as it is, among the attacks of an evaluation
+CLEAN = "clean"
+#: what joins an attack's name to make it climb the attention deviation too
+A3 = "+a3"
 #: more would not end: a thousand times the most that papers report
 MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
 
@@ -87,6 +93,8 @@ class Attack:
         if self.label_smoothing and not OBJECTIVES[self.objective].smooths:
             raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
 
+    uses_gradient = True
+
     @property
     def step_length(self) -> float:
         """Length of a step, pixels in [0, 1]."""
@@ -128,3 +136,55 @@ ATTACKS = Registry(
         "cw": Attack(objective="margin", steps=40, random_start=True),
     },
 )
+
+
+class AttackFunction(NamedTuple):
+    """An attack outside the loop.
+
+    Attributes:
+        run: (classifier, images (N, C, H, W), labels (N,), eps, seeds of the images) -> adversarial images.
+        gradient: Whether it uses a gradient.
+    """
+
+    run: Callable[["Classifier", "Tensor", "Tensor", float, Sequence[int]], "Tensor"]
+    gradient: bool = True
+
+
+#: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here
+OTHER_ATTACKS = Registry(
+    "attack",
+    {
+        "square": AttackFunction(Lazy("attnlab.attacks.square:square"), gradient=False),
+        "autoattack": AttackFunction(Lazy("attnlab.attacks.autoattack:autoattack")),
+    },
+)
+
+
+@dataclass(frozen=True)
+class OtherAttack:
+    """Settings of an attack in OTHER_ATTACKS; what else it is made of is as published.
+
+    Attributes:
+        method: A name in OTHER_ATTACKS.
+        eps: Radius of the L-infinity ball, pixels in [0, 1].
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    method: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        """Check every value once."""
+        OTHER_ATTACKS.expect(self.method)
+        expect_budget(self.eps, "eps")
+
+    @property
+    def uses_gradient(self) -> bool:
+        """Whether it uses a gradient of the classifier."""
+        return OTHER_ATTACKS[self.method].gradient
+
+    def __call__(self, classifier: "Classifier", images: "Tensor", labels: "Tensor", seeds: Sequence[int]) -> "Tensor":
+        """Adversarial images, pixels in [0, 1], (N, C, H, W); where none was found, what the attack was left with."""
+        return OTHER_ATTACKS[self.method].run(classifier, images, labels, self.eps, seeds)

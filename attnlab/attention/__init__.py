@@ -1,15 +1,48 @@
-"""Attention: methods that map what a classifier looks at, and the areas read off their maps."""
+"""Attention methods by name: what maps where a classifier looks; no torch before one is used."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from attnlab.registry import Lazy, Registry
 
-from attnlab.attention.gradcam import map_from
-from attnlab.models.classifier import Classifier
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attnlab.models.classifier import Classifier
 
 #: (classifier, its logits (N, K), its attention layer's output as captured, class per image (N,)) -> signed map at
 #: that layer's resolution, (N, h, w), detached. Called in the pass that made the logits, while its graph is there.
-MapMethod = Callable[[Classifier, Tensor, Tensor, Tensor], Tensor]
+MapFunction = Callable[["Classifier", "Tensor", "Tensor", "Tensor"], "Tensor"]
+#: classes that maps may explain: the label, or the image's own prediction
+CLASSES = ("true", "predicted")
 
-#: name -> function; a new method is one more line. LIME, which maps superpixels, stands beside them (`lime`).
-MAP_METHODS: dict[str, MapMethod] = {"grad-cam": map_from}
+
+@dataclass(frozen=True)
+class Method:
+    """An attention method.
+
+    Attributes:
+        maps: Makes the maps of Tables 1-3 in the pass of an analysis; None for LIME, whose passes are its own.
+        target: Class that its maps explain unless the user names one, of CLASSES.
+        gradient: Whether it needs a gradient of the logits.
+    """
+
+    maps: MapFunction | None
+    target: str = "true"
+    gradient: bool = True
+
+
+#: a new method is a function and a line here
+METHODS = Registry(
+    "--method",
+    {
+        "grad-cam": Method(Lazy("attnlab.attention.gradcam:map_from")),
+        "lime": Method(None, target="predicted", gradient=False),
+    },
+)
+
+
+def map_methods() -> list[str]:
+    """Names of the methods whose maps Tables 1-3 are about: a run holds those of one."""
+    return [name for name, method in METHODS.items() if method.maps is not None]

@@ -48,7 +48,7 @@ def logits_and_maps(
         classes: Class to explain per image, (N,); None for the prediction.
         detach_input: No gradient needs to reach the images: keep no graph before the attention layer.
         create_graph: Let gradients through the maps, to the images and to the network's parameters.
-        method: A function of MAP_METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
+        method: The `maps` of one in METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
 
     Returns:
         Logits with their graph, (N, K), and signed maps, (N, h, w), in the logits' precision, also under autocast;

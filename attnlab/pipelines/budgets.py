@@ -3,11 +3,9 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from attnlab.attacks import MOST_RESTARTS, MOST_STEPS, Attack, expect_step
+from attnlab.attacks import CLEAN, MOST_RESTARTS, MOST_STEPS, OTHER_ATTACKS, Attack, OtherAttack, expect_step
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.suites import SUITES, Suite
 from attnlab.errors import expect_between
-from attnlab.names import CLEAN
 
 
 class Budget(NamedTuple):
@@ -44,7 +42,7 @@ def parse_attacks(
     step_size: str | None = None,
     restarts: int = 1,
     sigma: float = SIGMA,
-) -> dict[str, Attack | Suite | None]:
+) -> dict[str, Attack | OtherAttack | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     Args:
@@ -66,16 +64,18 @@ def parse_attacks(
     if steps is not None:
         expect_between(steps, 1, MOST_STEPS, "--steps")
     expect_between(restarts, 1, MOST_RESTARTS, "--restarts")
-    named: dict[str, Attack | Suite | None] = {}
+    named: dict[str, Attack | OtherAttack | None] = {}
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:
             named[name] = None
             continue
-        if name in SUITES:
-            named[name] = Suite(name, radius)
+        if name in OTHER_ATTACKS:
+            named[name] = OtherAttack(name, radius)
             continue
         attack = replace(
-            parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=[CLEAN, *SUITES]),
+            parse_attack(
+                name, steps=budget.steps if steps is None else steps, sigma=sigma, others=[CLEAN, *OTHER_ATTACKS]
+            ),
             eps=radius,
         )
         if attack.steps > 1 or attack.random_start or "iter" in name:

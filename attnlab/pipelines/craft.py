@@ -8,13 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.attacks import Attack
+from attnlab.attacks import CLEAN, Attack, OtherAttack
 from attnlab.attacks.outcome import Outcome
 from attnlab.attacks.pgd import perturb
-from attnlab.attacks.suites import Suite
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.names import CLEAN
 from attnlab.pipelines.evaluate import Target, looked_at
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.runs import Run
@@ -70,7 +68,7 @@ def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
     return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
 
 
-def only_attack(attacks: dict[str, Attack | Suite | None]) -> dict[str, Attack | Suite | None]:
+def only_attack(attacks: dict[str, Attack | OtherAttack | None]) -> dict[str, Attack | OtherAttack | None]:
     """The attacks of a `Craft` evaluation, with an entry for each of its outcomes.
 
     Raises:

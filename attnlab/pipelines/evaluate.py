@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnlab.attacks import Attack
+from attnlab.attacks import Attack, OtherAttack
 from attnlab.attacks.outcome import Outcome, outcome, outcomes
-from attnlab.attacks.suites import Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
@@ -217,13 +216,13 @@ def run_attacks(target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
             stop=evaluation.stop,
         )
         found |= {name: by_steps[number] for name, number in steps.items()}
-    suites = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Suite)}
-    return found | {name: _after(target, suite) for name, suite in suites.items()}
+    others = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, OtherAttack)}
+    return found | {name: _after(target, attack) for name, attack in others.items()}
 
 
-def _after(target: Target, suite: Suite) -> Outcome:
+def _after(target: Target, attack: OtherAttack) -> Outcome:
     """The outcome of an attack that tells no steps."""
-    adversarial = suite(target.source, target.images, target.labels, target.seeds)
+    adversarial = attack(target.source, target.images, target.labels, target.seeds)
     return looked_at(target, adversarial)
 
 

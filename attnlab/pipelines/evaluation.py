@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from attnlab.attacks import Attack
-from attnlab.attacks.suites import Suite
+from attnlab.attacks import Attack, OtherAttack
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
 from attnlab.seeds import expect_seed
@@ -22,7 +21,7 @@ class Evaluation:
         stop: An image leaves an attack at the first point that is misclassified.
     """
 
-    attacks: Mapping[str, Attack | Suite | None]
+    attacks: Mapping[str, Attack | OtherAttack | None]
     geometry: str = "squash"
     seed: int = 0
     stop: bool = False

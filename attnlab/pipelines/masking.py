@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.attacks import Attack
+from attnlab.attacks import Attack, OtherAttack
 from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import IMAGES, check_outputs
-from attnlab.attacks.suites import BLIND, Suite
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, Sample, collate, load_batches
 from attnlab.failures import naming
@@ -93,9 +92,8 @@ def write_checks(
         return
     records = read_evaluation(run.folder)
     attacks = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Attack)}
-    blind = [
-        name for name, attack in evaluation.attacks.items() if isinstance(attack, Suite) and attack.method in BLIND
-    ]
+    others = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, OtherAttack)}
+    blind = [name for name, attack in others.items() if not attack.uses_gradient]
     budgets = [attack.eps for attack in evaluation.attacks.values() if attack is not None]
     found: Found = []
     for name, classifier in models.items():

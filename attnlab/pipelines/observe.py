@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks.pgd import clean_pass, perturb
-from attnlab.attention import MAP_METHODS
+from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
@@ -77,6 +77,6 @@ def _look(
                 expect_gradient(logits)
             return logits, None
         classes = labels if settings.target_of(method) == "true" else None
-        logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=MAP_METHODS[method])
+        logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
         expect_gradient(logits)
         return logits, maps

@@ -3,13 +3,15 @@
 import warnings
 from dataclasses import replace
 
-from attnlab.attacks import Attack
+from attnlab.attacks import CLEAN, OTHER_ATTACKS
 from attnlab.attacks.output_checks import has_gradient
-from attnlab.attacks.suites import BLIND, Suite
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.evaluation import Evaluation
+
+#: an attack to propose where there are no gradients
+BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gradient)
 
 
 def without_gradients(name: str, source: Classifier, evaluation: Evaluation) -> Evaluation:
@@ -23,7 +25,7 @@ def without_gradients(name: str, source: Classifier, evaluation: Evaluation) -> 
     Raises:
         UserError: If nothing is left.
     """
-    climbing = [attack for attack, made in evaluation.attacks.items() if _climbs(made)]
+    climbing = [attack for attack, made in evaluation.attacks.items() if made is not None and made.uses_gradient]
     if not climbing:
         return evaluation
     with naming(f"a grey image ({name})"):
@@ -32,11 +34,7 @@ def without_gradients(name: str, source: Classifier, evaluation: Evaluation) -> 
     reason = f"the outputs of {name} have no gradient by its images (a torch.no_grad or a detach in its forward?)"
     left = {attack: made for attack, made in evaluation.attacks.items() if attack not in climbing}
     if not left:
-        raise UserError(f"{reason}, which {', '.join(climbing)} climb; --attacks clean,square needs none")
-    hint = "" if "square" in left else "; square needs none"
+        raise UserError(f"{reason}, which {', '.join(climbing)} climb; --attacks {CLEAN},{BLACK_BOX} needs none")
+    hint = "" if BLACK_BOX in left else f"; {BLACK_BOX} needs none"
     warnings.warn(f"{reason}: left out {', '.join(climbing)}, which climb it{hint}", stacklevel=2)
     return replace(evaluation, attacks=left)
-
-
-def _climbs(attack: Attack | Suite | None) -> bool:
-    return isinstance(attack, Attack) or (isinstance(attack, Suite) and attack.method not in BLIND)

@@ -4,17 +4,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from attnlab.attacks import ATTACKS, Attack
-from attnlab.attention import MAP_METHODS
+from attnlab.attention import CLASSES, METHODS, map_methods
 from attnlab.attention.lime import LimeSettings
 from attnlab.data.geometry import GEOMETRIES
 from attnlab.errors import UserError, expect_one_of
 from attnlab.seeds import expect_seed
 
-METHODS = (*MAP_METHODS, "lime")
-#: method -> class its maps explain, unless the user names one
-TARGETS = {**dict.fromkeys(MAP_METHODS, "true"), "lime": "predicted"}
-#: classes that maps may explain
-CLASSES = ("true", "predicted")
 SEGMENTS = ("own", "shared")
 
 
@@ -23,11 +18,11 @@ class Settings:
     """What is computed for each image.
 
     Attributes:
-        methods: Names in METHODS, at most one of them in MAP_METHODS: a record has room for one map.
+        methods: Names in METHODS, at most one of them among `map_methods`: a record has room for one map.
         attack: The attack; its own eps is replaced by each of `budgets`.
         budgets: L-infinity budgets eps, pixels in [0, 1]; all share the clean pass.
         target: Class the maps explain: the `true` label, or each image's own `predicted` class; empty for the
-            method's own (TARGETS).
+            method's own.
         geometry: How images reach the model's size, a name in GEOMETRIES.
         seed: Of everything random, together with the image's name.
         lime: What a LIME explanation is made of.
@@ -49,16 +44,16 @@ class Settings:
         """Check every value once."""
         expect_seed(self.seed)
         for method in self.methods:
-            expect_one_of(method, METHODS, "--method")
+            METHODS.expect(method)
         if self.target:
             expect_one_of(self.target, CLASSES, "--target")
         expect_one_of(self.geometry, GEOMETRIES, "--geometry")
         expect_one_of(self.lime_segments, SEGMENTS, "--lime-segments")
         if not self.methods:
             raise UserError(f"expected --method to name one or more of {', '.join(METHODS)}")
-        maps = [method for method in self.methods if method in MAP_METHODS]
+        maps = [method for method in self.methods if method in map_methods()]
         if len(maps) > 1:
-            raise UserError(f"expected one --method of {', '.join(MAP_METHODS)} a run, got {', '.join(maps)}")
+            raise UserError(f"expected one --method of {', '.join(map_methods())} a run, got {', '.join(maps)}")
         if not self.budgets or len(set(self.budgets)) < len(self.budgets):
             raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, self.budgets)) or 'none'}")
         for eps in self.budgets:
@@ -66,12 +61,12 @@ class Settings:
 
     @property
     def map_method(self) -> str | None:
-        """The method whose maps Tables 1-3 are about, if there is one: a name in MAP_METHODS."""
-        return next((method for method in self.methods if method in MAP_METHODS), None)
+        """The method whose maps Tables 1-3 are about, if there is one."""
+        return next((method for method in self.methods if method in map_methods()), None)
 
     def target_of(self, method: str) -> str:
         """Class that a method's maps explain."""
-        return self.target or TARGETS[method]
+        return self.target or METHODS[method].target
 
     def describe(self) -> dict[str, Any]:
         """What decides the results, for the manifest."""

@@ -11,8 +11,10 @@ from common import told
 from nets import Small
 from torch import nn
 
+from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
+from attnlab.models.own_code import build_from_file
 from attnlab.pipelines.revisit import revisit
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -78,6 +80,20 @@ def test_a_checkpoint_keeps_what_was_stated_for_its_model(tmp_path, net):
     assert second.mean.flatten().tolist() == pytest.approx([0.3] * 3)
     third = load_model(str(tmp_path / "mine"), mean=0.1, std=0.2, trust_code=True)
     assert third.std.flatten().tolist() == pytest.approx([0.2] * 3)
+
+
+def test_a_size_that_is_stated_counts_before_the_networks_own_and_a_checkpoint_keeps_it(tmp_path, net):
+    network = build_from_file(f"{net}:build")
+    first = Classifier(network, input_size=(48, 32)).eval()
+    assert first.input_size == (48, 32) != tuple(network.input_size)
+    first.code = load_model(f"{net}:build").code
+    save_checkpoint(first, tmp_path / "mine", f"{net}:build")
+    second = load_model(str(tmp_path / "mine"), trust_code=True)
+    assert second.describe() == first.describe()
+    assert second.describe()["input_size"] == [48, 32]
+    assert load_model(f"{net}:build", str(tmp_path / "mine")).input_size == (48, 32)
+    with pytest.raises(UserError, match="expected input_size of the network to be a whole number"):
+        Classifier(network, input_size=(0, 32))
 
 
 def test_a_method_of_that_name_is_no_normalisation():

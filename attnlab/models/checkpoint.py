@@ -14,6 +14,8 @@ from attnlab.models.own_code import is_own_code
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
+#: what a user may state of a model's images, in place of what the network says
+STATED = ("mean", "std", "input_size")
 #: bytes of a model.json; attnlab writes some two hundred
 LARGEST = 100_000
 
@@ -53,7 +55,7 @@ def _seen_from(folder: Path, model: str) -> str:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What a checkpoint folder says of its model: `model`, `layer`, `defense`, and the `mean` and `std` stated for it.
+    """What a checkpoint folder says of its model: `model`, `layer`, `defense`, and what was STATED of its images.
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
 
@@ -70,11 +72,11 @@ def read_description(folder: Path) -> dict[str, Any]:
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("model"), str):
         raise _damaged(path, "a JSON object with the name of a model under 'model'")
-    description = {"layer": None, "defense": "none", "code": "", "mean": None, "std": None, **told}
+    description = {"layer": None, "defense": "none", "code": "", **dict.fromkeys(STATED), **told}
     for key, kinds in {"layer": str | None, "defense": str, "code": str}.items():
         if not isinstance(description[key], kinds):
             raise _damaged(path, f"a name under {key!r}, got {type(description[key]).__name__}")
-    for key in ("mean", "std"):
+    for key in STATED:
         stated = description[key]
         if stated is not None and not (
             isinstance(stated, list) and all(type(value) in (int, float) for value in stated)
@@ -85,7 +87,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     model = description["model"]
     if "code" in told and is_own_code(model):
         model = str((folder / model).resolve())
-    return {"model": model, **{key: description[key] for key in ("layer", "defense", "code", "mean", "std")}}
+    return {"model": model, **{key: description[key] for key in ("layer", "defense", "code", *STATED)}}
 
 
 def _damaged(path: Path, expected: str) -> UserError:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,7 @@ class Classifier(nn.Module):
         *,
         mean: Statistic | None = None,
         std: Statistic | None = None,
+        input_size: int | Sequence[int] | None = None,
     ) -> None:
         """Wrap the network and find its attention layer with one forward pass of noise.
 
@@ -61,6 +62,7 @@ class Classifier(nn.Module):
             layer: Module that Grad-CAM reads, in place of the one found by itself.
             mean: Of pixels in [0, 1], one or one a channel, in place of what the network says; together with `std`.
             std: Likewise.
+            input_size: (height, width) of its images in pixels, in place of what the network says, or 224.
 
         Raises:
             UserError: If `layer` is no module of the network or no spatial map comes out of it, the network returns no
@@ -69,12 +71,13 @@ class Classifier(nn.Module):
         """
         super().__init__()
         self.network = network = unwrapped(network)
-        said, self.input_size = size_of(network)
+        said, self.input_size = size_of(network, input_size)
         self.channels = _input_channels(network, said)
         device = next((tensor.device for _, tensor in weights_of(network)), torch.device("cpu"))
         means, stds = statistics_of(network, self.channels, mean, std)
-        #: the normalisation that the user stated, for the manifest and for checkpoints
-        self.stated = {} if mean is None else {"mean": list(means), "std": list(stds)}
+        #: what the user stated of its images, for the manifest and for checkpoints
+        self.stated: dict[str, list[float]] = {} if mean is None else {"mean": list(means), "std": list(stds)}
+        self.stated |= {} if input_size is None else {"input_size": list(self.input_size)}
         self.as_it_is = set(means) == {0.0} and set(stds) == {1.0}
         for name, values in (("mean", means), ("std", stds)):
             self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1), persistent=False)

@@ -12,7 +12,7 @@ from torch import nn
 from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
 from attnlab.failures import told
-from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
+from attnlab.models.checkpoint import DESCRIPTION, STATED, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.lenet import LeNet
 from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code
@@ -62,20 +62,27 @@ def load_model(
         UserError: If the name is unknown, weights cannot be had or belong to another network, the layer does not
             exist, a user's own function or network fails, or a checkpoint folder names code that is not trusted.
     """
+    stated = {} if mean is None and std is None else {"mean": mean, "std": std}
     weights = str(weights)
     if name not in _names() and Path(name).is_dir():
-        return _from_checkpoint(Path(name), weights, layer, mean, std, weights_key, trust_code)
+        return _from_checkpoint(Path(name), weights, layer, stated, weights_key, trust_code)
+    return _load(name, weights, layer, stated, seed, weights_key)
+
+
+def _load(
+    name: str, weights: str, layer: str | None, stated: dict[str, Any], seed: int, weights_key: str | None
+) -> Classifier:
+    """What `load_model` gives for anything but a checkpoint folder; `stated` holds some of STATED."""
     saved_code, folder = "", Path(weights)
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
         layer, saved_code, weights = layer or description["layer"], description["code"], str(folder / WEIGHTS)
-        if mean is None and std is None:
-            mean, std = description["mean"], description["std"]
+        stated = _stated(description) | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
         network = _with_weights(name, weights, weights_key).cpu().eval()
     try:
-        classifier = Classifier(network, layer, mean=mean, std=std).eval()
+        classifier = Classifier(network, layer, **stated).eval()
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the network's own code, on images of a size or with channels it may not take
@@ -83,7 +90,7 @@ def load_model(
             raise UserError(
                 f"cannot read layer {layer!r} of {name} ({told(error)}); name one that runs and gives a spatial map"
             ) from error
-        _, (height, width) = size_of(network)
+        _, (height, width) = size_of(network, stated.get("input_size"))
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got "
             f"{told(error)}; an attribute input_size = (height, width) of the network sets another size"
@@ -97,8 +104,7 @@ def _from_checkpoint(
     folder: Path,
     weights: str,
     layer: str | None,
-    mean: Statistic | None,
-    std: Statistic | None,
+    stated: dict[str, Any],
     weights_key: str | None,
     trust_code: bool,
 ) -> Classifier:
@@ -113,15 +119,18 @@ def _from_checkpoint(
         raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
     own = weights == "default"
     expect_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
-    if mean is None and std is None:
-        mean, std = description["mean"], description["std"]
-    file = str(folder / WEIGHTS) if own else weights
+    file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
     try:
-        classifier = load_model(model, file, layer or description["layer"], mean=mean, std=std, weights_key=weights_key)
+        classifier = _load(model, file, layer, _stated(description) | stated, 0, weights_key)
     except UserError as error:
         raise UserError(f"checkpoint {folder}: {error}") from None
     _compare_code(folder, description["code"], classifier.code)
     return classifier
+
+
+def _stated(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's description states of its model's images."""
+    return {name: description[name] for name in STATED if description[name] is not None}
 
 
 def _compare_code(folder: Path, saved: str, now: str) -> None:

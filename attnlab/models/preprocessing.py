@@ -97,13 +97,17 @@ def _values(given: Any, channels: int, name: str) -> Values:
     return values * channels if len(values) == 1 else values
 
 
-def size_of(network: nn.Module) -> tuple[int | None, tuple[int, int]]:
-    """Channels and (height, width) of a network's images, as its `input_size` says; channels None where it does not.
+def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[int, int]]:
+    """Channels and (height, width) of a network's images; channels None where nobody says them.
+
+    Args:
+        network: Its `input_size` is read where the user states none.
+        stated: A number, (height, width) or (channels, height, width).
 
     Raises:
-        UserError: If that is no number, no (height, width) and no (channels, height, width).
+        UserError: If it is none of these.
     """
-    said: Any = getattr(network, "input_size", None)
+    said: Any = getattr(network, "input_size", None) if stated is None else stated
     if said is None:
         return None, DEFAULT_SIZE
     values = list(said) if isinstance(said, Sequence | np.ndarray) and not isinstance(said, str) else [said]

@@ -39,6 +39,7 @@ FLOORS = [
     ["attnlab.training"],
     ["attnlab.pipelines"],
     ["attnlab.report", "attnlab.doctor"],
+    ["attnlab.interactive"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted((ROOT / "attnlab").rglob("*.py"))

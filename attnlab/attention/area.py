@@ -3,11 +3,15 @@
 Ties go to the lower index everywhere, so an area has exactly the size asked for.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.boxes import iou, iou_of_shared
+from attnlab.boxes import iou, iou_of_shared, mask_of, usable
+from attnlab.errors import UserError
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,6 +86,27 @@ def iou_with_mask(maps: Tensor, masks: Tensor) -> Tensor:
     """
     areas = highest(enlarge(maps, (masks.shape[1], masks.shape[2])), masks.flatten(1).sum(1))
     return iou(areas, masks).masked_fill(constant(maps), torch.nan)
+
+
+def map_box_iou(maps: Tensor, boxes: Sequence[Any], size: tuple[int, int]) -> Tensor:
+    """`iou_with_mask` of masks that are the union of each image's boxes.
+
+    Args:
+        maps: At any resolution, (N, h, w).
+        boxes: Of each image, half-open pixels of an image of that size, (B, 4); B may be 0.
+        size: Height and width of the images in pixels.
+
+    Returns:
+        IoU, (N,), float64; NaN where an image has no usable box or its map is constant.
+
+    Raises:
+        UserError: If there are not as many lists of boxes as maps.
+    """
+    if len(boxes) != len(maps):
+        raise UserError(f"expected boxes for each of {len(maps)} maps, got those of {len(boxes)} images")
+    of_images = [torch.as_tensor(one, dtype=torch.float64, device="cpu").reshape(-1, 4) for one in boxes]
+    masks = torch.stack([mask_of(usable(one, *size), *size) for one in of_images])
+    return iou_with_mask(maps, masks.to(maps.device))
 
 
 def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:

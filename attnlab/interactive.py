@@ -1,0 +1,204 @@
+"""Attention and attacks of tensors at hand: for a loop of one's own, and for notebooks.
+
+A user's own DataLoader gives the images and a `Classifier` holds the user's own module; no run folder is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
+from attnlab.attacks.pgd import Attack, perturb
+from attnlab.attention import MAP_METHODS
+from attnlab.attention.gradcam import logits_and_maps
+from attnlab.attention.lime import LimeSettings, perturbations
+from attnlab.attention.lime import explain as fit_lime
+from attnlab.attention.sampler import Sampler
+from attnlab.errors import UserError, expect_one_of
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+from attnlab.report.figures.overlay import overlay
+from attnlab.seeds import seed_of
+from attnlab.superpixels import Weights, method_for, superpixels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: images that a notebook shows of a batch, and a figure has in a row
+SHOWN, COLUMNS = 8, 4
+#: inches of an image in a figure
+SIDE = 2.4
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a classifier looks at in each image of a batch. A notebook shows it as pictures.
+
+    Attributes:
+        method: `grad-cam`, another attention method, or `lime`.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class explained of each image, (N,).
+        maps: Signed maps at the layer's own resolution, (N, h, w); of LIME each pixel's superpixel's weight, (N, H, W).
+        segments: Of LIME: superpixel of each pixel, (N, H, W), labels from 0 on.
+        weights: Of LIME: weight of each superpixel, an array (superpixels,) for each image.
+    """
+
+    method: str
+    images: Tensor
+    classes: Tensor
+    maps: Tensor
+    segments: Tensor | None = None
+    weights: Sequence[Weights] = ()
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def plot(self, boxes: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Figure:
+        """Draw each map over its image in grey.
+
+        Args:
+            boxes: Of each image, half-open pixels, (B, 4), to be drawn too.
+            names: Of the classes, by their numbers, for the titles.
+        """
+        from matplotlib.figure import Figure
+
+        columns = min(COLUMNS, len(self))
+        rows = -(-len(self) // max(1, columns))
+        figure = Figure(figsize=(SIDE * columns, (SIDE + 0.3) * rows), layout="constrained")
+        for place, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+            axes.set_axis_off()
+            if place < len(self):
+                number = int(self.classes[place])
+                axes.imshow(self._picture(place, () if boxes is None else boxes[place]))
+                axes.set_title(names[number] if names else f"class {number}", fontsize=9)
+        return figure
+
+    def _picture(self, place: int, boxes: Any) -> np.ndarray[Any, Any]:
+        pixels = self.images[place].detach().float().cpu().permute(1, 2, 0).numpy()
+        return overlay(pixels, self.maps[place].detach().float().cpu().numpy(), np.asarray(boxes, float).reshape(-1, 4))
+
+    def _repr_html_(self) -> str:
+        """The first images with their maps, for a notebook."""
+        told = f"{self.method} of {len(self)} image{'s' * (len(self) != 1)}, maps of {tuple(self.maps.shape[1:])}"
+        first = replace(self, images=self.images[:SHOWN], classes=self.classes[:SHOWN], maps=self.maps[:SHOWN])
+        more = f", the first {SHOWN}" if len(self) > SHOWN else ""
+        if not len(self):
+            return f"<p>{escape(told)}</p>"
+        file = io.BytesIO()
+        first.plot().savefig(file, format="png", dpi=80)
+        picture = base64.b64encode(file.getvalue()).decode()
+        return f'<p>{escape(told + more)}</p><img alt="{escape(told)}" src="data:image/png;base64,{picture}">'
+
+
+def explain(
+    classifier: Classifier, images: Tensor, classes: Tensor | None = None, method: str = "grad-cam"
+) -> Explanation:
+    """Explain what a classifier looks at; see `lime` for superpixels in place of maps.
+
+    Args:
+        classifier: Any; it is used in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class to explain per image, (N,); by default the prediction.
+        method: An attention method; `attnlab list methods` names them.
+
+    Raises:
+        UserError: If there is no such method, or the classifier has no attention layer.
+    """
+    if method == "lime":
+        return lime(classifier, images, classes)
+    made = MAP_METHODS[expect_one_of(method, [*MAP_METHODS, "lime"], "method")]
+    images = images.to(classifier.device)
+    classes = classes if classes is None else classes.to(classifier.device)
+    with borrowed(classifier):
+        logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=made)
+    return Explanation(method, images, logits.argmax(1) if classes is None else classes, maps.detach())
+
+
+def lime(
+    classifier: Classifier,
+    images: Tensor,
+    classes: Tensor | None = None,
+    settings: LimeSettings | None = None,
+    *,
+    seed: int = 0,
+    image_ids: Sequence[str] | None = None,
+    batch_size: int = 64,
+) -> Explanation:
+    """Explain images by LIME (Ribeiro et al. 2016): which superpixels the probability of a class hangs on.
+
+    Args:
+        classifier: Any; it is used in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class to explain per image, (N,); by default the prediction.
+        settings: Samples, superpixels and what hides them; by default 1000 samples, and superpixels by what suits the
+            images' size.
+        seed: Of what is hidden and of the superpixels, together with each image's id.
+        image_ids: With those of a run these are its explanations; by default numbers from 0 on.
+        batch_size: Samples a forward pass.
+    """
+    images = images.to(classifier.device)
+    names = [str(number) for number in range(len(images))] if image_ids is None else list(image_ids)
+    if len(names) != len(images):
+        raise UserError(f"expected an image_id for each of {len(images)} images, got {len(names)}")
+    settings = settings or LimeSettings(superpixels=method_for(images.shape[1], (images.shape[2], images.shape[3])))
+    with borrowed(classifier), torch.no_grad():
+        classes = classifier(images).argmax(1) if classes is None else classes.to(classifier.device)
+        cut = np.stack(
+            [
+                superpixels(image, settings.superpixels, seed_of(seed, name))
+                for image, name in zip(images.float().cpu().numpy(), names, strict=True)
+            ]
+        ).astype(np.int64)
+        segments = torch.from_numpy(cut).to(classifier.device)
+        sampler = Sampler(classifier, images, classes, segments, settings.hide, batch_size)
+        shown = [
+            perturbations(name, int(labels.max()) + 1, settings.samples, seed)
+            for name, labels in zip(names, cut, strict=True)
+        ]
+        weights = [found.weights for found in fit_lime(sampler, shown, settings)]
+    maps = np.stack([values[labels] for values, labels in zip(weights, cut, strict=True)])
+    return Explanation("lime", images, classes, torch.from_numpy(maps).to(classifier.device), segments, weights)
+
+
+def attack(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    attack: str | Attack = "pgd",
+    eps: float | str | None = None,
+    *,
+    steps: int | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Tensor:
+    """Make adversarial images.
+
+    Args:
+        classifier: Any; it is attacked in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        attack: A name as of `attnlab analyze --attack`, such as `pgd20+a3`, or settings of the loop.
+        eps: L-infinity budget in the same units, such as `8/255`; by default 16/255, or that of the settings.
+        steps: Of an iterative attack whose name carries no number.
+        seeds: Of each image's random start; by default its place in the batch.
+
+    Returns:
+        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
+
+    Raises:
+        UserError: If there is no such attack, or eps is no length of pixels in [0, 1].
+    """
+    chosen = parse_attack(attack, steps=steps, sigma=SIGMA) if isinstance(attack, str) else attack
+    if eps is not None:
+        chosen = replace(chosen, eps=parse_eps(str(eps)))
+    device = classifier.device
+    return perturb(classifier, images.to(device), labels.to(device), chosen, seeds=seeds)

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.golden`."""
+
+from . import main
+
+main()

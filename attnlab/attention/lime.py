@@ -69,9 +69,11 @@ def parse_samples(text: str) -> tuple[int, int]:
     """
     if text == "auto":
         return LimeSettings.samples, PATIENCE
-    if not text.isdecimal() or len(text) > DIGITS:
+    if not text.isdecimal():
         raise UserError(f"expected --lime-samples to be a whole number or auto, got {text[:40]!r}")
-    return int(text), 0
+    samples = int(text[: DIGITS + 1])  # longer ones are far too many as they are, and Python refuses the longest
+    expect_between(samples, 2, MOST_SAMPLES, "--lime-samples")
+    return samples, 0
 
 
 def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> Tensor:

@@ -216,3 +216,15 @@ def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
 def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("words", ["resume", "COCO", "activate", "own images"])
+def test_a_page_holds_the_words_that_readers_search_for(words):
+    assert [name_of(page) for page in (ROOT / "docs").rglob("*.md") if words in page.read_text()]
+
+
+def test_the_readme_and_make_say_how_the_command_is_found():
+    activate = "source .venv/bin/activate"
+    demo = (ROOT / "Makefile").read_text().partition("\ndemo:")[2].partition("\n\n")[0]
+    assert activate in (ROOT / "README.md").read_text()
+    assert re.search(rf"^\t@echo .*{re.escape(activate)}", demo, re.MULTILINE)

@@ -130,6 +130,8 @@ HEAD = "image,label,x0,y0,x1,y1\n"
         ("image,label_name,x0,y0,x1,y1\na.png,cat,1,2,3,4\n", "expected classes.txt, which numbers the names"),
         (HEAD + '"a.png,0,1,2,3,4\nb.png,0,1,2,3,4\n', "check the quotation marks there"),
         (HEAD + f'a.png,"{"x" * 200_000}",1,2,3,4\n', "field larger than field limit"),
+        (HEAD + "a.png;0;1;2;3;4\n", "expected ',' between the values of line 2 of "),
+        ("image;label\na.png,0\n", "as in its heading, got ','"),
         (HEAD + "a\0.png,0,1,2,3,4\n", "got NUL bytes"),
         (b"image,label\n\x81\x8d.png,1\n", "expected "),
         ("", "image, label missing"),

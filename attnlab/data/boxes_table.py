@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnlab.data.labels import HEADINGS
-from attnlab.data.text import read_rows
+from attnlab.data.text import SEPARATORS, read_rows
 from attnlab.errors import UserError
 
 COLUMNS = ("image", "label", "x0", "y0", "x1", "y1")
@@ -58,6 +58,9 @@ def read_boxes_table(path: Path) -> BoxesTable:
         place = f"line {line} of {path}"
         if len(row) > len(headings):
             raise UserError(f"expected as many values in {place} as there are columns, got more")
+        other = next((mark for mark in SEPARATORS if mark in row[0]), None) if len(row) == 1 < len(headings) else None
+        if other:  # which the heading does not have: one value that is meant as several
+            raise UserError(f"expected {separator!r} between the values of {place}, as in its heading, got {other!r}")
         row += [""] * (len(headings) - len(row))  # rows that end early
         words = [row[corner].strip() for corner in corners]
         if separator != ",":  # then commas are decimal ones

@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
 BATCHES = ("batch_size", "lime_batch_size")
+#: options that runs were once made without, and what they were then
+EARLIER = {"rule": "sign"}
 #: the programs under which the command line runs
 PROGRAMS = ("attnlab", "__main__.py")
 
@@ -32,6 +34,7 @@ ATTACK = {
     "restarts": COUNT,
     "sigma": (*NUMBER, NONE),
     "label_smoothing": NUMBER,
+    "rule?": TEXT,
 }
 
 
@@ -183,6 +186,7 @@ def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: M
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
     """What differs between two values of a manifest, for people; of dicts, key by key."""
     if isinstance(old, dict) and isinstance(new, dict):
+        old = {key: value for key, value in EARLIER.items() if key in new} | old
         for key in dict.fromkeys([*old, *new]):
             inner = f"{name} {key}".strip()
             if key not in old or key not in new:

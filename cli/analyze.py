@@ -34,8 +34,8 @@ from .tables import show_run
     show_default=True,
     shell_complete=names_of("attacks"),
     callback=attacks(suites=False),
-    help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw; a number behind the last three is its number of steps, "
-    "+a3 behind any adds the attention deviation.",
+    help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw, mi-fgsm, ni-fgsm; a number behind any but the first two "
+    "is its number of steps, +a3 behind any adds the attention deviation.",
 )
 @click.option(
     "--eps",

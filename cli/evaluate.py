@@ -42,8 +42,8 @@ MANY_WEIGHTS = click.option(
     show_default=True,
     shell_complete=lists_of("suites", "attacks"),
     callback=attacks(suites=True),
-    help="Attacks with commas between them; `attnlab list attacks` names them. A number behind pgd, cw or iter-stepll "
-    "is its number of steps; +a3 behind any adds the attention deviation.",
+    help="Attacks with commas between them; `attnlab list attacks` names them. A number behind any but fgsm "
+    "and stepll is its number of steps; +a3 behind any adds the attention deviation.",
 )
 @attack_options
 @click.option(

@@ -12,6 +12,7 @@ import pytest
 
 from attnlab.data import load_data
 from attnlab.errors import UserError
+from attnlab.manifests import expect_same
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
@@ -99,6 +100,15 @@ def report_run_of(out: Path):
     shutil.copytree(out, copy)
     (copy / "run.json").write_text(json.dumps(manifest))
     return report_run(copy)
+
+
+def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
+    told_by = {"kind": "analyze", "options": {"attack": {"objective": "margin"}, "other": {}}}
+    asked = {"kind": "analyze", "options": {"attack": {"objective": "margin", "rule": "sign"}, "other": {}}}
+    expect_same(tmp_path, told_by, asked)
+    asked["options"]["attack"]["rule"] = "momentum"
+    with pytest.raises(UserError, match=r"other options \(attack rule was 'sign', is 'momentum'\); choose"):
+        expect_same(tmp_path, told_by, asked)
 
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):

@@ -1,6 +1,8 @@
 """The attack loop against torchattacks, and what must hold for every budget."""
 
+import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +11,11 @@ from common import told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab.attacks import ATTACKS, OBJECTIVES, Attack
+from attnlab.attacks import ATTACKS, OBJECTIVES, RULES, Attack, Rule
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.parse import parse_budgets, parse_eps
 from attnlab.attacks.pgd import aim_of, ascend, clean_pass, perturb, start_of
+from attnlab.attacks.rules import ahead, momentum
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 
@@ -59,6 +62,58 @@ def test_pgd_from_the_same_start_equals_torchattacks(resnet8, scenes_batch, step
     *_, last = ascend(resnet8, images, start, aim_of(resnet8, images, labels, attack), attack)
     torch.testing.assert_close(last.images, expected, rtol=0, atol=1e-6)
     assert not torch.equal(start, images)
+
+
+@pytest.mark.parametrize(("name", "oracle"), [("mi-fgsm", torchattacks.MIFGSM), ("ni-fgsm", torchattacks.NIFGSM)])
+def test_attacks_with_momentum_equal_torchattacks(resnet8, scenes_batch, name, oracle):
+    images, labels = scenes_batch[0].double(), scenes_batch[1]
+    classifier = copy.deepcopy(resnet8).double()
+    expected = oracle(classifier, eps=8 / 255, alpha=1 / 255, steps=10)(images, labels)
+    attack = replace(ATTACKS[name], eps=8 / 255, step_size=1 / 255)
+    torch.testing.assert_close(perturb(classifier, images, labels, attack), expected, rtol=0, atol=1e-12)
+    without = perturb(classifier, images, labels, replace(attack, rule="sign"))
+    assert (without - expected).abs().max() > 1 / 255, "momentum leads elsewhere"
+
+
+@pytest.mark.parametrize("look", [None, partial(ahead, decay=0.0)])
+def test_momentum_that_keeps_nothing_is_the_plain_attack_to_the_bit(resnet8, scenes_batch, monkeypatch, look):
+    monkeypatch.setitem(RULES, "forgetful", Rule(partial(momentum, decay=0.0), look))
+    attack = Attack(eps=8 / 255, step_size=2 / 255, steps=4)
+    plain = perturb(resnet8, *scenes_batch, attack)
+    assert torch.equal(perturb(resnet8, *scenes_batch, replace(attack, rule="forgetful")), plain)
+
+
+def test_momentum_by_hand():
+    gradients = torch.tensor([[3.0, -1.0], [0.0, 0.0], [-1.0, -2.0]]).view(3, 1, 1, 2)
+    direction, state = momentum(gradients, (torch.tensor([[-2.0, 1.0], [1.0, -0.5], [0.5, 2.0]]).view(3, 1, 1, 2),))
+    assert state[0].flatten(1).tolist() == [[-0.5, 0.5], [1.0, -0.5], pytest.approx([0.5 - 2 / 3, 2 - 4 / 3])]
+    assert direction.flatten(1).tolist() == [[-1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]]
+
+
+def test_an_image_without_a_gradient_stays_where_it_is_under_momentum():
+    direction, state = momentum(torch.zeros(1, 1, 2, 2), ())
+    assert not direction.any()
+    assert torch.equal(ahead(torch.ones(1, 1, 2, 2), state, 0.1), torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_attack_that_is_left_and_taken_up_on_its_way_goes_on_as_before(either, rule):
+    images = torch.rand(4, 3, 19, 23, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels, rows = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 3])
+    attack = Attack(eps=0.05, step_size=0.01, steps=6, rule=rule)
+    aim = aim_of(either, images, labels, attack)
+    whole = list(ascend(either, images, images, aim, attack))
+    left = whole[2]
+    state = tuple(part[rows] for part in left.state)
+    rest = replace(attack, steps=3)
+    *_, last = ascend(either, images[rows], left.images[rows], aim.take(rows), rest, state=state)
+    torch.testing.assert_close(last.images, whole[-1].images[rows], rtol=0, atol=1e-12)
+
+
+def test_an_unknown_step_rule_is_refused():
+    assert told(Attack, "margin", 0.1, 10, None, False, 1, None, 0.0, "momentun").startswith(
+        "expected step rule to be one of sign, momentum, nesterov, got 'momentun'; did you mean 'momentum'?"
+    )
 
 
 #: objective -> (logits, clean logits, label) -> what is climbed, of one image, as published

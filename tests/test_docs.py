@@ -199,7 +199,7 @@ def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
         for diff in (block for language, _, block in FENCE.findall(page.read_text()) if language == "diff"):
             subprocess.run(["git", "apply"], input=diff, text=True, cwd=tmp_path, check=True)
             tests += re.findall(r"^\+\+\+ b/(tests/\S+)", diff, re.MULTILINE)
-    assert len(tests) == 5
+    assert len(tests) == 6
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tmp_path,

@@ -19,6 +19,8 @@ CW = Attack("margin", eps=0.008, step_size=0.0024)
 PGD = Attack(eps=0.008, step_size=0.0024, random_start=True)
 A3 = Attack(eps=0.008, step_size=0.0024, random_start=True, sigma=10.0)
 LEAST = Attack("least-likely", eps=0.008, step_size=0.0024)
+MI = Attack(eps=0.008, step_size=0.0024, random_start=True, rule="momentum")
+NI = Attack(eps=0.008, step_size=0.0024, random_start=True, rule="nesterov")
 WILD = Attack(eps=0.3, step_size=0.2, random_start=True)  # it overshoots: what is lost is won again
 
 
@@ -76,18 +78,28 @@ def assert_close(first: Outcome, second: Outcome) -> None:
 
 
 def plain(
-    victim: Classifier, source: Classifier, image: Tensor, label: int, attack: Attack, steps: int, seed: int
+    victim: Classifier,
+    source: Classifier,
+    image: Tensor,
+    label: int,
+    attack: Attack,
+    steps: int,
+    seed: int,
+    restart: int = 0,
 ) -> tuple[list[Tensor], Tensor]:
     """One start of one image: logits of the victim at every point from the clean image on, and the last point."""
     objective = OBJECTIVES[attack.objective]
     labels = torch.tensor([label])
-    point = start_of(image[None], attack, [seed])
+    point = start_of(image[None], attack, [seed], restart)
     aim = objective.aim(lambda: source(image[None]).detach(), labels)
+    total = torch.zeros_like(point)
     seen = [victim(image[None]).detach()[0], victim(point).detach()[0]]
     for _ in range(steps):
-        point = point.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(objective.value(source(point), aim, 0.0).sum(), point)
-        point = point + attack.step_length * gradient.sign()
+        looked = (point + attack.step_length * total if attack.rule == "nesterov" else point).requires_grad_()
+        (gradient,) = torch.autograd.grad(objective.value(source(looked), aim, 0.0).sum(), looked)
+        if attack.rule != "sign":  # mu is 1
+            total = gradient = total + gradient * gradient.numel() / gradient.abs().sum()
+        point = point.detach() + attack.step_length * gradient.sign()
         point = torch.minimum(torch.maximum(point, image - attack.eps), image + attack.eps).clamp(0, 1).detach()
         seen.append(victim(point).detach()[0])
     return seen, point
@@ -115,7 +127,7 @@ def test_an_outcome_by_hand():
     assert found.steps.tolist() == [-1, 0]
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, LEAST, WILD], ids=["cw", "pgd", "iter-stepll", "wild"])
+@pytest.mark.parametrize("attack", [CW, PGD, LEAST, WILD, MI, NI], ids=["cw", "pgd", "iter-stepll", "wild", "mi", "ni"])
 def test_outcomes_equal_a_plain_loop_over_images_and_steps(classifier, labels, clean, attack):
     found = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS)
     assert list(found) == list(READINGS)
@@ -137,7 +149,7 @@ def test_outcomes_equal_a_plain_loop_over_images_and_steps(classifier, labels, c
 
 
 @pytest.mark.parametrize("stop", [False, True])
-@pytest.mark.parametrize("attack", [CW, PGD, A3, WILD], ids=["cw", "pgd", "a3", "wild"])
+@pytest.mark.parametrize("attack", [CW, PGD, A3, WILD, MI, NI], ids=["cw", "pgd", "a3", "wild", "mi", "ni"])
 def test_one_trajectory_equals_separate_runs_to_the_bit(classifier, labels, clean, attack, stop):
     together = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
     for reading in READINGS:
@@ -145,7 +157,7 @@ def test_one_trajectory_equals_separate_runs_to_the_bit(classifier, labels, clea
         assert_same(alone[reading], together[reading])
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, A3], ids=["cw", "pgd", "a3"])
+@pytest.mark.parametrize("attack", [CW, PGD, A3, MI, NI], ids=["cw", "pgd", "a3", "mi", "ni"])
 def test_the_last_point_is_the_one_that_perturb_returns(classifier, labels, clean, attack):
     found = outcomes(classifier, IMAGES, labels, attack, [4], clean, SEEDS)[4]
     adversarial = perturb(classifier, IMAGES, labels, replace(attack, steps=4), seeds=SEEDS)
@@ -162,7 +174,7 @@ def test_losses_are_the_labels_cross_entropy_whatever_is_climbed(classifier, lab
     torch.testing.assert_close(found.losses, F.cross_entropy(logits, labels, reduction="none"))
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, A3], ids=["cw", "pgd", "a3"])
+@pytest.mark.parametrize("attack", [CW, PGD, A3, MI, NI], ids=["cw", "pgd", "a3", "mi", "ni"])
 @pytest.mark.parametrize("stop", [False, True])
 def test_order_and_company_in_the_batch_change_nothing(classifier, labels, clean, attack, stop):
     attack = replace(attack, restarts=2 if attack.random_start else 1)
@@ -204,7 +216,7 @@ def test_the_largest_budget_with_its_default_step_is_attacked_as_by_perturb(clas
 # ------------------------------------------------------------------ leaving early
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, A3, WILD], ids=["cw", "pgd", "a3", "wild"])
+@pytest.mark.parametrize("attack", [CW, PGD, A3, WILD, MI, NI], ids=["cw", "pgd", "a3", "wild", "mi", "ni"])
 def test_with_stop_an_image_is_wrong_exactly_where_the_full_run_saw_it_wrong_and_after_as_many_steps(
     classifier, labels, clean, attack
 ):
@@ -217,7 +229,7 @@ def test_with_stop_an_image_is_wrong_exactly_where_the_full_run_saw_it_wrong_and
         torch.testing.assert_close(left[reading].margins[held], full[reading].margins[held], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, WILD], ids=["cw", "pgd", "wild"])
+@pytest.mark.parametrize("attack", [CW, PGD, WILD, MI, NI], ids=["cw", "pgd", "wild", "mi", "ni"])
 def test_with_stop_the_outcome_is_of_the_first_point_that_is_wrong_in_a_plain_loop(classifier, labels, clean, attack):
     found = outcomes(classifier, IMAGES, labels, attack, [6], clean, SEEDS, stop=True)[6]
     for place in range(COUNT):
@@ -266,15 +278,7 @@ def starts_by_hand(
     """Prediction and margin of the start of lowest margin, and steps over all starts, until a last point is wrong."""
     best, first = None, -1
     for restart in range(attack.restarts):
-        point = start_of(image[None], attack, [seed], restart)
-        seen = [classifier(image[None]).detach()[0], classifier(point).detach()[0]]
-        for _ in range(steps):
-            point = point.detach().requires_grad_()
-            loss = F.cross_entropy(classifier(point), torch.tensor([label]))
-            (gradient,) = torch.autograd.grad(loss, point)
-            point = point + attack.step_length * gradient.sign()
-            point = torch.minimum(torch.maximum(point, image - attack.eps), image + attack.eps).clamp(0, 1).detach()
-            seen.append(classifier(point).detach()[0])
+        seen, _ = plain(classifier, classifier, image, label, attack, steps, seed, restart)
         wrong = [number for number, logits in enumerate(seen) if int(logits.argmax()) != label]
         prediction, margin, _, reached = by_hand(seen[: wrong[0] + 1] if wrong and stop else seen, label)
         if first < 0 and reached >= 0:
@@ -287,8 +291,9 @@ def starts_by_hand(
 
 
 @pytest.mark.parametrize("stop", [False, True])
-def test_restarts_equal_a_plain_loop_over_starts(classifier, labels, clean, stop):
-    attack = replace(PGD, restarts=4)
+@pytest.mark.parametrize("attack", [PGD, MI, NI], ids=["pgd", "mi", "ni"])
+def test_restarts_equal_a_plain_loop_over_starts(classifier, labels, clean, attack, stop):
+    attack = replace(attack, restarts=4)
     found = outcomes(classifier, IMAGES, labels, attack, [3], clean, SEEDS, stop=stop)[3]
     for place in range(COUNT):
         expected = starts_by_hand(classifier, IMAGES[place], int(labels[place]), attack, 3, SEEDS[place], stop=stop)
@@ -325,8 +330,9 @@ def test_more_starts_never_raise_a_margin(classifier, labels, clean):
 
 @pytest.mark.parametrize("field", ["margins", "steps"])
 @pytest.mark.parametrize("stop", [False, True])
-def test_one_trajectory_with_restarts_equals_separate_runs_to_the_bit(classifier, labels, clean, field, stop):
-    attack = replace(PGD, restarts=4)
+@pytest.mark.parametrize("attack", [PGD, MI, NI], ids=["pgd", "mi", "ni"])
+def test_one_trajectory_with_restarts_equals_separate_runs_to_the_bit(classifier, labels, clean, attack, field, stop):
+    attack = replace(attack, restarts=4)
     together = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
     for reading in READINGS:
         alone = outcomes(classifier, IMAGES, labels, attack, [reading], clean, SEEDS, stop=stop)
@@ -343,7 +349,7 @@ def test_restarts_of_images_that_are_all_lost_change_nothing(classifier, clean):
 # ------------------------------------------------------------------ transfer
 
 
-@pytest.mark.parametrize("attack", [CW, PGD, LEAST, A3], ids=["cw", "pgd", "iter-stepll", "a3"])
+@pytest.mark.parametrize("attack", [CW, PGD, LEAST, A3, MI, NI], ids=["cw", "pgd", "iter-stepll", "a3", "mi", "ni"])
 def test_transfer_is_making_images_on_the_source_and_showing_them_to_the_victim(classifier, labels, clean, attack):
     source, attack = wavy(seed=1), replace(attack, eps=0.05, step_size=0.015)
     found = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, source=source)

@@ -1,4 +1,4 @@
-"""Attacks by name: settings of the one loop in `pgd`, what they climb, and others; no torch before one is used."""
+"""Attacks by name: the loop's in `pgd`, what they climb and how they step, and others; no torch before one is used."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +48,36 @@ OBJECTIVES = Registry(
 )
 
 
+#: what a step rule keeps from step to step: tensors with a row per image, none before the first step
+State = tuple["Tensor", ...]
+
+
+class Rule(NamedTuple):
+    """A step rule.
+
+    Attributes:
+        direction: (gradient (N, C, H, W), state) -> direction of the step, (N, C, H, W), a new tensor whose entries lie
+            in [-1, 1], and the state after it.
+        look: (point (N, C, H, W), state, step length) -> where the gradient is taken: the point itself while there is
+            no state. None for a rule that takes it at the point throughout.
+    """
+
+    direction: Callable[["Tensor", State], tuple["Tensor", State]]
+    look: Callable[["Tensor", State, float], "Tensor"] | None = None
+
+
+_RULES = "attnlab.attacks.rules"
+#: how a step follows from gradients; a new rule is a function and a line here
+RULES = Registry(
+    "step rule",
+    {
+        "sign": Rule(Lazy(f"{_RULES}:sign")),
+        "momentum": Rule(Lazy(f"{_RULES}:momentum")),
+        "nesterov": Rule(Lazy(f"{_RULES}:momentum"), look=Lazy(f"{_RULES}:ahead")),
+    },
+)
+
+
 @dataclass(frozen=True)
 class Attack:
     """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
@@ -62,6 +92,7 @@ class Attack:
         restarts: Number of starts; an image keeps the one that serves the attack best.
         sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes.
+        rule: Name in RULES of how a step follows from gradients.
 
     Raises:
         UserError: If a value is out of range.
@@ -75,10 +106,12 @@ class Attack:
     restarts: int = 1
     sigma: float | None = None
     label_smoothing: float = 0.0
+    rule: str = "sign"
 
     def __post_init__(self) -> None:
         """Check every value once."""
         OBJECTIVES.expect(self.objective)
+        RULES.expect(self.rule)
         expect_budget(self.eps, "eps")
         if self.step_size is not None:
             expect_budget(self.step_size, "step size")
@@ -134,6 +167,8 @@ ATTACKS = Registry(
         "iter-stepll": Attack(objective="least-likely", steps=10),
         "pgd": Attack(objective="cross-entropy", steps=40, random_start=True),
         "cw": Attack(objective="margin", steps=40, random_start=True),
+        "mi-fgsm": Attack(objective="cross-entropy", steps=10, rule="momentum"),
+        "ni-fgsm": Attack(objective="cross-entropy", steps=10, rule="nesterov"),
     },
 )
 

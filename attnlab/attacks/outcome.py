@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.attacks import Attack
+from attnlab.attacks import RULES, Attack, State
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import Aim, aim_of, ascend, start_of
 from attnlab.errors import UserError
@@ -155,22 +155,25 @@ def _one_start(
     rows = torch.arange(len(images), device=images.device)
     if stop:
         rows = rows[~lost]
-    made, point = 0, start[rows]
+    looked_elsewhere = RULES[attack.rule].look is not None  # then points need a pass of their own to be looked at
+    made, point, state = 0, start[rows], State()
     while made < attack.steps and len(rows):
         rest = replace(attack, steps=attack.steps - made, step_size=attack.step_length)
-        for iterate in ascend(source, images[rows], point, aim.take(rows), rest):
+        for iterate in ascend(source, images[rows], point, aim.take(rows), rest, state=state):
             step = made + iterate.step
             if source is victim and iterate.logits is not None:
                 note(rows, iterate.logits, step - 1)
-            if step in readings:
+            if step in readings or (looked_elsewhere and source is victim):
                 with torch.no_grad():
                     note(rows, victim(iterate.images), step)
+            if step in readings:
                 results[step] = outcome(held, labels, lost_at)
                 if source is not victim:  # which has seen nothing on the way to the next reading
                     lost_at = before.clone()
             if stop and 2 * int(lost[rows].sum()) >= len(rows):
                 break
-        made, point = step, iterate.images
+        made, point, state = step, iterate.images, iterate.state
         if stop:
-            point, rows = point[~lost[rows]], rows[~lost[rows]]
+            kept = ~lost[rows]
+            point, state, rows = point[kept], tuple(part[kept] for part in state), rows[kept]
     return {reading: results.get(reading, outcome(held, labels, lost_at)) for reading in readings}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnlab.attacks import OBJECTIVES, Attack
+from attnlab.attacks import OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.draws import turned, uniform
 from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attention.area import above_mean, unit
@@ -146,12 +146,15 @@ class Iterate(NamedTuple):
     Attributes:
         step: Number of gradient steps made, from 1 on.
         images: Pixels in [0, 1], (N, C, H, W), detached.
-        logits: Of the point before this one, (N, K), detached; None where the clean pass was given.
+        logits: Of the point before this one, (N, K), detached; None where the clean pass was given, or the step rule
+            took the gradient elsewhere.
+        state: Of the step rule, to climb on from here.
     """
 
     step: int
     images: Tensor
     logits: Tensor | None
+    state: State
 
 
 def ascend(
@@ -161,8 +164,9 @@ def ascend(
     aim: Aim,
     attack: Attack,
     clean: Clean | None = None,
+    state: State = (),
 ) -> Iterator[Iterate]:
-    """The loop: climb the objective by signed gradients, and step back into the ball and the pixel range each time.
+    """The loop: climb the objective by the step rule, and step back into the ball and the pixel range each time.
 
     Args:
         classifier: Borrowed already.
@@ -171,20 +175,24 @@ def ascend(
         aim: From `aim_of`.
         attack: Its settings.
         clean: The attack's `clean_pass`, if the images are the start and it was made already.
+        state: Of the step rule, where the start is a point on the way.
 
     Yields:
         The point after each step.
     """
     images, point = images.detach(), start.detach()
     lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
+    rule = RULES[attack.rule]
     for step in range(attack.steps):
+        seen = point if rule.look is None else rule.look(point, state, attack.step_length)
         if step == 0 and clean is not None:
             logits, gradient = None, clean.gradient
         else:
-            logits, gradient = _climb(classifier, point, aim, attack)
+            logits, gradient = _climb(classifier, seen, aim, attack)
+        direction, state = rule.direction(gradient, state)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
-        point = gradient.sign().mul_(attack.step_length).add_(point).clamp_(lowest, highest)
-        yield Iterate(step + 1, point, logits)
+        point, before = direction.mul_(attack.step_length).add_(point).clamp_(lowest, highest), point
+        yield Iterate(step + 1, point, logits if seen is before else None, state)
 
 
 def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from attnlab.attacks import CLEAN, MOST_RESTARTS, MOST_STEPS, OTHER_ATTACKS, Attack, OtherAttack, expect_step
+from attnlab.attacks import A3, CLEAN, MOST_RESTARTS, MOST_STEPS, OTHER_ATTACKS, Attack, OtherAttack, expect_step
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
 from attnlab.errors import expect_between
+from attnlab.names import attacks_of_one_step
 
 
 class Budget(NamedTuple):
@@ -78,7 +79,7 @@ def parse_attacks(
             ),
             eps=radius,
         )
-        if attack.steps > 1 or attack.random_start or "iter" in name:
+        if name.removesuffix(A3) not in attacks_of_one_step():
             attack = replace(attack, step_size=length)
         named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
     return named

@@ -155,6 +155,18 @@ def test_an_evaluation_of_a_network_without_gradient_runs_what_needs_none_and_sa
     assert set(pd.read_csv("out/tables/table6.csv")["attack"]) == {"clean", "square"}
 
 
+def test_a_suite_that_two_classes_leave_incomplete_says_so(attnlab, tmp_path):
+    (tmp_path / "two.py").write_text(NETWORKS.replace("Linear(8, 10)", "Linear(8, 2)"))
+    (tmp_path / "data").mkdir()
+    load_data("scenes").read(0).image.save(tmp_path / "data/a.png")
+    (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,9,9\n")
+    words = ("--data", "folder", "--root", "data", "--model", "two.py:Small", "--attacks", "clean,autoattack")
+    answer = attnlab("evaluate", *words, "--device", "cpu", "--workers", 0, "--out", "out")
+    line = "autoattack is APGD-CE and Square alone: APGD-T needs 4 classes, the model has 2"
+    assert (answer.code, answer.out.count(line)) == (0, 1), answer
+    assert (tmp_path / "out/checks.csv").read_text().count(line) == 1
+
+
 def test_a_network_without_gradient_does_not_keep_others_from_attacks(attnlab, tmp_path):
     (tmp_path / "nets.py").write_text(NETWORKS)
     words = ["--attacks", "clean,fgsm", "--limit", 4, "--workers", 0, "--out", "two"]

@@ -14,6 +14,8 @@ from attnlab.models.classifier import Classifier
 
 #: most classes that APGD-T aims at, the strongest rivals first
 TARGETS = 9
+#: fewest classes that APGD-T's objective is defined for
+LEAST_CLASSES = 4
 #: the standard suite lets the squares shrink as if there were 10 000 queries, though it makes 5 000
 HORIZON = 10_000
 
@@ -62,7 +64,7 @@ def autoattack(
 
 
 def _cascade(classes: int, steps: int, queries: int) -> list[Callable[..., Tensor]]:
-    targets = min(TARGETS, classes - 1) if classes >= 4 else 0
+    targets = min(TARGETS, classes - 1) if classes >= LEAST_CLASSES else 0
     return [
         partial(apgd, steps=steps),
         *(partial(apgd, objective="dlr-targeted", target_rank=rank + 1, steps=steps) for rank in range(targets)),

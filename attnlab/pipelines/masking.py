@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.attacks import Attack, OtherAttack
+from attnlab.attacks.autoattack import LEAST_CLASSES
 from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import IMAGES, check_outputs
 from attnlab.data.base import ImageSet
@@ -102,6 +103,7 @@ def write_checks(
         if batch.positions and budgets:
             pixels, labels = batch.tensors(classifier.device)
             found += [(name, told) for told in check_model(classifier, pixels, labels, min(budgets))]
+        found += [(name, told) for told in _left_out(classifier, others)]
         own = records[records["model"] == name]
         right = own.assign(right=own["prediction"] == own["label"])
         held = {str(attack): group["right"].to_numpy(bool) for attack, group in right.groupby("attack", sort=False)}
@@ -109,3 +111,15 @@ def write_checks(
             made = {attack: settings for attack, settings in attacks.items() if attack in held}
             found += [(name, told) for told in check_accuracies(made, blind, held)]
     write_found(run.folder, found)
+
+
+def _left_out(classifier: Classifier, attacks: Mapping[str, OtherAttack]) -> list[str]:
+    """What a suite of attacks could not put a model to."""
+    if classifier.classes >= LEAST_CLASSES:
+        return []
+    return [
+        f"{name} is APGD-CE and Square alone: APGD-T needs {LEAST_CLASSES} classes, the model has "
+        f"{classifier.classes}, so its figure is weaker than the suite's"
+        for name, attack in attacks.items()
+        if attack.method == "autoattack"
+    ]

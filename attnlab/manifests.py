@@ -17,8 +17,6 @@ SCHEMA_VERSION = 1
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
 BATCHES = ("batch_size", "lime_batch_size")
-#: options that runs were once made without, and what they were then
-EARLIER = {"rule": "sign"}
 #: the programs under which the command line runs
 PROGRAMS = ("attnlab", "__main__.py")
 
@@ -154,25 +152,45 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return f"attnlab {options}" if program in PROGRAMS else ""
 
 
-def expect_same(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+def expect_same(
+    folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> None:
     """Check that a run's manifest asks for what it did before.
+
+    Args:
+        folder: Of the run, for the error's text.
+        before: Its manifest.
+        manifest: What is asked for.
+        defaults: What an option is where a manifest says nothing of it, as it was before there was such an option.
 
     Raises:
         UserError: If it does not; the text says which options differ.
     """
     asked = json.loads(json.dumps(dict(manifest)))
+    known = json.loads(json.dumps(dict(defaults or {})))
     if before.get("kind") != asked.get("kind"):
         raise UserError(
             f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {asked.get('kind')!r}); "
             "choose another --out"
         )
-    sections = {"": "options", "data": "data", "model": "model"}
-    different = [told for name, key in sections.items() for told in _differences(name, before.get(key), asked.get(key))]
+    old, new = before.get("options"), asked.get("options")
+    sections = {"": (_filled(old, new, known), _filled(new, old, known))}
+    sections |= {key: (before.get(key), asked.get(key)) for key in ("data", "model")}
+    different = [told for name, both in sections.items() for told in _differences(name, *both)]
     for key in BATCHES:  # older manifests of other kinds have none
         if before.get(key) is not None and asked.get(key) is not None:
             different += _differences(key, before[key], asked[key])
     if different:
         raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
+
+
+def _filled(options: Any, others: Any, defaults: Any) -> Any:
+    """Options with the default of each that they lack and the others have; of dicts in them likewise."""
+    if not (isinstance(options, dict) and isinstance(others, dict) and isinstance(defaults, dict)):
+        return options
+    lacking = {key for key in others.keys() & defaults.keys() - options.keys() if not isinstance(defaults[key], dict)}
+    inner = {key: _filled(value, others.get(key), defaults.get(key)) for key, value in options.items()}
+    return inner | {key: defaults[key] for key in sorted(lacking)}
 
 
 def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
@@ -186,7 +204,6 @@ def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: M
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
     """What differs between two values of a manifest, for people; of dicts, key by key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        old = {key: value for key, value in EARLIER.items() if key in new} | old
         for key in dict.fromkeys([*old, *new]):
             inner = f"{name} {key}".strip()
             if key not in old or key not in new:

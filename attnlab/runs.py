@@ -199,7 +199,9 @@ class Run:
 
 
 @contextmanager
-def opened(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Iterator[Run]:
+def opened(
+    folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
+) -> Iterator[Run]:
     """Open a run folder for this process alone; arguments and errors as of `open_run`.
 
     Raises:
@@ -212,10 +214,12 @@ def opened(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Iter
             raise UserError(f"{folder} exists and is no run; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
-        yield open_run(folder, manifest, schema)
+        yield open_run(folder, manifest, schema, defaults)
 
 
-def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Run:
+def open_run(
+    folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
+) -> Run:
     """Make a run folder, or go on with one that was made with the same options.
 
     Args:
@@ -223,6 +227,7 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
         manifest: What the run is; its "kind", "options", "data", "model" and batch sizes decide the results and must
             not differ.
         schema: Of its records.
+        defaults: See `expect_same`.
 
     Raises:
         UserError: If the folder holds a run with other options (the text says which), or something else.
@@ -232,7 +237,7 @@ def open_run(folder: Path, manifest: Mapping[str, Any], schema: pa.Schema) -> Ru
         before = run.manifest
         if not any((folder / "records").glob("part-*")):  # nothing was computed yet
             before |= {key: manifest[key] for key in BATCHES if key in manifest}
-        expect_same(folder, before, manifest)
+        expect_same(folder, before, manifest, defaults)
         if before != run.manifest:
             run.write_manifest(before)
     elif is_vacant(folder):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.attacks import ATTACKS
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.observe import observe
-from attnlab.pipelines.settings import Settings
 from benchmarks.timing import installed, machine, ratio, side_by_side
 
 EPS = 16 / 255
@@ -34,7 +35,7 @@ def fused(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[]
     """The pass of attnlab, down to numbers on the CPU."""
 
     def run() -> object:
-        clean, (adversarial,) = observe(classifier, images, labels, Settings(budgets=(EPS,)))
+        clean, (adversarial,) = observe(classifier, images, labels, [replace(ATTACKS["stepll"], eps=EPS)])
         return [part.cpu() for seen in (clean, adversarial) for part in (seen.logits.argmax(1), seen.maps)]
 
     return run

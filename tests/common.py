@@ -1,9 +1,9 @@
 """What several tests call: the line a user reads, a picture, a user's own model."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,8 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attnlab.config import AnalyzeConfig
+from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.parts import Progress, quietly
 from attnlab.runs import Run, open_run
 from attnlab.schema import ATTENTION
 
@@ -57,6 +61,20 @@ def begun_run(folder: Path) -> Run:
     data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2], "layer": "last"}
     manifest = {"kind": "analyze", "options": options, "data": data, "model": model, "features": [8]}
     return open_run(folder, manifest, ATTENTION)
+
+
+def analyze_images(
+    classifier: Classifier,
+    images: ImageSet,
+    out: Path,
+    *,
+    positions: Sequence[int] | None = None,
+    progress: Progress = quietly,
+    **options: Any,
+) -> Run:
+    """An analysis from Python, of these images by this classifier, in this process; options of `AnalyzeConfig`."""
+    how = {"out": out, "batch_size": 8, "lime_batch_size": 32, "workers": 0} | options
+    return analyze(AnalyzeConfig.of(**how), classifier, images, positions=positions, progress=progress)
 
 
 def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:

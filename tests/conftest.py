@@ -9,15 +9,13 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from common import NET, Told
+from common import NET, Told, analyze_images
 from torch import Tensor, nn
 
 import attnlab_cli
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.revisit import revisit
-from attnlab.pipelines.settings import Settings
 from attnlab.report.page.write import write_report
 from attnlab.training import trainer
 
@@ -56,10 +54,8 @@ def scenes_batch() -> tuple[Tensor, Tensor]:
 def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     """A finished run of 300 scenes at two budgets: more than one part."""
     out = tmp_path_factory.mktemp("runs") / "scenes"
-    settings = Settings(budgets=(4 / 255, 16 / 255))
-    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
-    description = {**names, "precision": "fp32", "layout": "channels-last"}
-    analyze(resnet8, load_data("scenes"), out, settings, description=description, batch_size=50, positions=range(300))
+    options = {"model": "resnet8", "layout": "channels-last", "eps": "4/255,16/255", "batch_size": 50}
+    analyze_images(resnet8, load_data("scenes"), out, positions=range(300), **options)
     return out
 
 

@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 import torch
 from captum.attr import LayerGradCam
+from common import analyze_images
 from PIL import Image
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
 from attnlab.attention import METHODS, Method
 from attnlab.attention.gradcam import grad_cam, map_from
+from attnlab.config import AnalyzeConfig
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared, collate
 from attnlab.errors import UserError
 from attnlab.hooks import capture, find_layer
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.observe import observe
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.export import report_run
@@ -104,12 +104,11 @@ def test_maps_in_the_records_are_the_raw_signed_ones(run, resnet8):
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 2), (32, 0)])
 def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_size, workers):
-    settings = Settings(budgets=(4 / 255, 16 / 255))
-    analyze(
+    analyze_images(
         resnet8,
         load_data("scenes"),
         tmp_path / "r",
-        settings,
+        eps=(4 / 255, 16 / 255),
         batch_size=batch_size,
         workers=workers,
         positions=range(64),
@@ -121,7 +120,7 @@ def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_s
 def test_several_eps_in_one_run_equal_one_run_each(tmp_path, run, resnet8):
     for eps in (4 / 255, 16 / 255):
         out = tmp_path / f"{eps:.3f}"
-        analyze(resnet8, load_data("scenes"), out, Settings(budgets=(eps,)), batch_size=50, positions=range(50))
+        analyze_images(resnet8, load_data("scenes"), out, eps=(eps,), batch_size=50, positions=range(50))
         both = read_records(run)
         assert_same_records(read_records(out), both[both["eps"] == eps].iloc[:50].reset_index(drop=True))
 
@@ -133,7 +132,7 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
         classifier.head = head
         out = tmp_path / str(head)
         # the two are one model, so the manifests differ in `head` alone
-        analyze(classifier, load_data("scenes"), out, Settings(), positions=range(32), batch_size=16)
+        analyze_images(classifier, load_data("scenes"), out, positions=range(32), batch_size=16)
         outs.append(read_records(out))
     assert_same_records(*outs)
 
@@ -141,7 +140,7 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
 def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
     images, labels = scenes_batch
     wrong = (labels + 1) % 10
-    clean, (adversarial,) = observe(resnet8, images, wrong, Settings(target="predicted"))
+    clean, (adversarial,) = observe(resnet8, images, wrong, [ATTACKS["stepll"]], target="predicted")
     torch.testing.assert_close(clean.maps, grad_cam(resnet8, images, clean.logits.argmax(1)))
     from attnlab.attacks.pgd import perturb
 
@@ -154,9 +153,8 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
         return activations[:, 0].detach() * classes[:, None, None]
 
     monkeypatch.setitem(METHODS, "first-channel", Method(first_channel))
-    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default", "attack_name": "stepll"}
     images = load_data("scenes")
-    run = analyze(resnet8, images, tmp_path, Settings(("first-channel",)), description=names, positions=range(6))
+    run = analyze_images(resnet8, images, tmp_path, method="first-channel", model="resnet8", positions=range(6))
     sample = Prepared(images, (64, 64))[5]
     with torch.no_grad(), capture(resnet8.network, resnet8.attention_layer) as outputs:
         resnet8(sample.pixels[None] / 255)
@@ -168,7 +166,7 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
 def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
     monkeypatch.setitem(METHODS, "another", Method(map_from))
     with pytest.raises(UserError, match="expected one --method of grad-cam, another a run, got grad-cam, another"):
-        Settings(("grad-cam", "another", "lime"))
+        AnalyzeConfig.of(method="grad-cam,another,lime")
 
 
 def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
@@ -176,7 +174,7 @@ def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
     weight = classifier.network.classifier.weight
     weight.data[0, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for image val-00000"):
-        analyze(classifier, load_data("scenes"), tmp_path / "run", Settings(), positions=range(8))
+        analyze_images(classifier, load_data("scenes"), tmp_path / "run", positions=range(8))
 
 
 def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
@@ -190,7 +188,7 @@ def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
     lines += ["2.png,3,,,,", "3.png,4,70,70,70,90", "4.png,5,1,1,50,50"]  # 2: no box; 3: an empty one
     (root / "4.png").write_bytes((root / "4.png").read_bytes()[:300])
     (root / "boxes.csv").write_text("\n".join(lines))
-    run = analyze(resnet8, load_data("folder", root), tmp_path / "run", Settings(), batch_size=4)
+    run = analyze_images(resnet8, load_data("folder", root), tmp_path / "run", batch_size=4)
     skipped = pd.read_csv(run.folder / "skipped.csv").set_index("image_id")["reason"]
     assert list(skipped.index) == ["2.png", "3.png", "4.png", "5.png"]
     assert "none given" in skipped["2.png"]
@@ -206,15 +204,12 @@ def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
 def test_maps_of_few_cells_have_a_table_3_of_one(tmp_path, resnet8):
     """Two by two, in which none of the paper's numbers of cells is a part."""
     images = load_data("scenes")
-    names = {"data": "scenes", "split": "val", "model": "net", "weights": "none", "attack_name": "stepll"}
     network = torch.nn.Sequential(
         resnet8.network, torch.nn.Unflatten(1, (10, 1, 1)), torch.nn.Upsample((2, 2)), torch.nn.Flatten(),
         torch.nn.Linear(40, 10),
     )  # fmt: skip
     network.input_size = (64, 64)
-    run = analyze(
-        Classifier(network, "2"), images, tmp_path / "run", Settings(), description=names, positions=range(60)
-    )
+    run = analyze_images(Classifier(network, "2"), images, tmp_path / "run", positions=range(60))
     assert set(attention_report(run).frames["table3"]["cells"]) == {1}
 
 
@@ -223,9 +218,10 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), head)
     network.input_size = (28, 28)
     classifier = Classifier(network.eval())
-    names = {"data": "mnist", "split": "test", "model": "net", "weights": "none", "attack_name": "stepll"}
     images = load_data("mnist", shared / "mnist", "test")
-    analyze(classifier, images, tmp_path / "run", Settings(), description=names, positions=range(200), batch_size=100)
+    analyze_images(
+        classifier, images, tmp_path / "run", data="mnist", split="test", positions=range(200), batch_size=100
+    )
     frames = report_run(tmp_path / "run").frames
     assert list(frames) == ["table3"]
     assert frames["table3"]["n"].sum() > 0
@@ -237,7 +233,7 @@ def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
     """The first 60 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
     classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
     images = load_data("imagenet", shared / "imagenet-val")
-    analyze(classifier, images, tmp_path / "run", Settings(), positions=range(60), batch_size=4)
+    analyze_images(classifier, images, tmp_path / "run", positions=range(60), batch_size=4)
     records = read_records(tmp_path / "run")
     mine = records[records["label"] == records["prediction"]]
     assert len(mine) == REFERENCE["correct"]
@@ -254,13 +250,13 @@ REFERENCE = {"correct": 35, "succeed": 29, "iou": 0.678140, "k10": 0.418457}
 
 @pytest.mark.parametrize("name", ["pgd3", "iter-stepll3+a3"])
 def test_any_attack_of_the_loop_moves_the_same_images_in_any_batch(tmp_path, resnet8, name):
-    settings = Settings(attack=replace(parse_attack(name), step_size=8 / 255))
+    attack = replace(parse_attack(name), step_size=8 / 255)
     for batch_size in (2, 6):
-        analyze(
+        analyze_images(
             resnet8,
             load_data("scenes"),
             tmp_path / str(batch_size),
-            settings,
+            attack=attack,
             batch_size=batch_size,
             positions=range(6),
         )

@@ -6,15 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from common import analyze_images
 
+from attnlab.attacks import Attack
 from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.manifests import expect_same
-from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
 from attnlab.report.export import report_run
 from attnlab.runs import Run
@@ -77,14 +78,14 @@ def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resn
 
     images, out = load_data("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=interrupt)
+        analyze_images(resnet8, images, out, batch_size=8, positions=range(64), progress=interrupt)
     assert sorted(path.name for path in (out / "records").iterdir()) == ["part-00000.parquet", "part-00001.unfinished"]
     assert Run(out).manifest["finished"] is None
     report = report_run_of(out)
     assert any("unfinished" in line for line in report.summary)
     assert len(read_records(out)) == 24, "those of the part at hand can be looked at too"
     seen = []
-    analyze(resnet8, images, out, Settings(), batch_size=8, positions=range(64), progress=seen.append)
+    analyze_images(resnet8, images, out, batch_size=8, positions=range(64), progress=seen.append)
     assert seen[0] == 24, "what was done before is counted as done"
     assert [path.name for path in (out / "records").glob("*.unfinished")] == []
     assert len(read_records(out)) == 64
@@ -105,12 +106,12 @@ def report_run_of(out: Path):
 def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
     told_by = {"kind": "analyze", "options": {"attack": {"objective": "margin"}, "other": {}}}
     asked = {"kind": "analyze", "options": {"attack": {"objective": "margin", "rule": "sign"}, "other": {}}}
-    expect_same(tmp_path, told_by, asked)
+    expect_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
     asked["options"]["attack"]["rule"] = "momentum"
     with pytest.raises(UserError, match=r"other options \(attack rule was 'sign', is 'momentum'\); choose"):
-        expect_same(tmp_path, told_by, asked)
+        expect_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
 
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
     with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
-        analyze(resnet8, load_data("scenes"), run, Settings(budgets=(0.5,)), positions=range(300))
+        analyze_images(resnet8, load_data("scenes"), run, eps=(0.5,), positions=range(300))

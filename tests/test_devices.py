@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from common import analyze_images
 from torch import Tensor, nn
 from torch.testing import assert_close
 from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights_of
@@ -16,11 +17,8 @@ from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.attention import area
 from attnlab.attention.gradcam import grad_cam
-from attnlab.attention.lime import LimeSettings
 from attnlab.models import Classifier, load_model
 from attnlab.models.fold import folded
-from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_evaluation, read_records
 from attnlab.training import DEFENSES, adversary
 from attnlab.training.images import DRAWS, augmented
@@ -100,10 +98,10 @@ def twins_on(device: str, precision: str = "fp32") -> dict[str, Classifier]:
 
 
 def test_an_analysis_on_a_gpu(gpu, tmp_path):
-    settings = Settings(("grad-cam", "lime"), lime=LimeSettings(samples=100, superpixels="slic"))
+    options = {"method": "grad-cam,lime", "lime_samples": 100, "lime_superpixels": "slic", "workers": 2}
     for device in (gpu, "cpu"):
         classifier = twins_on(device)["first"]
-        analyze(classifier, IMAGES, tmp_path / device, settings, positions=range(12), workers=2)
+        analyze_images(classifier, IMAGES, tmp_path / device, **options, positions=range(12))
     ours, theirs = read_records(tmp_path / gpu), read_records(tmp_path / "cpu")
     assert (ours["prediction"] == theirs["prediction"]).all()
     for name in ("confidence", "adv_confidence", "iou_att_gt"):

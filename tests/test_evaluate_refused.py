@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import analyze_images
 from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, NAMES, Turning, run_evaluation
 
 from attnlab.attacks import Attack
 from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
-from attnlab.pipelines.settings import Settings
 from attnlab.report.export import report_run
 
 
@@ -22,7 +21,7 @@ from attnlab.report.export import report_run
 def analysis(twins, tmp_path_factory) -> Path:
     """A finished analysis of two images."""
     out = tmp_path_factory.mktemp("analyses") / "run"
-    analyze(twins["first"], IMAGES, out, Settings(), positions=range(2))
+    analyze_images(twins["first"], IMAGES, out, positions=range(2))
     return out
 
 
@@ -61,7 +60,7 @@ def test_out_of_an_analysis_is_refused(analysis, twins):
 
 def test_an_analysis_in_the_out_of_an_evaluation_is_refused(evaluated, twins):
     with pytest.raises(UserError, match="kind was 'evaluate', is 'analyze'"):
-        analyze(twins["first"], IMAGES, evaluated, Settings(), positions=range(COUNT))
+        analyze_images(twins["first"], IMAGES, evaluated, positions=range(COUNT))
 
 
 def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):

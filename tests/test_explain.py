@@ -5,37 +5,36 @@ import sys
 import time
 import zlib
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from common import begun_run
+from common import analyze_images, begun_run
 
-from attnlab.attention.lime import LimeSettings, explain, parse_samples, perturbations
+from attnlab.attention.lime import LimeSettings, explain, perturbations
 from attnlab.attention.sampler import Sampler
+from attnlab.config import AnalyzeConfig
+from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
 from attnlab.data.subset import choose
 from attnlab.errors import UserError
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.defaults import lime_batch_size
-from attnlab.pipelines.explain import SECOND_SEED
-from attnlab.pipelines.settings import Settings
+from attnlab.pipelines.explain import SECOND_SEED, lime_settings
 from attnlab.records import read_records
 from attnlab.report.lime import lime_tables
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
 from attnlab.superpixels import superpixels
 
-LIME = Settings(methods=("grad-cam", "lime"), lime=LimeSettings(samples=50, superpixels="slic"))
+LIME = {"method": "grad-cam,lime", "lime_samples": 50, "lime_superpixels": "slic"}
 
 
 @pytest.fixture(scope="module")
 def lime_run(tmp_path_factory, resnet8):
     out = tmp_path_factory.mktemp("lime") / "run"
-    analyze(resnet8, load_data("scenes"), out, LIME, batch_size=5, lime_batch_size=16, positions=range(12))
+    analyze_images(resnet8, load_data("scenes"), out, **LIME, batch_size=5, lime_batch_size=16, positions=range(12))
     return read_records(out)
 
 
@@ -68,7 +67,7 @@ def test_a_record_is_what_the_engine_says_of_the_image(lime_run, resnet8):
         shown = perturbations(record["image_id"], int(segments.max()) + 1, 50, seed)
         labels = torch.tensor(segments.astype(np.int64))[None]
         sampler = Sampler(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", 50)
-        (expected,) = explain(sampler, [shown], LIME.lime)
+        (expected,) = explain(sampler, [shown], LimeSettings(50, "slic"))
         np.testing.assert_allclose(record[name]["weights"], expected.weights, atol=1e-5)
 
 
@@ -76,8 +75,8 @@ def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_pat
     changed = lime_run.dropna(subset="lime").query("adv_prediction != label")
     assert len(changed) > 0
     assert [explanation["class"] for explanation in changed["adv_lime"]] == changed["adv_prediction"].tolist()
-    settings = replace(LIME, target="true", lime_floor=False)
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(6))
+    settings = LIME | {"target": "true", "lime_floor": False}
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(6))
     explained = read_records(tmp_path / "run").dropna(subset="adv_lime")
     assert [explanation["class"] for explanation in explained["adv_lime"]] == explained["label"].tolist()
     assert explained["lime_again"].isna().all()
@@ -86,20 +85,21 @@ def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_pat
 @pytest.mark.parametrize(("batch_size", "lime_batch_size", "workers"), [(1, 7, 0), (12, 400, 2)])
 def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, batch_size, lime_batch_size, workers):
     how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers, "positions": range(12)}
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", LIME, **how)
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **LIME, **how)
     assert_same_explanations(read_records(tmp_path / "run"), lime_run)
 
 
 def test_the_default_superpixels_and_samples_run(tmp_path, resnet8):
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", Settings(methods=("lime",)), positions=range(2))
+    options = {"method": "lime", "lime_superpixels": "quickshift"}
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(2))
     explained = read_records(tmp_path / "run")["lime"].dropna()
     assert [explanation["samples"] for explanation in explained] == [1000] * len(explained)
     assert len(explained)
 
 
 def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
-    settings = replace(LIME, lime_segments="shared")
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))
+    settings = LIME | {"lime_segments": "shared"}
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(4))
     for _, record in read_records(tmp_path / "run").dropna(subset="lime").iterrows():
         assert record["adv_lime"]["segments"] == record["lime"]["segments"] == record["lime_again"]["segments"]
 
@@ -115,13 +115,13 @@ def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, res
     images, out = load_data("scenes"), tmp_path / "run"
     how = {"batch_size": 5, "lime_batch_size": 16, "positions": range(12)}
     with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, images, out, LIME, progress=interrupt, **how)
+        analyze_images(resnet8, images, out, **LIME, progress=interrupt, **how)
     kept = Run(out).unfinished(0)
     assert len(kept) == sum(told) == 7
     journal = out / "records/part-00000.unfinished"
     journal.write_bytes(journal.read_bytes()[:-100])  # killed while the last image was being written
     seen = []
-    analyze(resnet8, images, out, LIME, progress=seen.append, **how)
+    analyze_images(resnet8, images, out, **LIME, progress=seen.append, **how)
     assert seen[0] == 6
     assert_same_explanations(read_records(out), lime_run)
 
@@ -131,23 +131,23 @@ def test_lime_alone_needs_no_attention_layer(tmp_path, resnet8):
 
     classifier = load_model("resnet8")
     classifier.attention_layer = None
-    settings = replace(LIME, methods=("lime",))
-    analyze(classifier, load_data("scenes"), tmp_path / "run", settings, positions=range(3))
+    settings = LIME | {"method": "lime"}
+    analyze_images(classifier, load_data("scenes"), tmp_path / "run", **settings, positions=range(3))
     records = read_records(tmp_path / "run")
     assert records["map"].isna().all()
     assert records["lime"].notna().any()
 
 
 def test_fewer_samples_than_superpixels_are_warned_of(tmp_path, resnet8):
-    settings = replace(LIME, lime=LimeSettings(samples=5, superpixels="grid"))
+    settings = LIME | {"lime_samples": 5, "lime_superpixels": "grid"}
     with pytest.warns(UserWarning, match=r"5 LIME samples for an image of 64 superpixels.*--lime-samples"):
-        analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, positions=range(4))
+        analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(4))
 
 
-@pytest.mark.parametrize("field", [{"methods": ("lime", "shap")}, {"lime_segments": "mine"}, {"methods": ()}])
+@pytest.mark.parametrize("field", [{"method": ("lime", "shap")}, {"lime_segments": "mine"}, {"method": ()}])
 def test_settings_that_do_not_exist_are_refused(field):
     with pytest.raises(UserError, match="expected --"):
-        replace(LIME, **field)
+        AnalyzeConfig.of(**LIME | field)
 
 
 def test_a_limit_takes_the_first_images_or_all_classes_in_turn():
@@ -172,9 +172,11 @@ def test_labels_are_known_without_reading_the_images(shared):
 def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
     logits = type(resnet8).logits
     monkeypatch.setattr(type(resnet8), "logits", lambda self, x: logits(self, x) * (torch.nan if len(x) == 50 else 1))
-    settings = replace(LIME, methods=("lime",))
+    settings = LIME | {"method": "lime"}
     with pytest.raises(UserError, match="perturbed copy of image val-0000"):
-        analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, lime_batch_size=50, positions=range(3))
+        analyze_images(
+            resnet8, load_data("scenes"), tmp_path / "run", **settings, lime_batch_size=50, positions=range(3)
+        )
 
 
 def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
@@ -190,10 +192,10 @@ def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
 
 
 def test_samples_are_a_number_or_auto():
-    assert parse_samples("250") == (250, 0)
-    assert parse_samples("auto") == (1000, 3)
+    told = {text: lime_settings(LimeOptions(samples=text)) for text in ("250", 250, "auto")}
+    assert [(settings.samples, settings.patience) for settings in told.values()] == [(250, 0), (250, 0), (1000, 3)]
     with pytest.raises(UserError, match="whole number or auto, got 'many'"):
-        parse_samples("many")
+        LimeOptions(samples="many")
 
 
 def test_numbers_of_features_below_1_are_refused(lime_run):

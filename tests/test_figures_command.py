@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from common import analyze_images
 
 from attnlab.data import load_data
-from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
 from attnlab.report.tables import i_att
 
@@ -77,10 +76,8 @@ def test_lime_alone_gives_figure_3_and_tells_what_it_lacks(attnlab):
 
 
 def test_a_group_without_images_is_left_out_and_said_so(attnlab, resnet8, tmp_path):
-    settings = Settings(budgets=(0.0,))  # which changes no prediction
-    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default"}
-    description = {**names, "precision": "fp32", "layout": "channels-last"}
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, description=description, positions=range(20))
+    options = {"model": "resnet8", "layout": "channels-last", "eps": "0"}  # which changes no prediction
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(20))
     done = attnlab("figures", "run", "--only", "figure1,iou-distributions")
     assert done.code == 0
     assert "no image is in the group succeed" in done.out

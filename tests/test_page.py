@@ -16,9 +16,10 @@ from pages import Tables, data_of, pictures_of
 from PIL import Image
 from skimage.data import astronaut, chelsea
 
+from attnlab.config import AnalyzeConfig
 from attnlab.errors import UserError
+from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.pipelines.evaluate_job import prepare_evaluation
-from attnlab.pipelines.job import prepare
 from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.attention import attention_report
@@ -40,7 +41,7 @@ def page(run, tmp_path_factory) -> str:
 def lime_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("lime") / "run"
     options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20, "features": (3, 5)}
-    prepare(method="lime", limit=6, out=out, **options).run(lambda count: None)
+    analyze(AnalyzeConfig.of(method="lime", limit=6, out=out, **options))
     return out
 
 
@@ -241,7 +242,7 @@ def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
     Image.fromarray(chelsea()).save(tmp_path / "data/cat.png")
     (tmp_path / f"data/{name}").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
-    job = prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run")
+    job = open_analysis(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
     job.run(lambda count: None)
     text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
     assert "<img src=x" not in text
@@ -252,7 +253,7 @@ def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/no.png").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\nno.png,1,0,0,5,5\n")
-    job = prepare(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run")
+    job = open_analysis(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
     with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
         job.run(lambda count: None)
     text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.pipelines.job import prepare
+from attnlab.config import AnalyzeConfig
+from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.revisit import revisit
 from attnlab.records import read_records
 from attnlab.report.page.write import write_report
@@ -197,7 +198,7 @@ def test_a_fragment_of_nonsense_shows_all(visit, report):
 
 def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
     options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20}
-    prepare(method="grad-cam,lime", limit=4, out=tmp_path / "run", **options).run(lambda count: None)
+    analyze(AnalyzeConfig.of(method="grad-cam,lime", limit=4, out=tmp_path / "run", **options))
     page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
     assert page.locator(".card").first.locator(".tile").count() == 6
     page.uncheck("[name=lime]")

@@ -27,7 +27,7 @@ def test_an_escape_sequence_in_a_name_reaches_neither_errors_nor_warnings(attnla
         warnings.warn("skipped \x1b[2Jone", stacklevel=1)
         raise UserError("got \x1b[2Jtwo")
 
-    monkeypatch.setattr("attnlab.pipelines.job.prepare", fail)
+    monkeypatch.setattr("attnlab.pipelines.analyze.open_analysis", fail)
     told = attnlab("analyze")
     assert told.err.splitlines() == [r"Warning: skipped \x1b[2Jone", r"Error: got \x1b[2Jtwo"]
 

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import reference_imagenet
 import torch
+from common import analyze_images
 
 from attnlab.data import load_data
 from attnlab.models import load_model
-from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_records
 
 EPS = (4 / 255, 16 / 255)
@@ -26,8 +25,7 @@ def compared(shared, tmp_path, images: int):
     reference = list(reference_imagenet.rows(shared / "imagenet-val", model, EPS, images))
     classifier = load_model(f"{model}:build").place("cpu", layout="contiguous")
     data = load_data("imagenet", shared / "imagenet-val")
-    settings = Settings(budgets=EPS)
-    analyze(classifier, data, tmp_path / "run", settings, positions=range(images), batch_size=1)
+    analyze_images(classifier, data, tmp_path / "run", eps=EPS, positions=range(images), batch_size=1)
     return reference, read_records(tmp_path / "run")
 
 

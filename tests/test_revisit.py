@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import analyze_images
 from PIL import Image
 from skimage.data import chelsea
 from test_imagenet import plant
 
+from attnlab.config import AnalyzeConfig
 from attnlab.data import load_data
 from attnlab.data.earlier import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.job import prepare
 from attnlab.pipelines.manifest import describe_data
 from attnlab.pipelines.revisit import revisit
-from attnlab.pipelines.settings import Settings
 from attnlab.runs import Run
 
 
@@ -51,10 +51,8 @@ def test_views_come_in_the_order_of_the_run_each_once(run):
 def test_random_starts_are_those_of_the_run(tmp_path, resnet8):
     from attnlab.attacks.parse import parse_attack
 
-    settings = Settings(attack=parse_attack("pgd3"), budgets=(4 / 255,), seed=5)
-    names = {"data": "scenes", "split": "val", "model": "resnet8", "weights": "default"}
-    description = {**names, "precision": "fp32", "layout": "channels-last"}
-    analyze(resnet8, load_data("scenes"), tmp_path / "run", settings, description=description, positions=range(40))
+    options = {"model": "resnet8", "layout": "channels-last", "attack": parse_attack("pgd3"), "eps": "4/255", "seed": 5}
+    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(40))
     views = list(revisit(tmp_path / "run"))
     seen = resnet8(torch.from_numpy(np.stack([view.adversarial[0] for view in views])).permute(0, 3, 1, 2))
     confidence = seen.softmax(1).gather(1, torch.tensor([[view.record["label"]] for view in views]))[:, 0]
@@ -68,7 +66,7 @@ def test_images_are_found_where_the_run_found_them(tmp_path, monkeypatch):
     Image.fromarray(chelsea()).save(tmp_path / "photos/cat.png")
     (tmp_path / "photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n")
     monkeypatch.chdir(tmp_path)
-    prepare(data="folder", root=Path("photos"), model="resnet8", out=tmp_path / "run").run(lambda count: None)
+    analyze(AnalyzeConfig.of(data="folder", root=Path("photos"), model="resnet8", out=tmp_path / "run"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     (view,) = revisit(tmp_path / "run")
@@ -83,7 +81,7 @@ def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
     images, _ = as_recorded(load_data(data, root), {})
     names = {"data": data, "split": "val", "model": "resnet8", "weights": "default"}
     description = {**names, "precision": "fp32", "layout": "channels-last"}
-    analyze(resnet8, images, out, Settings(), description=description, notes={"root": str(root)})
+    analyze_images(resnet8, images, out, **description, root=root)
     assert not {"box_corners", "pixel_rule"} & set(json.loads((out / "run.json").read_text())["data"])
     return out
 
@@ -103,7 +101,7 @@ def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen
     now = load_data("folder", tmp_path / "photos").read(0).image
     assert np.abs(np.asarray(now) / 255 - view.clean).max() > 0.5
     with pytest.raises(UserError, match="data pixel_rule is new: 'turned upright as EXIF says, transparent parts over"):
-        prepare(data="folder", root=tmp_path / "photos", model="resnet8", out=run).run(lambda count: None)
+        analyze(AnalyzeConfig.of(data="folder", root=tmp_path / "photos", model="resnet8", out=run))
     assert Run(run).table().num_rows == 1
 
 

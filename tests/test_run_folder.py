@@ -10,18 +10,16 @@ from errno import ENOSPC
 from pathlib import Path
 
 import pytest
-from common import begun_run, told
+from common import analyze_images, begun_run, told
 
 from attnlab import files
 from attnlab.data import load_data
 from attnlab.files import alone_in, is_vacant, safe_cell
 from attnlab.models import Classifier
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.evaluation import Evaluation
-from attnlab.pipelines.settings import Settings
 from attnlab.records import read_checks
 from attnlab.report.export import report_run
 from attnlab.report.figures.run import draw_run
@@ -106,7 +104,7 @@ def test_an_interruption_gives_the_folder_back(tmp_path, resnet8):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, load_data("scenes"), tmp_path / "run", Settings(), positions=[0], progress=interrupt)
+        analyze_images(resnet8, load_data("scenes"), tmp_path / "run", positions=[0], progress=interrupt)
     with alone_in(tmp_path / "run"):
         pass
 
@@ -141,14 +139,14 @@ def test_another_batch_size_is_refused_and_the_runs_own_is_the_default(attnlab):
 def test_other_threads_are_warned_of_and_noted_with_the_parts_they_made(tmp_path, resnet8, monkeypatch):
     monkeypatch.setattr("attnlab.pipelines.parts.PART", 2)
     images, out = load_data("scenes"), tmp_path / "run"
-    analyze(resnet8, images, out, Settings(), positions=range(4))
+    analyze_images(resnet8, images, out, positions=range(4))
     Run(out).part(1).unlink()
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
     with pytest.warns(UserWarning, match="was begun in other surroundings: threads was .*, is 77"):
-        analyze(resnet8, images, out, Settings(), positions=range(4))
+        analyze_images(resnet8, images, out, positions=range(4))
     first, second = Run(out).manifest["sessions"]
     assert (first["parts"], second["parts"], second["threads"]) == ([0, 1], [1], 77)
-    analyze(resnet8, images, out, Settings(), positions=range(4))
+    analyze_images(resnet8, images, out, positions=range(4))
     assert len(Run(out).manifest["sessions"]) == 2, "what computes nothing is no session"
 
 
@@ -158,8 +156,8 @@ def test_another_batch_size_is_taken_where_nothing_was_computed_with_the_first(t
 
     images, out = load_data("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        analyze(resnet8, images, out, Settings(), positions=[0], batch_size=8, progress=stop)
-    assert analyze(resnet8, images, out, Settings(), positions=[0], batch_size=4).manifest["batch_size"] == 4
+        analyze_images(resnet8, images, out, positions=[0], batch_size=8, progress=stop)
+    assert analyze_images(resnet8, images, out, positions=[0], batch_size=4).manifest["batch_size"] == 4
 
 
 # ------------------------------------------------------------------ a folder that goes away
@@ -222,7 +220,7 @@ def test_a_damaged_checks_file_breaks_nothing_and_is_made_again(attnlab, content
 
 def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_pages(tmp_path, resnet8: Classifier):
     images = load_data("scenes")
-    analyze(resnet8, images, tmp_path / "analysis", Settings(), positions=range(12))
+    analyze_images(resnet8, images, tmp_path / "analysis", positions=range(12))
     attacks = parse_attacks("clean,pgd1,pgd2", "scenes")
     evaluate({"a": resnet8, "b": resnet8}, images, tmp_path / "evaluation", Evaluation(attacks), positions=range(4))
     analysis, evaluation = (report_run(tmp_path / name) for name in ("analysis", "evaluation"))
@@ -250,7 +248,7 @@ def test_closed_streams_end_no_command_with_a_traceback(run, tmp_path, closed):
 @pytest.mark.parametrize(("name", "line"), [("a\0b", "expected --out to be a path"), ("x" * 300, "File name too long")])
 def test_an_out_that_is_no_path_is_one_line(tmp_path, resnet8, name, line):
     with pytest.raises((ValueError, OSError), match=line):
-        analyze(resnet8, load_data("scenes"), tmp_path / name, Settings(), positions=[0])
+        analyze_images(resnet8, load_data("scenes"), tmp_path / name, positions=[0])
 
 
 def test_overlays_are_written_where_no_figure_can_be_drawn(attnlab, monkeypatch):

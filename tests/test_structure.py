@@ -37,6 +37,7 @@ FLOORS = [
     ["attnlab.attention"],
     ["attnlab.attacks"],
     ["attnlab.training"],
+    ["attnlab.config"],
     ["attnlab.pipelines"],
     ["attnlab.report", "attnlab.doctor"],
     ["attnlab.interactive"],

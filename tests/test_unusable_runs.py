@@ -1,21 +1,26 @@
 """Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
 import pytest
-from common import told
+from common import analyze_images, told
 from PIL import Image
 
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_attack
-from attnlab.attention.lime import LimeSettings, parse_samples
+from attnlab.attention.lime import LimeSettings
+from attnlab.config import AnalyzeConfig
+from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.files import file_of
-from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_passes
-from attnlab.pipelines.settings import Settings
+from attnlab.pipelines.explain import lime_settings
 
 HUGE = 10**5000
+
+
+def samples(text: str) -> LimeSettings:
+    return lime_settings(LimeOptions(samples=text))
 
 
 @pytest.fixture
@@ -100,7 +105,7 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Settings(seed=-1), "expected --seed of at least 0, got -1"),
+        (lambda: AnalyzeConfig.of(seed=-1), "expected --seed of at least 0, got -1"),
         (lambda: Evaluation({"clean": None}, seed=2**63), f"expected --seed of at most {2**63 - 1}, got {2**63}"),
         (lambda: choose(load_data("scenes"), 5, stratify=True, seed=-1), "expected --seed of at least 0, got -1"),
         (lambda: choose(load_data("scenes"), 0), "expected --limit of at least 1, got 0"),
@@ -108,9 +113,9 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
         (lambda: Attack(steps=HUGE), "expected steps of at most 100000, got a number of more than 20 digits"),
         (lambda: Attack(restarts=2**31, random_start=True), f"expected restarts of at most 10000, got {2**31}"),
         (lambda: LimeSettings(samples=10**30), "expected --lime-samples of at most 1000000, got a number of more than"),
-        (lambda: parse_samples("9" * 5000), "expected --lime-samples of at most 1000000, got a number of more than"),
-        (lambda: parse_samples("99999999"), "expected --lime-samples of at most 1000000, got 99999999"),
-        (lambda: parse_samples("many"), "expected --lime-samples to be a whole number or auto, got 'many'"),
+        (lambda: samples("9" * 5000), "expected --lime-samples of at most 1000000, got a number of more than"),
+        (lambda: samples("99999999"), "expected --lime-samples of at most 1000000, got 99999999"),
+        (lambda: samples("many"), "expected --lime-samples to be a whole number or auto, got 'many'"),
         (lambda: parse_attack("pgd" + "9" * 5000), "expected an attack of "),
         (lambda: parse_attack("pgd99999999"), "expected steps of at most 100000, got 99999999"),
         (lambda: expect_passes(10**30, 0), "expected --batch-size of at most 65536"),
@@ -156,7 +161,7 @@ class Twice:
 
 
 def test_a_data_set_of_ones_own_that_repeats_an_id_is_refused(resnet8, tmp_path):
-    message = told(lambda: analyze(resnet8, Twice(), tmp_path / "run", Settings()))
+    message = told(lambda: analyze_images(resnet8, Twice(), tmp_path / "run"))
     assert message == "expected every image of scenes to have an id of its own, got 'same' for 2 images"
     assert not (tmp_path / "run").exists()
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from attnlab.attention.lime import LimeSettings
+from attnlab.config import AnalyzeConfig
 from attnlab.data.geometry import read_batch
 from attnlab.data.scenes import scenes
 from attnlab.pipelines.defaults import cutting_seconds
-from attnlab.pipelines.job import lime_cost
-from attnlab.pipelines.settings import Settings
+from attnlab.pipelines.explain import lime_cost
 from attnlab.words import counted
 
 
@@ -41,8 +40,8 @@ def test_a_run_of_one_image_speaks_of_one_image(attnlab):
     ],
 )
 def test_limes_estimate_holds_passes_and_superpixels(workers, segments, total, cuts):
-    settings = Settings(methods=("lime",), lime=LimeSettings(100), lime_segments=segments)
-    told = lime_cost(settings, 40, 400.0, 0.5, workers)
+    config = AnalyzeConfig.of(method="lime", lime_samples=100, lime_segments=segments)
+    told = lime_cost(config, 40, 400.0, 0.5, workers)
     assert told.startswith(f"LIME: at most {total}: 12,000 passes (40 images x 3 explanations x 100 samples) at 400 ")
     assert f", {cuts} cuts into superpixels of 0.50 s" in told
     assert "\n" not in told

@@ -20,12 +20,15 @@ ROUNDED = 3
 EXACT = 1e-7
 
 
-def parse_eps(text: str, what: str = "eps") -> float:
-    """A length in pixels of [0, 1], written as a number or as a fraction such as `8/255`.
+def parse_eps(text: str | float, what: str = "eps") -> float:
+    """A length in pixels of [0, 1], written as a number or as a fraction such as `8/255`; a number is checked.
 
     Raises:
         UserError: If it is neither, or out of [0, 1].
     """
+    if not isinstance(text, str):
+        expect_budget(text, what)
+        return text
     written = text.strip()
     numerator, slash, denominator = written.partition("/")
     try:

@@ -19,8 +19,6 @@ from attnlab.hooks import borrowed
 from attnlab.seeds import seed_of
 from attnlab.superpixels import SEGMENTERS, Weights, strongest
 
-#: of a number of samples, written out
-DIGITS = 20
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
 #: samples between two looks at whether the areas still change
@@ -59,21 +57,6 @@ class LimeSettings:
             raise UserError(
                 f"expected numbers of features from 1 on, got {', '.join(map(str, self.features)) or 'none'}"
             )
-
-
-def parse_samples(text: str) -> tuple[int, int]:
-    """`samples` and `patience` of LimeSettings from `1000` or `auto` (at most 1000, until 3 blocks change nothing).
-
-    Raises:
-        UserError: If it is neither.
-    """
-    if text == "auto":
-        return LimeSettings.samples, PATIENCE
-    if not text.isdecimal():
-        raise UserError(f"expected --lime-samples to be a whole number or auto, got {text[:40]!r}")
-    samples = int(text[: DIGITS + 1])  # longer ones are far too many as they are, and Python refuses the longest
-    expect_between(samples, 2, MOST_SAMPLES, "--lime-samples")
-    return samples, 0
 
 
 def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> Tensor:

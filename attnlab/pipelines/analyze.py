@@ -1,224 +1,226 @@
 """Attention records: what a classifier looks at, on each image and on its adversarial counterpart."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from torch import Tensor
-
-from attnlab.attention.area import iou_with_mask, shared_cells
+from attnlab.attacks import Attack
+from attnlab.attention.lime import LimeSettings
+from attnlab.config import AnalyzeConfig
+from attnlab.config.analyze import AUTO
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Batch, Prepared, load_batches
-from attnlab.failures import keeping, kept_in, naming
+from attnlab.data.geometry import Prepared, load_batches, read_batch
+from attnlab.failures import keeping, kept_in
 from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels, expect_passes, expect_usable
-from attnlab.pipelines.explain import Explainer, Request
+from attnlab.pipelines import defaults
+from attnlab.pipelines.attention_records import attention_records
+from attnlab.pipelines.budgets import ready_attack
+from attnlab.pipelines.expect import expect_fit, expect_passes, expect_usable
+from attnlab.pipelines.explain import Explainer, lime_cost, lime_settings
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
-from attnlab.pipelines.observe import Observation, observe
-from attnlab.pipelines.parts import Progress, Rows, work_left
-from attnlab.pipelines.settings import Settings
+from attnlab.pipelines.opening import open_images, open_model, run_folder
+from attnlab.pipelines.parts import Progress, quietly, work_left
 from attnlab.records import CHECKS, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
-from attnlab.seeds import seed_of
-from attnlab.superpixels import segmenting
+from attnlab.superpixels import method_for, segmenting
+
+#: images that are cut for the estimate of what LIME takes
+TRIED = 2
 
 
 def analyze(
-    classifier: Classifier,
-    images: ImageSet,
-    out: Path,
-    settings: Settings,
+    config: AnalyzeConfig,
+    classifier: Classifier | None = None,
+    images: ImageSet | None = None,
     *,
-    description: dict[str, Any] | None = None,
-    notes: dict[str, Any] | None = None,
-    batch_size: int | None = None,
-    lime_batch_size: int | None = None,
-    workers: int = 0,
-    positions: range | list[int] | None = None,
-    progress: Progress = lambda count: None,
+    positions: Sequence[int] | None = None,
+    progress: Progress = quietly,
 ) -> Run:
-    """Write a record of every image to a run folder, or go on with what is missing there.
+    """Write a record of every image to a run folder, or resume what is missing there.
 
     Args:
-        classifier: Placed on its device; it is given back as it was.
-        images: Any image set.
-        out: Run folder.
-        settings: What is computed.
-        description: What else the manifest should say under "options", such as the names the user gave.
-        notes: What else it should say that decides no record, such as where the images lie.
-        batch_size: Images a pass; by default as many as the run was begun with, or 8. It decides the last digits of
-            every sum and so signs of tiny gradients, which an attack's steps follow: a run has one (docs/protocol.md).
-        lime_batch_size: LIME samples a pass; by default as many as the run was begun with, or 32.
-        workers: Processes that read images and cut superpixels; 0 does it in this one.
-        positions: Indices of the images to use, rising; by default all.
+        config: What is computed, and how.
+        classifier: Placed on its device, in place of the configuration's; it is given back as it was. The manifest
+            calls it what `config.model` does.
+        images: Any image set, in place of the configuration's.
+        positions: Indices of the images to use, rising; by default those that `config.data` chooses.
         progress: Called with the number of images each time some are done.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run or another process works in it, model and data do not fit, the model
-            fails, gives NaN or has no gradient, a worker process is lost, or no image can be used.
+        UserError: If a name is unknown, something cannot be had, the folder holds another run or another process works
+            in it, model and data do not fit, the model fails, gives NaN or has no gradient, a worker process is lost,
+            or no image can be used.
     """
-    expect_fit(classifier, images)
-    used = list(range(len(images.image_ids)) if positions is None else positions)
-    batch_size = batch_size or recorded(out, "batch_size") or 8
-    lime_batch_size = lime_batch_size or recorded(out, "lime_batch_size") or 32
-    expect_passes(batch_size, workers, lime_batch_size)
-    how = {"batch_size": batch_size, "workers": workers}
-    how |= {"lime_batch_size": lime_batch_size} if "lime" in settings.methods else {}
-    manifest = _manifest(classifier, images, settings, used, description or {}) | how | (notes or {})
-    with opened(out, manifest, ATTENTION) as run:
-        start = perf_counter()
-        work = work_left(run, images.image_ids, used)
-        if work.missing:
-            run.begin_session(manifest)
-        if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
-            name = (description or {}).get("model", "model")
-            with keeping(kept_in(out)):
-                write_found(out, first_look({name: classifier}, images, used, settings.geometry))
-        progress(work.done)
-        prepared = Prepared(images, classifier.input_size, settings.geometry)
-        explaining = _explaining(classifier, settings, lime_batch_size, workers)
-        with keeping(kept_in(out)), explaining as explainer:
-            batches = load_batches(prepared, work.batches(batch_size), workers)
-            work.complete(_stream(classifier, batches, settings, images.has_boxes, explainer, work.finished), progress)
-        run.finish(perf_counter() - start)
-        run.write_skipped(skipped_images(run))
-        expect_usable(run)
-    return run
+    return open_analysis(config, classifier, images, positions).run(progress)
 
 
-@contextmanager
-def _explaining(
-    classifier: Classifier, settings: Settings, batch_size: int, workers: int
-) -> Iterator[Explainer | None]:
-    """Worker processes and what else LIME needs, if it is asked for."""
-    if "lime" not in settings.methods:
-        yield None
-        return
-    with segmenting(workers) as cut:
-        yield Explainer(classifier, settings, cut, batch_size)
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis that is ready to run.
 
-
-def _stream(
-    classifier: Classifier,
-    batches: Iterator[Batch],
-    settings: Settings,
-    has_boxes: bool,
-    explainer: Explainer | None,
-    done: set[int],
-) -> Iterator[Rows]:
-    """Records of the images that are not done yet, as soon as they are complete.
-
-    A batch is observed, and its superpixels are on their way, before the batch ahead of it is explained.
+    Attributes:
+        config: Every default is settled.
+        classifier: On its device.
+        images: The image set.
+        positions: Indices of the images it uses.
+        attacks: One for each eps.
+        cost: What LIME takes at most; empty without LIME, and where its speed was not tried.
+        named: What the manifest says under "options" of data and model.
     """
-    ahead: Iterator[Rows] = iter(())
-    for batch in batches:
-        rows, clean, adversarial = _rows(classifier, batch, settings)
-        if explainer is None:
-            yield rows
-            continue
-        # the tables use these alone
-        explained = [
-            place
-            for place, position in enumerate(batch.positions)
-            if position not in done
-            and rows[position]["prediction"] == rows[position]["label"]
-            and (batch.box_shares[place] > 0 or not has_boxes)
-        ]
-        requests = explainer.order(clean, adversarial, batch.labels, batch.image_ids, explained) if clean else []
-        yield from ahead
-        ahead = _complete(explainer, requests, batch, rows, done)
-    yield from ahead
 
+    config: AnalyzeConfig
+    classifier: Classifier
+    images: ImageSet
+    positions: list[int]
+    attacks: tuple[Attack, ...]
+    cost: str
+    named: dict[str, Any]
 
-def _complete(
-    explainer: Explainer, requests: list[Request], batch: Batch, rows: Rows, done: set[int]
-) -> Iterator[Rows]:
-    """Put LIME explanations into a batch's records; records that get none come first."""
-    waiting = {batch.positions[request.place] for request in requests}
-    yield {position: row for position, row in rows.items() if position not in waiting | done}
-    for made in explainer.make(requests, batch.image_ids):
-        for request, explanation in made:
-            row = rows[batch.positions[request.place]]
-            (row if request.eps is None else row["adversarial"][request.eps])[request.name] = explanation
-        ready = {batch.positions[request.place] for request, _ in made}
-        yield {position: rows[position] for position in sorted(ready)}
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        assert self.config.run.out is not None
+        return self.config.run.out
 
+    def run(self, progress: Progress = quietly) -> Run:
+        """Write what is missing of the records; arguments and errors as of `analyze`."""
+        config, classifier, images, used, out = self.config, self.classifier, self.images, self.positions, self.out
+        manifest, size, workers = self.manifest(), config.run.batch_size or 1, config.run.workers or 0
+        nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
+        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run:
+            start = perf_counter()
+            work = work_left(run, images.image_ids, used)
+            if work.missing:
+                run.begin_session(manifest)
+            if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
+                with keeping(kept_in(out)):
+                    name = config.model.name or "model"
+                    write_found(out, first_look({name: classifier}, images, used, config.data.geometry))
+            progress(work.done)
+            prepared = Prepared(images, classifier.input_size, config.data.geometry)
+            with keeping(kept_in(out)), self._explaining(workers) as explainer:
+                batches = load_batches(prepared, work.batches(size), workers)
+                records = attention_records(
+                    classifier, batches, config, self.attacks, images.has_boxes, explainer, work.finished
+                )
+                work.complete(records, progress)
+            run.finish(perf_counter() - start)
+            run.write_skipped(skipped_images(run))
+            expect_usable(run)
+        return run
 
-def _rows(
-    classifier: Classifier, batch: Batch, settings: Settings
-) -> tuple[Rows, Observation | None, list[Observation]]:
-    """Records of a batch without LIME, and what was seen of it."""
-    rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
-    if not batch.positions:
-        return rows, None, []
-    expect_labels(classifier, batch)
-    images, labels = batch.tensors(classifier.device)
-    masks = batch.masks.to(classifier.device)
-    seeds = [seed_of(settings.seed, image_id) for image_id in batch.image_ids]
-    with naming("images", batch.image_ids):
-        clean, adversarial = observe(classifier, images, labels, settings, seeds)
-    for seen in (clean, *adversarial):
-        expect_finite(seen.logits, batch)
-    columns = _columns(clean, labels, masks)
-    attacked = [
-        _columns(seen, labels, masks) | {"shared_cells": _shared_cells(clean.maps, seen.maps)} for seen in adversarial
-    ]
-    for place, position in enumerate(batch.positions):
-        rows[position] = {
-            "image_id": batch.image_ids[place],
-            "label": int(batch.labels[place]),
-            "boxes": batch.boxes[place],
-            "dropped_boxes": batch.dropped_boxes[place],
-            "box_share": _or_none(batch.box_shares[place]),
-            **{name: values[place] for name, values in columns.items() if values},
-            "adversarial": [{name: values[place] for name, values in one.items() if values} for one in attacked],
+    @contextmanager
+    def _explaining(self, workers: int) -> Iterator[Explainer | None]:
+        """Worker processes and what else LIME needs, if it is asked for."""
+        if not self.config.with_lime:
+            yield None
+            return
+        with segmenting(workers) as cut:
+            yield Explainer(self.classifier, self.config, cut)
+
+    def manifest(self) -> dict[str, Any]:
+        """What run.json says."""
+        config, root = self.config, self.config.data.root
+        how = {"batch_size": config.run.batch_size, "workers": config.run.workers}
+        how |= {"lime_batch_size": config.lime.batch_size} if config.with_lime else {}
+        return {
+            "kind": "analyze",
+            "options": {**self.named, **self._deciding(), "images": len(self.positions)},
+            "data": describe_data(self.images, self.positions),
+            "model": self.classifier.describe(),
+            "features": list(config.lime.features),
+            **surroundings(self.classifier.device),
+            **how,
+            "root": str(root.resolve()) if root else None,
         }
-    return rows, clean, adversarial
+
+    def _deciding(self) -> dict[str, Any]:
+        """What decides the results beside data and model."""
+        config, attack = self.config, asdict(self.attacks[0])
+        lime = asdict(lime_settings(config.lime))
+        if not lime["patience"]:  # else the features decide the records too, and not the tables alone
+            del lime["features"]
+        del attack["eps"]
+        return {
+            "methods": list(config.methods),
+            "attack": attack,
+            "eps": [one.eps for one in self.attacks],
+            "target": {method: config.target_of(method) for method in config.methods},
+            "geometry": config.data.geometry,
+            **({"seed": config.run.seed} if config.with_lime or self.attacks[0].random_start else {}),
+            **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
+        }
 
 
-def _columns(seen: Observation, labels: Tensor, masks: Tensor) -> dict[str, list[Any]]:
-    """What the records tell of clean and adversarial images alike, a value per image; empty without maps."""
-    confidence = seen.logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    maps = seen.maps
-    return {
-        "prediction": seen.logits.argmax(1).tolist(),
-        "confidence": confidence.tolist(),
-        "iou_att_gt": [] if maps is None else [_or_none(value) for value in iou_with_mask(maps, masks).tolist()],
-        "map": [] if maps is None else maps.flatten(1).cpu().numpy().tolist(),
-    }
+def open_analysis(
+    config: AnalyzeConfig,
+    classifier: Classifier | None = None,
+    images: ImageSet | None = None,
+    positions: Sequence[int] | None = None,
+) -> Analysis:
+    """Open data and model and settle every default; arguments and errors as of `analyze`."""
+    attack = ready_attack(config.attack, config.data.name)
+    lime_settings(config.lime)  # refuses what it cannot be
+    attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
+    named: dict[str, Any] = {}
+    if images is None or images.name == config.data.name:
+        named |= {"data": config.data.name, "split": config.data.split}
+    images, chosen = open_images(config.data, config.run.seed, images)
+    if classifier is None or config.model.name is not None:
+        config = config.having(model=config.model.name or defaults.model_for(config.data.name))
+        named |= config.model.recorded() | {"precision": config.run.precision, "layout": config.run.layout}
+    name = config.model.name or "model"
+    if classifier is None:
+        classifier = open_model(name, config.model.weights or "default", config.model, config.run)
+    if isinstance(config.attack.name, str):
+        named["attack_name"] = config.attack.name
+    if config.lime.compile:
+        classifier.compile_inference()
+    expect_fit(classifier, images)
+    used = chosen if positions is None else list(positions)
+    out = config.run.out or run_folder(config.data.name, config.data.split or "val", Path(name).name)
+    workers = config.run.workers
+    config = config.having(
+        out=out,
+        eps=tuple(one.eps for one in attacks),
+        workers=defaults.workers(images, config.with_lime) if workers is None else workers,
+        batch_size=config.run.batch_size
+        or recorded(out, "batch_size")
+        or defaults.batch_size(classifier.device, classifier.input_size),
+    )
+    cost = ""
+    if config.with_lime:
+        config, cost = _settle_lime(config, classifier, images, used)
+    expect_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
+    return Analysis(config, classifier, images, used, attacks, cost, named)
 
 
-def _shared_cells(clean: Tensor | None, adversarial: Tensor | None) -> list[list[int] | None]:
-    if clean is None or adversarial is None:
-        return []
-    return [None if row[0] < 0 else row for row in shared_cells(clean, adversarial).tolist()]
+def _settle_lime(
+    config: AnalyzeConfig, classifier: Classifier, images: ImageSet, used: Sequence[int]
+) -> tuple[AnalyzeConfig, str]:
+    """The way of cutting and the samples a pass, and what LIME takes at most where its speed was tried.
 
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _manifest(
-    classifier: Classifier,
-    images: ImageSet,
-    settings: Settings,
-    used: list[int],
-    description: dict[str, Any],
-) -> dict[str, Any]:
-    return {
-        "kind": "analyze",
-        "options": {**description, **settings.describe(), "images": len(used)},
-        "data": describe_data(images, used),
-        "model": classifier.describe(),
-        "features": list(settings.lime.features),
-        **surroundings(classifier.device),
-    }
+    A run that is resumed keeps its own, so that its last digits do not depend on the interruption.
+    """
+    out, size, note = config.run.out or Path(), config.lime.batch_size, ""
+    if config.lime.superpixels == AUTO:
+        before = (recorded(out, "options") or {}).get("lime", {}).get("superpixels")
+        config = config.having(lime_superpixels=before or method_for(images.channels, classifier.input_size))
+        if config.lime.superpixels == "slic":
+            note = "; superpixels by slic, as quickshift finds too few in images this small"
+    if size or recorded(out, "lime_batch_size"):
+        return config.having(lime_batch_size=size or recorded(out, "lime_batch_size")), ""
+    size, speed = defaults.lime_batch_size(classifier)
+    tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.geometry)
+    cutting = defaults.cutting_seconds(tried, config.lime.superpixels)
+    cost = lime_cost(config, len(used), speed, cutting, config.run.workers or 0)
+    return config.having(lime_batch_size=size), cost + note

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from attnlab.attacks import A3, CLEAN, MOST_RESTARTS, MOST_STEPS, OTHER_ATTACKS, Attack, OtherAttack, expect_step
 from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.errors import expect_between
+from attnlab.config.analyze import MapAttackOptions
+from attnlab.errors import UserError, expect_between
 from attnlab.names import attacks_of_one_step
 
 
@@ -34,13 +35,28 @@ def parse_one(name: str, data: str, **options: Any) -> Attack:
     return attack
 
 
+def ready_attack(options: MapAttackOptions, data: str) -> Attack:
+    """The attack that options name, or the one that stands in a name's place.
+
+    Raises:
+        UserError: If a value is out of range, or a ready attack comes with options of its own.
+    """
+    if isinstance(options.name, str):
+        named = parse_one(options.name, data, **options.strength())
+        return replace(named, label_smoothing=options.label_smoothing)
+    given = replace(options, name="stepll", eps=None)
+    if given != MapAttackOptions():
+        raise UserError(f"expected an attack that is ready to come with eps alone, got {given.flat()}")
+    return options.name
+
+
 def parse_attacks(
     text: str,
     data: str,
     *,
-    eps: str | None = None,
+    eps: str | float | None = None,
     steps: int | None = None,
-    step_size: str | None = None,
+    step_size: str | float | None = None,
     restarts: int = 1,
     sigma: float = SIGMA,
 ) -> dict[str, Attack | OtherAttack | None]:

@@ -1,6 +1,7 @@
 """From the names a user gives to an evaluation that is ready to run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from attnlab.attacks.parse import SIGMA
@@ -16,7 +17,6 @@ from attnlab.pipelines.craft import Craft, only_attack
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import load_source
-from attnlab.pipelines.job import Job
 from attnlab.pipelines.pairs import Pair, pair_up
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
@@ -24,6 +24,21 @@ from attnlab.training.folder import tell_unfinished
 
 #: the columns of Table 6
 TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An evaluation that is ready to run.
+
+    Attributes:
+        out: Run folder.
+        positions: Indices of the images it uses.
+        run: Runs it, telling the progress.
+    """
+
+    out: Path
+    positions: list[int]
+    run: Callable[[Progress], Run]
 
 
 def prepare_evaluation(
@@ -125,7 +140,7 @@ def prepare_evaluation(
             progress=progress,
         )
 
-    return Job(folder, positions * len(placed), "", run)
+    return Job(folder, positions * len(placed), run)
 
 
 def _described(pair: Pair, *, told_each: bool) -> dict[str, str]:

@@ -5,19 +5,18 @@ forward pass per eps do the rest: three forward-equivalents an image for one eps
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from attnlab.attacks import Attack
 from attnlab.attacks.pgd import clean_pass, perturb
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
-from attnlab.pipelines.settings import Settings
 
 
 class Observation(NamedTuple):
@@ -35,7 +34,13 @@ class Observation(NamedTuple):
 
 
 def observe(
-    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings, seeds: Sequence[int] | None = None
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Sequence[Attack],
+    method: str | None = "grad-cam",
+    target: str = "true",
+    seeds: Sequence[int] | None = None,
 ) -> tuple[Observation, list[Observation]]:
     """See the clean images, and their adversarial counterparts of every eps.
 
@@ -43,40 +48,40 @@ def observe(
         classifier: Any; it is given back as it was.
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
-        settings: What is computed.
+        attacks: One or more, which differ in their eps alone.
+        method: Whose maps are made, a name in MAP_METHODS; None for no maps.
+        target: Class that maps explain: the `true` label, or each image's own `predicted` class.
         seeds: Of each image's random starts, see `perturb`.
 
     Returns:
-        What is seen of the clean images; what is seen of the adversarial ones, in the order of `settings.budgets`.
+        What is seen of the clean images; what is seen of the adversarial ones, in the order of the attacks.
     """
-    attack = settings.attack
     images = images.detach().requires_grad_()
-    logits, maps = _look(classifier, images, labels, settings, cut=False)
+    logits, maps = _look(classifier, images, labels, method, target, cut=False)
     clean = None
-    if not attack.random_start and attack.sigma is None:  # its first step is at the clean images
+    if not attacks[0].random_start and attacks[0].sigma is None:  # its first step is at the clean images
         with borrowed(classifier):
-            clean = clean_pass(logits, images, labels, attack)
+            clean = clean_pass(logits, images, labels, attacks[0])
     seen = Observation(images.detach(), logits.detach(), maps)
     adversarial = []
-    for eps in settings.budgets:
-        attacked = perturb(classifier, images, labels, replace(attack, eps=eps), seeds=seeds, clean=clean)
-        logits, maps_of_attacked = _look(classifier, attacked, labels, settings, cut=True)
+    for attack in attacks:
+        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean)
+        logits, maps_of_attacked = _look(classifier, attacked, labels, method, target, cut=True)
         adversarial.append(Observation(attacked, logits.detach(), maps_of_attacked))
     return seen, adversarial
 
 
 def _look(
-    classifier: Classifier, images: Tensor, labels: Tensor, settings: Settings, *, cut: bool
+    classifier: Classifier, images: Tensor, labels: Tensor, method: str | None, target: str, *, cut: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
     with borrowed(classifier), torch.enable_grad():
-        method = settings.map_method
         if method is None:
             logits = classifier(images)
             if not cut:
                 expect_gradient(logits)
             return logits, None
-        classes = labels if settings.target_of(method) == "true" else None
+        classes = labels if target == "true" else None
         logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
         expect_gradient(logits)
         return logits, maps

@@ -10,6 +10,12 @@ from attnlab.runs import Run
 PART = 256
 
 Progress = Callable[[int], None]
+
+
+def quietly(_count: int) -> None:
+    """Show no progress."""
+
+
 Row = dict[str, Any]
 #: records by the images' index in the data set
 Rows = dict[int, Row]

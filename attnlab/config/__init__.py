@@ -1,0 +1,5 @@
+"""What a user asks for: one frozen dataclass a command, made of sections; knows neither torch nor the command line."""
+
+from attnlab.config.analyze import AnalyzeConfig
+
+__all__ = ["AnalyzeConfig"]

@@ -1,0 +1,171 @@
+"""Configuration of an analysis."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from attnlab.attacks import Attack
+from attnlab.attacks.parse import parse_budgets
+from attnlab.attention import METHODS, map_methods
+from attnlab.config.option import Options, option, variant
+from attnlab.config.sections import (
+    AttackOptions,
+    DataOptions,
+    ModelOptions,
+    RunOptions,
+    an_attack,
+    each,
+    one_of,
+    texts,
+    whole_numbers,
+)
+from attnlab.errors import UserError
+
+#: of a number of samples, written out
+DIGITS = 20
+#: as many LIME samples as it takes, the way of cutting that suits the images
+AUTO = "auto"
+
+
+def samples(text: str) -> int | str:
+    """A number of LIME samples, or `auto`.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if text == AUTO:
+        return text
+    if not text.isdecimal():
+        raise UserError(f"expected --lime-samples to be a whole number or auto, got {text[:40]!r}")
+    return int(text[: DIGITS + 1])  # longer ones are far too many as they are, and Python refuses the longest
+
+
+@dataclass(frozen=True)
+class MapAttackOptions(AttackOptions):
+    """The attack whose images' maps are held against the clean ones'."""
+
+    name: str | Attack = variant(
+        AttackOptions,
+        "name",
+        default="stepll",
+        check=an_attack,
+        kinds=("attacks",),
+        help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw, mi-fgsm, ni-fgsm; a number behind any but the first "
+        "two is its number of steps, +a3 behind any adds the attention deviation.",
+    )
+    eps: tuple[float, ...] | None = variant(
+        AttackOptions,
+        "eps",
+        parse=parse_budgets,
+        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them "
+        "(4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default 0.3 for mnist, 8/255 "
+        "for cifar10, 16/255 for others.",
+    )
+    label_smoothing: float = option(
+        0.0, "Share of the cross-entropy's target that is spread over all classes, in [0, 1)."
+    )
+
+
+@dataclass(frozen=True)
+class LimeOptions(Options):
+    """What LIME explanations are made of."""
+
+    PREFIX: ClassVar[str] = "lime_"
+
+    samples: int | str = option(
+        1000,
+        "Perturbed images an explanation; `auto` stops once the areas have held for 300, at 1000 at the latest.",
+        parse=samples,
+        smoke=20,
+    )
+    superpixels: str = option(
+        AUTO,
+        "quickshift, slic or grid; auto: slic for images of one channel or a shorter side of at most 64 pixels, in "
+        "which quickshift finds few, else quickshift.",
+    )
+    hide: str = option("grey", "What hides a superpixel: grey or its own mean.")
+    segments: str = option(
+        "own",
+        "Adversarial images are cut on their `own`, or `shared` the clean image's superpixels.",
+        check=one_of("", "own", "shared"),
+        decides=True,
+    )
+    features: tuple[int, ...] = option(
+        (8, 10), "Numbers of superpixels in Tables 4 and 5.", name="features", parse=whole_numbers
+    )
+    gt: str = option(
+        "matched",
+        "LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
+        choices=("matched", "box"),
+    )
+    floor: bool = option(
+        True,
+        "Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
+        decides=True,
+    )
+    batch_size: int | None = option(None, "Samples a pass; by default the fastest found.", least=1)
+    compile: bool = option(
+        False,
+        "Let torch.compile make LIME's passes: up to a minute at first, then faster (MobileNetV2 by a quarter); needs "
+        "a C++ compiler, on a GPU Triton.",
+        decides=True,
+        sparse=True,
+    )
+
+
+@dataclass(frozen=True)
+class AnalyzeConfig(Options):
+    """What `attnlab analyze` computes, and how."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    methods: tuple[str, ...] = option(
+        ("grad-cam",),
+        "`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list methods` "
+        "names what there is.",
+        name="method",
+        parse=texts,
+        check=each(one_of("methods")),
+        kinds=("methods",),
+        many=True,
+    )
+    target: str = option(
+        "",
+        "Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); by "
+        "default true for grad-cam and predicted for lime.",
+        check=one_of("targets"),
+        kinds=("targets",),
+    )
+    attack: MapAttackOptions = field(default_factory=MapAttackOptions)
+    lime: LimeOptions = field(default_factory=LimeOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        if not self.methods:
+            raise UserError(f"expected --method to name one or more of {', '.join(METHODS)}")
+        maps = [method for method in self.methods if method in map_methods()]
+        if len(maps) > 1:
+            raise UserError(f"expected one --method of {', '.join(map_methods())} a run, got {', '.join(maps)}")
+        if self.lime.compile and not self.with_lime:
+            raise UserError(
+                f"expected --lime-compile with --method lime, got {','.join(self.methods)}: it compiles LIME's passes "
+                "alone"
+            )
+        budgets = self.attack.eps
+        if budgets is not None and (not budgets or len(set(budgets)) < len(budgets)):
+            raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, budgets)) or 'none'}")
+
+    @property
+    def with_lime(self) -> bool:
+        """Whether LIME explanations are made."""
+        return "lime" in self.methods
+
+    @property
+    def map_method(self) -> str | None:
+        """The method whose maps Tables 1-3 are about, if there is one."""
+        return next((method for method in self.methods if method in map_methods()), None)
+
+    def target_of(self, method: str) -> str:
+        """Class that a method's maps explain: the `true` label, or each image's own `predicted` class."""
+        return self.target or METHODS[method].target

@@ -1,0 +1,188 @@
+"""Options: each is one field of a frozen dataclass, from which command line, manifest and comparison are made."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+from attnlab.errors import UserError, expect_one_of
+
+OPTION = "option"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of an option beside its name, type and default.
+
+    Attributes:
+        help: For `--help`.
+        name: By which `Options.of` and run.json know it; by default the field's name behind the section's prefix.
+        flag: How the command line spells it, without dashes; by default the name.
+        choices: The values there are, where the command line lists them.
+        least: The lowest value.
+        parse: Makes the value of a text. It raises UserError, or ValueError for what is wrong usage.
+        check: Called with a value that is given and the option's spelling; raises UserError.
+        kinds: Kinds of names that the shell completes, see `attnlab.names.known_names`.
+        many: The shell completes the last of several names with commas between them.
+        or_file: Where no name fits, the shell completes a path.
+        metavar: Stands for the value in `--help`.
+        decides: It decides the results: run.json records it, and a run is resumed with the same value alone.
+        sparse: run.json records it only where it is not the default.
+        smoke: The value that `--smoke` takes; None for the one that is given.
+    """
+
+    help: str
+    name: str = ""
+    flag: str = ""
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any, str], object] | None = None
+    kinds: tuple[str, ...] = ()
+    many: bool = False
+    or_file: bool = False
+    metavar: str | None = None
+    decides: bool = False
+    sparse: bool = False
+    smoke: Any = None
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A field of `Options`; `more` as of `Option`."""
+    return field(default=default, metadata={OPTION: Option(help, **more)})
+
+
+def variant(section: "type[Options]", field_name: str, /, **changes: Any) -> Any:
+    """A field like that of another class, but for these attributes of its Option, or its default."""
+    origin = next(one for one in fields(section) if one.name == field_name)
+    default = changes.pop("default", origin.default)
+    return field(default=default, metadata={OPTION: replace(origin.metadata[OPTION], **changes)})
+
+
+class Leaf(NamedTuple):
+    """An option in its place.
+
+    Attributes:
+        owner: The class that has the field.
+        field: The field.
+        option: What is known of it.
+        name: See `Option`.
+    """
+
+    owner: "type[Options]"
+    field: "Field[Any]"
+    option: Option
+    name: str
+
+    @property
+    def flag(self) -> str:
+        """How the command line spells it."""
+        return f"--{self.option.flag or self.name.replace('_', '-')}"
+
+    @property
+    def several(self) -> bool:
+        """Whether the option may come several times."""
+        return isinstance(self.field.default, tuple) and self.option.parse is None
+
+    def settled(self, value: Any) -> Any:
+        """A value as the field holds it: parsed where it is text, and checked.
+
+        Raises:
+            UserError: If it is none of the option's.
+        """
+        if isinstance(value, str) and self.option.parse:
+            try:
+                value = self.option.parse(value)
+            except UserError:
+                raise
+            except ValueError as error:
+                raise UserError(f"{self.flag}: {error}") from None
+        elif isinstance(value, str) and self.several:
+            value = (value,)
+        value = tuple(value) if isinstance(value, list) else value
+        if value is None or value == self.field.default:
+            return value
+        if self.option.choices:
+            expect_one_of(value, self.option.choices, self.flag)
+        if self.option.least is not None and value < self.option.least:
+            raise UserError(f"expected {self.flag} of at least {self.option.least}, got {value}")
+        if self.option.check:
+            self.option.check(value, self.flag)
+        return value
+
+
+@dataclass(frozen=True)
+class Options:
+    """A section of a configuration, or a whole one: fields made by `option`, or other sections.
+
+    Attributes:
+        PREFIX: Stands before the names of its fields.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    PREFIX: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Parse what is written as text, and check every value once."""
+        for leaf in self.own():
+            object.__setattr__(self, leaf.field.name, leaf.settled(getattr(self, leaf.field.name)))
+
+    @classmethod
+    def own(cls) -> list[Leaf]:
+        """Its options, without those of its sections."""
+        found = ((one, one.metadata[OPTION]) for one in fields(cls) if OPTION in one.metadata)
+        return [Leaf(cls, one, option, option.name or cls.PREFIX + one.name) for one, option in found]
+
+    @classmethod
+    def sections(cls) -> "dict[str, type[Options]]":
+        """Its sections by their fields' names."""
+        made = ((one.name, one.default_factory) for one in fields(cls) if one.default_factory is not MISSING)
+        return {name: section for name, section in made if isinstance(section, type) and issubclass(section, Options)}
+
+    @classmethod
+    def leaves(cls) -> Iterator[Leaf]:
+        """All its options, in the order of the fields."""
+        own, sections = {leaf.field.name: leaf for leaf in cls.own()}, cls.sections()
+        for one in fields(cls):
+            yield from sections[one.name].leaves() if one.name in sections else [own[one.name]]
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """One with these values, by their options' names, in whatever section they are; see `Option`.
+
+        Raises:
+            UserError: If a value is out of range.
+            TypeError: If there is no such option.
+        """
+        values: dict[str, Any] = {leaf.field.name: given.pop(leaf.name) for leaf in cls.own() if leaf.name in given}
+        for name, section in cls.sections().items():
+            values[name] = section.of(
+                **{leaf.name: given.pop(leaf.name) for leaf in section.leaves() if leaf.name in given}
+            )
+        if given:
+            known = ", ".join(leaf.name for leaf in cls.leaves())
+            raise TypeError(f"expected options of {cls.__name__} ({known}), got {', '.join(given)}")
+        return cls(**values)
+
+    def flat(self) -> dict[str, Any]:
+        """All values by their options' names, as `of` takes them."""
+        values = {leaf.name: getattr(self, leaf.field.name) for leaf in self.own()}
+        for name in self.sections():
+            values |= getattr(self, name).flat()
+        return values
+
+    def having(self, **given: Any) -> Self:
+        """The same but for these values, as of `of`."""
+        return self.of(**(self.flat() | given))
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the results, by its name, for run.json."""
+        values = self.flat()
+        kept = ((leaf, values[leaf.name]) for leaf in self.leaves() if leaf.option.decides)
+        return {leaf.name: value for leaf, value in kept if not leaf.option.sparse or value != leaf.field.default}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What a manifest means that lacks one of `recorded`: the defaults."""
+        return {leaf.name: leaf.field.default for leaf in cls.leaves() if leaf.option.decides}

@@ -1,0 +1,259 @@
+"""Sections that the configurations of several commands share, by what their options are about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnlab.attacks import Attack
+from attnlab.attacks.parse import SIGMA, parse_eps
+from attnlab.config.option import Options, option, variant
+from attnlab.errors import expect_one_of
+from attnlab.names import expect_attack, expect_model, known_names, splits_of
+from attnlab.seeds import expect_seed
+
+#: pixels are normalised with: a number, or one for each colour
+Statistic = float | tuple[float, ...]
+
+
+def one_of(kind: str, *names: str) -> Any:
+    """A check: the value is one of these names, or of those of a kind, see `known_names`."""
+    return lambda value, flag: expect_one_of(value, names or known_names(kind), flag)
+
+
+def each(check: Any) -> Any:
+    """A check of every value of a tuple."""
+    return lambda values, flag: [check(value, flag) for value in values]
+
+
+def an_attack(value: Any, _flag: str) -> None:
+    """Refuse a name that is no attack of the loop; an `Attack` may stand in its place."""
+    if isinstance(value, str):
+        expect_attack(value)
+
+
+def attacks(value: Any, _flag: str) -> None:
+    """Refuse names, with commas between them, that are no attacks; a mapping of attacks may stand in their place."""
+    others = known_names("suites")
+    for name in value.split(",") if isinstance(value, str) else ():
+        if name.strip() not in others:
+            expect_attack(name.strip(), others=others)
+
+
+def texts(text: str) -> tuple[str, ...]:
+    """Names from `a,b`."""
+    return tuple(part.strip() for part in text.split(","))
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers from `5,10,20`.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(f"expected whole numbers with commas between them, got {text!r}") from None
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers from `0,0.01,0.1`.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(f"expected numbers with commas between them, got {text!r}") from None
+
+
+def step_size(text: str) -> float:
+    """Length of an attack's step, see `parse_eps`."""
+    return parse_eps(text, "--step-size")
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """Which images, and how they reach the model."""
+
+    name: str = option(
+        "scenes",
+        "Data set; `attnlab list` names them.",
+        name="data",
+        check=one_of("data"),
+        kinds=("data",),
+        decides=True,
+    )
+    root: Path | None = option(None, "Folder that holds the data set's files.")
+    split: str | None = option("val", "Part of the data set.", kinds=("splits",), decides=True)
+    limit: int | None = option(None, "Only so many images: the first, or see --stratify.", least=1, smoke=4)
+    stratify: bool = option(False, "Let --limit take images of all classes in turn, drawn by --seed.")
+    geometry: str = option(
+        "squash",
+        "How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
+        check=one_of("geometries"),
+        kinds=("geometries",),
+        decides=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        if self.split != type(self).split and splits_of(self.name):
+            expect_one_of(str(self.split), splits_of(self.name), "--split")
+
+
+@dataclass(frozen=True)
+class AccuracyDataOptions(DataOptions):
+    """Images that accuracy is told of."""
+
+    split: str | None = variant(
+        DataOptions, "split", default=None, help="Part of the data set; by default test, for imagenet and folder val."
+    )
+
+
+@dataclass(frozen=True)
+class ModelOptions(Options):
+    """The network, its weights, and what it reads and shows."""
+
+    name: str | None = option(
+        None,
+        "A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default the "
+        "data set's: resnet8 for scenes, inception_v3 for imagenet.",
+        name="model",
+        check=lambda value, flag: expect_model(value),
+        kinds=("models",),
+        or_file=True,
+        decides=True,
+    )
+    weights: str | None = option(
+        "default",
+        "`default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint folder.",
+        or_file=True,
+        decides=True,
+    )
+    weights_key: str | None = option(
+        None,
+        "Of a file that holds several state dicts, which one, such as state_dict_ema; or what the names of the wanted "
+        "tensors begin with.",
+        decides=True,
+        sparse=True,
+    )
+    mean: Statistic | None = option(
+        None,
+        "What --model needs its images normalised with, of pixels in [0, 1]: one number, or one for each colour with "
+        "commas between them; together with --std. By default what the network says in plain numbers.",
+        parse=numbers,
+    )
+    std: Statistic | None = option(
+        None, "Likewise; 1 with --mean 0 for a network that normalises itself.", parse=numbers
+    )
+    layer: str | None = option(
+        None,
+        "Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision transformer "
+        "the first norm of its last block.",
+    )
+    trust_code: bool = option(
+        False,
+        "Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path and "
+        "SHA-256 first (docs/security.md).",
+    )
+
+
+@dataclass(frozen=True)
+class ModelsOptions(Options):
+    """Several models beside each other."""
+
+    names: tuple[str, ...] = variant(
+        ModelOptions,
+        "name",
+        default=(),
+        name="models",
+        flag="model",
+        check=each(lambda value, flag: expect_model(value)),
+        decides=False,
+        help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
+    )
+    weights: tuple[str, ...] = variant(
+        ModelOptions,
+        "weights",
+        default=(),
+        decides=False,
+        help="As for `analyze`; once for each --model in the same order, or several for one --model.",
+    )
+    labels: tuple[str, ...] = option(
+        (),
+        "What tables call each --model, in the same order; by default after the model's or the weights' file.",
+        name="names",
+        flag="name",
+    )
+    weights_key: str | None = variant(ModelOptions, "weights_key")
+    mean: Statistic | None = variant(ModelOptions, "mean")
+    std: Statistic | None = variant(ModelOptions, "std")
+    layer: str | None = variant(ModelOptions, "layer")
+    trust_code: bool = variant(ModelOptions, "trust_code")
+
+
+@dataclass(frozen=True)
+class AttackOptions(Options):
+    """One attack or several, and their strength."""
+
+    name: str | Attack | Mapping[str, Attack | None] = option(
+        "pgd",
+        "One attack; `attnlab list attacks` names them.",
+        name="attack",
+        check=attacks,
+        kinds=("attacks", "suites"),
+    )
+    eps: float | tuple[float, ...] | None = option(
+        None,
+        "L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, 8/255 "
+        "for cifar10, 16/255 for others.",
+        parse=parse_eps,
+    )
+    steps: int | None = option(None, "Of iterative attacks whose name carries no number; 40 for mnist, else 10.")
+    step_size: float | None = option(
+        None, "Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).", parse=step_size
+    )
+    restarts: int = option(1, "Random starts of pgd and cw.", smoke=1)
+    sigma: float = option(SIGMA, "Weight of +a3's attention deviation.")
+
+    def strength(self) -> dict[str, Any]:
+        """What `parse_attacks` takes of it beside eps."""
+        return {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma")}
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """Where and how a command runs."""
+
+    out: Path | None = option(
+        None,
+        "Run folder; by default one below runs/ that is named after data, split and model. A run made with the same "
+        "options is gone on with.",
+    )
+    seed: int = option(
+        0,
+        "Of everything random, together with the image's name.",
+        check=lambda value, flag: expect_seed(value),
+        decides=True,
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", kinds=("devices",))
+    precision: str = option(
+        "fp32", "Of the network's arithmetic.", choices=("fp64", "fp32", "tf32", "bf16"), decides=True
+    )
+    layout: str = option(
+        "folded",
+        "Of the network in memory: folded is channels-last with batch norms folded into convolutions, which moves the "
+        "last digits alone; channels-last is slower by up to a tenth (LIME by a quarter), contiguous by a third.",
+        choices=("folded", "channels-last", "contiguous"),
+        decides=True,
+    )
+    batch_size: int | None = option(None, "Images a pass; by default what suits the device.", least=1)
+    workers: int | None = option(
+        None,
+        "Processes that decode images and cut superpixels; by default one a core, at most 8, where there is work.",
+        least=0,
+    )

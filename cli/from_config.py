@@ -1,0 +1,96 @@
+"""The options of a command, made from its configuration."""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import click
+
+from attnlab.config.option import Leaf, Options
+from attnlab.errors import UserError
+
+from .completion import lists_of, names_of
+
+Command = Callable[..., Any]
+
+
+def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Command]:
+    """Give a command the options of a configuration, and call it with that in their place, as `config`.
+
+    Args:
+        config: With a section `run` that says where to write, if there is a --smoke.
+        smoke: Adds --smoke, which runs the command at its smallest size; the text says what that is.
+    """
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            ours = {leaf.name: given.pop(leaf.name) for leaf in config.leaves()}
+            if smoke and given.pop("smoke"):
+                ours |= {leaf.name: leaf.option.smoke for leaf in config.leaves() if leaf.option.smoke is not None}
+                # the full run's folder stays free
+                ours["out"] = ours["out"] or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"
+            command(config.of(**ours), **given)
+
+        if smoke:
+            text = f"Try the command at its smallest size, {smoke}; in runs/smoke-TIME unless --out is given."
+            run = click.option("--smoke", is_flag=True, help=text)(run)
+        for leaf in reversed(list(config.leaves())):
+            run = option_of(leaf)(run)
+        return run
+
+    return add
+
+
+def option_of(leaf: Leaf) -> Callable[[Command], Command]:
+    """One option, as Click has it."""
+    option, default = leaf.option, leaf.field.default
+    more: dict[str, Any] = {"is_flag": True} if isinstance(default, bool) else {"type": _type_of(leaf)}
+    if default not in (None, ()):
+        more["default"] = _written(default) if option.parse else default
+        more["show_default"] = default is not False and default != ""
+    if option.parse:
+        more["callback"] = _parsed(option.parse)
+    if option.kinds or option.or_file:
+        complete = lists_of(*option.kinds) if option.many else names_of(*option.kinds, or_file=option.or_file)
+        more["shell_complete"] = complete
+    flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if default is True else leaf.flag
+    return click.option(flag, leaf.name, multiple=leaf.several, metavar=option.metavar, help=option.help, **more)
+
+
+def _type_of(leaf: Leaf) -> Any:
+    """Type of a value, from the field's annotation."""
+    hint = get_type_hints(leaf.owner)[leaf.field.name]
+    kinds = {kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
+    if leaf.option.choices:
+        return click.Choice(leaf.option.choices)
+    if leaf.option.parse or str in kinds:
+        return str
+    if Path in kinds:
+        return click.Path(path_type=Path)
+    if int in kinds:
+        return int if leaf.option.least is None else click.IntRange(min=leaf.option.least)
+    return float
+
+
+def _written(value: Any) -> str:
+    """A value as a user writes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback that parses a value; what is wrong usage exits with 2."""
+
+    def callback(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else parse(text)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback

@@ -26,7 +26,7 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
 
     def add(command: Command) -> Command:
         @wraps(command)
-        def run(**given: Any) -> None:
+        def call(**given: Any) -> None:
             ours = {leaf.name: given.pop(leaf.name) for leaf in config.leaves()}
             if smoke and given.pop("smoke"):
                 ours |= {leaf.name: leaf.option.smoke for leaf in config.leaves() if leaf.option.smoke is not None}
@@ -34,6 +34,7 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
                 ours["out"] = ours["out"] or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"
             command(config.of(**ours), **given)
 
+        run: Command = call
         if smoke:
             text = f"Try the command at its smallest size, {smoke}; in runs/smoke-TIME unless --out is given."
             run = click.option("--smoke", is_flag=True, help=text)(run)

@@ -101,8 +101,8 @@ class DataOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
-        if self.split != type(self).split and splits_of(self.name):
-            expect_one_of(str(self.split), splits_of(self.name), "--split")
+        if self.split is not None and splits_of(self.name):
+            expect_one_of(self.split, splits_of(self.name), "--split")
 
 
 @dataclass(frozen=True)

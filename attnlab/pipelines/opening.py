@@ -21,9 +21,7 @@ def open_images(options: DataOptions, seed: int, images: ImageSet | None = None)
     return images, choose(images, options.limit, stratify=options.stratify, seed=seed)
 
 
-def open_model(
-    name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions, **instead: str | None
-) -> Classifier:
+def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:
     """A model on its device.
 
     Args:
@@ -31,16 +29,19 @@ def open_model(
         weights: Likewise.
         options: What else is said of it.
         run: Where and how it runs.
-        instead: The layer or the weights' key, in place of the options'.
 
     Raises:
         UserError: If it cannot be had.
     """
-    how = {"layer": options.layer, "weights_key": options.weights_key} | instead
-    place = defaults.choose_device(run.device)
     classifier = load_model(
-        name, weights, mean=options.mean, std=options.std, trust_code=options.trust_code, **how
-    ).place(place, run.precision, run.layout)
+        name,
+        weights,
+        options.layer,
+        mean=options.mean,
+        std=options.std,
+        weights_key=options.weights_key,
+        trust_code=options.trust_code,
+    ).place(defaults.choose_device(run.device), run.precision, run.layout)
     tell_unfinished(name if weights == "default" else weights)
     return classifier
 

@@ -57,8 +57,9 @@ def option_of(leaf: Leaf) -> Callable[[Command], Command]:
     if option.kinds or option.or_file:
         complete = lists_of(*option.kinds) if option.many else names_of(*option.kinds, or_file=option.or_file)
         more["shell_complete"] = complete
+    text = f"{option.help}  [default: {option.usual}]" if option.usual else option.help
     flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if default is True else leaf.flag
-    return click.option(flag, leaf.name, multiple=leaf.several, metavar=option.metavar, help=option.help, **more)
+    return click.option(flag, leaf.name, multiple=leaf.several, metavar=option.metavar, help=text, **more)
 
 
 def _type_of(leaf: Leaf) -> Any:
@@ -67,10 +68,10 @@ def _type_of(leaf: Leaf) -> Any:
     kinds = {kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
     if leaf.option.choices:
         return click.Choice(leaf.option.choices)
-    if leaf.option.parse or str in kinds:
-        return str
     if Path in kinds:
         return click.Path(path_type=Path)
+    if leaf.option.parse or str in kinds:
+        return str
     if int in kinds:
         return int if leaf.option.least is None else click.IntRange(min=leaf.option.least)
     return float

@@ -51,8 +51,10 @@ def test_views_come_in_the_order_of_the_run_each_once(run):
 def test_random_starts_are_those_of_the_run(tmp_path, resnet8):
     from attnlab.attacks.parse import parse_attack
 
-    options = {"model": "resnet8", "layout": "channels-last", "attack": parse_attack("pgd3"), "eps": "4/255", "seed": 5}
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(40))
+    options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "4/255", "seed": 5}
+    analyze_images(
+        resnet8, load_data("scenes"), tmp_path / "run", attack=parse_attack("pgd3"), **options, positions=range(40)
+    )
     views = list(revisit(tmp_path / "run"))
     seen = resnet8(torch.from_numpy(np.stack([view.adversarial[0] for view in views])).permute(0, 3, 1, 2))
     confidence = seen.softmax(1).gather(1, torch.tensor([[view.record["label"]] for view in views]))[:, 0]

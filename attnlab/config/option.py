@@ -28,6 +28,7 @@ class Option:
         decides: It decides the results: run.json records it, and a run is resumed with the same value alone.
         sparse: run.json records it only where it is not the default.
         smoke: The value that `--smoke` takes; None for the one that is given.
+        usual: What the command takes where the field is None, for `--help`.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Option:
     decides: bool = False
     sparse: bool = False
     smoke: Any = None
+    usual: str = ""
 
 
 def option(default: Any, help: str, **more: Any) -> Any:

@@ -86,8 +86,8 @@ class DataOptions(Options):
         kinds=("data",),
         decides=True,
     )
-    root: Path | None = option(None, "Folder that holds the data set's files.")
-    split: str | None = option("val", "Part of the data set.", kinds=("splits",), decides=True)
+    root: Path | None = option(None, "Folder that holds the data set's files.", parse=Path)
+    split: str | None = option(None, "Part of the data set.", kinds=("splits",), decides=True, usual="val")
     limit: int | None = option(None, "Only so many images: the first, or see --stratify.", least=1, smoke=4)
     stratify: bool = option(False, "Let --limit take images of all classes in turn, drawn by --seed.")
     geometry: str = option(
@@ -110,7 +110,7 @@ class AccuracyDataOptions(DataOptions):
     """Images that accuracy is told of."""
 
     split: str | None = variant(
-        DataOptions, "split", default=None, help="Part of the data set; by default test, for imagenet and folder val."
+        DataOptions, "split", usual="", help="Part of the data set; by default test, for imagenet and folder val."
     )
 
 
@@ -233,6 +233,7 @@ class RunOptions(Options):
         None,
         "Run folder; by default one below runs/ that is named after data, split and model. A run made with the same "
         "options is gone on with.",
+        parse=Path,
     )
     seed: int = option(
         0,

@@ -32,6 +32,8 @@ from attnlab.superpixels import method_for, segmenting
 
 #: images that are cut for the estimate of what LIME takes
 TRIED = 2
+#: where none is named
+SPLIT = "val"
 
 
 def analyze(
@@ -171,10 +173,8 @@ def open_analysis(
     attack = ready_attack(config.attack, config.data.name)
     lime_settings(config.lime)  # refuses what it cannot be
     attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
-    named: dict[str, Any] = {}
-    if images is None or images.name == config.data.name:
-        named |= {"data": config.data.name, "split": config.data.split}
-    images, chosen = open_images(config.data, config.run.seed, images)
+    images, used, about = open_images(config.data, config.run.seed, images, positions, SPLIT)
+    named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
         config = config.having(model=config.model.name or defaults.model_for(config.data.name))
         named |= config.model.recorded() | {"precision": config.run.precision, "layout": config.run.layout}
@@ -186,8 +186,7 @@ def open_analysis(
     if config.lime.compile:
         classifier.compile_inference()
     expect_fit(classifier, images)
-    used = chosen if positions is None else list(positions)
-    out = config.run.out or run_folder(config.data.name, config.data.split or "val", Path(name).name)
+    out = config.run.out or run_folder(config.data.name, config.data.split or SPLIT, Path(name).name)
     workers = config.run.workers
     config = config.having(
         out=out,

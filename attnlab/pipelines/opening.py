@@ -1,6 +1,8 @@
 """Data and models as a configuration names them, opened for a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from attnlab.config.sections import DataOptions, ModelOptions, ModelsOptions, RunOptions
 from attnlab.data import load_data
@@ -11,14 +13,34 @@ from attnlab.pipelines import defaults
 from attnlab.training.folder import tell_unfinished
 
 
-def open_images(options: DataOptions, seed: int, images: ImageSet | None = None) -> tuple[ImageSet, list[int]]:
-    """The image set, or the one that is given, and the indices of the images to use, rising.
+class Images(NamedTuple):
+    """The images of a run.
+
+    Attributes:
+        all: The image set.
+        used: Indices of the images to use, rising.
+        named: What the manifest says under "options" of them: of a set that was given, what can be vouched for.
+    """
+
+    all: ImageSet
+    used: list[int]
+    named: dict[str, str]
+
+
+def open_images(
+    options: DataOptions, seed: int, images: ImageSet | None, positions: Sequence[int] | None, split: str
+) -> Images:
+    """The images that are given, or those of the options; `split` is for options that name none.
 
     Raises:
-        UserError: If it cannot be had, or holds no images.
+        UserError: If they cannot be had, or there are none.
     """
-    images = load_data(options.name, options.root, options.split or "val") if images is None else images
-    return images, choose(images, options.limit, stratify=options.stratify, seed=seed)
+    named = {} if options.split is None else {"split": options.split}
+    if images is None:
+        images, named = load_data(options.name, options.root, options.split or split), {"split": split} | named
+    used = choose(images, options.limit, stratify=options.stratify, seed=seed)
+    named = {"data": options.name, **named} if images.name == options.name else {}
+    return Images(images, used if positions is None else list(positions), named)
 
 
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:

@@ -1,7 +1,7 @@
 """Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -122,7 +122,9 @@ def evaluate(
     }
     if source is not None:
         manifest["model"]["transfer"] = source.describe()
-    with opened(out, manifest, EVALUATION) as run:
+    loop = asdict(Attack())
+    defaults = {"attacks": {name: loop for name, made in evaluation.attacks.items() if isinstance(made, Attack)}}
+    with opened(out, manifest, EVALUATION, defaults) as run:
         start = perf_counter()
         first = 0
         works = {}

@@ -167,7 +167,8 @@ ATTACK = (
         "--transfer",
         metavar="MODEL",
         shell_complete=names_of("models", or_file=True),
-        help="Make the adversarial images on this model instead.",
+        help="Make the adversarial images on this model instead; --mean and --std are not for it: it is normalised as "
+        "it says itself.",
     ),
 )
 

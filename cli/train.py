@@ -93,7 +93,13 @@ OPTIONS = (
     ),
     click.option("--fill", help="What hides attended pixels, for +aad: black or grey; by default black."),
     click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2)."),
-    click.option("--sources", multiple=True, metavar="CHECKPOINT", help="Static model of `ensemble`; once for each."),
+    click.option(
+        "--sources",
+        multiple=True,
+        metavar="CHECKPOINT",
+        help="Static model of `ensemble`, once for each; --mean and --std are not for it: it is normalised as it says "
+        "itself.",
+    ),
     click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
     click.option("--limit", type=click.IntRange(min=1), help="Only so many training images."),
     TRUST,

@@ -15,6 +15,7 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.own_code import build_from_file
+from attnlab.pipelines.expect import load_source
 from attnlab.pipelines.revisit import revisit
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -175,3 +176,32 @@ def test_mean_and_std_on_the_command_line_are_used_recorded_and_kept_by_what_see
     assert attnlab("train", "--mean", "0.5", "--out", "t").error == (
         "expected --mean and --std together, got --mean alone; say --std too"
     )
+
+
+@pytest.mark.parametrize("option", ["--transfer", "--sources"])
+def test_mean_and_std_of_the_command_line_are_not_for_a_source_which_is_told_where_it_says_nothing(tmp_path, option):
+    (tmp_path / "nets.py").write_text(
+        "import torch\n"
+        "def silent():\n"
+        "    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(784, 4))\n"
+        "    network.input_size = 16\n"
+        "    return network\n"
+        "def saying():\n"
+        "    network = silent()\n"
+        "    network.mean, network.std = 0, 1\n"
+        "    return network\n"
+    )
+    silent, saying = (f"{tmp_path}/nets.py:{name}" for name in ("silent", "saying"))
+    with pytest.warns(UserWarning, match=f"{option} .*silent says no mean and std of its own, so its images"):
+        assert load_source(option, silent, stated=True).as_it_is
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, stated in ((silent, False), (saying, True), ("resnet8", True)):
+            load_source(option, name, stated=stated)
+
+
+def test_a_source_is_normalised_as_it_says_whatever_the_command_line_states_for_the_model(attnlab):
+    words = ["evaluate", "--attacks", "fgsm", "--limit", 4, "--workers", 0, "--transfer", "resnet8", "--out", "out"]
+    assert attnlab(*words, "--mean", "0.2", "--std", "0.5").code == 0
+    model = json.loads(Path("out/run.json").read_text())["model"]
+    assert (model["resnet8"]["mean"], "mean" in model["transfer"]) == ([0.2, 0.2, 0.2], False)

@@ -107,7 +107,8 @@ def prepare_evaluation(
         placed[pair.label] = classifier.place(place, precision, layout)
     source = None
     if transfer:
-        source = load_source("--transfer", transfer, layer, trust_code=trust_code).place(place, precision, layout)
+        source = load_source("--transfer", transfer, layer, stated=mean is not None, trust_code=trust_code)
+        source = source.place(place, precision, layout)
     first = next(iter(placed.values()))
     description = {
         "data": data,

@@ -1,5 +1,6 @@
 """Checks of what a user named: where data meets a model, and a model an option."""
 
+import warnings
 from collections import Counter
 
 import torch
@@ -104,19 +105,30 @@ def expect_finite(logits: Tensor, batch: Batch) -> None:
         raise UserError(f"the model gave logits that are not finite for image {batch.image_ids[finite.index(False)]}")
 
 
-def load_source(option: str, name: str, layer: str | None = None, *, trust_code: bool = False) -> Classifier:
-    """A model that makes adversarial images for others.
+def load_source(
+    option: str, name: str, layer: str | None = None, *, stated: bool = False, trust_code: bool = False
+) -> Classifier:
+    """A model that makes adversarial images for others, normalised as it says itself.
 
     Args:
         option: What named it.
         name: As of `load_model`.
         layer: Likewise.
+        stated: The user stated --mean and --std, which are for --model alone: warn if this one says nothing itself.
         trust_code: Likewise.
 
     Raises:
         UserError: If it cannot be had; the text names the option.
     """
     try:
-        return load_model(name, layer=layer, trust_code=trust_code)
+        source = load_model(name, layer=layer, trust_code=trust_code)
     except UserError as error:
         raise UserError(f"{option} {name}: {error}") from None
+    said = source.stated or [name for name in ("mean", "std") if getattr(source.network, name, None) is not None]
+    if stated and not said:
+        warnings.warn(
+            f"{option} {name} says no mean and std of its own, so its images are not normalised: --mean and --std are "
+            "for --model alone; if it needs others, set mean and std on the network in its FILE.py",
+            stacklevel=2,
+        )
+    return source

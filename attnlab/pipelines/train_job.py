@@ -148,7 +148,7 @@ def prepare_training(
             f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
             f"{settled.model}: torch.compile cannot differentiate its maps"
         )
-    loaded = (load_source("--sources", name, trust_code=trust_code) for name in sources)
+    loaded = (load_source("--sources", name, stated=mean is not None, trust_code=trust_code) for name in sources)
     static = tuple(source.place(place, "fp32", layout) for source in loaded)
     if parsed.ensemble:
         expect_sources(classifier, static)

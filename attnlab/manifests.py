@@ -109,6 +109,7 @@ SHAPES: dict[str, dict[str, Any]] = {
             "stop?": (bool,),
             "saved?": (bool,),
         },
+        "left_out?": {"*": [TEXT]},
         "model": {"*": MODEL},
     },
 }  # fmt: skip

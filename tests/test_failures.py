@@ -1,8 +1,10 @@
 """A network that raises, has no gradient or looks wrong, and workers that are killed: each told in every command."""
 
+import json
 import os
 import signal
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -142,16 +144,24 @@ def _failing():
 
 @pytest.mark.parametrize("words", [(), ("--method", "lime")])
 def test_an_analysis_of_a_network_without_gradient_is_refused_with_what_works(command, words):
-    line = last(command("analyze", "Without", *words))
+    answer = command("analyze", "Without", *words)
+    line = last(answer)
     assert line.startswith("the model's outputs have no gradient by its images")
-    assert "`attnlab evaluate --attacks clean,square` needs none" in line
+    assert "which every attack of `attnlab analyze` climbs; all tables, LIME's too, are about images before" in line
+    assert line.endswith("`attnlab evaluate --attacks clean,square` needs none")
+    assert "Warning" not in answer.err  # said once
+    assert not Path("out").exists()
 
 
-def test_an_evaluation_of_a_network_without_gradient_runs_what_needs_none_and_says_so(command):
+def test_an_evaluation_of_a_network_without_gradient_runs_what_needs_none_and_says_so(command, attnlab):
     answer = command("evaluate", "Without", "--attacks", "clean,fgsm,pgd10,square", "--eps", "0.5")
     assert answer.code == 0, answer
     assert "have no gradient by its images" in answer.err
     assert "left out fgsm, pgd10, which climb it" in answer.err
+    manifest = json.loads(Path("out/run.json").read_text())
+    assert list(manifest["left_out"].values()) == [["fgsm", "pgd10"]]
+    assert "left out fgsm, pgd10, which climb a gradient that its outputs do not have" in answer.out
+    assert "climb a gradient that its outputs do not have" in attnlab("tables", "out").out
     assert set(pd.read_csv("out/tables/table6.csv")["attack"]) == {"clean", "square"}
 
 

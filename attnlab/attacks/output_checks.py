@@ -55,7 +55,8 @@ def check_outputs(
 def has_gradient(classifier: Classifier) -> bool:
     """Whether the outputs have a gradient by the images, so that attacks can climb one."""
     image = torch.full((1, classifier.channels, *classifier.input_size), 0.5, device=classifier.device)
-    with borrowed(classifier), torch.enable_grad():
+    devices = [image.device] if image.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), borrowed(classifier), torch.enable_grad():
         logits = classifier(image.requires_grad_())
         if not logits.requires_grad:
             return False

@@ -25,6 +25,7 @@ from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.pipelines.opening import open_images, open_model, run_folder
 from attnlab.pipelines.parts import Progress, quietly, work_left
+from attnlab.pipelines.runnable import expect_attackable
 from attnlab.records import CHECKS, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
@@ -186,6 +187,7 @@ def open_analysis(
     if config.lime.compile:
         classifier.compile_inference()
     expect_fit(classifier, images)
+    expect_attackable(classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or SPLIT, Path(name).name)
     workers = config.run.workers
     config = config.having(

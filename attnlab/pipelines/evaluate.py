@@ -111,6 +111,9 @@ def evaluate(
         name: evaluation if strike is not None else without_gradients(name, source or classifier, evaluation)
         for name, classifier in models.items()
     }
+    left_out = {
+        name: [attack for attack in evaluation.attacks if attack not in own.attacks] for name, own in runnable.items()
+    }
     manifest = {
         "kind": "evaluate",
         "options": {**(description or {}), **evaluation.describe(), "images": len(used), "order": list(models)},
@@ -119,6 +122,7 @@ def evaluate(
         **surroundings(next(iter(models.values())).device),
         "batch_size": batch_size,
         "workers": workers,
+        **({"left_out": told} if (told := {name: gone for name, gone in left_out.items() if gone}) else {}),
     }
     if source is not None:
         manifest["model"]["transfer"] = source.describe()

@@ -1,4 +1,4 @@
-"""Which attacks of an evaluation a model can be put to: one without gradients leaves those that climb none."""
+"""Which attacks a model can be put to: one without gradients leaves an evaluation those that climb none."""
 
 import warnings
 from dataclasses import replace
@@ -12,6 +12,24 @@ from attnlab.pipelines.evaluation import Evaluation
 
 #: an attack to propose where there are no gradients
 BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gradient)
+#: of a model
+NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"
+
+
+def expect_attackable(classifier: Classifier) -> None:
+    """Check that an analysis can attack a model: each of its attacks climbs a gradient, whatever its maps need.
+
+    Raises:
+        UserError: If the model has none.
+    """
+    with naming("a grey image"):
+        if has_gradient(classifier):
+            return
+    raise UserError(
+        f"the model's outputs have {NO_GRADIENT}, which every attack of `attnlab analyze` climbs; all tables, LIME's "
+        "too, are about images before and after an attack, so nothing is left to do; `attnlab evaluate --attacks "
+        f"clean,{BLACK_BOX}` needs none"
+    )
 
 
 def without_gradients(name: str, source: Classifier, evaluation: Evaluation) -> Evaluation:
@@ -31,7 +49,7 @@ def without_gradients(name: str, source: Classifier, evaluation: Evaluation) -> 
     with naming(f"a grey image ({name})"):
         if has_gradient(source):
             return evaluation
-    reason = f"the outputs of {name} have no gradient by its images (a torch.no_grad or a detach in its forward?)"
+    reason = f"the outputs of {name} have {NO_GRADIENT}"
     left = {attack: made for attack, made in evaluation.attacks.items() if attack not in climbing}
     if not left:
         raise UserError(f"{reason}, which {', '.join(climbing)} climb; --attacks {CLEAN},{BLACK_BOX} needs none")

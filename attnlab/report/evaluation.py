@@ -98,6 +98,8 @@ def _summary(run: Run, records: pd.DataFrame) -> list[str]:
     lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
     if skipped:
         lines.append(f"{counted(skipped, 'image')} could not be used; skipped.csv tells why")
+    for name, attacks in manifest.get("left_out", {}).items():
+        lines.append(f"{name}: left out {', '.join(attacks)}, which climb a gradient that its outputs do not have")
     short = [
         name for name, attack in manifest["options"]["attacks"].items() if attack and falls_short(attack, attack["eps"])
     ]

@@ -1,6 +1,7 @@
 """One image file: what it becomes, and why it cannot be used."""
 
 import contextlib
+import struct
 import zlib
 from pathlib import Path
 
@@ -50,6 +51,54 @@ def test_sixteen_bits_are_refused_in_grey_and_colour_alike(tmp_path, colour, sam
     png(tmp_path / "deep.png", colour, samples)
     with pytest.raises(Unusable, match=r"more than 8 bits a channel \(.*\); convert it to 8 bits"):
         decode(tmp_path / "deep.png")
+
+
+def tiff(path: Path, bits: int, data: bytes, channels: int = 3) -> None:
+    """A TIFF of 2x1 pixels in one strip, which Pillow itself cannot write in 16-bit colour."""
+    depths = struct.pack(f"<{channels}H", *[bits] * channels)
+    start = 8 + 2 + 9 * 12 + 4
+    entries = [(256, 4, 1, 2), (257, 4, 1, 1), (258, 3, channels, start), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 1, start + len(depths)), (277, 3, 1, channels), (278, 4, 1, 1), (279, 4, 1, len(data))]
+    table = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + table + struct.pack("<I", 0) + depths + data)
+
+
+#: values of 2x1 pixels in three colours, and in one
+COLOURS, GREYS = np.array([[[257, 40_000, 65_535], [1, 2, 3]]]), np.array([[257, 65_535]])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "deep"),
+    [
+        ("grey.png", lambda path: png(path, 0, 1), "mode I;16"),
+        ("colour.png", lambda path: png(path, 2, 3), "16-bit colour"),
+        ("grey.tiff", lambda path: Image.fromarray(GREYS.astype(np.uint16)).save(path), "mode I;16"),
+        ("colour.tiff", lambda path: tiff(path, 16, COLOURS.astype("<u2").tobytes()), "16-bit colour"),
+        ("float.tiff", lambda path: Image.fromarray((GREYS / 65_535).astype(np.float32)).save(path), "mode F"),
+        ("whole.tiff", lambda path: Image.fromarray(GREYS.astype(np.int32)).save(path), "mode I"),
+        ("grey.pgm", lambda path: path.write_bytes(b"P5 2 1 65535\n" + GREYS.astype(">u2").tobytes()), "mode I"),
+        ("colour.ppm", lambda path: path.write_bytes(b"P6 2 1 65535\n" + COLOURS.astype(">u2").tobytes()), "colour up"),
+        ("ten.ppm", lambda path: path.write_bytes(b"P6 2 1 1023\n" + bytes(12)), "colour up to 1023"),
+        ("text.ppm", lambda path: path.write_bytes(b"P3 2 1 65535\n1 2 3 4 5 6\n"), "colour up to 65535"),
+    ],
+)
+def test_more_than_8_bits_a_channel_are_refused_in_every_format_by_one_rule(tmp_path, name, write, deep):
+    write(tmp_path / name)
+    with pytest.raises(Unusable) as reason:
+        decode(tmp_path / name)
+    assert str(reason.value).startswith(f"more than 8 bits a channel ({deep}")
+    assert str(reason.value).endswith("; convert it to 8 bits, so that you choose the range")
+
+
+def test_8_bits_a_channel_and_fewer_are_read_from_the_same_formats(tmp_path):
+    values = np.array([[[1, 40, 255], [0, 2, 3]]], np.uint8)
+    tiff(tmp_path / "a.tiff", 8, values.tobytes())
+    (tmp_path / "b.ppm").write_bytes(b"P6 2 1 255\n" + values.tobytes())
+    (tmp_path / "c.ppm").write_bytes(b"P3 2 1 255\n1 40 255 0 2 3\n")
+    for name in ("a.tiff", "b.ppm", "c.ppm"):
+        np.testing.assert_array_equal(np.asarray(decode(tmp_path / name).image), values)
+    (tmp_path / "d.ppm").write_bytes(b"P6 2 1 15\n" + bytes([0, 15, 5, 1, 2, 3]))
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "d.ppm").image)[0], [[0, 255, 85], [17, 34, 51]])
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))

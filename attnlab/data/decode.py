@@ -3,7 +3,8 @@
 - Orientation (EXIF): applied where the data set says so, else the pixels as they are stored.
 - Transparency, of any mode: shown over white, and reported.
 - Several frames or pages: the first one, and reported.
-- More than 8 bits a channel, grey or colour: the image is skipped; Pillow would drop half of each value.
+- More than 8 bits a channel, grey or colour, whole numbers or floats: the image is skipped with its reason. Which value
+  should become black and which white is not known; Pillow would clip some, or drop the low byte of each.
 - Palette, 1-bit, grey and CMYK: Pillow's conversion to RGB. Colour profiles (ICC) are not applied.
 """
 
@@ -84,8 +85,12 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
 def _expect_eight_bits(image: Image.Image) -> None:
     """Refuse deeper pixels, whose range RGB would clip (I, I;16, F) or whose low byte Pillow drops (RGB;16B, ...)."""
     deep = f"mode {image.mode}" if image.mode[0] in "IF" else ""
-    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # how the file's values are packed
-        deep = deep or "16-bit colour"
+    for tile in getattr(image, "tile", ()):
+        packed = tile[3]  # how the file's values are packed; of a PPM with it its highest value
+        if ";16" in str(packed):
+            deep = deep or "16-bit colour"
+        elif image.format == "PPM" and isinstance(packed, tuple) and isinstance(packed[-1], int) and packed[-1] > 255:
+            deep = deep or f"colour up to {packed[-1]}"
     if deep:
         raise Unusable(f"more than 8 bits a channel ({deep}); convert it to 8 bits, so that you choose the range")
 

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from attnlab.attacks.parse import parse_budgets, parse_eps
 from attnlab.errors import expect_one_of
 from attnlab.names import expect_attack, expect_model, known_names, splits_of
+from attnlab.report.figures import FIGURES
 from attnlab.training.parse import parse_defense
 from attnlab.training.plan import plan_for
 
@@ -22,7 +23,7 @@ def names_of(*kinds: str, or_file: bool = False) -> Completion:
     """Complete the names of those kinds; with `or_file` a path where no name begins so."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-        found = [CompletionItem(name) for kind in kinds for name in known_names(kind) if name.startswith(begun)]
+        found = [CompletionItem(name) for kind in kinds for name in _known(kind) if name.startswith(begun)]
         return found or ([CompletionItem(begun, type="file")] if or_file else [])
 
     return complete
@@ -36,11 +37,15 @@ def lists_of(*kinds: str) -> Completion:
         return [
             CompletionItem(f"{before}{comma}{name}")
             for kind in kinds
-            for name in known_names(kind)
+            for name in _known(kind)
             if name.startswith(last) and name not in before.split(",")
         ]
 
     return complete
+
+
+def _known(kind: str) -> list[str]:
+    return list(FIGURES) if kind == "figures" else known_names(kind)
 
 
 def one_of(kind: str) -> Check:

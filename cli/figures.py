@@ -1,23 +1,60 @@
 """`attnlab figures`."""
 
-from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from attnlab.errors import printable
+from attnlab.report.figures import CHECKPOINT, FIGURES, SOURCES, figures_of, source_of
 
-from .completion import a_length, a_split, attacks, names_of, one_of
+from .completion import a_length, a_split, attacks, lists_of, names_of, one_of
 from .options import DEVICE, NORMALISATION, TRUST, names
 
 if TYPE_CHECKING:
     from attnlab.report.figures.drawing import Drawn
 
 
-@click.command()
+def _table() -> str:
+    """Of each source the figures that are drawn of it."""
+    lines = []
+    for source, source_words in SOURCES.items():
+        specs = {name: spec for name, spec in FIGURES.items() if spec.of == source}
+        told = {
+            name: "; ".join(filter(None, (spec.title, spec.needs and f"needs {spec.needs}")))
+            for name, spec in specs.items()
+        }
+        text = ", ".join(name + (f" ({words})" if words else "") for name, words in told.items())
+        lines.append(fill(text, 106, initial_indent=f"{source_words:<17}", subsequent_indent=" " * 17))
+    return "\n".join(lines)
+
+
+HELP = f"""Draw the paper's figures of a RUN or of CHECKPOINTS, as PNG and PDF with their captions.
+
+\b
+{_table()}
+
+The first of several checkpoints is the undefended one. No image is picked by hand: Figs. 1 and 3 show, of each group,
+the image whose IoU with the boxes is the group's median, Fig. 13 the most scattered maps and the lowest IoUs at a
+confidence of 0.9 or more, the others images of typical confidence. Each caption says so.
+
+\b
+attnlab figures runs/imagenet-val-inception_v3 --only figure1 --images ILSVRC2012_val_00000001 --grid
+attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
+"""
+
+
+@click.command(help=HELP)
 @click.argument("places", metavar="RUN|CHECKPOINTS...", nargs=-1, required=True)
-@click.option("--only", default="", callback=names, metavar="NAME,...", help="Figures to draw; by default all.")
+@click.option(
+    "--only",
+    default="",
+    shell_complete=lists_of("figures"),
+    callback=names,
+    metavar="NAME,...",
+    help="Figures to draw; by default all.",
+)
 @click.option("--images", default="", callback=names, metavar="ID,...", help="Images to show, in place of the rule's.")
 @click.option("--grid", is_flag=True, help="Draw the borders of the maps' cells: the attention layer's resolution.")
 @click.option("--overlays", is_flag=True, help="Of an analysis: also every image's map over it, as overlays/ID-*.png.")
@@ -61,58 +98,48 @@ if TYPE_CHECKING:
 @DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files; by default figures/ in the first.")
 def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:
-    """Draw the paper's figures of a RUN or of CHECKPOINTS, as PNG and PDF with their captions.
-
-    \b
-    run of analyze    figure1 (Grad-CAM), figure3 (LIME), figure13 (failure cases), iou-distributions,
-                      success-against-iou, iou-against-eps
-    run of evaluate   accuracy-against-steps
-    sweep             figure8, sweep
-    one checkpoint    figure2, figure12 (rounds of an attack), figure6 (epochs; train --snapshots leaves them)
-    several, the      figure7, figure9 (maps under each), figure10 or, of defence stepll, figure11 (successful and
-    undefended first  failed defence)
-
-    No image is picked by hand: Figs. 1 and 3 show, of each group, the image whose IoU with the boxes is the group's
-    median, Fig. 13 the most scattered maps and the lowest IoUs at a confidence of 0.9 or more, the others images of
-    typical confidence. Each caption says so.
-
-    \b
-    attnlab figures runs/imagenet-val-inception_v3 --only figure1 --images ILSVRC2012_val_00000001 --grid
-    attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
-    """  # noqa: D301 - click wants the backspace itself
+    """Draw the figures of a run, a sweep or checkpoints."""
     first = Path(places[0])
-    if first.is_dir() and len(places) == 1 and not (first / "model.json").is_file():
+    if first.is_dir() and len(places) == 1 and not (first / CHECKPOINT).is_file():
         _of_run(first, images, out, overlays=overlays, **options)
     else:
         _of_checkpoints(places, images, out, **options)
 
 
-def _of_checkpoints(places: tuple[str, ...], images: list[str], out: Path | None, **options: Any) -> None:
-    from attnlab.pipelines.gallery_job import open_gallery
-    from attnlab.report.figures.checkpoints import draw_checkpoints
+def _of_checkpoints(
+    places: tuple[str, ...], images: list[str], out: Path | None, *, only: list[str], grid: bool, **options: Any
+) -> None:
+    names = figures_of(source_of(places), only, ", ".join(places))
+    from attnlab.pipelines.comparison_examples import examples
+    from attnlab.pipelines.model_comparison import open_comparison
+    from attnlab.report.figures.drawing import draw
 
-    only, grid = options.pop("only"), options.pop("grid")
-    gallery = open_gallery(places, named=images, **options)
-    _say(draw_checkpoints(gallery, out or gallery.folder, only, grid=grid))
+    models = open_comparison(places, named=images, **options)
+    inputs = examples(models, [(FIGURES[name].choice, FIGURES[name].count) for name in names])
+    figures = zip(names, inputs, strict=True)
+    _say(draw(figures, out or models.folder, ", ".join(models.names), only, grid=grid))
 
 
-def _of_run(run: Path, images: list[str], out: Path | None, *, overlays: bool, **options: Any) -> None:
-    from attnlab.pipelines.defaults import reading_processes
-    from attnlab.pipelines.revisit import revisit
+def _of_run(
+    run: Path, images: list[str], out: Path | None, *, only: list[str], grid: bool, overlays: bool, **options: Any
+) -> None:
     from attnlab.report.figures.drawing import NothingDrawn
-    from attnlab.report.figures.overlays import write_overlays
-    from attnlab.report.figures.run import draw_run
+    from attnlab.report.figures.run import draw_run, plan_figures
 
-    root, device, trust_code = (options[name] for name in ("root", "device", "trust_code"))
-    see = partial(revisit, run, root=root, device=device, trust_code=trust_code)
+    plan = plan_figures(run, only, images)
+    from attnlab.pipelines.defaults import reading_processes
+    from attnlab.pipelines.replay import replay
+    from attnlab.report.figures.overlays import write_overlays
+
+    again = {name: options[name] for name in ("root", "device", "trust_code")}
     try:
-        _say(draw_run(run, see, out, options["only"], images, grid=options["grid"]))
+        _say(draw_run(plan, replay(run, plan.image_ids, **again), out, grid=grid))
     except NothingDrawn as none:
         if not overlays:
             raise
         click.echo(printable(str(none)))
     if overlays:
-        count = write_overlays(run, see(images or None), out, grid=options["grid"], workers=reading_processes())
+        count = write_overlays(run, replay(run, images or None, **again), out, grid=grid, workers=reading_processes())
         click.echo(f"{out or run / 'figures'}/overlays: {count} pictures")
 
 

@@ -30,10 +30,10 @@ def report(run: Path, root: Path | None, out: Path | None, device: str, trust_co
     attnlab report runs/scenes-val-resnet8
     attnlab report runs/imagenet-val-inception_v3 --root /data/imagenet --out figures/inception.html
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.revisit import revisit
+    from attnlab.pipelines.replay import replay
     from attnlab.report.page.write import images_shown, write_report
 
-    views = revisit(run, root=root, device=device, trust_code=trust_code) if images else None
+    views = replay(run, root=root, device=device, trust_code=trust_code) if images else None
     with image_progress(images_shown(run) if images else 0, None) as progress:
         path = write_report(run, views, out, progress)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -31,12 +31,12 @@ def sweep(out: Path | None, **options: Any) -> None:
     attnlab sweep --data mnist --root DIR --alphas 0,0.01,0.1 --betas 0,0.01,0.1 --epochs 2
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
-    from attnlab.report.figures.run import draw_sweep
+    from attnlab.report.figures.run import draw_run, plan_figures
     from attnlab.report.layout import plain
 
     folder = out or Path("runs") / f"{options['data']}-sweep-{options['defense']}-{options['seed']}"
     table = run(out=folder, watch=_watch, **options)
-    drawn = draw_sweep(table, folder / "figures", str(folder))
+    drawn = draw_run(plan_figures(folder))
     names = ", ".join(f"figures/{name}.*" for name in drawn.captions)
     show_layout(plain(table), f"{folder}: sweep.csv, {names}")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import attnlab_cli
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.report.page.write import write_report
 from attnlab.training import trainer
 
@@ -75,7 +75,7 @@ def browser():
 @pytest.fixture(scope="session")
 def report(run, tmp_path_factory) -> Path:
     """That run's page."""
-    return write_report(run, revisit(run), tmp_path_factory.mktemp("browser") / "report.html")
+    return write_report(run, replay(run), tmp_path_factory.mktemp("browser") / "report.html")
 
 
 @pytest.fixture

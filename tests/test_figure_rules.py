@@ -4,29 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.looks import spread
 from attnlab.report.figures.choose import misled, scatter, scattered, typical
 from attnlab.report.figures.curves import step_families, success_rates
 from attnlab.report.statistics import wilson_interval
+from attnlab.views import quantile_examples
 
 
 def images(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image_id", "group", "iou_att_gt", "confidence"])
 
 
-def test_spread_takes_the_middle_of_each_part():
+def test_quantile_examples_takes_the_middle_of_each_part():
     values = [5.0, 1, 3, 2, 4]  # ranked: places 1, 3, 2, 4, 0
-    assert spread(values, 1) == [2]
-    assert spread(values[:4], 1) == [3]  # 1, 2, 3, 5: the lower middle is 2
-    assert spread(list(range(12)), 3) == [1, 5, 9]
-    assert spread(list(range(10)), 2) == [2, 7]
-    assert spread(values, 9) == [1, 3, 2, 4, 0]
+    assert quantile_examples(values, 1) == [2]
+    assert quantile_examples(values[:4], 1) == [3]  # 1, 2, 3, 5: the lower middle is 2
+    assert quantile_examples(list(range(12)), 3) == [1, 5, 9]
+    assert quantile_examples(list(range(10)), 2) == [2, 7]
+    assert quantile_examples(values, 9) == [1, 3, 2, 4, 0]
 
 
-def test_spread_leaves_out_what_is_not_known_and_keeps_the_order_of_equals():
-    assert spread([np.nan, 2.0, np.nan, 2.0, 2.0], 1) == [3]
-    assert spread([np.nan], 1) == []
-    assert spread([], 2) == []
+def test_quantile_examples_leaves_out_what_is_not_known_and_keeps_the_order_of_equals():
+    assert quantile_examples([np.nan, 2.0, np.nan, 2.0, 2.0], 1) == [3]
+    assert quantile_examples([np.nan], 1) == []
+    assert quantile_examples([], 2) == []
 
 
 def test_figure_1_shows_the_image_of_median_iou_of_each_group():
@@ -38,13 +38,13 @@ def test_figure_1_shows_the_image_of_median_iou_of_each_group():
         ("e", "fail", 0.6, 0.5),
         ("f", "fail", np.nan, 0.5),
     )
-    assert typical(frame) == {"succeed": "d", "fail": "c"}
-    assert typical(frame[frame["group"] == "fail"]) == {"fail": "c"}
+    assert typical(frame) == {"succeed": ["d"], "fail": ["c"]}
+    assert typical(frame[frame["group"] == "fail"]) == {"succeed": [], "fail": ["c"]}
 
 
 def test_without_boxes_the_confidence_stands_in():
     frame = images(("a", "fail", np.nan, 0.9), ("b", "fail", np.nan, 0.1), ("c", "fail", np.nan, 0.5))
-    assert typical(frame) == {"fail": "c"}
+    assert typical(frame) == {"succeed": [], "fail": ["c"]}
 
 
 def test_scatter_by_hand():

@@ -1,7 +1,8 @@
 """The grid of panels and the curves: what is where, and what it says."""
 
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,16 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.looks import Look, Series
-from attnlab.report.figures import curves, models
-from attnlab.report.figures.attention import figure1, figure3, figure13
+from attnlab.report.figures import curves, defenses
+from attnlab.report.figures.analysis import series_of
+from attnlab.report.figures.attacked_images import figure1, figure3
+from attnlab.report.figures.failure_cases import figure13
 from attnlab.report.figures.overlay import overlay
-from attnlab.report.figures.panels import Panel, Row, class_name, difference, draw_panels, told
+from attnlab.report.figures.panels import Panel, Row, class_name, difference, draw_panels, prediction_text, shares
+from attnlab.report.figures.rounds import figure2, figure12
 from attnlab.report.figures.style import COLUMN, MARK, PAGE, mark, save
 from attnlab.report.figures.sweep import figure8, sweep_grid
+from attnlab.views import Examples, MapSeries, MapView, ReplayedImage
 
 DRAW = np.random.default_rng(0)
 
@@ -95,10 +99,10 @@ def test_figures_are_as_wide_as_a_column_or_a_page_and_panels_keep_their_aspect(
 
 def test_what_stands_below_is_the_prediction_and_its_confidence():
     classes = ["tench, Tinca tinca", "goldfish"]
-    look = Look(image(), np.ones((1, 1)), 0, 0.25, 0.25)
-    assert told(look, 0, classes) == "tench (0.25)"
-    assert told(look._replace(prediction=1, top=0.7), 0, classes) == "goldfish (0.70)"
-    assert told(look._replace(prediction=1, top=float("nan")), 0, classes) == "goldfish (tench: 0.25)"
+    view = MapView(image(), np.ones((1, 1)), 0, 0.25, 0.25)
+    assert prediction_text(view, 0, classes) == "tench (0.25)"
+    assert prediction_text(view._replace(prediction=1, top=0.7), 0, classes) == "goldfish (0.70)"
+    assert prediction_text(view._replace(prediction=1, top=float("nan")), 0, classes) == "goldfish (tench: 0.25)"
     assert class_name(3, []) == "class 3"
 
 
@@ -117,49 +121,66 @@ def test_a_perturbation_is_magnified_by_the_factor_that_is_told():
     assert difference(clean, clean)[1] == 1
 
 
-# ------------------------------------------------------------------ figures of looks and records
-
-
-class View(NamedTuple):
-    record: dict
-    clean: np.ndarray
-    adversarial: list
-
-
-def view(name: str = "a") -> View:
-    lime = {"weights": [0.5, -0.2, 0.1], "segments": __import__("zlib").compress(SEGMENTS.tobytes())}
-    row = {"prediction": 1, "confidence": 0.5, "iou_att_gt": 0.25, "map": DRAW.normal(size=16).tolist(), "lime": lime}
-    record = {**row, "image_id": name, "label": 1, "boxes": [[3, 4, 20, 20]], "adversarial": [{**row, "prediction": 0}]}
-    return View(record, image(), [image()])
-
+# ------------------------------------------------------------------ figures of images and of records
 
 SEGMENTS = (np.arange(24 * 32).reshape(24, 32) // 300).astype(np.uint16)
+MANIFEST = {"features": [2], "model": {"map_shape": [4, 4], "input_size": [24, 32]}}
 
 
-def series(looks: int) -> Series:
-    one = [Look(image(), DRAW.normal(size=(4, 4)), place % 2, 0.4, 0.6) for place in range(looks)]
-    return Series("a", 0, np.array([[3.0, 4, 20, 20]]), one, one)
+def replayed(name: str = "a") -> ReplayedImage:
+    lime = {"weights": [0.5, -0.2, 0.1], "segments": zlib.compress(SEGMENTS.tobytes())}
+    row = {"prediction": 1, "confidence": 0.5, "iou_att_gt": 0.25, "map": DRAW.normal(size=16).tolist(), "lime": lime}
+    record = {**row, "image_id": name, "label": 1, "boxes": [[3, 4, 20, 20]], "adversarial": [{**row, "prediction": 0}]}
+    return ReplayedImage(record, image(), [image()])
+
+
+def attacked(*groups: str, method: str = "grad-cam") -> Examples:
+    series = [(group, [series_of(replayed(), method, 0, MANIFEST)]) for group in groups]
+    return Examples(series, ["no", "yes"], subject="Maps of m", setting="net, data", rule="Images: as named")
+
+
+def series(views: int) -> MapSeries:
+    one = [MapView(image(), DRAW.normal(size=(4, 4)), place % 2, 0.4, 0.6) for place in range(views)]
+    return MapSeries("a", 0, np.array([[3.0, 4, 20, 20]]), one, one)
+
+
+def views(*groups: tuple[str, list[MapSeries]], columns: Sequence[str] = ()) -> Examples:
+    return Examples(groups, "01", columns, "aad", "scenes test, pgd", "Images as named")
+
+
+def test_a_replayed_image_has_the_views_of_its_record():
+    seen = replayed()
+    (clean,), (adversarial,) = series_of(seen, "grad-cam", 0, MANIFEST)[3:]
+    assert clean.map.ravel().tolist() == seen.record["map"]
+    assert clean[2:4] == (1, 0.5)
+    assert (adversarial.prediction, adversarial.iou) == (0, 0.25)
+    assert adversarial.pixels is seen.adversarial[0]
+    assert series_of(seen, "grad-cam", None, MANIFEST).adversarial == []
+    seen.record["iou_att_gt"] = None
+    assert np.isnan(series_of(seen, "grad-cam", None, MANIFEST).clean[0].iou)
 
 
 def test_figure_1_shows_image_map_adversarial_map_and_perturbation():
-    figure = figure1([("succeed", view()), ("fail", view())], 0, (4, 4), ["no", "yes"], grid=False)
+    figure, caption = figure1(attacked("succeed", "fail"))
     assert len(panels_of(figure)) == 8
     said = words(figure)
     assert said[:4] == ["original image", "yes (0.50)", "its attention", "IoU 0.25"]
     assert "no (yes: 0.50)" in said
     assert said[-2:] == ["succeed", "fail"]
     assert [len(axes.patches) for axes in panels_of(figure)] == [1, 1, 1, 0] * 2
+    assert caption.endswith("confidence. Maps of m; net, data. Images: as named.")
 
 
 def test_figure_3_shows_the_strongest_superpixels_that_speak_for_the_class():
-    figure = figure3([("succeed", view())], 0, 2, (24, 32), ["no", "yes"], grid=False)
+    figure, _ = figure3(attacked("succeed", method="lime"))
     shown = np.asarray(panels_of(figure)[1].images[0].get_array())[:: 256 // 24 + 1, :: 256 // 24 + 1]
     coloured = (np.ptp(shown.astype(int), axis=2) > 5)[:24, :32]
     assert (coloured == (SEGMENTS == 0)).all()  # the second strongest speaks against it
 
 
 def test_figure_13_has_pairs_of_image_and_map_and_leaves_missing_places_empty():
-    figure = figure13([("(a)", [view(), view()]), ("(b)", [view()])], (4, 4), ["no", "yes"], grid=False)
+    one = series_of(replayed(), "grad-cam", None, MANIFEST)
+    figure, _ = figure13(views(("(a)", [one, one]), ("(b)", [one])))
     assert len(panels_of(figure)) == 6
     assert figure.get_size_inches()[0] == PAGE
 
@@ -167,24 +188,29 @@ def test_figure_13_has_pairs_of_image_and_map_and_leaves_missing_places_empty():
 @pytest.mark.parametrize(
     ("make", "panels", "said"),
     [
-        (lambda: models.figure2([series(5)] * 2, "01"), 2 * 7, "round 5"),
-        (lambda: models.figure12([(series(3), series(3))], "01"), 2 * 5, "StepLL + A3"),
-        (lambda: models.figure6([series(3)], [1, 5, 9], "01"), 1 + 3 + 3, "epoch 9"),
-        (lambda: models.figure7([series(2)] * 2, ["raw", "aad"], "01"), 2 * 5, "aad"),
-        (lambda: models.figure9([series(4)] * 2, [*"abcd"], "01"), 2 * 9, "d"),
-        (lambda: models.figure10([("(a)", [series(2)] * 3), ("(b)", [series(2)])], ["u", "v"], "01"), 12, "(b)"),
+        (lambda: figure2(views(("", [series(5)] * 2))), 2 * 7, "round 5"),
+        (lambda: figure12(views(("StepLL", [series(3)]), ("StepLL + A3", [series(3)]))), 2 * 5, "StepLL + A3"),
+        (lambda: defenses.figure6(views(("", [series(3)]), columns=["1", "5", "epoch 9"])), 1 + 3 + 3, "epoch 9"),
+        (lambda: defenses.figure7(views(("", [series(2)] * 2), columns=["raw", "aad"])), 2 * 5, "aad"),
+        (lambda: defenses.figure9(views(("", [series(4)] * 2), columns=[*"abcd"])), 2 * 9, "d"),
+        (
+            lambda: defenses.figure10(views(("(a)", [series(2)] * 3), ("(b)", [series(2)]), columns=["u", "v"])),
+            12,
+            "(b)",
+        ),
     ],
 )
-def test_figures_of_models_have_a_panel_for_each_look(make, panels, said):
-    figure = make()
+def test_figures_of_models_have_a_panel_for_each_view(make, panels, said):
+    figure, caption = make()
     assert len(panels_of(figure)) == panels
     assert said in words(figure)
+    assert caption.endswith("scenes test, pgd. Images as named.")
 
 
 def test_maps_of_several_models_are_relative_to_their_largest_value():
-    np.testing.assert_allclose(models.relative(np.array([[-1.0, 2.0], [4.0, 0.0]])), [[0, 0.5], [1, 0]])
-    assert (models.relative(np.array([[-1.0]])) == 0).all()
-    bars = bars_of(models.figure7([series(2)], ["raw", "aad"], "01"))
+    np.testing.assert_allclose(shares(np.array([[-1.0, 2.0], [4.0, 0.0]])), [[0, 0.5], [1, 0]])
+    assert (shares(np.array([[-1.0]])) == 0).all()
+    bars = bars_of(defenses.figure7(views(("", [series(2)]), columns=["raw", "aad"])).figure)
     assert [bar.get_yticklabels()[1].get_text() for bar in bars] == ["1", "1"]
 
 
@@ -195,7 +221,7 @@ TABLE = pd.DataFrame(
 
 
 def test_figure_8_has_two_axes_for_each_weight_at_the_best_of_the_other():
-    figure = figure8(TABLE)
+    figure, _ = figure8(TABLE)
     left, right = figure.axes[:2], figure.axes[2:]
     assert [axes.get_xlabel() for axes in left] == ["α", "β"]  # noqa: RUF001
     assert [axes.get_title() for axes in left] == ["(a) rectification loss, β = 0.1", "(b) preservation loss, α = 1"]  # noqa: RUF001
@@ -206,12 +232,12 @@ def test_figure_8_has_two_axes_for_each_weight_at_the_best_of_the_other():
 
 @pytest.mark.parametrize(("query", "label"), [("beta == 0", "α"), ("alpha == 1", "β")])  # noqa: RUF001
 def test_figure_8_of_one_varied_weight_has_one_panel(query, label):
-    left, _ = figure8(TABLE.query(query)).axes
+    left, _ = figure8(TABLE.query(query)).figure.axes
     assert left.get_xlabel() == label
 
 
 def test_the_grid_of_a_sweep_tells_its_values_and_leaves_unfinished_cells_empty():
-    clean, robust, *_ = sweep_grid(TABLE.iloc[:-1]).axes
+    clean, robust, *_ = sweep_grid(TABLE.iloc[:-1]).figure.axes
     assert [text.get_text() for text in clean.texts] == ["90.0", "90.1", "91.0", "90.0", "90.1"]
     assert [text.get_text() for text in robust.texts] == ["40.0"] * 3 + ["41.0"] * 2
 
@@ -223,7 +249,12 @@ def test_iou_against_eps_tells_both_overlaps_at_each_eps():
         for one, group in enumerate(["succeed", "fail"] * 2)
     ]
     columns = ["image_id", "eps", "group", "iou_att_gt", "adv_iou_att_gt", "shared_cells"]
-    left, right = curves.iou_against_eps(pd.DataFrame(rows, columns=columns), [1 / 255, 8 / 255], 2).axes
+    named = {"model": "net", "data": "scenes", "split": "val", "attack_name": "fgsm"}
+    manifest = {"options": {**named, "eps": [1 / 255, 8 / 255]}, "model": {"map_shape": [1, 3]}}
+    figure, caption = curves.iou_against_eps(pd.DataFrame(rows, columns=columns), manifest)
+    left, right = figure.axes
+    assert ", 2 cells of each map (right)" in caption
+    assert caption.endswith("net, scenes val, fgsm, ε = 1/255, 8/255.")
     assert [label.get_text() for label in left.get_xticklabels()] == ["1/255", "8/255"]
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[1 / 255, 0.4], [8 / 255, 0.2]])
     np.testing.assert_allclose(right.lines[0].get_ydata(), [1 / 3] * 2)  # one of two cells in common
@@ -239,7 +270,10 @@ def test_accuracy_against_steps_tells_the_share_at_each_number_of_steps():
     ]
     columns = ["model", "image_id", "label", "clean_prediction", "attack", "prediction"]
     attacks = {"pgd5": {"steps": 5}, "pgd10": {"steps": 10}}
-    (axes,) = curves.accuracy_against_steps(pd.DataFrame(rows, columns=columns), attacks).axes
+    manifest = {"options": {"attacks": attacks, "data": "scenes", "split": "test", "images": 4}}
+    figure, caption = curves.accuracy_against_steps(pd.DataFrame(rows, columns=columns), manifest)
+    (axes,) = figure.axes
+    assert caption.endswith("scenes test, 4 images.")
     assert axes.lines[0].get_xydata().tolist() == [[5, 75], [10, 25]]
     assert axes.get_xlabel() == "steps of pgd"
 
@@ -260,16 +294,16 @@ def test_a_mark_has_a_line_of_its_own_and_moves_nothing_else():
 
 def test_files_are_png_and_pdf_with_the_caption_and_always_the_same(tmp_path):
     folder = tmp_path / "deep" / "figures"
-    paths = save(figure8(TABLE), folder, "figure8", "Figure 8.")
+    paths = save(figure8(TABLE).figure, folder, "figure8", "Figure 8.")
     assert [path.name for path in paths] == ["figure8.png", "figure8.pdf"]
     assert Image.open(paths[0]).size[0] == 300 * PAGE
     assert paths[1].read_bytes().startswith(b"%PDF")
     assert (folder / "figure8.txt").read_text() == "Figure 8.\n"
-    again = save(figure8(TABLE), tmp_path / "again", "figure8")
+    again = save(figure8(TABLE).figure, tmp_path / "again", "figure8")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     Path(tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*file \(File exists\); choose another folder with --out"):
-        save(figure8(TABLE), tmp_path / "file", "figure8")
+        save(figure8(TABLE).figure, tmp_path / "file", "figure8")

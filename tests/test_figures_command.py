@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from common import analyze_images
@@ -44,20 +45,25 @@ def test_an_analysis_is_drawn_into_its_own_folder(attnlab, mine):
 
 
 def test_figure_1_shows_the_images_of_the_rule_or_those_that_are_named(attnlab, mine, monkeypatch):
-    from attnlab.report.figures import analysis
+    from attnlab.report.figures import attacked_images
 
     shown = []
-    draw = analysis.figure1
-    monkeypatch.setattr(analysis, "figure1", lambda rows, *a, **k: shown.append(rows) or draw(rows, *a, **k))
+    draw = attacked_images.figure1
+    monkeypatch.setattr(attacked_images, "figure1", lambda images, **k: shown.append(images) or draw(images, **k))
     assert attnlab("figures", mine, "--only", "figure1").code == 0
     records = i_att(read_records(mine))
-    for rows, eps in zip(shown, (4 / 255, 16 / 255), strict=True):
-        for group, seen in rows:
-            values = records[(records["eps"] == eps) & (records["group"] == group)]["iou_att_gt"]
-            assert seen.record["iou_att_gt"] == values.quantile(0.5, interpolation="lower")
+    for images, eps in zip(shown, (4 / 255, 16 / 255), strict=True):
+        assert [group for group, _ in images.groups] == ["succeed", "fail"]
+        for group, (one,) in images.groups:
+            rows = records[(records["eps"] == eps) & (records["group"] == group)]
+            assert one.clean[0].iou == rows["iou_att_gt"].quantile(0.5, interpolation="lower")
+            (record,) = rows[rows["image_id"] == one.image_id].to_dict("records")
+            assert one.adversarial[0].iou == record["adv_iou_att_gt"]
+            np.testing.assert_array_equal(one.adversarial[0].map.ravel(), record["adv_map"])
+            assert np.abs(one.adversarial[0].pixels - one.clean[0].pixels).max() == pytest.approx(eps, abs=1e-6)
     done = attnlab("figures", mine, "--only", "figure1", "--images", "val-00007,val-00003")
     assert done.code == 0
-    assert [seen.record["image_id"] for _, seen in shown[-1]] == ["val-00007", "val-00003"]
+    assert [one.image_id for _, (one,) in shown[-1].groups] == ["val-00007", "val-00003"]
     assert "Images: as named." in (mine / "figures/figure1-eps-16-255.txt").read_text()
 
 
@@ -80,7 +86,7 @@ def test_a_group_without_images_is_left_out_and_said_so(attnlab, resnet8, tmp_pa
     analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(20))
     done = attnlab("figures", "run", "--only", "figure1,iou-distributions")
     assert done.code == 0
-    assert "no image is in the group succeed" in done.out
+    assert "figure1: there is no image for the row succeed, which is left out" in done.out
     assert files("run/figures") == {"figure1", "iou-distributions"}
 
 

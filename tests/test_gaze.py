@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from attnlab.looks import Look
 from attnlab.report.figures.gaze import gaze
 from attnlab.report.figures.style import BLUE, VERMILION
+from attnlab.views import MapView
 
 IMAGE = np.full((8, 8, 3), 0.5, np.float32)
 MAP = np.eye(4) - 0.5
@@ -13,7 +13,7 @@ MAP = np.eye(4) - 0.5
 
 @pytest.fixture
 def figure():
-    right, wrong = Look(IMAGE, MAP, 2, 0.75, 0.75), Look(IMAGE, 10 * MAP, 7, 0.1, 0.9)
+    right, wrong = MapView(IMAGE, MAP, 2, 0.75, 0.75), MapView(IMAGE, 10 * MAP, 7, 0.1, 0.9)
     return gaze({"first": [right, right], "second": [wrong, right]}, [2, 2], [[[1, 2, 5, 6]], []], "0123456789")
 
 

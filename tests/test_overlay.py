@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.records import read_records
 from attnlab.report.figures.overlay import OPACITY, blend, colour_bar, enlarge, overlay
 from attnlab.report.figures.overlays import write_overlays
@@ -96,7 +96,7 @@ def test_the_colour_bar_rises_from_grey_to_the_last_colour():
 
 def test_every_image_of_a_run_has_its_overlays_with_one_scale_for_the_pair(run, tmp_path):
     names = ["val-00002", "val-00007"]
-    assert write_overlays(run, revisit(run, names), tmp_path, workers=2) == 6
+    assert write_overlays(run, replay(run, names), tmp_path, workers=2) == 6
     found = sorted(path.name for path in (tmp_path / "overlays").glob("*"))
     kinds = ("adversarial-eps-16-255", "adversarial-eps-4-255", "clean")
     assert found == [f"{name}-{kind}.png" for name in names for kind in kinds]
@@ -104,7 +104,7 @@ def test_every_image_of_a_run_has_its_overlays_with_one_scale_for_the_pair(run, 
     record = records[records["image_id"] == names[0]].iloc[0]
     maps = [record["map"], *records.loc[records["image_id"] == names[0], "adv_map"]]
     high = max(values.max() for values in maps)
-    (view,) = revisit(run, names[:1])
+    (view,) = replay(run, names[:1])
     mine = overlay(view.clean, record["map"].reshape(8, 8), list(record["boxes"]), high=high, scale=4)
     written = np.asarray(Image.open(tmp_path / "overlays" / f"{names[0]}-clean.png"))
     assert written.shape == (256, 256, 3)
@@ -123,4 +123,4 @@ def test_overlays_of_a_run_without_maps_are_refused(run, tmp_path):
 def test_overlays_into_a_file_are_refused(run, tmp_path):
     (tmp_path / "overlays").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*overlays"):
-        write_overlays(run, revisit(run, ["val-00002"]), tmp_path)
+        write_overlays(run, replay(run, ["val-00002"]), tmp_path)

@@ -20,7 +20,7 @@ from attnlab.config import AnalyzeConfig
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.pipelines.evaluate_job import prepare_evaluation
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.attention import attention_report
 from attnlab.report.evaluation import evaluation_report
@@ -34,7 +34,7 @@ from attnlab.runs import Run
 
 @pytest.fixture(scope="module")
 def page(run, tmp_path_factory) -> str:
-    return write_report(run, revisit(run), tmp_path_factory.mktemp("page") / "report.html").read_text()
+    return write_report(run, replay(run), tmp_path_factory.mktemp("page") / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_the_paper_s_values_stand_beside_ours():
 
 def test_pictures_are_the_images_that_were_measured(run, page):
     pictures = pictures_of(page)
-    for shown, view in zip(pictures[:20], revisit(run, [f"val-{n:05d}" for n in range(20)]), strict=True):
+    for shown, view in zip(pictures[:20], replay(run, [f"val-{n:05d}" for n in range(20)]), strict=True):
         pixels = [view.clean, *view.adversarial]
         away = np.array([[np.abs(np.asarray(picture) / 255 - one).mean() for one in pixels] for picture in shown])
         assert np.diag(away).max() < 0.025
@@ -201,7 +201,7 @@ def test_an_unfinished_run_is_marked(run, page, tmp_path):
 
 
 def test_a_run_without_maps_says_so(lime_run):
-    text = write_report(lime_run, revisit(lime_run)).read_text()
+    text = write_report(lime_run, replay(lime_run)).read_text()
     assert "This run holds no Grad-CAM maps" in text
     assert all("maps" not in image for image in data_of(text)["images"])
 
@@ -244,7 +244,7 @@ def test_skipped_images_and_hostile_names_are_listed_as_text(tmp_path):
     (tmp_path / "data/boxes.csv").write_text(f"image,label,x0,y0,x1,y1\ncat.png,3,100,20,320,280\n{name},1,0,0,5,5\n")
     job = open_analysis(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
     job.run(lambda count: None)
-    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
+    text = write_report(tmp_path / "run", replay(tmp_path / "run")).read_text()
     assert "<img src=x" not in text
     assert Tables(text).tables["skipped"][1] == [name, "no image that Pillow can read"]
 
@@ -256,7 +256,7 @@ def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
     job = open_analysis(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
     with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
         job.run(lambda count: None)
-    text = write_report(tmp_path / "run", revisit(tmp_path / "run")).read_text()
+    text = write_report(tmp_path / "run", replay(tmp_path / "run")).read_text()
     assert Tables(text).tables["skipped"][1] == ["no.png", "no image that Pillow can read"]
     assert 'id="gallery"' not in text
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from attnlab.config import AnalyzeConfig
 from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.records import read_records
 from attnlab.report.page.write import write_report
 from attnlab.report.tables import i_att
@@ -199,7 +199,7 @@ def test_a_fragment_of_nonsense_shows_all(visit, report):
 def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
     options = {"lime_samples": "80", "lime_superpixels": "grid", "lime_batch_size": 20}
     analyze(AnalyzeConfig.of(method="grad-cam,lime", limit=4, out=tmp_path / "run", **options))
-    page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
+    page = visit(write_report(tmp_path / "run", replay(tmp_path / "run")))
     assert page.locator(".card").first.locator(".tile").count() == 6
     page.uncheck("[name=lime]")
     assert page.locator(".card").first.locator(".tile").count() == 4

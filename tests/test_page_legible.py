@@ -10,7 +10,7 @@ from skimage.data import chelsea
 from attnlab.config import AnalyzeConfig
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluate_job import prepare_evaluation
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.report.page.write import write_report
 
 HOSTILE = "<img src=x onerror='document.title=1'>.png"
@@ -58,7 +58,7 @@ def test_names_from_files_are_shown_as_text(visit, tmp_path):
     (tmp_path / "data/classes.txt").write_text("\n".join([*"012", HOSTILE_CLASS, *"456789"]))
     (tmp_path / "data/boxes.csv").write_text(f'image,label,x0,y0,x1,y1\n"{HOSTILE}",3,100,20,320,280\n')
     analyze(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
-    page = visit(write_report(tmp_path / "run", revisit(tmp_path / "run")))
+    page = visit(write_report(tmp_path / "run", replay(tmp_path / "run")))
     assert page.locator(".card .name").text_content() == HOSTILE
     page.locator(".card").click()
     assert page.locator("#view-name").inner_text() == HOSTILE

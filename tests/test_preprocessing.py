@@ -16,7 +16,7 @@ from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.own_code import build_from_file
 from attnlab.pipelines.expect import load_source
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -167,7 +167,7 @@ def test_mean_and_std_on_the_command_line_are_used_recorded_and_kept_by_what_see
     model = json.loads(Path("out/run.json").read_text())["model"]
     assert (model["mean"], model["std"]) == ([0.2, 0.3, 0.4], [0.5, 0.5, 0.5])
     resnet8 = load_model("resnet8", mean=(0.2, 0.3, 0.4), std=0.5).place("cpu")
-    (first, _second) = revisit("out", device="cpu")
+    (first, _second) = replay("out", device="cpu")
     with torch.no_grad():
         logits = resnet8(torch.from_numpy(first.clean).permute(2, 0, 1)[None])
     assert first.record["confidence"] == pytest.approx(float(logits.softmax(1)[0, first.record["label"]]), abs=1e-5)

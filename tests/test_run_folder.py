@@ -22,7 +22,7 @@ from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.records import read_checks
 from attnlab.report.export import report_run
-from attnlab.report.figures.run import draw_run
+from attnlab.report.figures.run import draw_run, plan_figures
 from attnlab.report.page.write import write_report
 from attnlab.runs import Run
 
@@ -228,7 +228,7 @@ def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_
     assert evaluation.frames["table6"]["model"].unique().tolist() == ["a", "b"]
     assert evaluation.frames["table6"]["defense"].unique().tolist() == ["none"]
     for name in ("analysis", "evaluation"):
-        drawn = draw_run(tmp_path / name, lambda _: iter(()), only=["iou-distributions"] if name == "analysis" else [])
+        drawn = draw_run(plan_figures(tmp_path / name, ["iou-distributions"] if name == "analysis" else []))
         assert drawn.captions
         assert write_report(tmp_path / name).stat().st_size > 10_000
 

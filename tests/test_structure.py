@@ -27,7 +27,7 @@ GROUND = (
     "runs",
     "records",
     "superpixels",
-    "looks",
+    "views",
     "workers",
 )
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
@@ -84,7 +84,8 @@ def test_report_stands_on_records_and_geometry_alone():
         "manifests",
         "boxes",
         "superpixels",
-        "looks",
+        "views",
+        "registry",
         "workers",
         "report",
     )

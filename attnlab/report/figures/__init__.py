@@ -1,1 +1,116 @@
-"""Figures from records and arrays, as PNG and PDF: those of the paper and some it lacks. Needs no model and no GPU."""
+"""The list of figures: those of the paper and some it lacks. Drawn of records and arrays, with no model and no GPU.
+
+A figure is one function to a `Drawing`. Where it shows images, it gets `attnlab.views.Examples` and `grid`, which draws
+the borders of the maps' cells; else a data frame, a row for each image and eps, answer or training, and the manifest of
+its run. Where they do not suffice it raises LeftOut, without a text if what the list says it needs is not there. One
+more figure is its function's file and a line in FIGURES.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnlab.errors import UserError, expect_one_of
+from attnlab.manifests import FILE, read_manifest
+from attnlab.registry import Lazy, Registry
+
+#: what figures are drawn of, and how people call it
+SOURCES = {
+    "analyze": "run of analyze",
+    "evaluate": "run of evaluate",
+    "sweep": "sweep",
+    "checkpoint": "one checkpoint",
+    "checkpoints": "checkpoints",
+}
+#: what not every evaluation has, nor every defence of checkpoints
+SEVERAL_STEPS = "an attack with several numbers of steps, such as --attacks pgd10,pgd40,pgd100"
+STEPLL, OTHER = "a defence of stepll", "a defence other than stepll"
+#: the table of a sweep; what makes a folder a checkpoint
+SWEEP, CHECKPOINT = "sweep.csv", "model.json"
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A figure.
+
+    Attributes:
+        of: What it is drawn of, a key of SOURCES.
+        title: What it shows, in a few words.
+        draw: Its function, `module:name` below this package.
+        choice: How its images are chosen: a key of `choose.CHOICES`, for checkpoints one of those of
+            `attnlab.pipelines.comparison_examples`. Empty where it shows numbers alone.
+        count: How many images it shows, of each group.
+        each_eps: It is drawn for each eps of a run by itself.
+        needs: What not every source has, in words.
+    """
+
+    of: str
+    title: str
+    draw: str
+    choice: str = ""
+    count: int = 1
+    each_eps: bool = False
+    needs: str = ""
+
+    def __call__(self, *data: Any, **options: Any) -> Any:
+        """Draw it: a Drawing."""
+        return Lazy(f"{__name__}.{self.draw}")(*data, **options)
+
+
+FIGURES: Registry[FigureSpec] = Registry(
+    "--only",
+    {
+        "figure1": FigureSpec("analyze", "maps", "attacked_images:figure1", "medians", each_eps=True),
+        "figure3": FigureSpec("analyze", "LIME", "attacked_images:figure3", "medians of LIME", each_eps=True),
+        "figure13": FigureSpec("analyze", "failure cases", "failure_cases:figure13", "failures", 3),
+        "iou-distributions": FigureSpec("analyze", "of both groups", "curves:iou_distributions", each_eps=True),
+        "success-against-iou": FigureSpec("analyze", "of the attack", "curves:success_against_iou"),
+        "iou-against-eps": FigureSpec("analyze", "", "curves:iou_against_eps", needs="a run with several --eps"),
+        "accuracy-against-steps": FigureSpec("evaluate", "", "curves:accuracy_against_steps", needs=SEVERAL_STEPS),
+        "figure8": FigureSpec("sweep", "accuracy over alpha, over beta", "sweep:figure8"),
+        "sweep": FigureSpec("sweep", "over both", "sweep:sweep_grid", needs="several --alphas and several --betas"),
+        "figure2": FigureSpec("checkpoint", "rounds of an attack", "rounds:figure2", "steps", 2),
+        "figure12": FigureSpec("checkpoint", "likewise with A3", "rounds:figure12", "steps with A3"),
+        "figure6": FigureSpec("checkpoint", "epochs", "defenses:figure6", "snapshots", 2, needs="train --snapshots"),
+        "figure7": FigureSpec("checkpoints", "adversarial images", "defenses:figure7", "compared", 2),
+        "figure9": FigureSpec("checkpoints", "maps under each", "defenses:figure9", "compared", 2),
+        "figure10": FigureSpec("checkpoints", "success and failure", "defenses:figure10", "defended", 4, needs=OTHER),
+        "figure11": FigureSpec("checkpoints", "likewise", "defenses:figure11", "defended by stepll", 4, needs=STEPLL),
+    },
+)
+
+
+def source_of(places: Sequence[str]) -> str:
+    """What figures of a folder, or of one or several models, are drawn of: a key of SOURCES.
+
+    Raises:
+        UserError: If it is a folder that holds nothing of the kind.
+    """
+    folder = Path(places[0])
+    if len(places) > 1:
+        return "checkpoints"
+    if not folder.is_dir() or (folder / CHECKPOINT).is_file():
+        return "checkpoint"
+    if (folder / SWEEP).is_file():
+        return "sweep"
+    if not (folder / FILE).is_file():
+        raise UserError(
+            f"expected {folder} to be a run, a sweep or a checkpoint, but it has no {FILE}, {SWEEP} or {CHECKPOINT}"
+        )
+    return str(read_manifest(folder)["kind"])
+
+
+def figures_of(source: str, only: Collection[str] = (), what: str = "") -> list[str]:
+    """Names of the figures of a source: all, or those that are asked for.
+
+    Args:
+        source: A key of SOURCES.
+        only: Names that are asked for.
+        what: What the figures are drawn of, for errors, such as a run's folder.
+
+    Raises:
+        UserError: If one is unknown there; the text lists those that are not.
+    """
+    known = [name for name, spec in FIGURES.items() if spec.of == source]
+    return [expect_one_of(name, known, f"--only for {what or SOURCES[source]}") for name in only] or known

@@ -1,18 +1,71 @@
-"""Which images figures show: by rules, so that nobody picks them."""
+"""Which images figures of an analysis show: by rules, so that nobody picks them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attnlab.looks import Map, spread
+from attnlab.report.figures.analysis import Analysis, Choice, map_of
 from attnlab.report.tables import GROUPS
+from attnlab.views import LeftOut, Map, quantile_examples
 
 #: confidence in the label from which a model counts as sure
 HIGH_CONFIDENCE = 0.9
+RULE = {
+    "iou_att_gt": "of each group the one whose IoU with the boxes is the group's median",
+    "confidence": "of each group the one whose confidence in the label is the group's median",
+}
 
 
-def typical(images: pd.DataFrame) -> dict[str, str]:
+def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) -> Choice:
+    """Images of Figs. 1 and 3: those that are named, or of each group the typical one.
+
+    Raises:
+        LeftOut: If there is no image, or no map of one that is named.
+    """
+    method = "lime" if lime else analysis.method
+    images = analysis.images(method, eps)
+    if analysis.named:
+        records, column = analysis.records, "lime" if lime else "map"
+        without = set(records.loc[records[column].isna(), "image_id"]) & set(analysis.named)
+        if without:
+            raise LeftOut(f"there is no map of {method} of image {min(without)}")
+        of = images.set_index("image_id")["group"]
+        groups, rule = [(of.get(name, "misclassified"), [name]) for name in analysis.named], "as named"
+    else:
+        groups, rule = list(typical(images).items()), RULE[measured_by(images)]
+    subject = f"Maps of {method}"
+    if lime:
+        count = int(analysis.manifest["features"][0])
+        subject = f"LIME, those of the {count} strongest superpixels that speak for the class"
+    return Choice(groups, method, analysis.manifest["options"]["eps"].index(eps), subject, f"Images: {rule}")
+
+
+def failures(analysis: Analysis, _eps: float | None, count: int) -> Choice:
+    """Images of Fig. 13: the most scattered maps, and the lowest IoUs of images whose label the model is sure of.
+
+    Raises:
+        LeftOut: If there is no image.
+    """
+    images = analysis.images().drop_duplicates("image_id")
+    maps = [map_of(values, analysis.manifest["model"]["map_shape"]) for values in images["map"]]
+    groups = [
+        ("(a) scattered", scattered(images["image_id"].tolist(), maps, count)),
+        ("(b) misled", misled(images, count)),
+    ]
+    if not any(names for _, names in groups):
+        raise LeftOut("no map has any positive attention, and no confident prediction a box")
+    rule = (
+        "(a) The highest scatter of the map (root mean square distance of the positive attention from its centre) and "
+        f"(b) the lowest IoU with the boxes at a confidence of at least {HIGH_CONFIDENCE}, among {len(images)} "
+        "correctly classified images"
+    )
+    return Choice(groups, analysis.method, None, "", rule)
+
+
+def typical(images: pd.DataFrame) -> dict[str, list[str]]:
     """Of each group the image whose IoU with the boxes is the group's median: the images of Figs. 1 and 3.
 
     Where there is no IoU, the confidence in the label stands in; of an even number of images the lower middle is taken.
@@ -21,15 +74,14 @@ def typical(images: pd.DataFrame) -> dict[str, str]:
         images: I_att of one eps.
 
     Returns:
-        Group -> image id; a group without images is not there.
+        Group -> its image id; none for a group without images.
     """
     measure = measured_by(images)
-    chosen: dict[str, str] = {}
-    for group in GROUPS:
-        mine = images[images["group"] == group]
-        for place in spread(mine[measure].to_numpy(), 1):
-            chosen[group] = str(mine["image_id"].iloc[place])
-    return chosen
+    of_groups = {group: images[images["group"] == group] for group in GROUPS}
+    return {
+        group: [str(rows["image_id"].iloc[place]) for place in quantile_examples(rows[measure].to_numpy(), 1)]
+        for group, rows in of_groups.items()
+    }
 
 
 def measured_by(images: pd.DataFrame) -> str:
@@ -75,3 +127,11 @@ def misled(images: pd.DataFrame, count: int) -> list[str]:
     """
     sure = images[(images["confidence"] >= HIGH_CONFIDENCE) & images["iou_att_gt"].notna()]
     return [str(name) for name in sure.sort_values("iou_att_gt", kind="stable")["image_id"].iloc[:count]]
+
+
+#: ways to choose images: from an analysis, one of its eps and how many images to a Choice
+CHOICES: dict[str, Callable[[Analysis, Any, int], Choice]] = {
+    "medians": medians,
+    "medians of LIME": partial(medians, lime=True),
+    "failures": failures,
+}

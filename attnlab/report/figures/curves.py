@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from attnlab.records import as_fraction
+from attnlab.report.description import Manifest, data_of, subject
+from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import (
     COLUMN,
     GROUP_COLOURS,
@@ -20,7 +21,8 @@ from attnlab.report.figures.style import (
     styled,
 )
 from attnlab.report.statistics import bootstrap_interval, wilson_interval
-from attnlab.report.tables import GROUPS, table3
+from attnlab.report.tables import CELLS, GROUPS, table3
+from attnlab.views import LeftOut
 from attnlab.words import counted
 
 BINS = 20
@@ -29,12 +31,14 @@ RATE_BINS = 10
 
 
 @styled
-def iou_distributions(images: pd.DataFrame) -> Figure:
+def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """Distributions of the IoU of attention and boxes, of successfully attacked and other images (behind Table 1).
 
     Args:
         images: I_att of one eps, with the columns group and iou_att_gt.
+        manifest: Of the run, with that eps alone.
     """
+    _expect_boxes(images)
     figure = blank(COLUMN, 2.2)
     axes = figure.subplots()
     edges = np.linspace(0, 1, BINS + 1)
@@ -53,7 +57,11 @@ def iou_distributions(images: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
     axes.legend(loc="upper left")
-    return figure
+    caption = (
+        "Distributions of the IoU of attention and boxes, of the images whose prediction the attack changes "
+        f"(succeed, dashed mean) and of the others (fail, dotted mean); {subject(manifest)}."
+    )
+    return Drawing(figure, caption)
 
 
 def success_rates(images: pd.DataFrame, bins: int = RATE_BINS) -> pd.DataFrame:
@@ -78,13 +86,13 @@ def success_rates(images: pd.DataFrame, bins: int = RATE_BINS) -> pd.DataFrame:
 
 
 @styled
-def success_against_iou(images: pd.DataFrame, budgets: Sequence[float]) -> Figure:
+def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """Attack success rate against the IoU of attention and boxes, with 95 % Wilson intervals (behind section 3.1).
 
-    Args:
-        images: I_att, one row per image and eps.
-        budgets: The eps of the run, a line each.
+    Of I_att, a line for each eps.
     """
+    _expect_boxes(images)
+    budgets = manifest["options"]["eps"]
     figure = blank(COLUMN, 2.6)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
     shift = 0.008 * (np.arange(len(budgets)) - (len(budgets) - 1) / 2)
@@ -102,22 +110,25 @@ def success_against_iou(images: pd.DataFrame, budgets: Sequence[float]) -> Figur
     below.set(xlabel="IoU of attention and boxes", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     figure.align_ylabels()
-    return figure
+    caption = (
+        "Attack success rate against the IoU of attention and boxes, in bins of a tenth, with 95 % Wilson intervals; "
+        f"below, the number of images in each bin; {subject(manifest)}."
+    )
+    return Drawing(figure, caption)
 
 
 @styled
-def iou_against_eps(images: pd.DataFrame, budgets: Sequence[float], cells: int) -> Figure:
+def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """IoU of the adversarial image's attention against eps, with 95 % bootstrap intervals (Tables 1 and 3 over eps).
 
-    Args:
-        images: I_att, one row per image and eps.
-        budgets: The eps of the run, two or more.
-        cells: Of both maps, for the IoU between original and adversarial attention.
-
-    Returns:
-        Left, the IoU of the adversarial attention with the boxes, where there are any; right, its IoU with the original
-        attention. The groups are those of each eps by itself.
+    Of I_att: left, the IoU of the adversarial attention with the boxes, where there are any; right, its IoU with the
+    original attention, of at most ten cells of each map. The groups are those of each eps by itself.
     """
+    budgets = manifest["options"]["eps"]
+    if len(budgets) < 2:
+        raise LeftOut
+    most = int(np.prod(manifest["model"]["map_shape"])) - 1
+    cells = max([k for k in CELLS if k <= min(most, 10)], default=max(most, 1))
     overlap = table3(images, budgets, cells=[cells])
     boxes = images["adv_iou_att_gt"].notna().any()
     figure = blank(PAGE if boxes else COLUMN, 2.2)
@@ -137,22 +148,24 @@ def iou_against_eps(images: pd.DataFrame, budgets: Sequence[float], cells: int) 
         _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group)
     axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {counted(cells, 'cell')}")
     axes.legend()
-    return figure
+    caption = (
+        f"IoU of the adversarial image's attention with the boxes (left) and with the original attention, {cells} "
+        f"cells of each map (right), against ε, with 95 % bootstrap intervals; {subject(manifest)}."
+    )
+    return Drawing(figure, caption)
 
 
 @styled
-def accuracy_against_steps(records: pd.DataFrame, attacks: Mapping[str, Mapping[str, Any] | None]) -> Figure:
+def accuracy_against_steps(records: pd.DataFrame, manifest: Manifest) -> Drawing:
     """Robust accuracy of each model against the attack's number of steps (the columns of Table 6 as a curve).
 
-    Args:
-        records: As `read_evaluation` gives them.
-        attacks: Settings of each attack, as the manifest has them.
-
-    Returns:
-        A panel for each kind of attack that was run with several numbers of steps: accuracy at the attack's last point
-        with 95 % Wilson intervals, and dotted the accuracy without an attack.
+    Of the records as `read_evaluation` gives them, a panel for each kind of attack that was run with several numbers of
+    steps: accuracy at the attack's last point with 95 % Wilson intervals, and dotted the accuracy without an attack.
     """
-    families = step_families(attacks)
+    options = manifest["options"]
+    families = step_families(options["attacks"])
+    if not families:
+        raise LeftOut
     models = list(dict.fromkeys(records["model"]))
     figure = blank(COLUMN if len(families) == 1 else PAGE, 2.4)
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
@@ -171,7 +184,11 @@ def accuracy_against_steps(records: pd.DataFrame, attacks: Mapping[str, Mapping[
         axes.set(xlabel=f"steps of {family}", ylim=(-3, 103))
     panels[0].set_ylabel("accuracy (%)")
     panels[-1].legend(title="dotted: without an attack", title_fontsize=6)
-    return figure
+    caption = (
+        "Classification accuracy at the last point of each attack against its number of steps, with 95 % Wilson "
+        f"intervals; dotted, without an attack; {data_of(options)}, {counted(options['images'], 'image')}."
+    )
+    return Drawing(figure, caption)
 
 
 def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[int, str]]:
@@ -186,6 +203,11 @@ def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
             stem, plus, rest = name.partition("+")
             families.setdefault(stem.rstrip("0123456789") + plus + rest, {})[settings["steps"]] = name
     return {family: dict(sorted(names.items())) for family, names in families.items() if len(names) > 1}
+
+
+def _expect_boxes(images: pd.DataFrame) -> None:
+    if not images["iou_att_gt"].notna().any():
+        raise LeftOut("the images have no boxes")
 
 
 def _with_intervals(axes: Axes, x: Any, rows: pd.DataFrame, column: str, colour: str, marker: str, name: str) -> None:

@@ -1,29 +1,29 @@
 """A figure on its way to a folder, and what was left out."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from attnlab.errors import UserError, expect_one_of
-from attnlab.records import as_fraction
-from attnlab.report.base import data_of
+from attnlab.errors import UserError
+from attnlab.report.description import Manifest
+from attnlab.report.figures import FIGURES
 from attnlab.report.figures.style import mark, save
+from attnlab.views import Examples, LeftOut
 
 
 class Drawing(NamedTuple):
     """A figure.
 
     Attributes:
-        name: Of its files.
+        figure: To be saved, or shown in a notebook.
         caption: What it shows, how its images were chosen.
-        figure: To be saved.
     """
 
-    name: str
-    caption: str
     figure: Figure
+    caption: str
 
 
 class Drawn(NamedTuple):
@@ -40,47 +40,50 @@ class Drawn(NamedTuple):
     notes: list[str]
 
 
-class LeftOut(Exception):  # noqa: N818 - a fact about one figure, not a failure
-    """A figure that cannot be made of what there is; its text says why."""
-
-
 class NothingDrawn(UserError):  # noqa: N818 - named after what happened
     """No figure can be made of what there is; the text says why of each."""
 
 
-#: makes the figures of one kind, and may note what it left out
-Maker = Callable[[list[str]], Iterable[Drawing]]
+#: what a figure without images is drawn of: a frame, and the manifest of what it is about
+Numbers = tuple[pd.DataFrame, Manifest]
+#: what a figure is drawn of, by what its files' names end in where there are several; or why it cannot be drawn
+Inputs = Mapping[str, Examples | Numbers] | LeftOut
 
 
 def draw(
-    makers: Mapping[str, Maker], folder: Path, what: str, only: Collection[str] = (), unfinished: str = ""
+    figures: Iterable[tuple[str, Inputs]],
+    folder: Path,
+    what: str,
+    only: Collection[str] = (),
+    unfinished: str = "",
+    *,
+    grid: bool = False,
 ) -> Drawn:
-    """Make figures and save them.
+    """Draw figures and save them.
 
     Args:
-        makers: Of each kind of figure that there is for this input, by name.
+        figures: Names in FIGURES, and what each is drawn of.
         folder: Where the files go.
         what: What is drawn, for errors, such as a run's folder.
-        only: Kinds to make; by default all that can be made.
+        only: Names of figures that must not be left out.
         unfinished: Written over each figure, if it says anything.
+        grid: Draw the borders of the maps' cells.
 
     Raises:
-        UserError: If a kind is unknown, one that was asked for cannot be made, or none can; or if the folder cannot be
-            written (of them, NothingDrawn: if none can).
+        UserError: If a figure of `only` cannot be made, or none can (NothingDrawn); or if the folder cannot be written.
     """
-    for name in only:
-        expect_one_of(name, makers, f"--only for {what}")
     captions: dict[str, str] = {}
     notes = [f"unfinished: {unfinished}"] if unfinished else []
-    for name in only or makers:
+    for name, inputs in figures:
         try:
-            for drawing in makers[name](notes):
+            for file, drawing in _drawings(name, inputs, notes, grid=grid):
                 caption = f"{drawing.caption}{f' Unfinished: {unfinished}.' if unfinished else ''}"
                 if unfinished:
                     mark(drawing.figure, f"unfinished: {unfinished}")
-                save(drawing.figure, folder, drawing.name, caption)
-                captions[drawing.name] = caption
-        except LeftOut as reason:
+                save(drawing.figure, folder, file, caption)
+                captions[file] = caption
+        except LeftOut as left_out:
+            reason = str(left_out) or f"it needs {FIGURES[name].needs}"
             if name in only:
                 raise UserError(f"{name} cannot be drawn of {what}: {reason}") from None
             notes.append(f"{name} is left out: {reason}")
@@ -89,19 +92,21 @@ def draw(
     return Drawn(folder, captions, notes)
 
 
-def for_each_eps(name: str, budgets: list[float]) -> list[tuple[int, float, str]]:
-    """Place, eps and file name of a figure that is about one eps; the eps is part of it where there are several."""
-    several = len(budgets) > 1
-    return [
-        (place, eps, f"{name}-eps-{as_fraction(eps).replace('/', '-')}" if several else name)
-        for place, eps in enumerate(budgets)
-    ]
-
-
-def setting(manifest: Mapping[str, Any], eps: float | None = None) -> str:
-    """What an analysis was of, as a caption says it."""
-    options = manifest["options"]
-    known = [Path(str(options["model"])).name, data_of(options)]
-    attack = options["attack_name"]
-    budgets = options["eps"] if eps is None else [eps]
-    return f"{', '.join([*known, attack])}, ε = {', '.join(map(as_fraction, budgets))}"
+def _drawings(name: str, inputs: Inputs, notes: list[str], *, grid: bool) -> Iterator[tuple[str, Drawing]]:
+    """Each drawing of a figure, with its files' name; a note for each group that has no image."""
+    if isinstance(inputs, LeftOut):
+        raise inputs
+    if not inputs:
+        raise LeftOut
+    for part, data in inputs.items():
+        file = f"{name}-{part}" if part else name
+        if isinstance(data, Examples):
+            groups = [(group, images) for group, images in data.groups if images]
+            notes += [
+                f"{file}: there is no image for the row {group}, which is left out"
+                for group, images in data.groups
+                if not images
+            ]
+            yield file, FIGURES[name](data._replace(groups=groups), grid=grid)
+        else:
+            yield file, FIGURES[name](*data)

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from attnlab.looks import Look
-from attnlab.report.figures.models import relative
-from attnlab.report.figures.panels import Panel, Row, draw_panels, told
+from attnlab.report.figures.panels import Row, draw_panels, view_panel
+from attnlab.views import MapSeries, MapView
 
 
 def gaze(
-    rows: Mapping[str, Sequence[Look]],
+    rows: Mapping[str, Sequence[MapView]],
     labels: Sequence[int],
     boxes: Sequence[Sequence[Sequence[float]]],
     classes: Sequence[str] = (),
@@ -21,7 +20,7 @@ def gaze(
     """What classifiers look at: a row for each of them, a column for each image.
 
     Args:
-        rows: What a row is called -> looks at the images.
+        rows: What a row is called -> views of the images.
         labels: Class of each image.
         boxes: Of each image its boxes, half-open pixels.
         classes: Names of the classes.
@@ -31,15 +30,12 @@ def gaze(
         Each map as shares of its largest value, over its image; below it the prediction and its confidence, in blue
         where it is right and in red where it is wrong.
     """
-    corners = [np.asarray(of_image, np.float64).reshape(-1, 4) for of_image in boxes]
+    images = [
+        MapSeries("", label, np.asarray(corners, np.float64).reshape(-1, 4), [], [])
+        for label, corners in zip(labels, boxes, strict=True)
+    ]
     drawn = [
-        Row(
-            name,
-            [
-                Panel(look.pixels, relative(look.map), box, [told(look, label, classes)], look.prediction == label)
-                for look, label, box in zip(looks, labels, corners, strict=True)
-            ],
-        )
-        for name, looks in rows.items()
+        Row(name, [view_panel(one, view, classes, relative=True) for one, view in zip(images, views, strict=True)])
+        for name, views in rows.items()
     ]
     return draw_panels(drawn, bar="relative attention", grid=grid)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from attnlab.looks import Map
+from attnlab.views import Map
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]

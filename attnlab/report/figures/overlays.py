@@ -1,23 +1,22 @@
 """Overlays of all images of an analysis, written by worker processes."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.looks import Map, View
-from attnlab.report.base import map_method
-from attnlab.report.figures.attention import boxes_of, map_of
-from attnlab.report.figures.drawing import for_each_eps
+from attnlab.report.description import map_method
+from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
+from attnlab.views import Map, ReplayedImage
 from attnlab.workers import worker_pool
 
 #: pixels that the shorter side of an overlay has at least
@@ -26,20 +25,9 @@ LEAST = 224
 AHEAD = 8
 
 
-class Job(NamedTuple):
-    """An overlay to write: where, and the arguments of `overlay`."""
-
-    path: Path
-    image: Array
-    attention: Map
-    boxes: Array
-    high: float
-    cells: bool
-
-
 def write_overlays(
     folder: Path,
-    views: Iterable[View],
+    images: Iterable[ReplayedImage],
     out: Path | None = None,
     *,
     grid: bool = False,
@@ -49,7 +37,7 @@ def write_overlays(
 
     Args:
         folder: The analysis.
-        views: Images of it, seen again.
+        images: Of it, read again.
         out: Where overlays/ goes; by default the run's figures/.
         grid: Draw the borders of the maps' cells.
         workers: Processes that make and write pictures, at least 1.
@@ -64,15 +52,15 @@ def write_overlays(
     if map_method(manifest["options"]) is None:
         raise UserError(f"{folder} has no maps of grad-cam, so there is nothing to lay over its images")
     shape = tuple(manifest["model"]["map_shape"])
-    names = [name for _, _, name in for_each_eps("adversarial", manifest["options"]["eps"])]
+    names = ["-".join(filter(None, ("adversarial", part))) for part in eps_parts(manifest["options"]["eps"])]
     target = (out or folder / "figures") / "overlays"
     written: deque[Future[None]] = deque()
     count = 0
     try:
         with worker_pool(workers) as pool:
-            for seen in views:
-                for job in _jobs(target, seen, shape, names, grid=grid):
-                    written.append(pool.submit(write_overlay, job))
+            for image in images:
+                for path, *picture in _pictures(target, image, shape, names):
+                    written.append(pool.submit(write_overlay, path, *picture, cells=grid))
                     count += 1
                 while len(written) > AHEAD * workers:
                     written.popleft().result()
@@ -83,32 +71,21 @@ def write_overlays(
     return count
 
 
-def write_overlay(job: Job) -> None:
-    """Make and write one overlay."""
-    scale = max(1, -(-LEAST // min(job.image.shape[:2])))
-    picture = overlay(
-        job.image / np.float32(255), job.attention, job.boxes, high=job.high, cells=job.cells, scale=scale
-    )
+def write_overlay(path: Path, image: Array, attention: Map, boxes: Array, high: float, *, cells: bool) -> None:
+    """Make and write one overlay, of an image in levels from 0 to 255; other arguments as of `overlay`."""
+    scale = max(1, -(-LEAST // min(image.shape[:2])))
+    picture = overlay(image / np.float32(255), attention, boxes, high=high, cells=cells, scale=scale)
     content = BytesIO()
     Image.fromarray(picture).save(content, "PNG", compress_level=1)  # a third of the time, a fifth more bytes
-    write_whole(job.path, content.getvalue(), sync=False)
+    write_whole(path, content.getvalue(), sync=False)
 
 
-def _jobs(target: Path, seen: View, shape: Any, names: Sequence[str], *, grid: bool) -> list[Job]:
+def _pictures(target: Path, image: ReplayedImage, shape: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The overlays of an image; pixels go to the workers in whole grey levels, which is what a PNG keeps."""
-    record, boxes = seen.record, boxes_of(seen)
-    looks = [("clean", seen.clean, record)]
-    looks += list(zip(names, seen.adversarial, record["adversarial"], strict=True))
-    maps = [map_of(row["map"], shape) for _, _, row in looks]
+    record, boxes = image.record, boxes_of(image.record)
+    shown = [("clean", image.clean, record), *zip(names, image.adversarial, record["adversarial"], strict=True)]
+    maps = [map_of(row["map"], shape) for _, _, row in shown]
     high = max(float(one.max()) for one in maps)
-    return [
-        Job(
-            file_of(target, record["image_id"], f"-{name}.png"),
-            (pixels * 255).round().astype(np.uint8),
-            attention,
-            boxes,
-            high,
-            grid,
-        )
-        for (name, pixels, _), attention in zip(looks, maps, strict=True)
-    ]
+    for (name, pixels, _), attention in zip(shown, maps, strict=True):
+        path = file_of(target, record["image_id"], f"-{name}.png")
+        yield path, (pixels * 255).round().astype(np.uint8), attention, boxes, high

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from attnlab.looks import Look, Map
 from attnlab.report.figures.overlay import Array, colour_bar, overlay
 from attnlab.report.figures.style import BLACK, BLUE, COLUMN, PAGE, VERMILION, styled
+from attnlab.views import Map, MapSeries, MapView
 
 #: pixels that the shorter side of a picture has at least, so that a map over a small image is smooth
 LEAST = 256
+#: of captions
+BELOW = "Below each map, the predicted class and its confidence, in red where it is wrong"
 #: inches
 LABEL, BAR, GAP, GROUP_GAP, LINE, TITLE = 0.2, 0.46, 0.06, 0.12, 0.125, 0.19
 #: width of a letter of 7 points on average, in inches
@@ -140,17 +142,42 @@ def draw_panel(axes: Axes, panel: Panel, high: float, *, grid: bool = False, let
         spine.set_visible(False)
 
 
-def told(look: Look, label: int, classes: Sequence[str]) -> str:
-    """What a look comes to, as it stands below its map: the predicted class with its confidence, as in Fig. 6.
+def view_panel(one: MapSeries, view: MapView, classes: Sequence[str], *, relative: bool = False) -> Panel:
+    """A view's map over its image, the prediction below; `relative` shows it as shares of its largest value."""
+    shown = shares(view.map) if relative else view.map
+    below = [prediction_text(view, one.label, classes)]
+    return Panel(view.pixels, shown, one.boxes, below, view.prediction == one.label)
+
+
+def label_panel(one: MapSeries, classes: Sequence[str]) -> Panel:
+    """The image itself, its label below."""
+    return Panel(one.clean[0].pixels, boxes=one.boxes, below=[class_name(one.label, classes)])
+
+
+def shares(attention: Map) -> Map:
+    """A map after the ReLU as shares of its largest value; all 0 where nothing is positive."""
+    positive = np.clip(attention, 0, None)
+    highest = positive.max()
+    result: Map = positive / highest if highest > 0 else positive
+    return result
+
+
+def prediction_text(view: MapView, label: int, classes: Sequence[str]) -> str:
+    """What stands below a map: the predicted class with its confidence, as in Fig. 6.
 
     Where the prediction is wrong and its own confidence not known, the label's is told, named as such.
     """
-    name = class_name(look.prediction, classes)
-    if look.prediction == label:
-        return f"{name} ({look.confidence:.2f})"
-    if np.isnan(look.top):
-        return f"{name} ({class_name(label, classes)}: {look.confidence:.2f})"
-    return f"{name} ({look.top:.2f})"
+    name = class_name(view.prediction, classes)
+    if view.prediction == label:
+        return f"{name} ({view.confidence:.2f})"
+    if np.isnan(view.top):
+        return f"{name} ({class_name(label, classes)}: {view.confidence:.2f})"
+    return f"{name} ({view.top:.2f})"
+
+
+def iou_text(view: MapView) -> str:
+    """The IoU with the boxes, if it is known."""
+    return "" if np.isnan(view.iou) else f"IoU {view.iou:.2f}"
 
 
 def class_name(number: int, classes: Sequence[str]) -> str:

@@ -1,108 +1,134 @@
-"""All figures of a folder of results: an analysis, an evaluation, a sweep."""
+"""The figures of a folder of results: of an analysis, an evaluation, a sweep."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from attnlab.errors import UserError
-from attnlab.records import read_evaluation
-from attnlab.report.base import data_of, with_names
-from attnlab.report.figures.analysis import See, draw_analysis, unfinished
-from attnlab.report.figures.curves import accuracy_against_steps, step_families
-from attnlab.report.figures.drawing import Drawing, Drawn, LeftOut, draw
-from attnlab.report.figures.sweep import figure8, read_sweep, sweep_grid, varied_weights
+from attnlab.records import read_evaluation, read_records
+from attnlab.report.description import Manifest, with_names
+from attnlab.report.figures import FIGURES, SWEEP, FigureSpec, figures_of, source_of
+from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
+from attnlab.report.figures.choose import CHOICES
+from attnlab.report.figures.drawing import Drawn, Inputs, Numbers, draw
+from attnlab.report.figures.sweep import read_sweep
 from attnlab.runs import Run
+from attnlab.views import LeftOut, ReplayedImage
 from attnlab.words import counted
 
-SWEEP = "sweep.csv"
+#: what a figure is to be drawn of, by part; images are still to be read again
+Chosen = Mapping[str, Choice | Numbers] | LeftOut
 
 
-def draw_run(
-    folder: Path,
-    see: See,
-    out: Path | None = None,
-    only: Collection[str] = (),
-    named: Sequence[str] = (),
-    *,
-    grid: bool = False,
-) -> Drawn:
-    """Draw what a folder comes to, by what it holds.
+@dataclass(frozen=True)
+class Plan:
+    """Figures of a folder that are to be drawn.
+
+    Attributes:
+        folder: Of the results.
+        manifest: Of the run, with names; empty for a sweep.
+        figures: Name of each figure -> what it is to be drawn of.
+        only: Names of figures that must not be left out.
+        unfinished: How far the run has come; empty if it is finished.
+    """
+
+    folder: Path
+    manifest: Manifest = field(repr=False)
+    figures: Mapping[str, Chosen] = field(repr=False)
+    only: Collection[str] = ()
+    unfinished: str = ""
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Names of the images that the figures show: `attnlab.pipelines.replay.replay` reads them again."""
+        parts = [
+            part for chosen in self.figures.values() if not isinstance(chosen, LeftOut) for part in chosen.values()
+        ]
+        choices = [part for part in parts if isinstance(part, Choice)]
+        return list(dict.fromkeys(name for choice in choices for _, names in choice.groups for name in names))
+
+
+def plan_figures(folder: Path, only: Collection[str] = (), named: Sequence[str] = ()) -> Plan:
+    """Choose what the figures of a folder are drawn of, by what it holds.
 
     Args:
         folder: Of a run of `analyze` or `evaluate`, or of a sweep, finished or not.
-        see: Sees images of an analysis again.
-        out: Where the files go; by default the folder's figures/.
         only: Names of figures; by default all that can be made.
-        named: Names of the images of Figs. 1 and 3.
-        grid: Draw the borders of the maps' cells.
+        named: Names of the images of Figs. 1 and 3; by default chosen by `choose.typical`.
 
     Raises:
-        UserError: If the folder holds nothing of the kind, a name is unknown, or the files cannot be written.
+        UserError: If the folder holds nothing of the kind, no records, or a figure or an image is unknown.
     """
     if not folder.is_dir():
         raise UserError(f"expected an existing folder, got {str(folder)!r}")
-    if (folder / SWEEP).is_file():
-        return draw_sweep(read_sweep(folder / SWEEP), out or folder / "figures", str(folder), only)
-    if not (folder / "run.json").is_file():
-        raise UserError(
-            f"expected {folder} to be a run, a sweep or a checkpoint, but it has no run.json, {SWEEP} or model.json"
-        )
-    if Run(folder).manifest["kind"] == "analyze":
-        return draw_analysis(folder, see, out, only, named, grid=grid)
-    return draw_evaluation(folder, out, only)
-
-
-def draw_evaluation(folder: Path, out: Path | None = None, only: Collection[str] = ()) -> Drawn:
-    """Draw accuracy against steps of a run of `evaluate`.
-
-    Raises:
-        UserError: As `draw`.
-    """
+    source = source_of([str(folder)])
+    names = figures_of(source, only, str(folder))
+    if source == "sweep":
+        table: Numbers = read_sweep(folder / SWEEP), {}
+        return Plan(folder, {}, {name: {"": table} for name in names}, only)
     run = Run(folder)
-    options = with_names(run.manifest)["options"]
-
-    def against_steps(_notes: list[str]) -> Iterator[Drawing]:
-        if not step_families(options["attacks"]):
-            raise LeftOut("it needs an attack with several numbers of steps, such as --attacks pgd10,pgd40,pgd100")
-        caption = (
-            "Classification accuracy at the last point of each attack against its number of steps, with 95 % Wilson "
-            f"intervals; dotted, without an attack; {data_of(options)}, {counted(options['images'], 'image')}."
-        )
-        figure = accuracy_against_steps(read_evaluation(folder), options["attacks"])
-        yield Drawing("accuracy-against-steps", caption, figure)
-
-    makers = {"accuracy-against-steps": against_steps}
-    return draw(makers, out or folder / "figures", str(folder), only, unfinished(run))
+    manifest = with_names(run.manifest)
+    if source == "evaluate":
+        answers = (read_evaluation(folder), manifest)
+        return Plan(folder, manifest, {name: {"": answers} for name in names}, only, unfinished(run))
+    analysis = Analysis(manifest, read_records(folder), named)
+    unknown = [name for name in named if name not in set(analysis.records["image_id"])]
+    if unknown:
+        raise UserError(f"{folder} has no record of image {unknown[0]!r}")
+    chosen = {name: _chosen(FIGURES[name], analysis) for name in names}
+    return Plan(folder, manifest, chosen, only, unfinished(run))
 
 
-def draw_sweep(table: pd.DataFrame, out: Path, what: str, only: Collection[str] = ()) -> Drawn:
-    """Draw a sweep's table: Fig. 8, and the whole grid where both weights were varied.
+def draw_run(plan: Plan, images: Iterable[ReplayedImage] = (), out: Path | None = None, *, grid: bool = False) -> Drawn:
+    """Draw what is planned.
 
     Args:
-        table: See `figure8`.
-        out: Where the files go.
-        what: What is drawn, for errors.
-        only: Names of figures; by default all that can be made.
+        plan: As `plan_figures` makes it.
+        images: Those that the figures show, read again, such as `replay(folder, plan.image_ids)`, which is not begun
+            where they show none. Where images cannot be had, the figures that show some are left out.
+        out: Where the files go; by default the folder's figures/.
+        grid: Draw the borders of the maps' cells.
 
     Raises:
         UserError: As `draw`.
     """
+    found: dict[str, ReplayedImage] | LeftOut = {}
+    if plan.image_ids:
+        try:
+            found = {image.record["image_id"]: image for image in images}
+        except UserError as error:
+            found = LeftOut(str(error))
+    figures = ((name, _inputs(chosen, found, plan.manifest)) for name, chosen in plan.figures.items())
+    return draw(figures, out or plan.folder / "figures", str(plan.folder), plan.only, plan.unfinished, grid=grid)
 
-    def lines(_notes: list[str]) -> Iterator[Drawing]:
-        if not len(table):
-            raise LeftOut("no training of the sweep is finished")
-        caption = (
-            "Figure 8. Adversarial defense performance with different weights of the attention losses: accuracy on "
-            "held-out images, clean (left axis) and under PGD with the training's budget (right axis), with 95 % "
-            "Wilson intervals. The other weight is that of the training of the highest accuracy under PGD."
-        )
-        yield Drawing("figure8", caption, figure8(table))
 
-    def both(_notes: list[str]) -> Iterator[Drawing]:
-        if len(varied_weights(table)) < 2:
-            raise LeftOut("it needs several --alphas and several --betas")
-        caption = "Accuracy on held-out images over α and β, clean and under PGD with the training's budget."  # noqa: RUF001
-        yield Drawing("sweep", caption, sweep_grid(table))
+def _chosen(spec: FigureSpec, analysis: Analysis) -> Chosen:
+    """What a figure of an analysis is to be drawn of."""
+    parts = eps_parts(analysis.manifest["options"]["eps"]) if spec.each_eps else {"": None}
+    try:
+        if spec.choice:
+            return {part: CHOICES[spec.choice](analysis, eps, spec.count) for part, eps in parts.items()}
+        return {part: (analysis.images(eps=eps), analysis.at(eps)) for part, eps in parts.items()}
+    except LeftOut as reason:
+        return reason
 
-    return draw({"figure8": lines, "sweep": both}, out, what, only)
+
+def _inputs(chosen: Chosen, found: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Inputs:
+    """The same with the images that were read again."""
+    if isinstance(chosen, LeftOut):
+        return chosen
+    try:
+        return {
+            part: data.examples(found, manifest) if isinstance(data, Choice) else data for part, data in chosen.items()
+        }
+    except LeftOut as reason:
+        return reason
+
+
+def unfinished(run: Run) -> str:
+    """How far a run has come; empty if it is finished."""
+    if run.manifest["finished"] is not None:
+        return ""
+    models = run.manifest["options"].get("order", [""])
+    done = len(run.table(["image_id"]))
+    return f"{done} of {counted(run.manifest['options']['images'] * len(models), 'image')}"

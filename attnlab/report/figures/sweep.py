@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from attnlab.errors import UserError
+from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import BLUE, COLUMN, PAGE, VERMILION, blank, styled
 from attnlab.report.statistics import wilson_interval
+from attnlab.views import LeftOut
 
 #: column -> what it is called, its colour, its marker
 KINDS = {
@@ -37,7 +38,7 @@ def read_sweep(path: Path) -> pd.DataFrame:
 
 
 @styled
-def figure8(table: pd.DataFrame) -> Figure:
+def figure8(table: pd.DataFrame, _manifest: object = None) -> Drawing:
     """Accuracy against alpha and against beta, clean on the left axis and adversarial on the right one (Fig. 8).
 
     Where both were varied, the other is held at its value in the training of the highest adversarial accuracy.
@@ -48,6 +49,8 @@ def figure8(table: pd.DataFrame) -> Figure:
     Returns:
         A panel for each weight that was varied, with 95 % Wilson intervals.
     """
+    if not len(table):
+        raise LeftOut("no training of the sweep is finished")
     varied = varied_weights(table) or ["alpha"]
     best = table.sort_values("robust", kind="stable").iloc[-1]
     figure = blank(PAGE if len(varied) == 2 else COLUMN, 2.3)
@@ -57,20 +60,28 @@ def figure8(table: pd.DataFrame) -> Figure:
         _two_axes(axes, rows, name)
         which = f"({letter}) " if len(varied) == 2 else ""
         axes.set_title(f"{which}{LOSSES[name]}, {SYMBOLS[other]} = {best[other]:g}")
-    return figure
+    caption = (
+        "Figure 8. Adversarial defense performance with different weights of the attention losses: accuracy on "
+        "held-out images, clean (left axis) and under PGD with the training's budget (right axis), with 95 % Wilson "
+        "intervals. The other weight is that of the training of the highest accuracy under PGD."
+    )
+    return Drawing(figure, caption)
 
 
 @styled
-def sweep_grid(table: pd.DataFrame) -> Figure:
+def sweep_grid(table: pd.DataFrame, _manifest: object = None) -> Drawing:
     """Accuracy over the whole grid of alpha and beta, clean and adversarial (Fig. 8, both weights at once).
 
     Args:
         table: As for `figure8`; a training that is not finished leaves its cell empty.
     """
+    if len(varied_weights(table)) < 2:
+        raise LeftOut
     figure = blank(PAGE, 2.6)
     for axes, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
         _heat_map(axes, table, kind)
-    return figure
+    caption = "Accuracy on held-out images over α and β, clean and under PGD with the training's budget."  # noqa: RUF001
+    return Drawing(figure, caption)
 
 
 def varied_weights(table: pd.DataFrame) -> list[str]:
@@ -83,13 +94,13 @@ def _two_axes(left: Axes, rows: pd.DataFrame, name: str) -> None:
     right.spines["right"].set_visible(True)
     places = np.arange(len(rows))  # 0 has no place on a logarithmic axis
     sides = ((left, -0.02), (right, 0.02))  # beside each other, so that both intervals are seen
-    for (axes, shift), (kind, (told, colour, marker)) in zip(sides, KINDS.items(), strict=True):
+    for (axes, shift), (kind, (name_of, colour, marker)) in zip(sides, KINDS.items(), strict=True):
         values = rows[kind].to_numpy(float)
         counts = zip(values, rows["n"], strict=True)
         ends = 100 * np.array([wilson_interval(round(value * n / 100), n) for value, n in counts])
         ends = np.abs(ends.T - values)
         axes.errorbar(places + shift, values, ends, color=colour, marker=marker, elinewidth=0.8)
-        axes.set_ylabel(told, color=colour)
+        axes.set_ylabel(name_of, color=colour)
         axes.tick_params(axis="y", colors=colour)
     left.set_xticks(places, [f"{value:g}" for value in rows[name]])
     left.set_xlabel(SYMBOLS[name])

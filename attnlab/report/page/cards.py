@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.errors import UserError
-from attnlab.looks import View
 from attnlab.report.page.images import MISCLASSIFIED, Figure, Record, describe, figures_of
 from attnlab.report.page.pictures import as_jpeg, fit
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
+from attnlab.views import ReplayedImage
 
 #: how many numbers stand at the top of a page
 HIGHLIGHTS = 5
@@ -57,7 +57,7 @@ def count_recorded(run: Run) -> int:
     return int(run.table(["skipped"])["skipped"].null_count)
 
 
-def collect(run: Run, views: Iterable[View] | None, progress: Callable[[int], None]) -> Gallery:
+def collect(run: Run, views: Iterable[ReplayedImage] | None, progress: Callable[[int], None]) -> Gallery:
     """Go through a run's images once.
 
     Args:

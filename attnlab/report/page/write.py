@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
-from attnlab.looks import View
 from attnlab.manifests import command_of
 from attnlab.records import as_fraction, skipped_images
 from attnlab.report.description import title, with_names
@@ -25,11 +24,12 @@ from attnlab.report.page.cards import Gallery, collect, count_recorded, highligh
 from attnlab.report.page.cells import as_table
 from attnlab.report.page.distributions import of_attacks, of_figures
 from attnlab.runs import Run
+from attnlab.views import ReplayedImage
 
 
 def write_report(
     folder: Path,
-    views: Iterable[View] | None = None,
+    views: Iterable[ReplayedImage] | None = None,
     out: Path | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
@@ -37,7 +37,7 @@ def write_report(
 
     Args:
         folder: A run of `analyze` or `evaluate`, finished or not; the page of an unfinished one says so.
-        views: The images of an analysis, as `attnlab.pipelines.revisit.revisit` yields them; None for a page without
+        views: The images of an analysis, as `attnlab.pipelines.replay.replay` yields them; None for a page without
             pictures. They are not asked for where the run is an evaluation.
         out: File to write; by default report.html in the run's folder.
         progress: Told the number of images newly done.

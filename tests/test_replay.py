@@ -19,12 +19,12 @@ from attnlab.data.earlier import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.manifest import describe_data
-from attnlab.pipelines.revisit import revisit
+from attnlab.pipelines.replay import replay
 from attnlab.runs import Run
 
 
 def test_views_are_the_images_that_were_measured(run, resnet8):
-    views = list(revisit(run, batch_size=37))
+    views = list(replay(run, batch_size=37))
     assert [view.record["image_id"] for view in views] == list(load_data("scenes").image_ids[:300])
     for place, key in [(None, "clean"), (0, "4/255"), (1, "16/255")]:
         pixels = np.stack([view.clean if place is None else view.adversarial[place] for view in views])
@@ -37,14 +37,14 @@ def test_views_are_the_images_that_were_measured(run, resnet8):
 
 
 def test_adversarial_views_lie_at_their_eps(run):
-    for view in revisit(run, list(load_data("scenes").image_ids[:5])):
+    for view in replay(run, list(load_data("scenes").image_ids[:5])):
         distances = [np.abs(one - view.clean).max() for one in view.adversarial]
         np.testing.assert_allclose(distances, [4 / 255, 16 / 255], atol=1e-6)
 
 
 def test_views_come_in_the_order_of_the_run_each_once(run):
     names = load_data("scenes").image_ids
-    views = list(revisit(run, [names[200], names[3], names[200], names[77]], batch_size=2))
+    views = list(replay(run, [names[200], names[3], names[200], names[77]], batch_size=2))
     assert [view.record["image_id"] for view in views] == [names[3], names[77], names[200]]
 
 
@@ -55,7 +55,7 @@ def test_random_starts_are_those_of_the_run(tmp_path, resnet8):
     analyze_images(
         resnet8, load_data("scenes"), tmp_path / "run", attack=parse_attack("pgd3"), **options, positions=range(40)
     )
-    views = list(revisit(tmp_path / "run"))
+    views = list(replay(tmp_path / "run"))
     seen = resnet8(torch.from_numpy(np.stack([view.adversarial[0] for view in views])).permute(0, 3, 1, 2))
     confidence = seen.softmax(1).gather(1, torch.tensor([[view.record["label"]] for view in views]))[:, 0]
     recorded = [view.record["adversarial"][0]["confidence"] for view in views]
@@ -71,11 +71,11 @@ def test_images_are_found_where_the_run_found_them(tmp_path, monkeypatch):
     analyze(AnalyzeConfig.of(data="folder", root=Path("photos"), model="resnet8", out=tmp_path / "run"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    (view,) = revisit(tmp_path / "run")
+    (view,) = replay(tmp_path / "run")
     assert view.record["image_id"] == "cat.png"
     (tmp_path / "photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\ncat.png,3,100,20,300,280\n")
     with pytest.raises(UserError, match="data sha256 was"):
-        next(revisit(tmp_path / "run"))
+        next(replay(tmp_path / "run"))
 
 
 def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
@@ -97,7 +97,7 @@ def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen
     (tmp_path / "photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,3,10,20,30,60\n")
     run = older_run(tmp_path / "run", resnet8, "folder", tmp_path / "photos")
     with pytest.warns(UserWarning, match="as it read them, neither turned as EXIF says nor over white"):
-        (view,) = revisit(run)
+        (view,) = replay(run)
     np.testing.assert_allclose(view.clean, stored[..., :3] / 255, atol=1e-6)
     assert view.record["boxes"] == [[10, 20, 30, 60]]
     now = load_data("folder", tmp_path / "photos").read(0).image
@@ -118,11 +118,11 @@ def test_boxes_of_an_older_imagenet_run_are_shown_as_stored_where_its_images_are
         file.writelines(f"n0400000{number} thing\n" for number in range(7))
     run = older_run(tmp_path / "run", resnet8, "imagenet", root)
     with pytest.warns(UserWarning, match="older version: boxes are drawn as stored"):
-        view, *_ = revisit(run)
+        view, *_ = replay(run)
     assert view.record["boxes"] == [pytest.approx([6.4, 4.8, 57.6, 56])]  # 5 6 45 70 of 50x80
     (root / "val/ILSVRC2012_val_00000001.JPEG").write_bytes(b"another file")
     with pytest.raises(UserError, match="data sha256 was"):
-        next(revisit(run))
+        next(replay(run))
 
 
 def test_another_model_of_that_name_is_refused(run, tmp_path):
@@ -131,9 +131,9 @@ def test_another_model_of_that_name_is_refused(run, tmp_path):
     manifest["options"]["weights"] = "none"
     (copied / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="model sha256 was"):
-        next(revisit(copied))
+        next(replay(copied))
 
 
 def test_an_image_without_a_record_is_refused(run):
     with pytest.raises(UserError, match="no record of image 'nobody'"):
-        next(revisit(run, ["nobody"]))
+        next(replay(run, ["nobody"]))

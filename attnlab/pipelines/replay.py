@@ -14,7 +14,6 @@ from attnlab.data.earlier import as_recorded
 from attnlab.data.geometry import Prepared, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
-from attnlab.looks import Pixels, View
 from attnlab.manifests import expect_same
 from attnlab.models import load_model
 from attnlab.models.load import runs_code
@@ -23,13 +22,14 @@ from attnlab.pipelines import defaults
 from attnlab.pipelines.manifest import describe_data
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
+from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
 
 #: how many images that are gone a warning names
 NAMED = 5
 
 
-def revisit(
+def replay(
     folder: Path | str,
     image_ids: Sequence[str] | None = None,
     *,
@@ -38,7 +38,7 @@ def revisit(
     batch_size: int | None = None,
     workers: int | None = None,
     trust_code: bool = False,
-) -> Iterator[View]:
+) -> Iterator[ReplayedImage]:
     """See images of an analysis again, and make their adversarial counterparts as it did.
 
     Images that cannot be read any more are left out; a warning after the last view names them. Those of a run that an
@@ -111,7 +111,7 @@ def revisit(
                 for eps in options["eps"]
             ]
         for place, (image_id, clean) in enumerate(zip(batch.image_ids, _as_arrays(pixels), strict=True)):
-            yield View(records[image_id], clean, [one[place] for one in attacked])
+            yield ReplayedImage(records[image_id], clean, [one[place] for one in attacked])
     if gone:
         told = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
         more = f"; and {len(gone) - NAMED} more" if len(gone) > NAMED else ""

@@ -1,4 +1,4 @@
-"""Looks of a classifier at a batch: predictions, confidences and maps, as arrays."""
+"""Views of a batch: what a classifier predicts and where its map lies, as arrays."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from attnlab.attention.gradcam import logits_and_maps
 from attnlab.data.geometry import Batch
 from attnlab.failures import naming
 from attnlab.hooks import borrowed
-from attnlab.looks import Look, Series
 from attnlab.models import Classifier
 from attnlab.pipelines.expect import expect_labels
 from attnlab.seeds import seed_of
+from attnlab.views import MapSeries, MapView
 
 
-def looks(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Look]:
+def map_views(classifier: Classifier, images: Tensor, labels: Tensor) -> list[MapView]:
     """What a classifier makes of images, maps of the labels included.
 
     Args:
@@ -32,11 +32,11 @@ def looks(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Look]:
     sure = probabilities.gather(1, labels[:, None])[:, 0]
     pixels = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
     rows = zip(pixels, maps.double().cpu().numpy(), predictions.tolist(), sure.tolist(), top.tolist(), strict=True)
-    return [Look(*row) for row in rows]
+    return [MapView(*row) for row in rows]
 
 
-def compare(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> list[Series]:
-    """Looks of each classifier at a batch and at its own adversarial counterparts of it.
+def compare(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> list[MapSeries]:
+    """Views of a batch and of each classifier's own adversarial counterparts of it.
 
     Args:
         classifiers: Of one input size.
@@ -48,14 +48,14 @@ def compare(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, see
     for classifier in classifiers:
         images, labels, seeds = on_device(classifier, batch, seed)
         with naming("images", batch.image_ids):
-            clean.append(looks(classifier, images, labels))
+            clean.append(map_views(classifier, images, labels))
             attacked = perturb(classifier, images, labels, attack, seeds=seeds)
-            adversarial.append(looks(classifier, attacked, labels))
+            adversarial.append(map_views(classifier, attacked, labels))
     return as_series(batch, clean, adversarial)
 
 
-def on_the_way(classifier: Classifier, batch: Batch, attack: Attack, seed: int) -> list[Series]:
-    """Looks at a batch, and at the points of an attack after each of its steps (Figs. 2 and 12 of the paper).
+def attack_steps(classifier: Classifier, batch: Batch, attack: Attack, seed: int) -> list[MapSeries]:
+    """Views of a batch, and of the points of an attack after each of its steps (Figs. 2 and 12 of the paper).
 
     Arguments as for `compare`.
     """
@@ -64,7 +64,9 @@ def on_the_way(classifier: Classifier, batch: Batch, attack: Attack, seed: int) 
         aim = aim_of(classifier, images, labels, attack)
         start = start_of(images, attack, seeds)
         points = [iterate.images for iterate in ascend(classifier, images, start, aim, attack)]
-    return as_series(batch, [looks(classifier, images, labels)], [looks(classifier, one, labels) for one in points])
+    return as_series(
+        batch, [map_views(classifier, images, labels)], [map_views(classifier, one, labels) for one in points]
+    )
 
 
 def on_device(classifier: Classifier, batch: Batch, seed: int) -> tuple[Tensor, Tensor, list[int]]:
@@ -78,10 +80,10 @@ def on_device(classifier: Classifier, batch: Batch, seed: int) -> tuple[Tensor, 
     return *batch.tensors(classifier.device), seeds
 
 
-def as_series(batch: Batch, clean: list[list[Look]], adversarial: list[list[Look]]) -> list[Series]:
-    """A series for each image of a batch, from looks at the whole batch."""
+def as_series(batch: Batch, clean: list[list[MapView]], adversarial: list[list[MapView]]) -> list[MapSeries]:
+    """A series for each image of a batch, from views of the whole batch."""
     return [
-        Series(
+        MapSeries(
             image_id,
             int(batch.labels[place]),
             np.asarray(batch.boxes[place], np.float64).reshape(-1, 4),

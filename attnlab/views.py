@@ -10,8 +10,8 @@ Pixels = npt.NDArray[np.float32]
 Map = npt.NDArray[np.floating[Any]]
 
 
-class Look(NamedTuple):
-    """One look at one image.
+class MapView(NamedTuple):
+    """An image, a map of it and the prediction.
 
     Attributes:
         pixels: In [0, 1], (H, W, C), C being 1 or 3.
@@ -19,6 +19,7 @@ class Look(NamedTuple):
         prediction: Class index.
         confidence: Softmax probability of the label.
         top: Softmax probability of the prediction; NaN where it is not known.
+        iou: Of the map's area with the boxes; NaN where it is not known.
     """
 
     pixels: Pixels
@@ -26,10 +27,11 @@ class Look(NamedTuple):
     prediction: int
     confidence: float
     top: float = float("nan")
+    iou: float = float("nan")
 
 
-class View(NamedTuple):
-    """One image of an analysis, seen again.
+class ReplayedImage(NamedTuple):
+    """One image of an analysis, read and attacked again.
 
     Attributes:
         record: Its row of the records, as in `attnlab.records.ATTENTION`.
@@ -42,25 +44,49 @@ class View(NamedTuple):
     adversarial: Sequence[Pixels]
 
 
-class Series(NamedTuple):
-    """Looks at one image and at its adversarial counterparts: by several models, or at several moments.
+class MapSeries(NamedTuple):
+    """Views of one image and of its adversarial counterparts: by several models, or at several moments.
 
     Attributes:
         image_id: Name of the image.
         label: Class index.
         boxes: Half-open pixels, (B, 4).
-        clean: Looks at the image itself.
-        adversarial: Looks at its adversarial counterparts.
+        clean: Views of the image itself.
+        adversarial: Views of its adversarial counterparts.
     """
 
     image_id: str
     label: int
     boxes: npt.NDArray[np.float64]
-    clean: Sequence[Look]
-    adversarial: Sequence[Look]
+    clean: Sequence[MapView]
+    adversarial: Sequence[MapView]
 
 
-def spread(values: Sequence[float] | npt.NDArray[Any], count: int) -> list[int]:
+class Examples(NamedTuple):
+    """The images of one figure, and what its caption says of them.
+
+    Attributes:
+        groups: What each group of images is called, and its images; the same name may stand twice.
+        classes: Names of the classes.
+        columns: What each view of a series is called, such as models or epochs.
+        subject: What the maps are of, such as the method or the defence.
+        setting: Data, attack and budget, in words.
+        rule: How the images were chosen, in words.
+    """
+
+    groups: Sequence[tuple[str, Sequence[MapSeries]]]
+    classes: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    subject: str = ""
+    setting: str = ""
+    rule: str = ""
+
+
+class LeftOut(Exception):  # noqa: N818 - a fact about one figure, not a failure
+    """A figure that cannot be made of what there is; its text says why."""
+
+
+def quantile_examples(values: Sequence[float] | npt.NDArray[Any], count: int) -> list[int]:
     """Places of `count` typical values: ranked, the middle one of each of `count` equal parts; for one the median.
 
     It is how figures choose their images, so that nobody picks them. Of an even number the lower middle is taken, and

@@ -1,0 +1,253 @@
+"""One or several models and the images that they are compared on: what each makes of them, clean and attacked."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from attnlab.attacks import Attack
+from attnlab.attacks.pgd import perturb
+from attnlab.data import load_data
+from attnlab.data.base import ImageSet
+from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.errors import UserError
+from attnlab.failures import naming
+from attnlab.hooks import borrowed
+from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import trained_as
+from attnlab.models.preprocessing import Statistic
+from attnlab.pipelines import defaults
+from attnlab.pipelines.budgets import parse_attacks
+from attnlab.pipelines.expect import expect_fit
+from attnlab.pipelines.map_views import compare, on_device
+from attnlab.records import as_fraction
+from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
+from attnlab.views import MapSeries, quantile_examples
+
+#: of the attack of Figs. 2 and 12
+STEPS = 5
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Answers(NamedTuple):
+    """What M models made of N images.
+
+    Attributes:
+        positions: Indices of the images, (N,).
+        clean: Whether a model classifies an image correctly, (M, N).
+        adversarial: Whether it does so with its own adversarial image, (M, N).
+        confidence: In the label, of the first model on the image, (N,).
+    """
+
+    positions: npt.NDArray[np.int64]
+    clean: Mask
+    adversarial: Mask
+    confidence: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Models, and the images that they are compared on; `open_comparison` makes it.
+
+    Attributes:
+        paths: What each model is called -> as a user writes it.
+        classifiers: Likewise -> the classifier.
+        images: The data set.
+        positions: Indices of the images that figures choose from.
+        named: They are to be shown, whatever the rules say.
+        attack: Makes the adversarial images, of each model its own.
+        stepll: The attack of Fig. 2, and with A3 of Fig. 12.
+        setting: Data and attack, in words; for `stepll` see `step_setting`.
+        step_setting: Data and attack of Figs. 2 and 12.
+        seed: Of random starts, together with the image's name.
+        trust_code: As of `load_model`, for the snapshots.
+    """
+
+    paths: dict[str, str]
+    classifiers: dict[str, Classifier] = field(repr=False)
+    images: ImageSet = field(repr=False)
+    positions: list[int] = field(repr=False)
+    named: bool
+    attack: Attack
+    stepll: Attack
+    setting: str
+    step_setting: str
+    seed: int = 0
+    trust_code: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """What each model is called."""
+        return list(self.paths)
+
+    @property
+    def first(self) -> Classifier:
+        """The first model."""
+        return next(iter(self.classifiers.values()))
+
+    @property
+    def folder(self) -> Path:
+        """Where figures go: the first checkpoint's figures/, or below runs/ where it is no folder."""
+        first = Path(self.paths[self.names[0]])
+        return first / "figures" if first.is_dir() else Path("runs") / f"figures-{self.names[0]}"
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What all models make of the images, under `attack`."""
+        return self.ask(list(self.classifiers.values()), self.attack)
+
+    @cached_property
+    def step_answers(self) -> Answers:
+        """What the first model makes of the images, under `stepll`."""
+        return self.ask([self.first], self.stepll)
+
+    def ask(self, classifiers: Sequence[Classifier], attack: Attack) -> Answers:
+        """What classifiers make of all images that can be chosen, and of their own adversarial counterparts."""
+        batches = self.batches(self.positions)
+        answers = [_answers(classifiers, batch, attack, self.seed) for batch in batches]
+        if not answers:
+            none = np.zeros((len(classifiers), 0), bool)
+            return Answers(np.zeros(0, int), none, none, np.zeros(0))
+        return Answers(*(np.concatenate(values, axis=-1) for values in zip(*answers, strict=True)))
+
+    def typical(self, answers: Answers, which: Mask, count: int) -> list[int]:
+        """Positions of images of typical confidence among some; of all of them where the user named the images."""
+        places = np.flatnonzero(which)
+        kept = slice(None) if self.named else quantile_examples(answers.confidence[places], count)
+        return [int(position) for position in answers.positions[places[kept]]]
+
+    def compare(self, classifiers: Sequence[Classifier], positions: list[int]) -> list[MapSeries]:
+        """Views of classifiers on those images."""
+        batches = self.batches(positions)
+        return [one for batch in batches for one in compare(classifiers, batch, self.attack, self.seed)]
+
+    def batches(self, positions: list[int]) -> Iterator[Batch]:
+        """Those images at the models' size; a warning names one that cannot be used."""
+        size = defaults.batch_size(self.first.device, self.first.input_size)
+        cut = [positions[at : at + size] for at in range(0, len(positions), size)]
+        prepared = Prepared(self.images, self.first.input_size)
+        for batch in load_batches(prepared, cut, defaults.workers(self.images)):
+            for image in batch.skipped:
+                warnings.warn(f"image {image.image_id} cannot be used and is left out: {image.reason}", stacklevel=2)
+            if batch.positions:
+                yield batch
+
+    def rule(self, which: str) -> str:
+        """How images were chosen, in words."""
+        return "Images as named" if self.named else f"Images: of typical confidence among those that {which}"
+
+
+def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> Answers:
+    """What classifiers make of a batch and of their own adversarial counterparts of it."""
+    clean, adversarial, confidences = [], [], []
+    for classifier in classifiers:
+        images, labels, seeds = on_device(classifier, batch, seed)
+        with naming("images", batch.image_ids), borrowed(classifier), torch.no_grad():
+            attacked = perturb(classifier, images, labels, attack, seeds=seeds)
+            logits = classifier(images)
+            adversarial.append((classifier(attacked).argmax(1) == labels).cpu().numpy())
+        clean.append((logits.argmax(1) == labels).cpu().numpy())
+        confidences.append(logits.softmax(1).gather(1, labels[:, None])[:, 0].cpu().numpy())
+    return Answers(np.asarray(batch.positions), np.stack(clean), np.stack(adversarial), confidences[0])
+
+
+def open_comparison(
+    models: Sequence[str],
+    *,
+    data: str = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    limit: int = 100,
+    named: Sequence[str] = (),
+    attack: str = "pgd",
+    eps: str | None = None,
+    steps: int | None = None,
+    step_size: str | None = None,
+    device: str = "auto",
+    mean: Statistic | None = None,
+    std: Statistic | None = None,
+    trust_code: bool = False,
+) -> ModelComparison:
+    """Open data and models, one or several; the arguments are the options of `attnlab figures`, `named` its --images.
+
+    Raises:
+        UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
+    """
+    split = split or defaults.SPLITS.get(data, "test")
+    images = load_data(data, root, split)
+    place = defaults.choose_device(device)
+    for name in models:
+        if "/" in name and ".py:" not in name and not Path(name).is_dir():
+            raise UserError(f"expected an existing folder, got {name!r}")
+    titles = dict(zip(titles_of(models), models, strict=True))
+    classifiers = {
+        title: load_model(name, mean=mean, std=std, trust_code=trust_code).place(place)
+        for title, name in titles.items()
+    }
+    for name in models:
+        tell_unfinished(name)
+    first = next(iter(classifiers.values()))
+    for title, classifier in classifiers.items():
+        expect_fit(classifier, images, title)
+        if classifier.input_size != first.input_size:
+            raise UserError(
+                f"expected models of one input size, got {first.input_size} and {classifier.input_size} of {title}"
+            )
+        if classifier.attention_layer is None:
+            raise UserError(f"expected models with a spatial feature map, got {title} without one")
+    unknown = [name for name in named if name not in set(images.image_ids)]
+    if unknown:
+        raise UserError(f"{data} {split} has no image {unknown[0]!r}; its names are like {images.image_ids[0]!r}")
+    if named:
+        positions = [index for index, image_id in enumerate(images.image_ids) if image_id in set(named)]
+    else:
+        positions = list(range(min(limit, len(images.image_ids))))
+    parsed = parse_attacks(attack, data, eps=eps, steps=steps, step_size=step_size)
+    chosen = next(iter(parsed.values()))
+    if len(parsed) > 1 or not isinstance(chosen, Attack):
+        raise UserError(f"expected --attack to name one attack by gradients, such as pgd or stepll, got {attack!r}")
+    stepll = parse_attacks(f"iter-stepll{STEPS}", data, eps=eps, step_size=step_size)[f"iter-stepll{STEPS}"]
+    assert isinstance(stepll, Attack)
+    return ModelComparison(
+        titles,
+        classifiers,
+        images,
+        positions,
+        bool(named),
+        chosen,
+        stepll,
+        f"{data} {split}, {attack}, ε = {as_fraction(chosen.eps)}",
+        f"{data} {split}, ε = {as_fraction(stepll.eps)}, steps of {as_fraction(stepll.step_length)}",
+        trust_code=trust_code,
+    )
+
+
+def titles_of(models: Sequence[str]) -> list[str]:
+    """A short name for each model: what it was trained with, where that tells them apart, else its folder's name."""
+    if len(set(models)) < len(models):
+        raise UserError(f"expected each checkpoint once, got {', '.join(models)}")
+    for titles in ([_trained_with(name) for name in models], [Path(name).name for name in models]):
+        if len(set(titles)) == len(titles):
+            return titles
+    return list(models)
+
+
+def _trained_with(name: str) -> str:
+    """Defence of a checkpoint, in the words of Fig. 9."""
+    trained = trained_as(name)
+    if trained["defense"] == "none":
+        return "raw"
+    options = read_manifest(Path(name))["options"] if (Path(name) / MANIFEST).is_file() else {}
+    alpha, beta = (options.get(f"defense's {weight}", 1) for weight in ("alpha", "beta"))
+    if not trained["defense"].endswith("aad") or (alpha and beta):
+        return trained["defense"]
+    return {(True, False): "rectification only", (False, True): "preservation only"}.get(
+        (bool(alpha), bool(beta)), "neither loss"
+    )

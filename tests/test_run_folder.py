@@ -1,5 +1,6 @@
 """The run folder: begun in one go, worked in by one process, of one batch size, told when it is removed."""
 
+import csv
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from errno import ENOSPC
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from common import analyze_images, begun_run, told
 
@@ -20,7 +22,7 @@ from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.evaluation import Evaluation
-from attnlab.records import read_checks
+from attnlab.records import read_checks, skipped_images
 from attnlab.report.export import report_run
 from attnlab.report.figures.run import draw_run, plan_figures
 from attnlab.report.page.write import write_report
@@ -287,6 +289,19 @@ def test_overlays_are_written_where_no_figure_can_be_drawn(attnlab, monkeypatch)
 )
 def test_a_cell_is_no_formula_and_numbers_stay_numbers(text, cell):
     assert safe_cell(text) == cell
+
+
+def test_skipped_csv_escapes_names_and_the_records_beside_it_hold_them_unchanged(tmp_path):
+    names = ["=1.png", "a\x1b[2J.png", 'b,"c".png', "d.png"]
+    run = begun_run(tmp_path / "run")
+    run.write_part(0, [{"image_id": name, "skipped": "the file is empty"} for name in names])
+    run.write_skipped(skipped_images(run))
+    with (run.folder / "skipped.csv").open(newline="") as file:
+        listed = [row["image_id"] for row in csv.DictReader(file)]
+    assert listed == ["'=1.png", "a\\x1b[2J.png", 'b,"c".png', "d.png"]
+    assert b"\x1b" not in (run.folder / "skipped.csv").read_bytes()
+    (part,) = (run.folder / "records").glob("*.parquet")
+    assert pd.read_parquet(part)["image_id"].tolist() == names
 
 
 def test_skipped_images_are_written_as_safe_cells(tmp_path):

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attacks.parse import SIGMA, parse_attack, parse_eps
-from attnlab.attacks.pgd import Attack, perturb
-from attnlab.attention import MAP_METHODS
+from attnlab.attacks import OTHER_ATTACKS, Attack, OtherAttack
+from attnlab.attacks.parse import parse_attack, parse_eps
+from attnlab.attacks.pgd import perturb
+from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.lime import LimeSettings, perturbations
 from attnlab.attention.lime import explain as fit_lime
 from attnlab.attention.sampler import Sampler
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.report.figures.overlay import overlay
@@ -114,9 +115,9 @@ def explain(
     Raises:
         UserError: If there is no such method, or the classifier has no attention layer.
     """
-    if method == "lime":
+    made = METHODS.expect(method, "method").maps
+    if made is None:
         return lime(classifier, images, classes)
-    made = MAP_METHODS[expect_one_of(method, [*MAP_METHODS, "lime"], "method")]
     images = images.to(classifier.device)
     classes = classes if classes is None else classes.to(classifier.device)
     with borrowed(classifier):
@@ -186,7 +187,7 @@ def attack(
         classifier: Any; it is attacked in eval mode and given back as it was.
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
-        attack: A name as of `attnlab analyze --attack`, such as `pgd20+a3`, or settings of the loop.
+        attack: A name as of `attnlab evaluate --attacks`, such as `pgd20+a3`, or settings of the loop.
         eps: L-infinity budget in the same units, such as `8/255`; by default 16/255, or that of the settings.
         steps: Of an iterative attack whose name carries no number.
         seeds: Of each image's random start; by default its place in the batch.
@@ -197,8 +198,12 @@ def attack(
     Raises:
         UserError: If there is no such attack, or eps is no length of pixels in [0, 1].
     """
-    chosen = parse_attack(attack, steps=steps, sigma=SIGMA) if isinstance(attack, str) else attack
-    if eps is not None:
-        chosen = replace(chosen, eps=parse_eps(str(eps)))
-    device = classifier.device
-    return perturb(classifier, images.to(device), labels.to(device), chosen, seeds=seeds)
+    images, labels = images.to(classifier.device), labels.to(classifier.device)
+    length = None if eps is None else parse_eps(str(eps))
+    if attack in OTHER_ATTACKS:
+        other = OtherAttack(str(attack), Attack.eps if length is None else length)
+        return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
+    chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
+    if length is not None:
+        chosen = replace(chosen, eps=length)
+    return perturb(classifier, images, labels, chosen, seeds=seeds)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from attnlab.report.tables import numbers_of_the_paper
+from attnlab.report.tables.published import numbers_of_the_paper
 from benchmarks.robustness_page import accuracies, attention, cost, differences, write
 from benchmarks.trainings import BLOCKS, Training, recorded
 

@@ -11,9 +11,9 @@ import pandas as pd
 from attnlab.boxes import iou_of_shared
 from attnlab.files import write_whole
 from attnlab.records import as_fraction, read_evaluation, read_records
-from attnlab.report.accuracy import paired
-from attnlab.report.export import report_run
 from attnlab.report.seeds import gains, over_seeds
+from attnlab.report.tables.accuracy import paired
+from attnlab.report.tables.export import report_run
 from attnlab.runs import Run
 from attnlab.training.folder import MANIFEST
 from attnlab.training.log import LOG

@@ -18,7 +18,7 @@ from attnlab.errors import printable
 from attnlab.words import counted
 
 if TYPE_CHECKING:
-    from attnlab.report.layout import Layout, Value
+    from attnlab.report.tables.layout import Layout, Value
 
 #: columns of text where there is no terminal
 PLAIN_WIDTH = 110

@@ -32,7 +32,7 @@ def sweep(out: Path | None, **options: Any) -> None:
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
     from attnlab.report.figures.run import draw_run, plan_figures
-    from attnlab.report.layout import plain
+    from attnlab.report.tables.layout import plain
 
     folder = out or Path("runs") / f"{options['data']}-sweep-{options['defense']}-{options['seed']}"
     table = run(out=folder, watch=_watch, **options)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from attnlab.errors import printable
+from attnlab.report.tables import TABLES
 
 from .console import show_layout
 from .options import FORMAT, LIME_GT, whole_numbers
@@ -24,7 +25,13 @@ from .options import FORMAT, LIME_GT, whole_numbers
     "random area as large, and the difference between the attack's failures and successes with its interval.",
 )
 @click.option(
-    "--table", "names", multiple=True, metavar="NAME", help="Print this table alone; may be given several times."
+    "--table",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda _context, _parameter, names: [TABLES.expect(name) and name for name in names],
+    shell_complete=lambda _context, _parameter, begun: [name for name in TABLES if name.startswith(begun)],
+    help="Print this table alone; may be given several times.",
 )
 def tables(
     run: Path,
@@ -32,7 +39,7 @@ def tables(
     features: list[int] | None,
     lime_gt: str,
     form: str | None,
-    names: tuple[str, ...],
+    names: list[str],
     controls: bool,
 ) -> None:
     """Make the tables of a RUN again from its records; needs no model and no data.
@@ -60,18 +67,18 @@ def show_run(
     controls: bool = False,
 ) -> None:
     """Make and print a run's tables; in a format, people are told the rest on standard error."""
-    from attnlab.report.export import report_run
-    from attnlab.report.formats import FORMATS, choose_tables
-    from attnlab.report.layout import LAYOUTS
+    from attnlab.report.tables.export import report_run
+    from attnlab.report.tables.formats import FORMATS, choose_tables
 
-    whole = report_run(run, cells, features, lime_gt, with_controls=controls)
+    asked = [*(["controls"] if controls else []), *(name for name in names if TABLES[name].option)]
+    whole = report_run(run, cells, features, lime_gt, asked)
     report = choose_tables(whole, names)
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)
     else:
         for name, frame in report.frames.items():
             title, _, note = report.captions[name].partition(". ")
-            show_layout(LAYOUTS[name](frame, full=True), f"{name}: {title}", note)
+            show_layout(TABLES[name].lay_out(frame, "full"), f"{name}: {title}", note)
     for line in report.summary:
         click.echo(printable(line), err=form is not None)
     files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)

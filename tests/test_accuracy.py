@@ -5,10 +5,11 @@ import pytest
 from evaluations import MODELS, manifest, rows, write
 
 from attnlab.records import read_evaluation
-from attnlab.report.accuracy import paired, table6, table7
-from attnlab.report.layout import LAYOUTS, Value
 from attnlab.report.statistics import wilson_interval
-from attnlab.report.tables import numbers_of_the_paper
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.accuracy import paired, table6, table7
+from attnlab.report.tables.layout import Value
+from attnlab.report.tables.published import numbers_of_the_paper
 
 TABLE6 = ["dataset", "model", "defense", "attack", "n", "accuracy", "ci_low", "ci_high", "paper"]
 TABLE7 = ["attack", "n", "accuracy", "ci_low", "ci_high", "paper"]
@@ -95,7 +96,7 @@ def texts(layout) -> list[list[str]]:
 
 def test_table_6_in_full_has_n_and_both_ends_of_the_intervals_below_each_model(records):
     table = table6(records, "mnist", MODELS, numbers_of_the_paper())
-    layout = LAYOUTS["table6"](table, full=True)
+    layout = TABLES["table6"].lay_out(table, "full")
     assert (layout.first, layout.heads) == (["Model", "Defense"], ["n", "clean", "pgd10", "pgd10+a3"])
     low, high = (100 * end for end in wilson_interval(3, 4))
     assert texts(layout)[:4] == [
@@ -107,6 +108,6 @@ def test_table_6_in_full_has_n_and_both_ends_of_the_intervals_below_each_model(r
 
 
 def test_table_7_of_one_model_has_a_column_per_attack_and_needs_no_name(records):
-    layout = LAYOUTS["table7"](table7(records[records["model"] == "plain"]))
+    layout = TABLES["table7"].lay_out(table7(records[records["model"] == "plain"]))
     assert layout.heads == ["clean", "pgd10", "pgd10+a3"]
     assert texts(layout) == [["accuracy (%)", "100.00", "66.67", "33.33"]]

@@ -22,8 +22,7 @@ from attnlab.hooks import capture, find_layer
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.observe import observe
 from attnlab.records import read_records
-from attnlab.report.attention import attention_report
-from attnlab.report.export import report_run
+from attnlab.report.tables.export import make_report, report_run
 
 #: float columns agree to this; all others are equal
 DIGITS = 1e-5
@@ -160,7 +159,7 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
         resnet8(sample.pixels[None] / 255)
     expected = (outputs[0][0, 0] * sample.label).flatten()
     np.testing.assert_allclose(read_records(tmp_path)["map"][5], expected, atol=1e-5)
-    assert "first-channel maps of the true class" in attention_report(run).captions["table1"]
+    assert "first-channel maps of the true class" in make_report(run).captions["table1"]
 
 
 def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
@@ -210,7 +209,7 @@ def test_maps_of_few_cells_have_a_table_3_of_one(tmp_path, resnet8):
     )  # fmt: skip
     network.input_size = (64, 64)
     run = analyze_images(Classifier(network, "2"), images, tmp_path / "run", positions=range(60))
-    assert set(attention_report(run).frames["table3"]["cells"]) == {1}
+    assert set(make_report(run).frames["table3"]["cells"]) == {1}
 
 
 def test_data_without_boxes_has_a_table_3(tmp_path, shared):

@@ -17,7 +17,7 @@ from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.manifests import expect_same
 from attnlab.records import read_records
-from attnlab.report.export import report_run
+from attnlab.report.tables.export import report_run
 from attnlab.runs import Run
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.report.controls import MEASURES, blind_ious, controls, from_the_centre
 from attnlab.report.statistics import bootstrap_difference
+from attnlab.report.tables.controls import MEASURES, blind_ious, controls, from_the_centre
 
 
 def test_a_frame_grows_from_the_centre_in_the_images_shape():

@@ -54,7 +54,7 @@ def test_files_hold_what_the_records_tell(crafted, resnet8):
 
 
 def test_both_accuracies_are_in_table_6(crafted):
-    from attnlab.report.export import report_run
+    from attnlab.report.tables.export import report_run
 
     report_run(crafted)
     table = pd.read_csv(crafted / "tables" / "table6.csv")

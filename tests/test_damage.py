@@ -15,7 +15,7 @@ from evaluations import rows, write
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.export import make_report
+from attnlab.report.tables.export import make_report
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from attnlab.records import as_csv
-from attnlab.report.base import Report
-from attnlab.report.escape import latex_text, markdown_text
-from attnlab.report.formats import json_of
+from attnlab.report.tables.escape import latex_text, markdown_text
+from attnlab.report.tables.export import Report
+from attnlab.report.tables.formats import json_of
 
 HOSTILE = [
     r"\input{/etc/passwd} 100 % of_it & #1 ^2 ~x ${}$",

@@ -14,7 +14,7 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
-from attnlab.report.export import report_run
+from attnlab.report.tables.export import report_run
 
 
 @pytest.fixture(scope="module")

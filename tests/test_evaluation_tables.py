@@ -8,12 +8,12 @@ import pytest
 from evaluations import MODELS, attack, manifest, rows, write
 
 from attnlab.records import read_evaluation
-from attnlab.report.accuracy import paired, table6, table7
-from attnlab.report.export import report_run
-from attnlab.report.latex import as_latex
-from attnlab.report.layout import LAYOUTS
 from attnlab.report.statistics import mcnemar
-from attnlab.report.tables import numbers_of_the_paper
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.accuracy import paired, table6, table7
+from attnlab.report.tables.export import report_run
+from attnlab.report.tables.latex import as_latex
+from attnlab.report.tables.published import numbers_of_the_paper
 from attnlab.runs import open_run
 from attnlab.schema import EVALUATION
 
@@ -102,13 +102,13 @@ def test_latex_of_every_table_has_as_many_cells_in_each_line_as_columns(records)
         "paired": paired(renamed),
     }
     for name, frame in frames.items():
-        cells = assert_tabular(as_latex(LAYOUTS[name](frame), caption))
+        cells = assert_tabular(as_latex(TABLES[name].lay_out(frame), caption))
         assert len(cells) == 1 + (3 if name == "paired" else 2)
 
 
 def test_latex_of_table_6_is_the_papers_layout_with_its_values_below(records):
     table = table6(records, "mnist", MODELS, numbers_of_the_paper())
-    assert assert_tabular(as_latex(LAYOUTS["table6"](table), "Table")) == [
+    assert assert_tabular(as_latex(TABLES["table6"].lay_out(table), "Table")) == [
         ["Model", "Defense", "clean", "pgd10", "pgd10+a3"],
         ["plain", "none", "75.00", "50.00", "25.00"],
         ["paper", "none", "99.18", "0.49", "--"],
@@ -122,11 +122,11 @@ def test_latex_of_pairs_tells_small_p_values():
         [["clean", "a", "b", 100, 2, 40, -38.0, mcnemar(2, 40)]],
         columns=["attack", "first", "second", "n", "only_first", "only_second", "difference", "p"],
     )
-    assert assert_tabular(as_latex(LAYOUTS["paired"](frame), "Pairs"))[1][-1] != "0.00"
+    assert assert_tabular(as_latex(TABLES["paired"].lay_out(frame), "Pairs"))[1][-1] != "0.00"
 
 
 @pytest.mark.parametrize("special", ["\\", "^", "~"])
 def test_latex_of_a_name_with_any_special_character_is_escaped(records, special):
     name = f"net{special}1"
     table = table6(records.assign(model=name), "mnist", {name: {"defense": "none"}})
-    assert name not in as_latex(LAYOUTS["table6"](table), "Table")
+    assert name not in as_latex(TABLES["table6"].lay_out(table), "Table")

@@ -23,7 +23,7 @@ from attnlab.errors import UserError
 from attnlab.pipelines.defaults import lime_batch_size
 from attnlab.pipelines.explain import SECOND_SEED, lime_settings
 from attnlab.records import read_records
-from attnlab.report.lime import lime_tables
+from attnlab.report.tables.lime import lime_tables
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
 from attnlab.superpixels import superpixels

@@ -11,7 +11,7 @@ from common import analyze_images
 
 from attnlab.data import load_data
 from attnlab.records import read_records
-from attnlab.report.tables import i_att
+from attnlab.report.tables.iou import i_att
 
 
 def files(folder: Path | str) -> set[str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from attnlab.report.export import report_run
-from attnlab.report.formats import FORMATS
-from attnlab.report.layout import LAYOUTS, Layout, Value, plain
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.export import report_run
+from attnlab.report.tables.formats import FORMATS
+from attnlab.report.tables.layout import Layout, Value, plain
 from attnlab_cli.console import show_layout
 
 NAMES = ["table1", "table2", "table3"]
@@ -57,7 +58,7 @@ def test_the_papers_values_stand_below_in_table_1_and_beside_in_table_3():
         ],
         columns=["group", "n", "percent", "iou_att_gt", "ci_low", "ci_high", "paper_percent", "paper_iou_att_gt"],
     )
-    layout = LAYOUTS["table1"](one, full=True)
+    layout = TABLES["table1"].lay_out(one, "full")
     assert [[str(cell) for cell in line] for line in layout.lines] == [
         ["3", "75.0%", "0.500 [0.400, 0.600]", "1", "25.0%", "0.700"],
         ["", "74.1%", "0.647", "", "25.9%", "0.701"],
@@ -66,7 +67,7 @@ def test_the_papers_values_stand_below_in_table_1_and_beside_in_table_3():
         [[5, "succeed", 3, 0.4, 0.3, 0.5, 0.393], [5, "fail", 0, None, None, None, 0.574]],
         columns=["cells", "group", "n", "iou_ori_adv", "ci_low", "ci_high", "paper"],
     )
-    layout = LAYOUTS["table3"](three)
+    layout = TABLES["table3"].lay_out(three)
     assert layout.heads == ["IoU_ori_adv", "paper"] * 2
     assert [[str(cell) for cell in line] for line in layout.lines] == [
         ["5", "0.400 [0.300, 0.500]", "0.393", "--", "0.574"]
@@ -84,7 +85,7 @@ def test_no_number_is_cut_where_the_table_is_wider_than_the_page(capsys):
 @pytest.mark.parametrize("columns", [["attack"], ["model", "attack"], ["dataset", "model", "defense", "attack"]])
 def test_accuracies_of_no_image_at_all_are_a_table_without_lines(capsys, columns):
     empty = pd.DataFrame(columns=[*columns, "n", "accuracy", "ci_low", "ci_high", "paper"])
-    layout = LAYOUTS["table7"](empty, full=True)
+    layout = TABLES["table7"].lay_out(empty, "full")
     assert layout.lines == []
     show_layout(layout, "table7: of nothing")
     assert "of nothing" in capsys.readouterr().out
@@ -139,9 +140,15 @@ def test_chosen_tables_come_in_the_order_asked_for(attnlab, finished):
     assert "table1: " not in printed
 
 
-def test_a_table_that_is_not_there_is_one_line_with_those_that_are(attnlab, finished):
-    assert attnlab("tables", finished, "--table", "tabel3").error == (
-        "expected --table to be one of table1, table2, table3, got 'tabel3'; did you mean 'table3'?"
+def test_a_table_that_the_run_lacks_is_one_line_with_those_it_has(attnlab, finished):
+    assert attnlab("tables", finished, "--table", "paired").error == (
+        "expected --table to be one of table1, table2, table3, got 'paired'"
+    )
+
+
+def test_an_unknown_table_is_refused_before_records_are_read(attnlab):
+    assert attnlab("tables", "nowhere", "--table", "tabel3").error == (
+        f"expected --table to be one of {', '.join(TABLES)}, got 'tabel3'; did you mean 'table3'?"
     )
 
 
@@ -155,7 +162,8 @@ def test_markdown_has_as_many_cells_in_each_line_and_escapes_bars(finished):
     out = FORMATS["markdown"](report)
     for name in NAMES:
         rows = out[out.index(f"**{name}**") :].split("\n\n")[1].splitlines()
-        assert {row.count("|") for row in rows} == {len(LAYOUTS[name](report.frames[name], full=True).columns()) + 1}
+        columns = TABLES[name].lay_out(report.frames[name], "full").columns()
+        assert {row.count("|") for row in rows} == {len(columns) + 1}
     paired = pd.DataFrame({"attack": ["a|b"], "n": [3]})
     renamed = report._replace(frames={"paired": paired}, captions={"paired": "Pairs"})
     assert FORMATS["markdown"](renamed) == "**paired**: Pairs\n\n| attack | n |\n| --- | ---: |\n| a\\|b | 3 |\n"

@@ -8,12 +8,10 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from attnlab.report.attention import GROUPS_TOLD, TITLES
-from attnlab.report.base import Report
-from attnlab.report.controls import MEASURES
-from attnlab.report.evaluation import TITLES as EVALUATION_TITLES
-from attnlab.report.formats import latex_of, latex_table
-from attnlab.report.layout import LAYOUTS
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.controls import MEASURES
+from attnlab.report.tables.export import Report
+from attnlab.report.tables.formats import latex_of, latex_table
 
 ATTACKS = ("clean", "fgsm", *(f"{name}{steps}" for name in ("pgd", "cw") for steps in (10, 20, 40, 100)))
 INTERVAL = {"ci_low": 0.123, "ci_high": 0.456}
@@ -64,17 +62,17 @@ def report_of(several: bool) -> Report:
     """Every table there is, of a run of one eps or of several."""
     frames = {name: pd.DataFrame(rows) for name, rows in FRAMES.items()}
     if several:
-        for name in TITLES:
+        for name in (name for name, spec in TABLES.items() if spec.column("eps")):
             parts = [frames[name].assign(eps=eps) for eps in (4 / 255, 16 / 255)]
             whole = pd.concat(parts, ignore_index=True)
             frames[name] = whole[["eps", *(column for column in whole if column != "eps")]]
-    titles = {name: f"{title}. {GROUPS_TOLD}" for name, title in TITLES.items()} | EVALUATION_TITLES
+    titles = {name: spec.title for name, spec in TABLES.items()}
     captions = {name: f"{title}. 50%_net, imagenet val, n < 300" for name, title in titles.items()}
     return Report([], captions, frames, titles)
 
 
 def test_every_table_there_is_has_a_frame_here():
-    assert set(FRAMES) == set(LAYOUTS)
+    assert set(FRAMES) == set(TABLES)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")

@@ -22,13 +22,11 @@ from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.attention import attention_report
-from attnlab.report.evaluation import evaluation_report
-from attnlab.report.page.cells import as_table
 from attnlab.report.page.images import WITHOUT_BOX
 from attnlab.report.page.pictures import as_jpeg, as_map, fit
 from attnlab.report.page.write import images_shown, write_report
-from attnlab.report.tables import i_att
+from attnlab.report.tables.export import make_report
+from attnlab.report.tables.iou import i_att
 from attnlab.runs import Run
 
 
@@ -49,15 +47,19 @@ def lime_run(tmp_path_factory) -> Path:
 
 
 def test_tables_are_the_report_s(run, page):
-    frames = attention_report(Run(run)).frames
+    frames = make_report(Run(run)).frames
     shown = Tables(page).tables
     assert list(frames) == [name for name in shown if name.startswith("table")]
-    for row, (_, expected) in zip(shown["table1"][1:], frames["table1"].iterrows(), strict=True):
-        interval = f"[{expected['ci_low']:.3f}, {expected['ci_high']:.3f}]"
-        mean = f"{expected['iou_att_gt']:.3f} {interval}"
-        eps = "4/255" if expected["eps"] < 0.02 else "16/255"
-        assert row == [eps, expected["group"], str(expected["n"]), f"{expected['percent']:.1f} %", mean, ""]
-    assert [row[4].split()[0] for row in shown["table3"][1:]] == [f"{v:.3f}" for v in frames["table3"]["iou_ori_adv"]]
+    assert shown["table1"][0] == ["", "succeed", "fail"]
+    assert shown["table1"][1] == ["ε", *["n", "share", "IoU with boxes"] * 2]
+    for row, (eps, expected) in zip(shown["table1"][2:], frames["table1"].groupby("eps"), strict=True):
+        cells = ["4/255" if eps < 0.02 else "16/255"]
+        for one in expected.itertuples():
+            interval = f"[{one.ci_low:.3f}, {one.ci_high:.3f}]"
+            cells += [str(one.n), f"{one.percent:.1f}%", f"{one.iou_att_gt:.3f} {interval}"]
+        assert row == cells
+    means = [cell.split()[0] for row in shown["table3"][2:] for cell in (row[3], row[5])]
+    assert means == [f"{v:.3f}" for v in frames["table3"]["iou_ori_adv"]]
 
 
 def test_figures_of_each_image_are_its_record_s(run, page):
@@ -87,7 +89,7 @@ def test_groups_are_those_of_the_tables(run, page):
 
 def test_lime_figures_average_to_tables_4_and_5(lime_run):
     data = data_of(write_report(lime_run).read_text())
-    report = attention_report(Run(lime_run))
+    report = make_report(Run(lime_run))
     for key, table, column in [("lime_clean_3", "table4", "iou_att_gt"), ("lime_5", "table5", "iou_ori_adv")]:
         frame = report.frames[table]
         frame = frame[frame["features"] == int(key[-1])].set_index("group")
@@ -116,13 +118,22 @@ def test_the_first_numbers_are_means_of_the_tables_images(run, page):
     assert set(expected) <= set(re.findall("<dd>(.*?)</dd>", shown))
 
 
-def test_the_paper_s_values_stand_beside_ours():
-    row = {"group": "succeed", "n": 3, "percent": 60.0, "iou_att_gt": 0.5, "ci_low": 0.4, "ci_high": 0.6}
-    frame = pd.DataFrame([{**row, "paper_percent": 81.1, "paper_iou_att_gt": 0.643}])
-    table = as_table("table1", frame, "Title. Setting")
-    assert [head.text for head in table.heads][-2:] == ["paper's share", "paper"]
-    assert [cell.text for cell in table.rows[0]][-2:] == ["81.1 %", "0.643"]
-    assert 'class="paper"' in table.rows[0][4].bar
+def test_the_paper_s_values_stand_beside_ours_in_numbers_and_on_the_bars(run, tmp_path):
+    """The run's numbers under the name of the paper's run."""
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    manifest = json.loads((copied / "run.json").read_text())
+    theirs = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
+    manifest["options"] |= theirs
+    manifest["model"]["layer"] = "Mixed_7c"
+    (copied / "run.json").write_text(json.dumps(manifest))
+    text = write_report(copied).read_text()
+    shown = Tables(text).tables
+    assert shown["table1"][-1] == ["paper", "", "74.1%", "0.647", "", "25.9%", "0.701"]
+    assert shown["table3"][1] == ["ε", "cells", *["n", "IoU original / adversarial", "paper"] * 2]
+    assert [row[4] for row in shown["table3"][2:4]] == ["0.393", "0.490"]
+    bars = re.findall(r'<svg class="bar".*?</svg>', text)
+    assert len(bars) == 2 * 2 * (1 + 1 + 4)
+    assert all('class="paper"' in bar and 'class="interval"' in bar for bar in bars)
 
 
 # ------------------------------------------------------------------ pictures
@@ -147,7 +158,7 @@ def test_a_packed_map_has_the_values_within_half_a_level():
 
 
 def test_lime_areas_are_the_strongest_superpixels(lime_run):
-    from attnlab.report.lime import segments_of
+    from attnlab.report.tables.lime import segments_of
     from attnlab.superpixels import area
 
     rows = {row["image_id"]: row for row in Run(lime_run).table().to_pylist()}
@@ -211,11 +222,11 @@ def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
     run = job.run(lambda count: None)
     text = write_report(run.folder, iter([])).read_text()
     shown = Tables(text).tables
-    table6, table7 = (evaluation_report(run).frames[name] for name in ("table6", "table7"))
-    assert shown["table6"][0] == ["model", "defence", "n", "clean", "fgsm", "fgsm+a3"]
+    table6, table7 = (make_report(run).frames[name] for name in ("table6", "table7"))
+    assert shown["table6"][0] == ["Model", "Defense", "n", "clean", "fgsm", "fgsm+a3"]
     expected = [f"{r.accuracy:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table6.itertuples()]
     assert shown["table6"][1] == ["resnet8", "none", "12", *expected]
-    assert [row[2].split()[0] for row in shown["table7"][1:]] == [f"{v:.2f}" for v in table7["accuracy"]]
+    assert [cell.split()[0] for cell in shown["table7"][1][2:]] == [f"{v:.2f}" for v in table7["accuracy"]]
     assert "table6_worst" in shown
     assert 'id="gallery"' not in text
     assert images_shown(run.folder) == 0

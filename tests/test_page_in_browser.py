@@ -10,7 +10,7 @@ from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_records
 from attnlab.report.page.write import write_report
-from attnlab.report.tables import i_att
+from attnlab.report.tables.iou import i_att
 
 
 def shown(page) -> list[str]:

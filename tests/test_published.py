@@ -8,9 +8,8 @@ import pytest
 from evaluations import MODELS, attack, manifest, rows, write
 
 from attnlab.records import read_evaluation
-from attnlab.report.accuracy import table6, table7
-from attnlab.report.evaluation import published6, published7
-from attnlab.report.tables import numbers_of_the_paper
+from attnlab.report.tables.accuracy import table6, table7
+from attnlab.report.tables.published import numbers_of_the_paper, published6, published7
 
 
 @pytest.fixture

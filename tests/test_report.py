@@ -14,12 +14,13 @@ from common import begun_run
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
 from attnlab.records import as_fraction, read_records
-from attnlab.report.export import report_run
-from attnlab.report.latex import as_latex
-from attnlab.report.layout import LAYOUTS
-from attnlab.report.lime import lime_tables
 from attnlab.report.statistics import bootstrap_interval
-from attnlab.report.tables import i_att, published, table1, table2, table3
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.export import report_run
+from attnlab.report.tables.iou import i_att, table1, table2, table3
+from attnlab.report.tables.latex import as_latex
+from attnlab.report.tables.lime import lime_tables
+from attnlab.report.tables.published import published
 from attnlab.runs import open_run
 from attnlab.schema import ATTENTION
 
@@ -167,7 +168,7 @@ def test_lime_tables_carry_the_papers_values(explained):
     tables = lime_tables(explained, [EPS], (8, 8), paper, features=[8])
     assert tables["table4"]["paper"].tolist() == [0.413, 0.442]
     assert tables["table5"]["paper"].tolist() == [0.138, 0.212]
-    assert r"\#.Features" in as_latex(LAYOUTS["table5"](tables["table5"]), "")
+    assert r"\#.Features" in as_latex(TABLES["table5"].lay_out(tables["table5"]), "")
 
 
 def test_no_image_at_all_gives_cells_of_n_0(records):
@@ -211,7 +212,7 @@ def test_table3_carries_the_papers_value_of_its_own_cells():
     paper = json.loads(files("attnlab.report").joinpath("paper.json").read_text())
     table = table3(images, [EPS], paper, cells=[5, 7, 30])
     assert table["paper"].replace(np.nan, None).tolist() == [0.393, 0.574, None, None, 0.676, 0.807]
-    assert "paper" in LAYOUTS["table3"](table).heads
+    assert "paper" in TABLES["table3"].lay_out(table).heads
 
 
 def test_packaged_paper_numbers_equal_the_source(shared):
@@ -229,7 +230,7 @@ def test_table2_takes_another_threshold(records):
 def test_latex_has_the_papers_layout(records, several):
     budgets = [EPS, 0.5] if several else [EPS]
     images = pd.concat([i_att(records).assign(eps=eps) for eps in budgets])
-    text = as_latex(LAYOUTS["table1"](table1(images, budgets)), "50 % of x_1 & more")
+    text = as_latex(TABLES["table1"].lay_out(table1(images, budgets)), "50 % of x_1 & more")
     lines = text.splitlines()
     assert lines[3] == r"\caption{50 \% of x\_1 \& more}"
     assert r"\begin{tabular}{ccccc}" in text if several else r"\begin{tabular}{cccc}" in text

@@ -23,9 +23,9 @@ from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.evaluation import Evaluation
 from attnlab.records import read_checks, skipped_images
-from attnlab.report.export import report_run
 from attnlab.report.figures.run import draw_run, plan_figures
 from attnlab.report.page.write import write_report
+from attnlab.report.tables.export import report_run
 from attnlab.runs import Run
 
 

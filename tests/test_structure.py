@@ -87,6 +87,7 @@ def test_report_stands_on_records_and_geometry_alone():
         "views",
         "registry",
         "workers",
+        "registry",
         "report",
     )
     allowed = {f"attnlab.{name}" for name in names}

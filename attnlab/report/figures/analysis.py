@@ -10,8 +10,8 @@ import pandas as pd
 
 from attnlab.records import as_fraction
 from attnlab.report.description import Manifest, map_method, subject
-from attnlab.report.lime import segments_of
-from attnlab.report.tables import i_att
+from attnlab.report.tables.iou import i_att
+from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
 from attnlab.views import Examples, LeftOut, Map, MapSeries, MapView, ReplayedImage
 

@@ -21,7 +21,8 @@ from attnlab.report.figures.style import (
     styled,
 )
 from attnlab.report.statistics import bootstrap_interval, wilson_interval
-from attnlab.report.tables import CELLS, GROUPS, table3
+from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.tables.iou import table3
 from attnlab.views import LeftOut
 from attnlab.words import counted
 

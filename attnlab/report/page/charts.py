@@ -47,20 +47,21 @@ def summary(values: np.ndarray) -> str:
     return counted(len(known), "image") + (f", mean {known.mean():.3f}" if len(known) else "")
 
 
-def interval(value: float, low: float, high: float, paper: float) -> Markup:
-    """A value in [0, 1] with its interval on a line from 0 to 1, and a diamond for the paper's value."""
+def interval(value: float, low: float, high: float, paper: float | None, top: float) -> Markup:
+    """A value with its interval on a line from 0 to `top`, and a diamond for the paper's value; NaN where one lacks."""
 
     def x(share: float) -> float:
-        return round(BAR_ENDS + share * (BAR_WIDTH - 2 * BAR_ENDS), 1)
+        return round(BAR_ENDS + share / top * (BAR_WIDTH - 2 * BAR_ENDS), 1)
 
     middle = BAR_HEIGHT / 2
     parts = [f'<line class="track" x1="{x(0)}" x2="{x(1)}" y1="{middle}" y2="{middle}"/>']
-    parts += [f'<line class="track" x1="{x(t)}" x2="{x(t)}" y1="{middle - 3}" y2="{middle + 3}"/>' for t in (0, 0.5, 1)]
+    ticks = (x(0), x(top / 2), x(top))
+    parts += [f'<line class="track" x1="{t}" x2="{t}" y1="{middle - 3}" y2="{middle + 3}"/>' for t in ticks]
     if low == low:
         parts.append(f'<line class="interval" x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}"/>')
     if value == value:
         parts.append(f'<circle class="value" cx="{x(value)}" cy="{middle}" r="3.5"/>')
-    if paper == paper:
+    if paper is not None and paper == paper:
         parts.append(f'<path class="paper" d="M{x(paper)} {middle - 5}l5 5l-5 5l-5 -5z"/>')
     return Markup(
         f'<svg class="bar" viewBox="0 0 {BAR_WIDTH} {BAR_HEIGHT}" width="{BAR_WIDTH}" height="{BAR_HEIGHT}" '

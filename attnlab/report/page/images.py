@@ -7,9 +7,9 @@ import numpy as np
 
 from attnlab.boxes import iou_of_shared, rasterise
 from attnlab.report.description import map_method
-from attnlab.report.lime import lime_ious, segments_of
 from attnlab.report.page.pictures import as_map, as_mask
 from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.tables.lime import lime_ious, segments_of
 from attnlab.superpixels import area
 from attnlab.words import counted
 

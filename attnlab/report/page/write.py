@@ -18,11 +18,12 @@ from attnlab.files import write_whole
 from attnlab.manifests import command_of
 from attnlab.records import as_fraction, skipped_images
 from attnlab.report.description import title, with_names
-from attnlab.report.export import make_report
 from attnlab.report.page.about import facts
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
-from attnlab.report.page.cells import as_table
+from attnlab.report.page.charts import interval
 from attnlab.report.page.distributions import of_attacks, of_figures
+from attnlab.report.tables import GROUPS, TABLES
+from attnlab.report.tables.export import make_report
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage
 
@@ -69,7 +70,12 @@ def write_report(
             facts=facts(manifest),
             summary=report.summary,
             manifest=json.dumps(run.manifest, indent=2),
-            tables=[as_table(name, frame, report.captions[name]) for name, frame in report.frames.items()],
+            tables=[
+                (name, TABLES[name], TABLES[name].lay_out(frame, "page"), report.captions[name])
+                for name, frame in report.frames.items()
+            ],
+            groups=GROUPS,
+            interval=interval,
             budgets=budgets,
             highlights=[highlights(gallery, place) for place in places],
             distributions=[charts for charts in distributions if charts],

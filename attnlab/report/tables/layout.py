@@ -1,26 +1,27 @@
-"""Tables in the paper's layout: a tidy frame in, heads and lines out, for LaTeX, Markdown and the console alike."""
+"""Tables in the paper's layout: a tidy frame in, heads and lines out, for LaTeX, Markdown, console and page alike."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from attnlab.records import as_fraction
+from attnlab.report.tables import PERCENT, Column, Form, TableSpec
 
 GROUPS = ("I_succeed", "I_fail")
 SUCCEED_AND_FAIL = 2
 
 
 class Value(NamedTuple):
-    """A number as a table shows it, with its interval where it has one."""
+    """A number as a table shows it, with its interval where it has one, and the paper's value of the same."""
 
     number: float | None
     digits: int = 3
     unit: str = ""
     low: float | None = None
     high: float | None = None
+    paper: float | None = None
 
     def told(self) -> str:
         """The number as text; two dashes where there is none."""
@@ -68,111 +69,86 @@ class Layout(NamedTuple):
         ]
 
 
-def shares(frame: pd.DataFrame, head: str, *, full: bool = False) -> Layout:
-    """Tables 1 and 2: per group its percentage and a mean, a line per eps and one for the paper's values.
-
-    Args:
-        frame: As `attnlab.report.tables.table1` gives it.
-        head: Of the mean's column.
-        full: Tell n too, for which the paper's layout has no place.
-    """
-    column = str(frame.columns[list(frame.columns).index("percent") + 1])
+def shares(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
+    """Tables 1 and 2: per group its percentage and a mean, a line per eps and one for the paper's values."""
+    mean, full = spec.mean, form != "paper"
+    theirs = f"paper_{mean.name}"
     lines: list[list[Cell]] = []
     for eps, rows in _by_eps(frame):
         cells: list[Cell] = [eps] if eps else []
         for row in rows:
-            cells += [*_count(row, full), Value(row["percent"], 1, "%"), _mean(row, column)]
+            cells += [*_count(row, full), _percent(row["percent"]), _mean(row, mean, theirs)]
         lines.append(cells)
-    if frame[f"paper_{column}"].notna().any():
+    if frame[theirs].notna().any():
         cells = ["paper"] if "eps" in frame else []
         for row in _by_eps(frame)[0][1]:
-            cells += [*([""] if full else []), Value(row["paper_percent"], 1, "%"), Value(row[f"paper_{column}"])]
+            cells += [*([""] if full else []), _percent(row["paper_percent"]), Value(row[theirs], mean.digits)]
         lines.append(cells)
-    heads = [*(["n"] if full else []), "Percentage", head]
+    heads = [*(["n"] if full else []), PERCENT.head, mean.head]
     return Layout(["eps"] if "eps" in frame else [], [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
 
 
-def sizes(frame: pd.DataFrame, head: str, first_head: str, *, full: bool = False) -> Layout:
-    """Tables 3, 4, 5: a line per number of cells or features, a column per group, the paper's values beside.
-
-    Args:
-        frame: As `attnlab.report.tables.by_size` gives it.
-        head: Of the mean's columns.
-        first_head: Of the column of sizes.
-        full: Tell n too.
-    """
-    with_eps = int("eps" in frame)
-    size, column = str(frame.columns[with_eps]), str(frame.columns[with_eps + 3])
+def sizes(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
+    """Tables 3, 4, 5: a line per number of cells or features, a column per group, the paper's values beside."""
+    size, mean, full = spec.columns[1], spec.mean, form != "paper"
     with_paper = bool(frame["paper"].notna().any())
     lines: list[list[Cell]] = []
     for eps, rows in _by_eps(frame):
         for pair in zip(rows[::2], rows[1::2], strict=True):
-            cells: list[Cell] = [*([eps] if eps else []), Value(pair[0][size], 0)]
+            cells: list[Cell] = [*([eps] if eps else []), Value(pair[0][size.name], 0)]
             for row in pair:
-                cells += [*_count(row, full), _mean(row, column), *([Value(row["paper"])] if with_paper else [])]
+                theirs = [Value(row["paper"], mean.digits)] if with_paper else []
+                cells += [*_count(row, full), _mean(row, mean, "paper"), *theirs]
             lines.append(cells)
-    heads = [*(["n"] if full else []), head, *(["paper"] if with_paper else [])]
-    first = [*(["eps"] if "eps" in frame else []), first_head]
+    heads = [*(["n"] if full else []), mean.head, *(["paper"] if with_paper else [])]
+    first = [*(["eps"] if "eps" in frame else []), size.head]
     return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
 
 
-def accuracies(frame: pd.DataFrame, *, full: bool = False) -> Layout:
+def accuracies(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     """Tables 6 and 7: a line per model and a column per attack, the paper's values below where there are any.
 
-    Args:
-        frame: As `attnlab.report.accuracy.table6` and `table7` give it.
-        full: Tell n too, and both ends of the intervals in lines of their own.
+    In full both ends of the intervals have lines of their own, since there are many columns.
     """
-    names = [name for name in ("model", "defense") if name in frame]
+    mean, full = spec.mean, form != "paper"
+    first = [column for column in spec.columns if column.name in frame and column.name in ("model", "defense")]
     attacks = list(dict.fromkeys(frame["attack"]))
     lines: list[list[Cell]] = []
     by_model = [rows for _, rows in frame.groupby("model", sort=False)] if "model" in frame else [frame]
     for rows in by_model if len(frame) else ():
-        values, first = rows.set_index("attack").reindex(attacks), rows.iloc[0]
-        model = [str(first[name]) for name in names] or ["accuracy (%)"]
-        named, blank = {"accuracy": model}, [""] * len(model[1:])
-        if full and values["ci_low"].notna().any():
+        values = rows.set_index("attack").reindex(attacks)
+        model = [str(rows.iloc[0][column.name]) for column in first] or [mean.words]
+        named, blank = {mean.name: model}, [""] * len(model[1:])
+        if form == "full" and values["ci_low"].notna().any():
             named |= {"ci_low": ["95 % from", *blank], "ci_high": ["to", *blank]}
         if values["paper"].notna().any():
             named["paper"] = ["paper", *model[1:]]
-        for column, words in named.items():
-            count: list[Cell] = [Value(first["n"], 0) if column == "accuracy" else ""] if full else []
-            lines.append([*words, *count, *(Value(number, 2) for number in values[column])])
+        for name, words in named.items():
+            count: list[Cell] = [Value(rows.iloc[0]["n"], 0) if name == mean.name else ""] if full else []
+            numbers: list[Cell] = [Value(number, mean.digits) for number in values[name]]
+            if form == "page" and name == mean.name:
+                numbers = [_mean(row, mean, "paper") for row in values.to_dict("records")]
+            lines.append([*words, *count, *numbers])
     heads = [*(["n"] if full else []), *attacks]
-    return Layout([name.capitalize() for name in names] or [""], [], heads, lines)
+    return Layout([column.head for column in first] or [""], [], heads, lines)
 
 
-def plain(frame: pd.DataFrame, *, full: bool = False, digits: int = 2) -> Layout:
-    """A frame as it stands, without columns that are empty; it is full in any case.
+def plain(frame: pd.DataFrame, spec: TableSpec | None = None, form: Form = "full") -> Layout:
+    """A frame as it stands, without columns that are empty; it is full in any form.
 
     Args:
         frame: Any.
-        full: Plays no part.
-        digits: Of numbers that are neither counts nor p-values.
+        spec: Of the table, for the digits of numbers that are neither counts nor p-values; two without one.
+        form: Plays no part.
     """
+    digits = {column.name: column.digits for column in spec.columns} if spec else {}
     shown = frame.dropna(axis=1, how="all")
+    names = [str(name) for name in shown.columns]
     lines = [
-        [_as_cell(str(name), value, digits) for name, value in zip(shown.columns, row, strict=True)]
+        [_as_cell(name, value, digits.get(name, 2)) for name, value in zip(names, row, strict=True)]
         for row in shown.itertuples(index=False)
     ]
-    return Layout([], [], [str(name) for name in shown.columns], lines)
-
-
-#: table -> function(frame, full=...)
-LAYOUTS: dict[str, Callable[..., Layout]] = {
-    "table1": partial(shares, head="IoU_Att_GT"),
-    "table2": partial(shares, head="Top 1 Confidence"),
-    "controls": partial(plain, digits=3),
-    "table3": partial(sizes, head="IoU_ori_adv", first_head="#cell"),
-    "table4": partial(sizes, head="IoU_Att_GT", first_head="#.Features"),
-    "table4_adversarial": partial(sizes, head="IoU_Att_GT", first_head="#.Features"),
-    "table5": partial(sizes, head="IoU_ori_adv", first_head="#.Features"),
-    "noise_floor": partial(sizes, head="IoU of two seeds", first_head="#.Features"),
-    "table6": accuracies,
-    "table6_worst": accuracies,
-    "table7": accuracies,
-    "paired": plain,
-}
+    return Layout([], [], names, lines)
 
 
 def _by_eps(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -187,8 +163,12 @@ def _count(row: dict[str, Any], full: bool) -> list[Cell]:
     return [Value(row["n"], 0)] if full else []
 
 
-def _mean(row: dict[str, Any], column: str) -> Value:
-    return Value(row[column], low=row["ci_low"], high=row["ci_high"])
+def _percent(value: float) -> Value:
+    return Value(value, PERCENT.digits, PERCENT.unit)
+
+
+def _mean(row: Mapping[Any, Any], mean: Column, theirs: str) -> Value:
+    return Value(row[mean.name], mean.digits, mean.unit, row["ci_low"], row["ci_high"], row[theirs])
 
 
 def _as_cell(column: str, value: Any, digits: int) -> Cell:

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from attnlab.errors import expect_one_of
 from attnlab.records import as_csv
-from attnlab.report.base import Report
-from attnlab.report.escape import markdown_text
-from attnlab.report.latex import as_latex
-from attnlab.report.layout import LAYOUTS, Value
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.escape import markdown_text
+from attnlab.report.tables.latex import as_latex
+from attnlab.report.tables.layout import Value
+
+if TYPE_CHECKING:
+    from attnlab.report.tables.export import Report
 
 
-def choose_tables(report: Report, names: Sequence[str]) -> Report:
+def choose_tables(report: "Report", names: Sequence[str]) -> "Report":
     """The report with the tables of those names alone; with all of them where none is named.
 
     Raises:
@@ -21,7 +25,7 @@ def choose_tables(report: Report, names: Sequence[str]) -> Report:
     return report._replace(frames={name: report.frames[name] for name in wanted})
 
 
-def csv_of(report: Report) -> str:
+def csv_of(report: "Report") -> str:
     """Tidy CSV; several tables have an empty line between them, and a line `# NAME` above each."""
     texts = {name: as_csv(frame) for name, frame in report.frames.items()}
     if len(texts) == 1:
@@ -29,7 +33,7 @@ def csv_of(report: Report) -> str:
     return "\n".join(f"# {name}\n{text}" for name, text in texts.items())
 
 
-def json_of(report: Report) -> str:
+def json_of(report: "Report") -> str:
     """One object, table name -> list of rows, each an object of column -> value; null where there is no value."""
     rows = {
         name: frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -43,22 +47,22 @@ def json_of(report: Report) -> str:
     return "".join(shown) + "\n"
 
 
-def latex_of(report: Report) -> str:
+def latex_of(report: "Report") -> str:
     """The paper's layout, one environment a table, an empty line between two."""
     return "\n".join(latex_table(report, name) for name in report.frames)
 
 
-def latex_table(report: Report, name: str) -> str:
+def latex_table(report: "Report", name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
-    layout = LAYOUTS[name](report.frames[name])
+    layout = TABLES[name].lay_out(report.frames[name])
     return as_latex(layout, report.titles[name], label=f"tab:{name}", source=report.captions[name])
 
 
-def markdown_of(report: Report) -> str:
+def markdown_of(report: "Report") -> str:
     """The paper's layout with n and intervals, below each table's name and caption."""
     texts = []
     for name, frame in report.frames.items():
-        layout = LAYOUTS[name](frame, full=True)
+        layout = TABLES[name].lay_out(frame, "full")
         heads = [*layout.first, *layout.spelled_heads(": ")]
         # a column of numbers ends flush
         rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]
@@ -69,7 +73,7 @@ def markdown_of(report: Report) -> str:
 
 
 #: name -> function(report)
-FORMATS: dict[str, Callable[[Report], str]] = {
+FORMATS: dict[str, Callable[["Report"], str]] = {
     "csv": csv_of,
     "latex": latex_of,
     "markdown": markdown_of,

@@ -5,8 +5,8 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from attnlab.errors import printable
-from attnlab.report.escape import latex_text
-from attnlab.report.layout import GROUPS, Cell, Layout, Value
+from attnlab.report.tables.escape import latex_text
+from attnlab.report.tables.layout import GROUPS, Cell, Layout, Value
 
 #: what the paper sets in mathematics
 SYMBOLS = {

@@ -9,21 +9,16 @@ import pandas as pd
 
 from attnlab.boxes import matched_box, rasterise
 from attnlab.errors import UserError
-from attnlab.report.tables import Paper, by_size
+from attnlab.report.tables import FEATURES, Paper
+from attnlab.report.tables.iou import by_size
 from attnlab.superpixels import Labels, Mask, area
 
-FEATURES = (8, 10)
-#: table -> what its mean is called
-LIME_TABLES = {
-    "table4": "iou_att_gt",
-    "table4_adversarial": "iou_att_gt",
-    "table5": "iou_ori_adv",
-    "noise_floor": "iou_two_seeds",
-}
+#: the tables made here
+LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")
 #: columns of the records that hold explanations
 EXPLANATIONS = ("lime", "adv_lime", "lime_again")
-#: what the area is held against: the plain box, or one scaled to the area's size
-GROUND_TRUTHS = ("matched", "box")
+#: what the area is held against, and how a caption says it
+GROUND_TRUTHS = {"matched": "box scaled to the area's size", "box": "plain box"}
 
 Size = tuple[int, int]
 Struct = Mapping[str, Any]
@@ -49,9 +44,8 @@ def lime_tables(
 
     Returns:
         table4: IoU of the clean image's area with the ground truth; table4_adversarial: of the adversarial image's;
-        table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. Columns features,
-        group, n, then the IoU, ci_low, ci_high, paper. An image whose areas are both empty has no IoU and is left out
-        of n: none of its strongest superpixels speaks for the class.
+        table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. An image whose areas are
+        both empty has no IoU and is left out of n: none of its strongest superpixels speaks for the class.
 
     Raises:
         UserError: If a number of features is below 1.
@@ -64,10 +58,7 @@ def lime_tables(
         for name, by_count in lime_ious(image.to_dict(), size, features, ground_truth).items():
             for count, iou in by_count.items():
                 values[name][count][row] = iou
-    return {
-        name: by_size(images, budgets, "features", LIME_TABLES[name], of_table, paper and paper.get(name))
-        for name, of_table in values.items()
-    }
+    return {name: by_size(name, images, budgets, of_table, paper) for name, of_table in values.items()}
 
 
 def lime_ious(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared, rasterise
 from attnlab.report.statistics import bootstrap_difference
-from attnlab.report.tables import GROUPS, NONE
+from attnlab.report.tables import GROUPS, NONE, TABLES
 
 MEASURES = ("attention", "centred frame", "random area", "attention less centred frame")
 
@@ -26,8 +26,7 @@ def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, in
         size: Height and width of the images in pixels.
 
     Returns:
-        Columns eps (where there are several), measure, n_succeed, succeed, n_fail, fail, difference (fail less
-        succeed), ci_low, ci_high (95 % bootstrap, of the difference). A row per eps and name in MEASURES.
+        A row per eps and name in MEASURES; `difference` is fail less succeed, the interval (95 % bootstrap) its.
     """
     measured = images.dropna(subset="iou_att_gt")
     once = measured.drop_duplicates("image_id")
@@ -44,20 +43,9 @@ def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, in
             succeed, fail = (value[of_eps & (measured["group"] == group)].to_numpy(float) for group in GROUPS)
             low, high = bootstrap_difference(fail, succeed)
             means = [part.mean() if len(part) else NONE for part in (succeed, fail)]
-            rows.append(
-                {
-                    **({"eps": eps} if len(budgets) > 1 else {}),
-                    "measure": measure,
-                    "n_succeed": len(succeed),
-                    "succeed": means[0],
-                    "n_fail": len(fail),
-                    "fail": means[1],
-                    "difference": means[1] - means[0],
-                    "ci_low": low,
-                    "ci_high": high,
-                }
-            )
-    return pd.DataFrame(rows)
+            sizes = [len(part) for part in (succeed, fail)]
+            rows.append((eps, measure, sizes[0], means[0], sizes[1], means[1], means[1] - means[0], low, high))
+    return TABLES["controls"].tidy(rows)
 
 
 def from_the_centre(size: tuple[int, int]) -> np.ndarray:

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
 from attnlab.report.statistics import mcnemar, wilson_interval
-from attnlab.report.tables import NONE, Paper
-
-A3 = "+a3"
-ACCURACY = ("n", "accuracy", "ci_low", "ci_high", "paper")
+from attnlab.report.tables import NONE, TABLES, Paper
 
 Models = Mapping[str, Mapping[str, str]]
 
@@ -26,25 +22,19 @@ def table6(
         models: Of each model its `name` and `defense`.
         paper: The published numbers, where they are of this data set.
         worst: Count an image as lost if any point that was looked at is misclassified, and not the last one alone.
-
-    Returns:
-        Columns dataset, model, defense, attack, n, accuracy, ci_low, ci_high, paper.
     """
     rows = []
     for (model, attack), group in records.groupby(["model", "attack"], sort=False):
         defense = models[str(model)]["defense"]
         correct = group["steps_to_success"].isna() & _correct(group) if worst else _correct(group)
-        rows.append(
-            {
-                "dataset": dataset,
-                "model": model,
-                "defense": defense,
-                "attack": attack,
-                **_accuracy(correct),
-                "paper": _published6(paper, dataset, defense, str(attack)),
-            }
-        )
-    return pd.DataFrame(rows, columns=["dataset", "model", "defense", "attack", *ACCURACY])
+        theirs = _published6(paper, dataset, defense, str(attack))
+        rows.append((dataset, model, defense, attack, *_accuracy(correct), theirs))
+    return TABLES["table6"].tidy(rows)
+
+
+def table6_worst(records: pd.DataFrame, dataset: str, models: Models) -> pd.DataFrame:
+    """Table 6 with an image lost as soon as any point on the way is misclassified."""
+    return table6(records, dataset, models, worst=True)
 
 
 def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
@@ -53,19 +43,14 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
     Args:
         records: As `read_evaluation` gives them.
         paper: The published numbers, where the attacks are the paper's.
-
-    Returns:
-        Columns attack, n, accuracy, ci_low, ci_high, paper; where there are several models, a first column model.
     """
     images = records[records["clean_prediction"] == records["label"]]
-    several = records["model"].nunique() > 1
+    theirs = (paper or {}).get("table7", {})
     rows = []
     for model, attack in records[["model", "attack"]].drop_duplicates().itertuples(index=False):
         group = images[(images["model"] == model) & (images["attack"] == attack)]
-        named = {"model": model} if several else {}
-        published = paper["table7"].get(attack, NONE) if paper else NONE
-        rows.append({**named, "attack": attack, **_accuracy(_correct(group)), "paper": published})
-    return pd.DataFrame(rows, columns=None if rows else ["attack", *ACCURACY])
+        rows.append((model, attack, *_accuracy(_correct(group)), theirs.get(attack, NONE)))
+    return TABLES["table7"].tidy(rows)
 
 
 def paired(records: pd.DataFrame) -> pd.DataFrame:
@@ -75,8 +60,8 @@ def paired(records: pd.DataFrame) -> pd.DataFrame:
         records: As `read_evaluation` gives them.
 
     Returns:
-        Columns attack, first, second, n, only_first, only_second (images that one model alone classifies correctly),
-        difference (accuracy of the first less that of the second, in points), p. Empty with one model.
+        only_first, only_second: images that one model alone classifies correctly; difference: accuracy of the first
+        less that of the second, in points. Empty with one model.
     """
     rows = []
     for attack, group in records.groupby("attack", sort=False):
@@ -88,35 +73,22 @@ def paired(records: pd.DataFrame) -> pd.DataFrame:
         for first, second in combinations([model for model in dict.fromkeys(records["model"]) if model in wide], 2):
             ahead = int((wide[first].astype(bool) & ~wide[second].astype(bool)).sum())
             behind = int((wide[second].astype(bool) & ~wide[first].astype(bool)).sum())
-            rows.append(
-                {
-                    "attack": attack,
-                    "first": first,
-                    "second": second,
-                    "n": len(wide),
-                    "only_first": ahead,
-                    "only_second": behind,
-                    "difference": 100 * (ahead - behind) / len(wide) if len(wide) else NONE,
-                    "p": mcnemar(ahead, behind),
-                }
-            )
-    columns = ["attack", "first", "second", "n", "only_first", "only_second", "difference", "p"]
-    return pd.DataFrame(rows, columns=columns)
+            difference = 100 * (ahead - behind) / len(wide) if len(wide) else NONE
+            rows.append((attack, first, second, len(wide), ahead, behind, difference, mcnemar(ahead, behind)))
+    return TABLES["paired"].tidy(rows)
 
 
 def _correct(records: pd.DataFrame) -> "pd.Series[bool]":
     return records["prediction"] == records["label"]
 
 
-def _accuracy(correct: "pd.Series[bool]") -> dict[str, Any]:
-    count = int(correct.sum())
-    low, high = wilson_interval(count, len(correct))
-    accuracy = 100 * count / len(correct) if len(correct) else NONE
-    return {"n": len(correct), "accuracy": accuracy, "ci_low": 100 * low, "ci_high": 100 * high}
+def _accuracy(correct: "pd.Series[bool]") -> tuple[int, float, float, float]:
+    """Number of images, accuracy in percent and its interval."""
+    low, high = wilson_interval(int(correct.sum()), len(correct))
+    return len(correct), 100 * int(correct.sum()) / len(correct) if len(correct) else NONE, 100 * low, 100 * high
 
 
 def _published6(paper: Paper | None, dataset: str, defense: str, attack: str) -> float:
-    if not paper or dataset not in paper["table6"] or attack not in paper["table6"]["attacks"]:
-        return NONE
-    values = paper["table6"][dataset].get(defense)
-    return float(values[paper["table6"]["attacks"].index(attack)]) if values else NONE
+    theirs = (paper or {}).get("table6", {})
+    values = theirs.get(dataset, {}).get(defense)
+    return float(values[theirs["attacks"].index(attack)]) if values and attack in theirs["attacks"] else NONE

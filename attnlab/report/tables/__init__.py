@@ -1,0 +1,218 @@
+"""The catalogue of tables: what each is called, needs of a run and is computed by, its columns, how it is set.
+
+One more table is a function from records to a tidy frame, and one entry in TABLES: its files, `--table`, the console,
+the page, its caption and its place in the documentation come from there. What computes is imported when it is used.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
+
+from attnlab.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnlab.report.tables.layout import Layout
+
+#: outcomes of an attack: it changes the prediction, or not
+GROUPS = ("succeed", "fail")
+#: numbers of cells of Table 3, and of superpixels of Tables 4 and 5
+CELLS = (5, 10, 20, 30)
+FEATURES = (8, 10)
+#: the IoU below which Table 2 counts an image
+LOW_IOU = 0.5
+#: no value
+NONE = float("nan")
+
+#: the paper's numbers as in paper.json
+Paper = Mapping[str, Any]
+#: where a table is shown: as the paper sets it (LaTeX), with n and intervals (console, Markdown), on a page
+Form = Literal["paper", "full", "page"]
+
+#: what a table may need of a run
+MAPS, BOXES, LIME, TWO_SEEDS = "maps", "boxes", "LIME", "LIME from two seeds"
+POINTS, A3, SEVERAL = "every point of its attacks", "an attack with +a3", "several models"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a tidy frame.
+
+    Attributes:
+        name: In CSV and JSON.
+        head: Above it in the paper's layout; its name by default.
+        words: Above it on the page, and in the documentation; its head by default.
+        digits: Behind the decimal point.
+        unit: Behind each number.
+        top: What is 1 on the bar of a mean: 100 for a percentage. A mean has an interval, ci_low to ci_high.
+        sometimes: It is left out where a run has only one of it.
+    """
+
+    name: str
+    head: str = ""
+    words: str = ""
+    digits: int = 3
+    unit: str = ""
+    top: float | None = None
+    sometimes: bool = False
+
+    def __post_init__(self) -> None:
+        """Let a name do for a head and for words."""
+        object.__setattr__(self, "head", self.head or self.name)
+        object.__setattr__(self, "words", self.words or self.head)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table.
+
+    Attributes:
+        heading: What people call it.
+        kind: The command whose runs it is of.
+        compute: Function to a frame of these columns, or to the frames of several tables by their names. It gets what
+            its parameters name; `attnlab.report.tables.sources.Source.given` lists what there is.
+        layout: Function(frame, spec, form) to a `Layout`.
+        columns: Of the frame, in order.
+        needs: What a run must have; without it the table is left out.
+        note: What its numbers depend on beside the run, with `{name}` for an entry of `Source.words`.
+        option: Of the command line, that asks for a table not made unasked; `--table NAME` does too.
+        title: Short caption, as a paper has it.
+    """
+
+    heading: str
+    kind: Literal["analyze", "evaluate"]
+    compute: Lazy
+    layout: Lazy
+    columns: tuple[Column, ...]
+    needs: tuple[str, ...] = ()
+    note: str = ""
+    option: str = ""
+    title: str = ""
+
+    @property
+    def mean(self) -> Column:
+        """The column whose values have intervals, of a table that has one."""
+        return next(column for column in self.columns if column.top)
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def words(self, head: str) -> str:
+        """A head of the layout as the page has it."""
+        return next((column.words for column in self.columns if column.head == head), head)
+
+    def compute_from(self, given: Mapping[str, Any]) -> Any:
+        """Call the table's function with what its parameters name."""
+        function = self.compute.load()
+        return function(**{name: given[name] for name in signature(function).parameters if name in given})
+
+    def tidy(self, rows: Sequence[tuple[Any, ...]]) -> "pd.DataFrame":
+        """A frame of rows that have a value for each column; what is there `sometimes` goes where all have the same."""
+        import pandas as pd
+
+        frame = pd.DataFrame(rows, columns=[column.name for column in self.columns])
+        once = [column.name for column in self.columns if column.sometimes and frame[column.name].nunique() < 2]
+        return frame.drop(columns=once)
+
+    def lay_out(self, frame: "pd.DataFrame", form: Form = "paper") -> "Layout":
+        """The frame as it is set."""
+        layout: Layout = self.layout(frame, self, form)
+        return layout
+
+
+def _here(path: str) -> Lazy:
+    return Lazy(f"attnlab.report.tables.{path}")
+
+
+def _by_group(mean: Column) -> tuple[Column, ...]:
+    return (EPS, GROUP, N, PERCENT, mean, *INTERVAL, Column("paper_percent"), Column(f"paper_{mean.name}"))
+
+
+def _by_size(size: Column, mean: Column) -> tuple[Column, ...]:
+    return (EPS, size, GROUP, N, mean, *INTERVAL, PAPER)
+
+
+EPS, GROUP, N, PAPER = Column("eps", words="ε", sometimes=True), Column("group"), Column("n"), Column("paper")
+CELL, FEATURE = Column("cells", "#cell", "cells"), Column("features", "#.Features", "superpixels")
+PERCENT = Column("percent", "Percentage", "share", digits=1, unit="%")
+INTERVAL = (Column("ci_low"), Column("ci_high"))
+IOU_GT = Column("iou_att_gt", "IoU_Att_GT", "IoU with boxes", top=1)
+IOU_ADV = Column("iou_ori_adv", "IoU_ori_adv", "IoU original / adversarial", top=1)
+IOU_SEEDS = Column("iou_two_seeds", "IoU of two seeds", top=1)
+CONFIDENCE = Column("confidence", "Top 1 Confidence", "confidence in the label", top=1)
+ACCURACY = Column("accuracy", words="accuracy (%)", digits=2, top=100)
+MODEL, DEFENSE, ATTACK = Column("model", "Model"), Column("defense", "Defense"), Column("attack")
+OF_CONTROLS = (EPS, *map(Column, ("measure", "n_succeed", "succeed", "n_fail", "fail", "difference")), *INTERVAL)
+OF_TABLE_6 = (Column("dataset"), MODEL, DEFENSE, ATTACK, N, ACCURACY, *INTERVAL, PAPER)
+OF_TABLE_7 = (replace(MODEL, sometimes=True), ATTACK, N, ACCURACY, *INTERVAL, PAPER)
+OF_PAIRS = (
+    *(ATTACK, Column("first"), Column("second"), N),
+    Column("only_first", words="only the first correct"),
+    Column("only_second", words="only the second correct"),
+    *(Column("difference", words="difference in points", digits=2), Column("p")),
+)
+
+SHARES, SIZES, ACCURACIES = _here("layout:shares"), _here("layout:sizes"), _here("layout:accuracies")
+PLAIN, LIME_TABLES = _here("layout:plain"), _here("lime:lime_tables")
+BY_OUTCOME = "I_succeed: the attack changes the prediction; I_fail: it does not"
+
+#: every table, in the order in which it is shown
+TABLES: Registry[TableSpec] = Registry("--table", {
+    "table1": TableSpec(
+        "Table 1", "analyze", _here("iou:table1"), SHARES, _by_group(IOU_GT), (MAPS, BOXES),
+        title=f"Average IoU between attention and ground-truth area. {BY_OUTCOME}",
+    ),
+    "table2": TableSpec(
+        "Table 2", "analyze", _here("iou:table2"), SHARES, _by_group(CONFIDENCE), (MAPS, BOXES),
+        title=f"Percentage and average confidence of the images with IoU < {LOW_IOU}. {BY_OUTCOME}",
+    ),
+    "controls": TableSpec(
+        "Controls of Table 1", "analyze", _here("controls:controls"), PLAIN, OF_CONTROLS, (MAPS, BOXES),
+        title=f"IoU with the boxes of attention, and of areas as large that look at nothing. {BY_OUTCOME}",
+        option="--controls",
+    ),
+    "table3": TableSpec(
+        "Table 3", "analyze", _here("iou:table3"), SIZES, _by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
+        title=f"Average attention IoU between original and adversarial images, by number of kept cells. {BY_OUTCOME}",
+    ),
+    "table4": TableSpec(
+        "Table 4", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
+        title=f"LIME: average IoU between attention and ground-truth area, by number of features. {BY_OUTCOME}",
+    ),
+    "table4_adversarial": TableSpec(
+        "Table 4, adversarial images", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_GT), (LIME, BOXES),
+        "{ground_truth}",
+        title=f"LIME: the same as Table 4 for the adversarial images. {BY_OUTCOME}",
+    ),
+    "table5": TableSpec(
+        "Table 5", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
+        title="LIME: average attention IoU between original and adversarial images, by number of features. "
+        f"{BY_OUTCOME}",
+    ),
+    "noise_floor": TableSpec(
+        "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_SEEDS), (LIME, TWO_SEEDS),
+        title="LIME: average attention IoU of the original images from two seeds, what noise alone leaves. "
+        f"{BY_OUTCOME}",
+    ),
+    "table6": TableSpec(
+        "Table 6", "evaluate", _here("accuracy:table6"), ACCURACIES, OF_TABLE_6,
+        title="Classification accuracy (%) under attack, at the last point of each attack",
+    ),
+    "table6_worst": TableSpec(
+        "Table 6, worst point", "evaluate", _here("accuracy:table6_worst"), ACCURACIES, OF_TABLE_6, (POINTS,),
+        title="Classification accuracy (%) under attack, an image being lost as soon as any point on the way is "
+        "misclassified",
+    ),
+    "table7": TableSpec(
+        "Table 7", "evaluate", _here("accuracy:table7"), ACCURACIES, OF_TABLE_7, (A3,), "{steps_and_sigmas}",
+        title="Classification accuracy (%) of the images that the model classifies correctly, under plain and "
+        "attention-augmented attacks",
+    ),
+    "paired": TableSpec(
+        "Models against each other", "evaluate", _here("accuracy:paired"), PLAIN, OF_PAIRS, (SEVERAL,),
+        title="Two models on the same images, exact McNemar tests",
+    ),
+})  # fmt: skip

@@ -1,0 +1,88 @@
+"""Make a run's tables from its records, and write them as CSV and LaTeX."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from attnlab.errors import UserError
+from attnlab.files import write_whole
+from attnlab.records import as_csv
+from attnlab.report.tables import TABLES, summary
+from attnlab.report.tables.formats import latex_table
+from attnlab.report.tables.sources import analysis, evaluation
+from attnlab.runs import Run
+
+
+class Report(NamedTuple):
+    """Tables, captions and summary of a run.
+
+    Attributes:
+        summary: Lines for people: images, accuracy, what was left out.
+        captions: Of each table: its title and what its numbers depend on.
+        frames: Each table, tidy.
+        titles: The captions' first parts, short as a paper has them.
+    """
+
+    summary: list[str]
+    captions: dict[str, str]
+    frames: dict[str, pd.DataFrame]
+    titles: dict[str, str]
+
+
+def make_report(
+    run: Run,
+    cells: Sequence[int] | None = None,
+    features: Sequence[int] | None = None,
+    lime_gt: str = "matched",
+    optional: Collection[str] = (),
+) -> Report:
+    """Make a run's tables from its records and write nothing.
+
+    Args:
+        run: Of `analyze` or `evaluate`, finished or not.
+        cells: Of an analysis, numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have more.
+        features: Likewise, numbers of superpixels of Tables 4 and 5; by default those the run was made with.
+        lime_gt: Likewise, what LIME areas are held against, a name in GROUND_TRUTHS.
+        optional: Tables to make that are not made unasked.
+
+    Raises:
+        UserError: If the folder holds no readable run, it has no map of so many cells, or lacks what an optional table
+            needs.
+    """
+    kind = run.manifest["kind"]
+    for name in optional:
+        if TABLES[name].kind != kind:
+            wanted, option = TABLES[name].kind, TABLES[name].option
+            raise UserError(f"expected a run of `{wanted}` for {option}, got {run.folder}, one of `{kind}`")
+    source = evaluation(run) if kind == "evaluate" else analysis(run, cells, features, lime_gt)
+    frames: dict[str, pd.DataFrame] = {}
+    made: dict[str, Any] = {}
+    for name, spec in TABLES.items():
+        if spec.kind != kind or (spec.option and name not in optional):
+            continue
+        if not source.has.issuperset(spec.needs):
+            if name in optional:
+                needs = " and ".join(spec.needs)
+                raise UserError(f"expected {needs} for {spec.option}, got {run.folder}, which lacks one of them")
+            continue
+        path = spec.compute.path
+        made[path] = made[path] if path in made else spec.compute_from(source.given)
+        frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
+    titles = {name: TABLES[name].title for name in frames}
+    captions = {name: f"{title}. {source.setting(TABLES[name])}" for name, title in titles.items()}
+    lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
+    return Report(lines, captions, frames, titles)
+
+
+def report_run(folder: Path, *choices: Any, **named: Any) -> Report:
+    """Make a run's tables and write them to its folder, tables/*.csv and tables/*.tex.
+
+    Further arguments, and errors, as of `make_report`.
+    """
+    report = make_report(Run(folder), *choices, **named)
+    for name, frame in report.frames.items():
+        write_whole(folder / "tables" / f"{name}.csv", as_csv(frame).encode())
+        write_whole(folder / "tables" / f"{name}.tex", latex_table(report, name).encode())
+    return report

@@ -1,0 +1,119 @@
+"""Tables 1-3 of the paper: records in, a tidy frame out, one row per cell of the paper's table.
+
+The images are I_att: those the model classifies correctly and, in a data set that has boxes, whose label has one.
+Nothing else is filtered. `n` is the number of images a cell's mean runs over; an image whose map is constant has no
+area and drops out of the cells that need one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from attnlab.boxes import iou_of_shared
+from attnlab.errors import UserError
+from attnlab.report.statistics import bootstrap_interval
+from attnlab.report.tables import CELLS, GROUPS, LOW_IOU, NONE, TABLES, Paper
+
+
+def table1(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+    """Share of both groups and mean IoU between attention and ground truth (Table 1).
+
+    Args:
+        images: I_att, one row per image and eps (see `i_att`).
+        budgets: The eps of the run; where there are several, the table gains a first column eps.
+        paper: The published numbers, where the run is the paper's.
+    """
+    return _shares("table1", images, budgets, paper)
+
+
+def table2(
+    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, below: float = LOW_IOU
+) -> pd.DataFrame:
+    """Share of both groups and mean confidence in the label, of the images with IoU < 0.5 (Table 2).
+
+    Arguments as for `table1`; below: another IoU in place of 0.5.
+    """
+    return _shares("table2", images[images["iou_att_gt"] < below], budgets, paper)
+
+
+def table3(
+    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, cells: Sequence[int] = CELLS
+) -> pd.DataFrame:
+    """Mean IoU of the k highest cells of the clean and the adversarial map (Table 3).
+
+    Arguments as for `table1`; cells: every k.
+
+    Raises:
+        UserError: If a map has fewer than k cells.
+    """
+    with_area = images.dropna(subset="shared_cells")
+    shared = np.array(with_area["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
+    for k in cells:
+        if len(shared) and not 1 <= k <= shared.shape[1]:
+            raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
+    values = {k: iou_of_shared(shared[:, k - 1], k) if len(shared) else np.empty(0) for k in cells}
+    return by_size("table3", with_area, budgets, values, paper)
+
+
+def by_size(
+    name: str,
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    values: Mapping[int, np.ndarray],
+    paper: Paper | None,
+) -> pd.DataFrame:
+    """Mean of a value per size of area and group: Tables 3, 4 and 5.
+
+    Args:
+        name: Of the table.
+        images: One row per image and eps.
+        budgets: The eps of the run.
+        values: Of each size, a value per row of `images`; NaN where there is none.
+        paper: The published numbers, where the run is the paper's.
+    """
+    spec, published = TABLES[name], (paper or {}).get(name)
+    rows = []
+    for eps in budgets:
+        for size, of_images in values.items():
+            for group in GROUPS:
+                mean = _mean(of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()])
+                theirs = dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
+                rows.append((eps, size, group, *mean, theirs.get(size, NONE)))
+    return spec.tidy(rows)
+
+
+def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
+    """The images the tables are about (section 3.1 of the paper), with the attack's outcome as `group`.
+
+    Args:
+        records: As `read_records` gives them, one row per image and eps.
+        has_boxes: The data set has boxes; an image without a usable one is left out then.
+    """
+    correct = records["prediction"] == records["label"]
+    usable = records["box_share"] > 0 if has_boxes else True
+    images = records[correct & usable].copy()
+    changed = images["adv_prediction"] != images["prediction"]
+    images["group"] = np.where(changed, *GROUPS)
+    return images
+
+
+def _shares(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None) -> pd.DataFrame:
+    """Per group: its share of the images, and the mean of a column over those that have a value."""
+    spec, published = TABLES[name], (paper or {}).get(name, {})
+    rows = []
+    for eps in budgets:
+        of_eps = images[images["eps"] == eps]
+        for group in GROUPS:
+            values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
+            percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
+            n, *mean = _mean(values)
+            theirs = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
+            rows.append((eps, group, n, percent, *mean, *theirs))
+    return spec.tidy(rows)
+
+
+def _mean(values: np.ndarray) -> tuple[int, float, float, float]:
+    """Number of values that are known, their mean, and its interval; NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return len(known), known.mean() if len(known) else NONE, *bootstrap_interval(known)

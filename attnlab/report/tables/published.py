@@ -1,0 +1,65 @@
+"""The paper's numbers, and the runs that they may stand beside: those of its own setting."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from attnlab.report.tables import Paper
+
+#: the methods of the paper, and the class each explains
+TARGETS_OF_THE_PAPER = {"grad-cam": "true", "lime": "predicted"}
+#: data set -> the paper's network, split, number of images and eps (sections 5.1 and 5.3)
+PAPER6 = {
+    "mnist": ("lenet", "test", 10_000, 0.3),
+    "cifar10": ("resnet9", "test", 10_000, 8 / 255),
+    "imagenet": ("resnet50", "val", 50_000, 16 / 255),
+}
+
+
+def published(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet's validation split, StepLL.
+
+    Maps are of Mixed_7c and of the classes that the paper explains. Any eps and geometry will do: it names neither.
+    """
+    options = manifest["options"]
+    attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}
+    theirs = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
+    same = all(options.get(key) == value for key, value in theirs.items())
+    same &= all(options["attack"][key] == value for key, value in attack.items())
+    same &= manifest["model"]["layer"] == "Mixed_7c"
+    same &= all(TARGETS_OF_THE_PAPER.get(method) == target for method, target in options["target"].items())
+    return numbers_of_the_paper() if same else None
+
+
+def numbers_of_the_paper() -> Paper:
+    """All published numbers."""
+    numbers: Paper = json.loads(files("attnlab.report").joinpath("paper.json").read_text())
+    return numbers
+
+
+def published6(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: its network, split, eps, all images, one start."""
+    options = manifest["options"]
+    budgets = {attack["eps"] for attack in options["attacks"].values() if attack}
+    network, split, count, eps = PAPER6.get(options["data"], ("", "", 0, 0.0))
+    same = _as_published(options, network, split, count) and budgets <= {eps}
+    return numbers_of_the_paper() if same else None
+
+
+def published7(manifest: Mapping[str, Any]) -> Paper | None:
+    """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet, eps 4/255, 3 steps, sigma 10."""
+    options = manifest["options"]
+    attacks = [attack for attack in options["attacks"].values() if attack]
+    undefended = all(model["defense"] == "none" for model in options["models"].values())
+    same = options["data"] == "imagenet" and _as_published(options, "inception_v3", "val", 50_000) and undefended
+    settings = {(attack["eps"], attack.get("steps")) for attack in attacks}
+    sigmas = {attack.get("sigma") for attack in attacks} - {None}
+    return numbers_of_the_paper() if same and settings == {(4 / 255, 3)} and sigmas == {10} else None
+
+
+def _as_published(options: Mapping[str, Any], network: str, split: str, images: int) -> bool:
+    networks = {model["network"] for model in options["models"].values()}
+    one_start = all(attack.get("restarts", 1) == 1 for attack in options["attacks"].values() if attack)
+    whole = networks == {network} and (options["split"], options["images"]) == (split, images)
+    return whole and one_start and not options["transfer"] and not options["stop"] and options["weights"] == "default"

@@ -1,0 +1,102 @@
+"""What tables are made of: a run's records, and what else the functions of tables may ask for by a parameter's name."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from attnlab.errors import UserError, expect_one_of
+from attnlab.records import read_evaluation, read_records
+from attnlab.report.description import (
+    analysis_setting,
+    cells_of,
+    evaluation_setting,
+    map_method,
+    steps_and_sigmas,
+    with_names,
+)
+from attnlab.report.tables import A3, BOXES, CELLS, LIME, MAPS, POINTS, SEVERAL, TWO_SEEDS, Paper, TableSpec
+from attnlab.report.tables.iou import i_att
+from attnlab.report.tables.lime import GROUND_TRUTHS
+from attnlab.report.tables.published import numbers_of_the_paper, published, published6, published7
+from attnlab.runs import Run
+
+
+class Source(NamedTuple):
+    """A run, read.
+
+    Attributes:
+        manifest: Content of run.json, with names.
+        has: What it has of what a table may need, such as MAPS.
+        given: What a table's function may ask for. Of an analysis: records, images (I_att, one row per image and eps,
+            with the attack's outcome as `group`), budgets (every eps), size (of the images), cells, features,
+            ground_truth, paper; of an evaluation: records, dataset, models, paper.
+        words: What a table's note may hold.
+    """
+
+    manifest: dict[str, Any]
+    has: set[str]
+    given: dict[str, Any]
+    words: dict[str, Any]
+
+    def setting(self, spec: TableSpec) -> str:
+        """What a table's numbers depend on, as a caption says it."""
+        note = spec.note.format_map(self.words)
+        if spec.kind == "analyze":
+            images = self.given["images"]["image_id"].nunique()
+            return analysis_setting(self.manifest, images, lime=LIME in spec.needs, note=note)
+        return evaluation_setting(self.manifest, note) + ("; intervals: 95 %, Wilson" if spec.column("ci_low") else "")
+
+
+def analysis(
+    run: Run, cells: Sequence[int] | None = None, features: Sequence[int] | None = None, lime_gt: str = "matched"
+) -> Source:
+    """Read a run of `analyze`; arguments and errors as of `make_report`."""
+    expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
+    manifest = with_names(run.manifest)
+    options, model = manifest["options"], manifest["model"]
+    has = {
+        MAPS: map_method(options) is not None,
+        BOXES: manifest["data"]["has_boxes"],
+        LIME: "lime" in options["methods"],
+        TWO_SEEDS: options.get("lime_floor", False),
+    }
+    records = read_records(run.folder)
+    words = {"ground_truth": GROUND_TRUTHS[lime_gt], "superpixels": options.get("lime_segments")}
+    if has[MAPS]:
+        height, width = model["map_shape"]
+        cells = cells or [k for k in CELLS if k < height * width] or [1]
+        words["cells"] = cells_of(manifest)
+    given = {
+        "records": records,
+        "images": i_att(records, has[BOXES]),
+        "budgets": options["eps"],
+        "size": tuple(model["input_size"]),
+        "cells": cells,
+        "features": features or manifest.get("features"),
+        "ground_truth": lime_gt,
+        "paper": published(manifest),
+    }
+    return Source(manifest, {need for need, there in has.items() if there}, given, words)
+
+
+def evaluation(run: Run) -> Source:
+    """Read a run of `evaluate`.
+
+    Raises:
+        UserError: If there are no records, or of a model that run.json does not name.
+    """
+    manifest = with_names(run.manifest)
+    options = manifest["options"]
+    has = {
+        POINTS: not options.get("saved"),  # files hold the last points alone
+        A3: any("+a3" in name for name in options["attacks"]),
+        SEVERAL: len(options["models"]) > 1,
+    }
+    records = read_evaluation(run.folder)
+    unknown = set(records["model"]) - set(options["models"])
+    if unknown:
+        raise UserError(f"{run.folder / 'run.json'} is damaged (it does not name the model {min(unknown)!r})")
+    theirs = {"table6": published6, "table7": published7}
+    paper: Paper = {name: numbers_of_the_paper()[name] for name, of in theirs.items() if of(manifest)}
+    given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
+    words = {"steps_and_sigmas": steps_and_sigmas(options)}
+    return Source(manifest, {need for need, there in has.items() if there}, given, words)

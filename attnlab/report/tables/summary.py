@@ -1,0 +1,89 @@
+"""Lines about a run for people: how many images, what was left out and why."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from attnlab.records import CHECKS, as_fraction, read_checks
+from attnlab.report.description import eps_of, falls_short
+from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
+from attnlab.report.tables.sources import Source
+from attnlab.runs import Run
+from attnlab.words import counted
+
+
+def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Lines about a run of `analyze` and its tables."""
+    options, images, records = source.manifest["options"], source.given["images"], source.given["records"]
+    once = records[records["eps"] == options["eps"][0]]
+    correct = once[once["prediction"] == once["label"]]
+    accuracy = 100 * len(correct) / max(len(once), 1)
+    lines = [
+        f"{len(once)} of {counted(options['images'], 'image')} recorded, accuracy {accuracy:.2f} %; "
+        f"I_att: {counted(images['image_id'].nunique(), 'image')}"
+    ]
+    lines += _skipped(len(run.table(["skipped"])["skipped"].drop_null())) + _unfinished(source)
+    if BOXES in source.has:
+        boxless = int((~(correct["box_share"] > 0)).sum())
+        if boxless:
+            lines.append(f"left out: {counted(boxless, 'correctly classified image')} without a usable box")
+        dropped = int(once["dropped_boxes"].sum())
+        if dropped:
+            lines.append(f"dropped: {counted(dropped, 'box')} empty, inverted or outside the image")
+    else:
+        lines.append("these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out")
+    short = [eps for eps in options["eps"] if falls_short(options["attack"], eps)]
+    if short:
+        lines.append(f"too few or too short steps to reach eps {eps_of(short)}: weaker than their eps says")
+    if LIME in source.has:
+        explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
+        samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
+        lines.append(f"LIME explanations of {counted(len(explained), 'image')}, {samples:.0f} samples each on average")
+        for name, frame in frames.items():
+            areas = len(explained) * (len(frame) // 2)
+            if LIME in TABLES[name].needs and frame["n"].sum() < areas:
+                lines.append(f"{name}: {areas - frame['n'].sum()} of {areas} areas are empty and have no IoU")
+    for eps, of_eps in images.groupby("eps", sort=False) if MAPS in source.has else ():
+        constant = int(of_eps["shared_cells"].isna().sum())
+        if constant:
+            lines.append(
+                f"constant maps: {counted(constant, 'image')} at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
+            )
+    return lines + _checks(run.folder)
+
+
+def of_evaluation(run: Run, source: Source) -> list[str]:
+    """Lines about a run of `evaluate`."""
+    options, records = source.manifest["options"], source.given["records"]
+    wanted = options["images"] * len(options["models"])
+    rows = run.table(["image_id", "skipped"]).to_pylist()
+    skipped = len({row["image_id"] for row in rows if row["skipped"] is not None})
+    done = len(records.drop_duplicates(["model", "image_id"]))
+    lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
+    lines += _skipped(skipped)
+    for name, attacks in source.manifest.get("left_out", {}).items():
+        lines.append(f"{name}: left out {', '.join(attacks)}, which climb a gradient that its outputs do not have")
+    short = [name for name, attack in options["attacks"].items() if attack and falls_short(attack, attack["eps"])]
+    if short:
+        lines.append(f"{', '.join(short)}: too few or too short steps to reach eps; weaker than their eps says")
+    lines += _checks(run.folder, "no sign of masked gradients was found, which proves nothing")
+    return lines + _unfinished(source)
+
+
+def _skipped(images: int) -> list[str]:
+    return [f"{counted(images, 'image')} could not be used; skipped.csv tells why"] if images else []
+
+
+def _unfinished(source: Source) -> list[str]:
+    return ["unfinished: the same command goes on with this run"] if source.manifest["finished"] is None else []
+
+
+def _checks(folder: Path, none: str = "") -> list[str]:
+    """A line for each finding in a run's checks.csv; `none` where the checks found nothing, empty for no line."""
+    found = read_checks(folder)
+    if found is None:
+        there = (folder / CHECKS).exists()
+        return [f"{CHECKS} is damaged: the command that made this run makes it again"] if there else []
+    lines = [f"check: {model}: {told}" for model, told in found]
+    return lines or ([none] if none else [])

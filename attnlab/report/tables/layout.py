@@ -73,19 +73,21 @@ def shares(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     """Tables 1 and 2: per group its percentage and a mean, a line per eps and one for the paper's values."""
     mean, full = spec.mean, form != "paper"
     theirs = f"paper_{mean.name}"
+    with_paper = frame[theirs].notna().any()
+    first = ["eps"] if "eps" in frame else [""] if form == "page" and with_paper else []
     lines: list[list[Cell]] = []
     for eps, rows in _by_eps(frame):
-        cells: list[Cell] = [eps] if eps else []
+        cells: list[Cell] = [eps] if first else []
         for row in rows:
             cells += [*_count(row, full), _percent(row["percent"]), _mean(row, mean, theirs)]
         lines.append(cells)
-    if frame[theirs].notna().any():
-        cells = ["paper"] if "eps" in frame else []
+    if with_paper:
+        cells = ["paper"] if first else []
         for row in _by_eps(frame)[0][1]:
             cells += [*([""] if full else []), _percent(row["paper_percent"]), Value(row[theirs], mean.digits)]
         lines.append(cells)
     heads = [*(["n"] if full else []), PERCENT.head, mean.head]
-    return Layout(["eps"] if "eps" in frame else [], [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
+    return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
 
 
 def sizes(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:

@@ -14,7 +14,7 @@ from .tables import show_run
 @options_of(AnalyzeConfig, smoke="on 4 images (LIME with 20 samples, attacks from one start)")
 @FORMAT
 def analyze(config: AnalyzeConfig, form: str | None) -> None:
-    """Maps, IoU with boxes, and IoU between original and adversarial images: Tables 1-5.
+    """Measure attention maps: their IoU with boxes, and between original and adversarial images (Tables 1-5).
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
     attack changes the prediction, as `fail` where it does not. LIME explains the images that the tables use: those

@@ -25,11 +25,11 @@ from .tables import show_run
 )
 @attack_options
 def attack(out: Path | None, model: str | None, **options: Any) -> None:
-    """Write adversarial images, and tell what the model makes of them.
+    """Write adversarial images, and measure the accuracy of the model on them.
 
     The run folder holds arrays/ID.npy (float32, channels first, pixels in [0, 1] at the model's size) and
     images/ID.png: the same in whole grey levels, brought back into the ball where rounding left it. Both are shown to
-    the model, and Table 6 tells both accuracies. Pixels stay at most eps from the image as the model sees it, after its
+    the model, and Table 6 has both accuracies. Pixels stay at most eps from the image as the model sees it, after its
     geometry.
 
     \b

@@ -17,16 +17,20 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 
 
 @click.command()
-@click.option("--root", "roots", type=click.Path(path_type=Path), multiple=True, help="Look for data sets here too.")
+@click.option(
+    "--root",
+    "roots",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Folder in which to look for data sets too; may be given several times.",
+)
 @click.option(
     "--data",
     shell_complete=names_of("data"),
     callback=one_of("data"),
-    help="The data set that has to be there; by default any.",
+    help="Data set that has to be there; by default all are looked for and none has to be.",
 )
-@click.option(
-    "--model", shell_complete=names_of("models", or_file=True), help="A model whose weights have to be there."
-)
+@click.option("--model", shell_complete=names_of("models", or_file=True), help="Model whose weights have to be there.")
 @TRUST
 @DEVICE
 @click.option(
@@ -34,14 +38,14 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Where runs are to be written.",
+    help="Folder where runs are to be written.",
 )
 def doctor(
     roots: tuple[Path, ...], data: str | None, model: str | None, trust_code: bool, device: str, out: Path
 ) -> None:
-    """Tell versions, device, precisions, data, weights and places to write to, and what to do about each problem.
+    """Report versions, device, precisions, data, weights and folders to write to, and what to do about each problem.
 
-    Exits with 0 where nothing hinders work and with 1 where something does. Nothing is downloaded or left behind.
+    Exits with 0 if there is no problem and with 1 if there is one. Nothing is downloaded, and no file is left behind.
 
     \b
     attnlab doctor --data imagenet --root /data/imagenet --model resnet50 --device cuda

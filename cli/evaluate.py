@@ -17,14 +17,14 @@ MODELS = click.option(
     multiple=True,
     shell_complete=names_of("models", or_file=True),
     callback=a_model,
-    help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
+    help="As for `analyze`; repeat it to compare several models, such as checkpoint folders.",
 )
 
 MANY_WEIGHTS = click.option(
     "--weights",
     multiple=True,
     shell_complete=names_of(or_file=True),
-    help="As for `analyze`; once for each --model in the same order, or several for one --model.",
+    help="As for `analyze`; repeat it, once per --model in the same order, or several times for one --model.",
 )
 
 
@@ -34,7 +34,8 @@ MANY_WEIGHTS = click.option(
     "--name",
     "names",
     multiple=True,
-    help="What tables call each --model, in the same order; by default after the model's or the weights' file.",
+    help="Name of each --model in the tables, in the same order; by default that of the model, or of its "
+    "file of weights.",
 )
 @click.option(
     "--attacks",
@@ -56,11 +57,11 @@ MANY_WEIGHTS = click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
-    help="Look for masked gradients and slips of protocol at the end; checks.csv holds what was found.",
+    help="Check for masked gradients and mistakes of protocol at the end, and write what is found to checks.csv.",
 )
 @FORMAT
 def evaluate(out: Path | None, form: str | None, **options: Any) -> None:
-    """Accuracy under attack of one or several models: Tables 6 and 7.
+    """Measure the accuracy of one or several models under attack: Tables 6 and 7.
 
     With no option it evaluates the built-in ResNet8 on the built-in scenes. The run folder holds run.json,
     records/*.parquet, skipped.csv and these tables, each as .csv and .tex:

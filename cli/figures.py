@@ -55,9 +55,21 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     metavar="NAME,...",
     help="Figures to draw; by default all.",
 )
-@click.option("--images", default="", callback=names, metavar="ID,...", help="Images to show, in place of the rule's.")
-@click.option("--grid", is_flag=True, help="Draw the borders of the maps' cells: the attention layer's resolution.")
-@click.option("--overlays", is_flag=True, help="Of an analysis: also every image's map over it, as overlays/ID-*.png.")
+@click.option(
+    "--images",
+    default="",
+    callback=names,
+    metavar="ID,...",
+    help="Ids of the images to show, in place of those that the rules choose.",
+)
+@click.option(
+    "--grid", is_flag=True, help="Draw the borders of the maps' cells, which show the attention layer's resolution."
+)
+@click.option(
+    "--overlays",
+    is_flag=True,
+    help="For a run of `analyze`: also write each image with its maps drawn over it, as overlays/ID-*.png.",
+)
 @click.option(
     "--data",
     is_eager=True,
@@ -65,21 +77,25 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     show_default=True,
     shell_complete=names_of("data"),
     callback=one_of("data"),
-    help="Of checkpoints: whose images they look at.",
+    help="For checkpoints: data set of the images to show.",
 )
-@click.option("--root", type=click.Path(path_type=Path), help="Folder of the data's files; by default the run's.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the data set's files; by default where the run found them.",
+)
 @click.option(
     "--split",
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="Of checkpoints: part of the data set; by default test, for imagenet and folder val.",
+    help="For checkpoints: split of the data set; by default test, for imagenet and folder val.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help="Of checkpoints: how many images the rules choose from.",
+    help="For checkpoints: number of images that the rules choose from.",
 )
 @click.option(
     "--attack",
@@ -87,16 +103,24 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     show_default=True,
     shell_complete=names_of("attacks"),
     callback=attacks(suites=False),
-    help="Of checkpoints: attack of Figs. 6, 7, 9, 10, 11.",
+    help="For checkpoints: attack of Figs. 6, 7, 9, 10 and 11.",
 )
-@click.option("--eps", callback=a_length("eps"), help="Of checkpoints: L-infinity budget, as for `evaluate`.")
-@click.option("--steps", type=int, help="Of --attack, as for `evaluate`.")
-@click.option("--step-size", callback=a_length("--step-size"), help="Likewise, also of Figs. 2 and 12.")
+@click.option("--eps", callback=a_length("eps"), help="For checkpoints: L-infinity budget, as for `evaluate`.")
+@click.option("--steps", type=int, help="For checkpoints: number of steps of --attack, as for `evaluate`.")
+@click.option(
+    "--step-size",
+    callback=a_length("--step-size"),
+    help="For checkpoints: length of the steps, as for `evaluate`; of Figs. 2 and 12 too.",
+)
 @NORMALISATION[0]
 @NORMALISATION[1]
 @TRUST
 @DEVICE
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the files; by default figures/ in the first.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write to; by default figures/ in the run or the first checkpoint.",
+)
 def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:
     """Draw the figures of a run, a sweep or checkpoints."""
     first = Path(places[0])

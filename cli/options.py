@@ -31,8 +31,8 @@ WEIGHTS = click.option(
 
 WEIGHTS_KEY = click.option(
     "--weights-key",
-    help="Of a file that holds several state dicts, which one, such as state_dict_ema; or what the names of the wanted "
-    "tensors begin with.",
+    help="Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted "
+    "tensors' names.",
 )
 
 SPLIT = click.option(
@@ -41,7 +41,7 @@ SPLIT = click.option(
     show_default=True,
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="Part of the data set.",
+    help="Split of the data set.",
 )
 
 
@@ -55,10 +55,16 @@ NORMALISATION = (
     click.option(
         "--mean",
         callback=statistic,
-        help="What --model needs its images normalised with, of pixels in [0, 1]: one number, or one for each colour "
-        "with commas between them; together with --std. By default what the network says in plain numbers.",
+        help="Mean that the model needs its images normalised with, of pixels in [0, 1]: one number, or one for "
+        "each colour channel with commas between them; needs --std. By default the network's own, where its "
+        "`mean` and `std` are plain numbers; else images are not normalised.",
     ),
-    click.option("--std", callback=statistic, help="Likewise; 1 with --mean 0 for a network that normalises itself."),
+    click.option(
+        "--std",
+        callback=statistic,
+        help="Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network "
+        "that normalises its images itself.",
+    ),
 )
 
 TRUST = click.option(
@@ -73,7 +79,7 @@ DEVICE = click.option(
     default="auto",
     show_default=True,
     shell_complete=names_of("devices"),
-    help="auto, cpu, cuda, cuda:1, ...",
+    help="Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...",
 )
 
 SHARED = (
@@ -86,7 +92,9 @@ SHARED = (
         callback=one_of("data"),
         help="Data set; `attnlab list` names them.",
     ),
-    click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
+    click.option(
+        "--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files; scenes needs none."
+    ),
     SPLIT,
     MODEL,
     WEIGHTS,
@@ -99,28 +107,38 @@ SHARED = (
         type=click.Choice(["fp64", "fp32", "tf32", "bf16"]),
         default="fp32",
         show_default=True,
-        help="Of the network's arithmetic.",
+        help="Precision of the network's arithmetic.",
     ),
     click.option(
         "--layout",
         type=click.Choice(["folded", "channels-last", "contiguous"]),
         default="folded",
         show_default=True,
-        help="Of the network in memory: folded is channels-last with batch norms folded into convolutions, which moves "
-        "the last digits alone; channels-last is slower by up to a tenth (LIME by a quarter), contiguous by a third.",
+        help="Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, "
+        "which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a "
+        "quarter), `contiguous` by a third.",
     ),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Images a pass; by default what suits the device."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Images per forward pass; by default a number that suits device and model.",
+    ),
     click.option(
         "--workers",
         type=click.IntRange(min=0),
-        help="Processes that decode images and cut superpixels; by default one a core, at most 8, where there is work.",
+        help="Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where "
+        "there is nothing to decode or cut.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="Only so many images: the first, or see --stratify."),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        help="Number of images to use: the first ones, or with --stratify some of every class. By default all.",
+    ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),
-        help="Run folder; by default one below runs/ that is named after data, split and model. A run made with the "
-        "same options is gone on with.",
+        help="Run folder; by default one below runs/, named after data, split and model. A run there that was "
+        "made with the same options is resumed.",
     ),
 )
 
@@ -129,19 +147,30 @@ ANY_SPLIT = click.option(
     "--split",
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="Part of the data set; by default test, for imagenet and folder val.",
+    help="Split of the data set; by default test, for imagenet and folder val.",
 )
 
 #: what an attack is made of beside its name and eps
 STRENGTH = (
-    click.option("--steps", type=int, help="Of iterative attacks whose name carries no number; 40 for mnist, else 10."),
+    click.option(
+        "--steps",
+        type=int,
+        help="Number of steps of iterative attacks whose name carries no number; by default 40 for mnist, 10 for "
+        "others.",
+    ),
     click.option(
         "--step-size",
         callback=a_length("--step-size"),
-        help="Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).",
+        help="Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default "
+        "0.01 for mnist, 2/255 for others (Madry et al. 2018).",
     ),
-    click.option("--restarts", default=1, show_default=True, help="Random starts of pgd and cw."),
-    click.option("--sigma", default=10.0, show_default=True, help="Weight of +a3's attention deviation."),
+    click.option("--restarts", default=1, show_default=True, help="Number of random starts of pgd and cw."),
+    click.option(
+        "--sigma",
+        default=10.0,
+        show_default=True,
+        help="Weight of the attention deviation that +a3 adds to an attack's objective.",
+    ),
 )
 
 ATTACK = (
@@ -152,23 +181,29 @@ ATTACK = (
         "8/255 for cifar10, 16/255 for others.",
     ),
     *STRENGTH,
-    click.option("--layer", help="Module whose output Grad-CAM reads, for +a3; by default the last before the pool."),
+    click.option(
+        "--layer",
+        help="Module whose output Grad-CAM reads, for +a3; by default the last feature map before the pool, of a "
+        "vision transformer the first norm of its last block.",
+    ),
     click.option(
         "--geometry",
         default="squash",
         show_default=True,
         shell_complete=names_of("geometries"),
         callback=one_of("geometries"),
-        help="squash or crop, as for `analyze`.",
+        help="How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of random starts, together with the image's name."),
-    click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn by --seed."),
+    click.option(
+        "--seed", default=0, show_default=True, help="Seed of random starts, combined with each image's name."
+    ),
+    click.option("--stratify", is_flag=True, help="Let --limit take images of all classes in turn, drawn with --seed."),
     click.option(
         "--transfer",
         metavar="MODEL",
         shell_complete=names_of("models", or_file=True),
-        help="Make the adversarial images on this model instead; --mean and --std are not for it: it is normalised as "
-        "it says itself.",
+        help="Make the adversarial images on this model instead. --mean and --std do not apply to it: its images "
+        "are normalised as it says itself.",
     ),
 )
 
@@ -177,14 +212,15 @@ LIME_GT = click.option(
     type=click.Choice(["matched", "box"]),
     default="matched",
     show_default=True,
-    help="LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
+    help="What LIME areas are compared with: `matched`, the box scaled about its centre to the area's size, or `box`, "
+    "the box as it is.",
 )
 
 FORMAT = click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "latex", "markdown", "json"]),
-    help="Print the tables so, alone on standard output, for pipes; see `attnlab tables --help`.",
+    help="Print the tables in this format, alone on standard output, for pipes; see `attnlab tables --help`.",
 )
 
 

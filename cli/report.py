@@ -10,21 +10,32 @@ from .options import TRUST
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--root", type=click.Path(path_type=Path), help="Folder of the data; by default where the run found it.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the data set's files; by default where the run found them.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; by default RUN/report.html.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...",
+)
 @TRUST
 @click.option(
     "--images/--no-images",
     default=True,
     show_default=True,
-    help="Without, neither data nor model is needed: tables, distributions, maps and figures come from the records.",
+    help="Show the images. With --no-images, neither data nor model is needed: tables, distributions, maps "
+    "and figures come from the records.",
 )
 def report(run: Path, root: Path | None, out: Path | None, device: str, trust_code: bool, images: bool) -> None:
     """Write a RUN of `analyze` or `evaluate` as one page that opens anywhere, offline: report.html.
 
     The page holds what was run, its tables and distributions, skipped images and, for an analysis, every image to look
-    through: clean and adversarial, with maps, boxes and figures. A run that is not finished is shown as far as it is.
+    through: clean and adversarial, with maps, boxes and figures. An unfinished run is shown as far as it
+    got.
 
     \b
     attnlab report runs/scenes-val-resnet8

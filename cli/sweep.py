@@ -16,14 +16,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @training_options
-@click.option("--alphas", default="0,0.001,0.01,0.1", show_default=True, callback=numbers, help="Of rectification.")
-@click.option("--betas", default="0,0.001,0.01,0.1", show_default=True, callback=numbers, help="Of preservation.")
+@click.option(
+    "--alphas",
+    default="0,0.001,0.01,0.1",
+    show_default=True,
+    callback=numbers,
+    help="Weights of attention rectification, with commas between them.",
+)
+@click.option(
+    "--betas",
+    default="0,0.001,0.01,0.1",
+    show_default=True,
+    callback=numbers,
+    help="Weights of attention preservation, with commas between them.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default runs/DATA-sweep-DEFENSE-SEED.")
 def sweep(out: Path | None, **options: Any) -> None:
-    """Train with every pair of alpha and beta, and tell the accuracy on held-out training images (Fig. 8).
+    """Train with every pair of alpha and beta, and report the accuracy on held-out images (Fig. 8).
 
-    Every other option is as for `train`. OUT/alpha-A-beta-B is a training as `train` leaves it; the same command goes
-    on where it was interrupted, and one with further values trains those alone. OUT/sweep.csv has the columns alpha,
+    Every other option is as for `train`. OUT/alpha-A-beta-B is a training as `train` leaves it; the same command
+    resumes what was interrupted, and one with further values trains those alone. OUT/sweep.csv has the columns alpha,
     beta, epoch (of the checkpoint kept), n (held-out images), clean, robust (accuracy in percent, the latter under PGD
     with the training's budget); OUT/figures/figure8 and sweep (.png, .pdf) show it. No test image is looked at.
 

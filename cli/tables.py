@@ -14,8 +14,18 @@ from .options import FORMAT, LIME_GT, whole_numbers
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--cells", callback=whole_numbers, metavar="K,K,...", help="Cells of Table 3; by default 5,10,20,30.")
-@click.option("--features", callback=whole_numbers, metavar="N,N,...", help="Of Tables 4, 5; by default the run's.")
+@click.option(
+    "--cells",
+    callback=whole_numbers,
+    metavar="K,K,...",
+    help="Numbers of cells of highest attention that Table 3 compares; by default 5,10,20,30.",
+)
+@click.option(
+    "--features",
+    callback=whole_numbers,
+    metavar="N,N,...",
+    help="Numbers of superpixels in Tables 4 and 5; by default the run's.",
+)
 @LIME_GT
 @FORMAT
 @click.option(

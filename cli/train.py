@@ -28,7 +28,9 @@ OPTIONS = (
         callback=one_of("data"),
         help="Data set; its training split is used.",
     ),
-    click.option("--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files."),
+    click.option(
+        "--root", type=click.Path(path_type=Path), help="Folder that holds the data set's files; scenes needs none."
+    ),
     click.option(
         "--model",
         shell_complete=names_of("models", or_file=True),
@@ -52,76 +54,109 @@ OPTIONS = (
         callback=a_plan,
         default="short",
         show_default=True,
-        help="short, or paper: section 5.1, with values of our own where it gives none.",
+        help="Training plan: `short`, or `paper`, the paper's section 5.1. `attnlab train --help` lists their values, "
+        "docs/training.md those that the paper does not give.",
     ),
-    click.option("--epochs", type=int, help="In place of the plan's, as are all down to --held-out."),
-    click.option("--batch-size", type=int, help="Images a step, over all processes."),
-    click.option("--learning-rate", type=float, help="The highest of the schedule."),
+    click.option(
+        "--epochs",
+        type=int,
+        help="Number of epochs. This option and all down to --held-out replace a value of the plan.",
+    ),
+    click.option("--batch-size", type=int, help="Images per training step, over all processes."),
+    click.option("--learning-rate", type=float, help="Highest learning rate of the schedule."),
     click.option(
         "--eps",
         callback=a_length("--eps"),
         help="L-infinity budget of the training attack, pixels in [0, 1], a number or a fraction.",
     ),
-    click.option("--step-size", callback=a_length("--step-size"), help="Length of its steps, likewise."),
-    click.option("--steps", type=int, help="Number of its steps."),
-    click.option("--ramp", type=float, help="Epochs over which the attack grows from nothing."),
+    click.option(
+        "--step-size", callback=a_length("--step-size"), help="Length of the training attack's steps, in the same form."
+    ),
+    click.option("--steps", type=int, help="Number of the training attack's steps."),
+    click.option("--ramp", type=float, help="Epochs over which the attack's eps and step size grow from 0."),
     click.option(
         "--optimizer",
         shell_complete=names_of("optimizers"),
         callback=one_of("optimizers"),
-        help="adam (AdamW) or sgd (Nesterov momentum 0.9).",
+        help="Optimizer: adam (AdamW) or sgd (Nesterov momentum 0.9).",
     ),
     click.option(
         "--schedule",
         shell_complete=names_of("schedules"),
         callback=one_of("schedules"),
-        help="constant, one-cycle or decay (x 0.94 every second epoch).",
+        help="Learning-rate schedule: constant, one-cycle or decay (x 0.94 every second epoch).",
     ),
-    click.option("--weight-decay", type=float, help="Of all parameters."),
+    click.option("--weight-decay", type=float, help="Weight decay of all parameters."),
     click.option(
         "--augment",
         shell_complete=names_of("augmentations"),
         callback=one_of("augmentations"),
-        help="none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area).",
+        help="Augmentation: none, crop-flip (4 pixels) or resized-crop-flip (8-100 % of the area).",
     ),
-    click.option("--held-out", type=int, help="Training images kept for validation."),
+    click.option("--held-out", type=int, help="Number of training images kept for validation."),
     click.option(
         "--loss-weight",
         type=float,
-        help="Of the second part of the loss: of alp's pairing (by default 0.5), of the divergence in trades (6) and "
-        "mart (5).",
+        help="Weight of the loss's second part: of alp's pairing (by default 0.5), of the divergence in trades "
+        "(6) and mart (5).",
     ),
-    click.option("--fill", help="What hides attended pixels, for +aad: black or grey; by default black."),
-    click.option("--classification", default="cross-entropy", show_default=True, help="Or soft-margin (section 4.2)."),
+    click.option("--fill", help="Colour that replaces attended pixels, for +aad: black or grey; by default black."),
+    click.option(
+        "--classification",
+        default="cross-entropy",
+        show_default=True,
+        help="Classification loss: cross-entropy or soft-margin (the paper's section 4.2).",
+    ),
     click.option(
         "--sources",
         multiple=True,
         metavar="CHECKPOINT",
-        help="Static model of `ensemble`, once for each; --mean and --std are not for it: it is normalised as it says "
-        "itself.",
+        help="Static model of the ensemble defence; repeat it for each. --mean and --std do not apply to it: its "
+        "images are normalised as it says itself.",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of weights, order, augmentation, starts and dropout."),
-    click.option("--limit", type=click.IntRange(min=1), help="Only so many training images."),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        help="Seed of weights, order of images, augmentation, random starts and dropout.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Number of training images to use; by default all."),
     TRUST,
     DEVICE,
     click.option(
-        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of passes."
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="Precision of forward and backward passes.",
     ),
     click.option(
-        "--layout", type=click.Choice(["channels-last", "contiguous"]), default="channels-last", show_default=True
+        "--layout",
+        type=click.Choice(["channels-last", "contiguous"]),
+        default="channels-last",
+        show_default=True,
+        help="Memory layout of the network.",
     ),
     click.option(
-        "--compile", "compiled", is_flag=True, help="Let torch.compile make the step and the attack's passes."
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the training step and the attack's passes with torch.compile.",
     ),
     click.option(
         "--cuda-graph/--no-cuda-graph",
         default=True,
         show_default=True,
-        help="On a GPU: record an attack that comes again and replay it, faster than kernel by kernel.",
+        help="On a GPU: record the attack as a CUDA graph and replay it, which is faster than launching every kernel.",
     ),
     click.option("--snapshots", is_flag=True, help="Keep every epoch's checkpoint in epochs/."),
-    click.option("--tensorboard", is_flag=True, help="Write tensorboard/ too; needs attnlab[tensorboard]."),
-    click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images, where there is work."),
+    click.option("--tensorboard", is_flag=True, help="Write curves to tensorboard/ too; needs attnlab[tensorboard]."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        help="Processes that decode images; by default one per core, at most 8, and 0 where there is nothing to "
+        "decode.",
+    ),
 )
 
 
@@ -135,22 +170,26 @@ def training_options(command: Command) -> Command:
 
 @click.command()
 @training_options
-@click.option("--alpha", type=float, help="Weight of attention rectification, for +aad; by default 0.01, 0: none.")
-@click.option("--beta", type=float, help="Weight of attention preservation, for +aad; by default 0.01, 0: none.")
+@click.option(
+    "--alpha", type=float, help="Weight of attention rectification, for +aad; by default 0.01, and 0 turns it off."
+)
+@click.option(
+    "--beta", type=float, help="Weight of attention preservation, for +aad; by default 0.01, and 0 turns it off."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default runs/DATA-MODEL-DEFENSE-SEED.")
 def train(**options: Any) -> None:
     """Train a model whose accuracy and gaze withstand attacks.
 
     With no option it trains ResNet8 on the built-in scenes with attention-based adversarial defence (madry+aad). The
     folder is a checkpoint that `attnlab evaluate --model` and `analyze --model` take: the best epoch's by accuracy on
-    held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line each
+    held-out training images under attack (clean for `none`); last/ holds the last epoch's. log.jsonl has a line every
     50 steps (every term of the loss, weighted; the attention terms before their weights as raw_...; shares of images)
     and each epoch (accuracy on the held-out images, clean and under PGD); --tensorboard makes curves of them for
-    `tensorboard --logdir OUT`. The same command goes on where it was interrupted, to the same weights.
+    `tensorboard --logdir OUT`. The same command resumes an interrupted training and ends in the same weights.
 
     The plan says how long, how fast and under which attack; each of its values gives way to an option. `paper` has
-    section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); what neither tells is ours
-    (docs/training.md lists it). `short`, the default, takes a fraction of the time.
+    section 5.1's values, on MNIST and CIFAR-10 with the attacks of Madry et al. (2018); values that neither gives are
+    ours (docs/training.md lists them). `short`, the default, takes a fraction of the time.
 
     \b
     data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out

@@ -73,7 +73,8 @@ class LimeOptions(Options):
 
     samples: int | str = option(
         1000,
-        "Perturbed images an explanation; `auto` stops once the areas have held for 300, at 1000 at the latest.",
+        "Perturbed images per explanation; `auto` stops when the areas have not changed over 300, at 1000 "
+        "at the latest.",
         parse=samples,
         smoke=20,
     )
@@ -82,10 +83,10 @@ class LimeOptions(Options):
         "quickshift, slic or grid; auto: slic for images of one channel or a shorter side of at most 64 pixels, in "
         "which quickshift finds few, else quickshift.",
     )
-    hide: str = option("grey", "What hides a superpixel: grey or its own mean.")
+    hide: str = option("grey", "What replaces a hidden superpixel: `grey`, or `mean`, its own mean colour.")
     segments: str = option(
         "own",
-        "Adversarial images are cut on their `own`, or `shared` the clean image's superpixels.",
+        "Superpixels of adversarial images: cut from their `own` pixels, or `shared` with the clean image.",
         check=one_of("", "own", "shared"),
         decides=True,
     )
@@ -94,7 +95,8 @@ class LimeOptions(Options):
     )
     gt: str = option(
         "matched",
-        "LIME areas are held against the box: `matched`, scaled about its centre to the area's size, or plain `box`.",
+        "What LIME areas are compared with: `matched`, the box scaled about its centre to the area's size, or `box`, "
+        "the box as it is.",
         choices=("matched", "box"),
     )
     floor: bool = option(
@@ -102,11 +104,13 @@ class LimeOptions(Options):
         "Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
         decides=True,
     )
-    batch_size: int | None = option(None, "Samples a pass; by default the fastest found.", least=1)
+    batch_size: int | None = option(
+        None, "LIME samples per forward pass; by default the fastest of those tried.", least=1
+    )
     compile: bool = option(
         False,
-        "Let torch.compile make LIME's passes: up to a minute at first, then faster (MobileNetV2 by a quarter); needs "
-        "a C++ compiler, on a GPU Triton.",
+        "Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a "
+        "quarter); needs a C++ compiler, on a GPU Triton.",
         decides=True,
         sparse=True,
     )

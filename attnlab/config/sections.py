@@ -86,10 +86,15 @@ class DataOptions(Options):
         kinds=("data",),
         decides=True,
     )
-    root: Path | None = option(None, "Folder that holds the data set's files.", parse=Path)
-    split: str | None = option(None, "Part of the data set.", kinds=("splits",), decides=True, usual="val")
-    limit: int | None = option(None, "Only so many images: the first, or see --stratify.", least=1, smoke=4)
-    stratify: bool = option(False, "Let --limit take images of all classes in turn, drawn by --seed.")
+    root: Path | None = option(None, "Folder that holds the data set's files; scenes needs none.", parse=Path)
+    split: str | None = option(None, "Split of the data set.", kinds=("splits",), decides=True, usual="val")
+    limit: int | None = option(
+        None,
+        "Number of images to use: the first ones, or with --stratify some of every class. By default all.",
+        least=1,
+        smoke=4,
+    )
+    stratify: bool = option(False, "Let --limit take images of all classes in turn, drawn with --seed.")
     geometry: str = option(
         "squash",
         "How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
@@ -110,7 +115,7 @@ class AccuracyDataOptions(DataOptions):
     """Images that accuracy is told of."""
 
     split: str | None = variant(
-        DataOptions, "split", usual="", help="Part of the data set; by default test, for imagenet and folder val."
+        DataOptions, "split", usual="", help="Split of the data set; by default test, for imagenet and folder val."
     )
 
 
@@ -136,19 +141,23 @@ class ModelOptions(Options):
     )
     weights_key: str | None = option(
         None,
-        "Of a file that holds several state dicts, which one, such as state_dict_ema; or what the names of the wanted "
-        "tensors begin with.",
+        "Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted "
+        "tensors' names.",
         decides=True,
         sparse=True,
     )
     mean: Statistic | None = option(
         None,
-        "What --model needs its images normalised with, of pixels in [0, 1]: one number, or one for each colour with "
-        "commas between them; together with --std. By default what the network says in plain numbers.",
+        "Mean that the model needs its images normalised with, of pixels in [0, 1]: one number, or one for "
+        "each colour channel with commas between them; needs --std. By default the network's own, where its "
+        "`mean` and `std` are plain numbers; else images are not normalised.",
         parse=numbers,
     )
     std: Statistic | None = option(
-        None, "Likewise; 1 with --mean 0 for a network that normalises itself.", parse=numbers
+        None,
+        "Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network "
+        "that normalises its images itself.",
+        parse=numbers,
     )
     layer: str | None = option(
         None,
@@ -174,18 +183,19 @@ class ModelsOptions(Options):
         flag="model",
         check=each(lambda value, flag: expect_model(value)),
         decides=False,
-        help="As for `analyze`; once for each model to hold against each other, checkpoint folders most of all.",
+        help="As for `analyze`; repeat it to compare several models, such as checkpoint folders.",
     )
     weights: tuple[str, ...] = variant(
         ModelOptions,
         "weights",
         default=(),
         decides=False,
-        help="As for `analyze`; once for each --model in the same order, or several for one --model.",
+        help="As for `analyze`; repeat it, once per --model in the same order, or several times for one --model.",
     )
     labels: tuple[str, ...] = option(
         (),
-        "What tables call each --model, in the same order; by default after the model's or the weights' file.",
+        "Name of each --model in the tables, in the same order; by default that of the model, or of its "
+        "file of weights.",
         name="names",
         flag="name",
     )
@@ -213,12 +223,18 @@ class AttackOptions(Options):
         "for cifar10, 16/255 for others.",
         parse=parse_eps,
     )
-    steps: int | None = option(None, "Of iterative attacks whose name carries no number; 40 for mnist, else 10.")
-    step_size: float | None = option(
-        None, "Of iterative attacks; by default 0.01 for mnist, else 2/255 (Madry et al. 2018).", parse=step_size
+    steps: int | None = option(
+        None,
+        "Number of steps of iterative attacks whose name carries no number; by default 40 for mnist, 10 for others.",
     )
-    restarts: int = option(1, "Random starts of pgd and cw.", smoke=1)
-    sigma: float = option(SIGMA, "Weight of +a3's attention deviation.")
+    step_size: float | None = option(
+        None,
+        "Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default "
+        "0.01 for mnist, 2/255 for others (Madry et al. 2018).",
+        parse=step_size,
+    )
+    restarts: int = option(1, "Number of random starts of pgd and cw.", smoke=1)
+    sigma: float = option(SIGMA, "Weight of the attention deviation that +a3 adds to an attack's objective.")
 
     def strength(self) -> dict[str, Any]:
         """What `parse_attacks` takes of it beside eps."""
@@ -231,30 +247,36 @@ class RunOptions(Options):
 
     out: Path | None = option(
         None,
-        "Run folder; by default one below runs/ that is named after data, split and model. A run made with the same "
-        "options is gone on with.",
+        "Run folder; by default one below runs/, named after data, split and model. A run there that was "
+        "made with the same options is resumed.",
         parse=Path,
     )
     seed: int = option(
         0,
-        "Of everything random, together with the image's name.",
+        "Seed of everything random, combined with each image's name.",
         check=lambda value, flag: expect_seed(value),
         decides=True,
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", kinds=("devices",))
+    device: str = option(
+        "auto", "Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...", kinds=("devices",)
+    )
     precision: str = option(
-        "fp32", "Of the network's arithmetic.", choices=("fp64", "fp32", "tf32", "bf16"), decides=True
+        "fp32", "Precision of the network's arithmetic.", choices=("fp64", "fp32", "tf32", "bf16"), decides=True
     )
     layout: str = option(
         "folded",
-        "Of the network in memory: folded is channels-last with batch norms folded into convolutions, which moves the "
-        "last digits alone; channels-last is slower by up to a tenth (LIME by a quarter), contiguous by a third.",
+        "Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, "
+        "which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a "
+        "quarter), `contiguous` by a third.",
         choices=("folded", "channels-last", "contiguous"),
         decides=True,
     )
-    batch_size: int | None = option(None, "Images a pass; by default what suits the device.", least=1)
+    batch_size: int | None = option(
+        None, "Images per forward pass; by default a number that suits device and model.", least=1
+    )
     workers: int | None = option(
         None,
-        "Processes that decode images and cut superpixels; by default one a core, at most 8, where there is work.",
+        "Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where "
+        "there is nothing to decode or cut.",
         least=0,
     )

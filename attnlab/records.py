@@ -79,12 +79,6 @@ def as_csv(frame: pd.DataFrame) -> str:
     )
 
 
-def as_fraction(eps: float) -> str:
-    """A budget as people write it: 16/255 rather than 0.06274509803921569."""
-    levels = eps * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
-
-
 def skipped_images(run: Run) -> list[tuple[str, str]]:
     """Names of the images that could not be used, and why.
 

@@ -1,4 +1,4 @@
-"""Counts in words: one image, two images."""
+"""Numbers in words: one image, two images, 16/255."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -7,3 +7,9 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{number} {noun}{ending}"
+
+
+def as_fraction(eps: float) -> str:
+    """A budget as people write it: 16/255 rather than 0.06274509803921569."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"

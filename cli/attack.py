@@ -19,8 +19,8 @@ from .tables import show_run
     "attacks",
     default="pgd",
     show_default=True,
-    shell_complete=names_of("attacks", "suites"),
-    callback=attacks(suites=True),
+    shell_complete=names_of("attacks", "others"),
+    callback=attacks(others=True),
     help="One attack; `attnlab list attacks` names them.",
 )
 @attack_options

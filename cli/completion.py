@@ -8,9 +8,11 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from attnlab.attacks.parse import parse_budgets, parse_eps
+from attnlab.attacks.parse import OTHERS, parse_attack, parse_budgets, parse_eps
+from attnlab.config.names import known_names
+from attnlab.data import DATASETS
 from attnlab.errors import expect_one_of
-from attnlab.names import expect_attack, expect_model, known_names, splits_of
+from attnlab.models.names import expect_model
 from attnlab.report.figures import FIGURES
 from attnlab.training.parse import parse_defense
 from attnlab.training.plan import plan_for
@@ -62,7 +64,7 @@ def one_of(kind: str) -> Check:
 
 def a_split(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse a split that the data set, whose name is read first, does not have."""
-    splits = splits_of(context.params["data"])
+    splits = DATASETS[context.params["data"]].splits
     if value is not None and splits and _is_written(context, parameter):
         expect_one_of(value, splits, "--split")
     return value
@@ -105,14 +107,13 @@ def a_defense(_context: click.Context, _parameter: click.Parameter, value: str) 
     return value
 
 
-def attacks(*, suites: bool) -> Check:
-    """Refuse what is no attack, among several with commas between them; with `suites` those outside the loop do too."""
+def attacks(*, others: bool) -> Check:
+    """Refuse what is no attack, among several with commas between them; with `others` those outside the loop do too."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-        others = known_names("suites") if suites else []
         for name in value.split(","):
-            if name.strip() not in others:
-                expect_attack(name.strip(), others=others)
+            if not others or name.strip() not in OTHERS:
+                parse_attack(name.strip(), others=OTHERS if others else ())
         return value
 
     return check

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from attnlab.attacks.parse import TABLE6, iterative_attacks
+
 from .completion import a_model, attacks, lists_of, names_of
 from .console import image_progress
 from .options import ANY_SPLIT, FORMAT, MODEL, SPLIT, WEIGHTS, attack_options, shared_options
@@ -39,12 +41,12 @@ MANY_WEIGHTS = click.option(
 )
 @click.option(
     "--attacks",
-    default="clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100",
+    default=TABLE6,
     show_default=True,
-    shell_complete=lists_of("suites", "attacks"),
-    callback=attacks(suites=True),
-    help="Attacks with commas between them; `attnlab list attacks` names them. A number behind any but fgsm "
-    "and stepll is its number of steps; +a3 behind any adds the attention deviation.",
+    shell_complete=lists_of("others", "attacks"),
+    callback=attacks(others=True),
+    help="Attacks with commas between them; `attnlab list attacks` names them. A number behind "
+    f"{', '.join(iterative_attacks())} is its number of steps; +a3 behind any adds the attention deviation.",
 )
 @attack_options
 @click.option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnlab.config.names import by_data
 from attnlab.errors import printable
 from attnlab.report.figures import CHECKPOINT, FIGURES, SOURCES, figures_of, source_of
 
@@ -88,7 +89,7 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     "--split",
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="For checkpoints: split of the data set; by default test, for imagenet and folder val.",
+    help=f"For checkpoints: split of the data set; by default {by_data(lambda spec: spec.accuracy_split)}.",
 )
 @click.option(
     "--limit",
@@ -102,7 +103,7 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     default="pgd",
     show_default=True,
     shell_complete=names_of("attacks"),
-    callback=attacks(suites=False),
+    callback=attacks(others=False),
     help="For checkpoints: attack of Figs. 6, 7, 9, 10 and 11.",
 )
 @click.option("--eps", callback=a_length("eps"), help="For checkpoints: L-infinity budget, as for `evaluate`.")

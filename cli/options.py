@@ -8,17 +8,22 @@ from typing import Any
 
 import click
 
+from attnlab.config.names import by_data, length
+from attnlab.config.sections import EPS_BY_DATA, STARTING
+from attnlab.models import LAYOUTS, PRECISIONS
+
 from .completion import a_length, a_model, a_split, names_of, one_of
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
+
 
 MODEL = click.option(
     "--model",
     shell_complete=names_of("models", or_file=True),
     callback=a_model,
     help="A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; "
-    "by default the data set's: resnet8 for scenes, inception_v3 for imagenet.",
+    f"by default the data set's: {by_data(lambda spec: spec.model)}.",
 )
 
 WEIGHTS = click.option(
@@ -37,11 +42,9 @@ WEIGHTS_KEY = click.option(
 
 SPLIT = click.option(
     "--split",
-    default="val",
-    show_default=True,
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="Split of the data set.",
+    help=f"Split of the data set; by default {by_data(lambda spec: spec.split)}.",
 )
 
 
@@ -104,14 +107,14 @@ SHARED = (
     DEVICE,
     click.option(
         "--precision",
-        type=click.Choice(["fp64", "fp32", "tf32", "bf16"]),
+        type=click.Choice(list(PRECISIONS)),
         default="fp32",
         show_default=True,
         help="Precision of the network's arithmetic.",
     ),
     click.option(
         "--layout",
-        type=click.Choice(["folded", "channels-last", "contiguous"]),
+        type=click.Choice(list(LAYOUTS)),
         default="folded",
         show_default=True,
         help="Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, "
@@ -147,7 +150,7 @@ ANY_SPLIT = click.option(
     "--split",
     shell_complete=names_of("splits"),
     callback=a_split,
-    help="Split of the data set; by default test, for imagenet and folder val.",
+    help=f"Split of the data set; by default {by_data(lambda spec: spec.accuracy_split)}.",
 )
 
 #: what an attack is made of beside its name and eps
@@ -155,16 +158,16 @@ STRENGTH = (
     click.option(
         "--steps",
         type=int,
-        help="Number of steps of iterative attacks whose name carries no number; by default 40 for mnist, 10 for "
-        "others.",
+        help="Number of steps of iterative attacks whose name carries no number; by default "
+        f"{by_data(lambda spec: str(spec.budget.steps))}.",
     ),
     click.option(
         "--step-size",
         callback=a_length("--step-size"),
         help="Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default "
-        "0.01 for mnist, 2/255 for others (Madry et al. 2018).",
+        f"{by_data(lambda spec: length(spec.budget.step_size))} (Madry et al. 2018).",
     ),
-    click.option("--restarts", default=1, show_default=True, help="Number of random starts of pgd and cw."),
+    click.option("--restarts", default=1, show_default=True, help=f"Number of random starts of {STARTING}."),
     click.option(
         "--sigma",
         default=10.0,
@@ -177,8 +180,7 @@ ATTACK = (
     click.option(
         "--eps",
         callback=a_length("eps"),
-        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, "
-        "8/255 for cifar10, 16/255 for others.",
+        help=f"L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {EPS_BY_DATA}.",
     ),
     *STRENGTH,
     click.option(

@@ -1,14 +1,23 @@
 """`attnlab train`."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import click
 
+from attnlab.config.names import length
+from attnlab.training import DEFENSES, FILLS
+from attnlab.training.parse import defense_names
+from attnlab.training.plan import all_plans
+
 from .completion import a_defense, a_length, a_model, a_plan, names_of, one_of
 from .console import training_progress
 from .options import DEVICE, NORMALISATION, SMALLEST_TRAINING, TRUST, WEIGHTS_KEY, Command, smoke_option
 
+#: networks that plans train
+MODELS = list(dict.fromkeys(plan.model for plans in all_plans().values() for plan in plans.values()))
+WEIGHTED = ", ".join(f"{defense.weight:g} for {name}" for name, defense in DEFENSES.items() if defense.weight)
 #: what a training and a sweep of them have in common
 OPTIONS = (
     click.option(
@@ -17,7 +26,7 @@ OPTIONS = (
         show_default=True,
         shell_complete=names_of("defenses"),
         callback=a_defense,
-        help="none, madry, alp, trades, mart, stepll or ensemble, each also with +aad; aad is short for madry+aad.",
+        help=f"{', '.join(defense_names())}.",
     ),
     click.option(
         "--data",
@@ -35,7 +44,7 @@ OPTIONS = (
         "--model",
         shell_complete=names_of("models", or_file=True),
         callback=a_model,
-        help="As for `analyze`; by default the plan's: resnet8, lenet, resnet9 or resnet50.",
+        help=f"As for `analyze`; by default the plan's: {', '.join(MODELS)}.",
     ),
     click.option(
         "--weights",
@@ -97,10 +106,12 @@ OPTIONS = (
     click.option(
         "--loss-weight",
         type=float,
-        help="Weight of the loss's second part: of alp's pairing (by default 0.5), of the divergence in trades "
-        "(6) and mart (5).",
+        help="Weight of the loss's second part: of alp's pairing, of the divergence in trades and mart; by "
+        f"default {WEIGHTED}.",
     ),
-    click.option("--fill", help="Colour that replaces attended pixels, for +aad: black or grey; by default black."),
+    click.option(
+        "--fill", help=f"Colour that replaces attended pixels, for +aad: {' or '.join(FILLS)}; by default black."
+    ),
     click.option(
         "--classification",
         default="cross-entropy",
@@ -168,6 +179,20 @@ def training_options(command: Command) -> Command:
     return command
 
 
+def plan_rows() -> str:
+    """Every plan in a line, below a heading."""
+    rows = [("data", "plan", "model", "epochs", "batch", "optimizer", "learning rate", "eps", "step", "steps", "ramp",
+             "held out")]  # fmt: skip
+    for data, plans in all_plans().items():
+        for name, plan in plans.items():
+            rate, lengths = f"{plan.learning_rate:g} {plan.schedule}", (length(plan.eps), length(plan.step_size))
+            counts = (str(plan.epochs), str(plan.batch_size), plan.optimizer, rate)
+            ends = (str(plan.steps), f"{plan.ramp:g}", str(plan.held_out))
+            rows.append((data, name, plan.model, *counts, *lengths, *ends))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 @click.command()
 @training_options
 @click.option(
@@ -192,14 +217,7 @@ def train(**options: Any) -> None:
     ours (docs/training.md lists them). `short`, the default, takes a fraction of the time.
 
     \b
-    data      plan   model     epochs  batch  optimizer  learning rate     eps     step    steps  ramp  held out
-    scenes    short  resnet8        2    100  adam       0.005 one-cycle   16/255  5/255       4   0.5       500
-    mnist     short  lenet          5    100  adam       0.001 constant    0.3     0.075      10     1      1000
-    mnist     paper  lenet          5    100  adam       0.001 constant    0.3     0.01       40     1      1000
-    cifar10   short  resnet9       30    128  sgd        0.2 one-cycle     8/255   2/255       7     0      1000
-    cifar10   paper  resnet9      200    100  adam       0.0001 constant   8/255   2/255       7     0      1000
-    imagenet  short  resnet50      10    128  sgd        0.02 one-cycle    16/255  4/255       5     0     10000
-    imagenet  paper  resnet50      30    128  sgd        0.045 decay       16/255  2/255      10     0     10000
+    PLANS
 
     `folder` trains as imagenet does, on ROOT/train where that has a boxes.csv, and holds out a tenth of a small set.
     resnet50 starts from torchvision's weights, resnet8 from the built-in ones, the others from scratch; --weights none
@@ -221,3 +239,6 @@ def train(**options: Any) -> None:
             training.run(*shown)
         named = training.folder if not is_own_code(training.model) else f"{training.model} --weights {training.folder}"
         click.echo(f"{training.folder} holds the best checkpoint: attnlab evaluate --model {named} ...")
+
+
+train.help = inspect.cleandoc(train.help or "").replace("PLANS", plan_rows())

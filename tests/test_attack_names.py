@@ -8,9 +8,8 @@ import pytest
 from common import told
 
 from attnlab.attacks import A3, ATTACKS, Attack
-from attnlab.attacks.parse import attack_names, parse_attack
+from attnlab.attacks.parse import attack_names, parse_attack, parse_attacks, parse_one
 from attnlab.errors import UserError
-from attnlab.pipelines.budgets import parse_attacks, parse_one
 from attnlab.records import read_evaluation, read_records
 
 

@@ -8,8 +8,7 @@ import torch
 from common import NET
 from torch import nn
 
-from attnlab.models import Classifier, load_model
-from attnlab.models.classifier import LAYOUTS
+from attnlab.models import LAYOUTS, Classifier, load_model
 
 
 class Shared(nn.Module):

@@ -89,7 +89,7 @@ def test_an_option_that_a_manifest_lacks_has_its_default(tmp_path):
 
 
 def test_an_attack_that_is_ready_takes_no_options_of_a_name(tmp_path):
-    from attnlab.pipelines.budgets import ready_attack
+    from attnlab.pipelines.opening import ready_attack
 
     mine = replace(ATTACKS["pgd"], steps=2)
     assert ready_attack(AnalyzeConfig.of(attack=mine, eps="0.1").attack, "scenes") is mine

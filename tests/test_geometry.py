@@ -11,9 +11,9 @@ from torch import Tensor
 
 from attnlab.boxes import mask_of
 from attnlab.compat import torchvision
-from attnlab.data import load_data
+from attnlab.data import GEOMETRIES, load_data
 from attnlab.data.base import Example
-from attnlab.data.geometry import GEOMETRIES, Batch, Prepared, Skipped, load_batches, place, read_batch
+from attnlab.data.geometry import Batch, Prepared, Skipped, load_batches, place, read_batch
 from attnlab.errors import Unusable
 
 NO_BOXES = torch.empty(0, 4).double()

@@ -8,8 +8,10 @@ import pytest
 from trainings import PLAN
 
 from attnlab.errors import UserError
-from attnlab.training.plan import PLANS, Plan, plan_for
+from attnlab.training.plan import Plan, all_plans, plan_for
 from attnlab.training.schedule import learning_rate
+
+PLANS = all_plans()
 
 
 def test_learning_rates_by_hand():

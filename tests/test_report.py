@@ -13,7 +13,7 @@ from common import begun_run
 
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
-from attnlab.records import as_fraction, read_records
+from attnlab.records import read_records
 from attnlab.report.statistics import bootstrap_interval
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.export import report_run
@@ -23,6 +23,7 @@ from attnlab.report.tables.lime import lime_tables
 from attnlab.report.tables.published import published
 from attnlab.runs import open_run
 from attnlab.schema import ATTENTION
+from attnlab.words import as_fraction
 
 EPS = 16 / 255
 

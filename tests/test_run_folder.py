@@ -15,10 +15,10 @@ import pytest
 from common import analyze_images, begun_run, told
 
 from attnlab import files
+from attnlab.attacks.parse import parse_attacks
 from attnlab.data import load_data
 from attnlab.files import alone_in, is_vacant, safe_cell
 from attnlab.models import Classifier
-from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluate_job import prepare_evaluation
 from attnlab.pipelines.evaluation import Evaluation

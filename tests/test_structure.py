@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = (
     "errors",
-    "names",
     "registry",
     "words",
     "failures",

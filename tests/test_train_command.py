@@ -18,8 +18,9 @@ from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train_job
 from attnlab.pipelines.train_job import prepare_training
 from attnlab.training.log import Log, read_log
-from attnlab.training.plan import PLANS
+from attnlab.training.plan import all_plans
 
+PLANS = all_plans()
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 

@@ -1,17 +1,32 @@
-"""From what a user writes to an attack: `8/255`, `pgd20`, `iter-stepll+a3`."""
+"""From what a user writes to an attack: `8/255`, `pgd20`, `iter-stepll+a3`, `clean,square,pgd10`; no torch."""
 
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from attnlab import names
-from attnlab.attacks import ATTACKS, Attack, expect_budget
-from attnlab.errors import UserError
-from attnlab.names import expect_attack
+from attnlab.attacks import (
+    A3,
+    ATTACKS,
+    CLEAN,
+    MOST_RESTARTS,
+    MOST_STEPS,
+    OTHER_ATTACKS,
+    Attack,
+    OtherAttack,
+    expect_budget,
+    expect_step,
+)
+from attnlab.data import DATASETS
+from attnlab.errors import UserError, expect_between, nearest
 
 #: sigma of Table 7
 SIGMA = 10.0
+#: attacks in the columns of Table 6
+TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
+#: names that are no attack of the loop, where an evaluation may have them
+OTHERS = (CLEAN, *OTHER_ATTACKS)
 #: a number below 1 as it is written in many countries
 DECIMAL_COMMA = re.compile(r"0,\d+")
 #: budgets that papers use, in grey levels; decimals and distance from which a number is taken for one of them
@@ -80,19 +95,103 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     Raises:
         UserError: If a part of the name is unknown; the text lists the names and the nearest.
     """
-    known, digits, deviates = expect_attack(name, *_loops(), others)
+    known, digits, deviates = _parts(name, others)
     attack = ATTACKS[known]
-    if attack.steps > 1 and (digits or steps is not None):
+    if known in iterative_attacks() and (digits or steps is not None):
         attack = replace(attack, steps=digits or steps)  # type: ignore[arg-type]
     return replace(attack, sigma=sigma) if deviates else attack
 
 
+def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool]:
+    """The attack's own name, its number of steps where the name carries one, and whether it climbs the deviation."""
+    iterative = iterative_attacks()
+    stem, plus, rest = name.partition("+")
+    known, digits = re.fullmatch(r"(.*?)(\d{0,9})", stem, re.DOTALL).groups()  # type: ignore[union-attr]
+    if known in ATTACKS and (not digits or (known in iterative and int(digits) > 0)) and plus + rest in ("", A3):
+        return known, int(digits) if digits else None, bool(plus)
+    if name in OTHERS and name not in others:
+        raise UserError(
+            f"expected an attack whose maps can be compared, of {', '.join(attack_names())}, got "
+            f"{name!r}; `attnlab evaluate --attacks {name}` measures the accuracy under it"
+        )
+    listed = "; or ".join(", ".join(names) for names in (attack_names(), others) if names)
+    number = "".join(re.findall(r"\d{1,9}", name)[:1])
+    numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
+    written = {stem + ending for stem in (*ATTACKS, *numbered) for ending in ("", A3)}
+    raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
+
+
+def iterative_attacks() -> list[str]:
+    """Names in ATTACKS of attacks that take several steps, whose number may stand behind the name."""
+    return [name for name, attack in ATTACKS.items() if attack.steps > 1]
+
+
 def attack_names() -> list[str]:
-    """How attacks may be written, for people."""
-    return names.attack_names(*_loops())
+    """How attacks of the loop may be written, for people."""
+    iterative = iterative_attacks()
+    single = [name for name in ATTACKS if name not in iterative]
+    return [*single, *(f"{name} (or {name}K, of K steps)" for name in iterative), f"each also with {A3}"]
 
 
-def _loops() -> tuple[list[str], list[str]]:
-    """Names in ATTACKS: those of one step, and those of several."""
-    single = [name for name, attack in ATTACKS.items() if attack.steps == 1]
-    return single, [name for name in ATTACKS if name not in single]
+def known_attacks() -> list[str]:
+    """Every name of an attack of the loop, as it is completed."""
+    return [name + ending for ending in ("", A3) for name in ATTACKS]
+
+
+def parse_one(name: str, data: str, **options: Any) -> Attack:
+    """The attack of that name, one of the loop; options as for `parse_attacks`.
+
+    Raises:
+        UserError: If it is none, or a value is out of range.
+    """
+    parse_attack(name)  # refuses what is none of the loop's, and names those that are
+    attack = parse_attacks(name, data, **options)[name]
+    assert isinstance(attack, Attack)
+    return attack
+
+
+def parse_attacks(
+    text: str,
+    data: str,
+    *,
+    eps: str | float | None = None,
+    steps: int | None = None,
+    step_size: str | float | None = None,
+    restarts: int = 1,
+    sigma: float = SIGMA,
+) -> dict[str, Attack | OtherAttack | None]:
+    """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
+
+    Args:
+        text: Names, with commas between them.
+        data: Name of the data set.
+        eps: Of every attack; see `parse_eps`.
+        steps: Of iterative attacks whose name carries none.
+        step_size: Of iterative attacks.
+        restarts: Of attacks with a random start.
+        sigma: Of attacks with A3.
+
+    Raises:
+        UserError: If a name is unknown or a value out of range.
+    """
+    budget = DATASETS.expect(data).budget
+    radius = budget.eps if eps is None else parse_eps(eps)
+    length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
+    expect_step(length)
+    if steps is not None:
+        expect_between(steps, 1, MOST_STEPS, "--steps")
+    expect_between(restarts, 1, MOST_RESTARTS, "--restarts")
+    named: dict[str, Attack | OtherAttack | None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        if name == CLEAN:
+            named[name] = None
+            continue
+        if name in OTHER_ATTACKS:
+            named[name] = OtherAttack(name, radius)
+            continue
+        steps_of = budget.steps if steps is None else steps
+        attack = replace(parse_attack(name, steps=steps_of, sigma=sigma, others=OTHERS), eps=radius)
+        if _parts(name)[0] in iterative_attacks():
+            attack = replace(attack, step_size=length)
+        named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
+    return named

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from attnlab.attacks import Attack
-from attnlab.attacks.parse import parse_budgets
+from attnlab.attacks.parse import attack_names, parse_budgets
 from attnlab.attention import METHODS, map_methods
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
+    EPS_BY_DATA,
     AttackOptions,
     DataOptions,
     ModelOptions,
@@ -49,16 +50,14 @@ class MapAttackOptions(AttackOptions):
         default="stepll",
         check=an_attack,
         kinds=("attacks",),
-        help="Attack: one of fgsm, stepll, iter-stepll, pgd, cw, mi-fgsm, ni-fgsm; a number behind any but the first "
-        "two is its number of steps, +a3 behind any adds the attention deviation.",
+        help=f"Attack: {', '.join(attack_names())}, which adds the attention deviation.",
     )
     eps: tuple[float, ...] | None = variant(
         AttackOptions,
         "eps",
         parse=parse_budgets,
         help="L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them "
-        "(4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default 0.3 for mnist, 8/255 "
-        "for cifar10, 16/255 for others.",
+        f"(4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {EPS_BY_DATA}.",
     )
     label_smoothing: float = option(
         0.0, "Share of the cross-entropy's target that is spread over all classes, in [0, 1)."
@@ -135,7 +134,7 @@ class AnalyzeConfig(Options):
     target: str = option(
         "",
         "Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); by "
-        "default true for grad-cam and predicted for lime.",
+        f"default {' and '.join(f'{method.target} for {name}' for name, method in METHODS.items())}.",
         check=one_of("targets"),
         kinds=("targets",),
     )

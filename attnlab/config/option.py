@@ -21,7 +21,7 @@ class Option:
         least: The lowest value.
         parse: Makes the value of a text. It raises UserError, or ValueError for what is wrong usage.
         check: Called with a value that is given and the option's spelling; raises UserError.
-        kinds: Kinds of names that the shell completes, see `attnlab.names.known_names`.
+        kinds: Kinds of names that the shell completes, see `attnlab.config.names.known_names`.
         many: The shell completes the last of several names with commas between them.
         or_file: Where no name fits, the shell completes a path.
         metavar: Stands for the value in `--help`.

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlab.attacks import Attack
-from attnlab.attacks.parse import SIGMA, parse_eps
+from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
+from attnlab.config.names import by_data, known_names, length
 from attnlab.config.option import Options, option, variant
+from attnlab.data import DATASETS
 from attnlab.errors import expect_one_of
-from attnlab.names import expect_attack, expect_model, known_names, splits_of
+from attnlab.models import LAYOUTS, PRECISIONS
+from attnlab.models.names import expect_model
 from attnlab.seeds import expect_seed
 
 #: pixels are normalised with: a number, or one for each colour
 Statistic = float | tuple[float, ...]
+#: parts of help
+EPS_BY_DATA = by_data(lambda spec: length(spec.budget.eps))
+STARTING = " and ".join(name for name, attack in ATTACKS.items() if attack.random_start)
 
 
 def one_of(kind: str, *names: str) -> Any:
@@ -29,15 +35,14 @@ def each(check: Any) -> Any:
 def an_attack(value: Any, _flag: str) -> None:
     """Refuse a name that is no attack of the loop; an `Attack` may stand in its place."""
     if isinstance(value, str):
-        expect_attack(value)
+        parse_attack(value)
 
 
 def attacks(value: Any, _flag: str) -> None:
     """Refuse names, with commas between them, that are no attacks; a mapping of attacks may stand in their place."""
-    others = known_names("suites")
     for name in value.split(",") if isinstance(value, str) else ():
-        if name.strip() not in others:
-            expect_attack(name.strip(), others=others)
+        if name.strip() not in OTHERS:
+            parse_attack(name.strip(), others=OTHERS)
 
 
 def texts(text: str) -> tuple[str, ...]:
@@ -87,7 +92,9 @@ class DataOptions(Options):
         decides=True,
     )
     root: Path | None = option(None, "Folder that holds the data set's files; scenes needs none.", parse=Path)
-    split: str | None = option(None, "Split of the data set.", kinds=("splits",), decides=True, usual="val")
+    split: str | None = option(
+        None, "Split of the data set.", kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split)
+    )
     limit: int | None = option(
         None,
         "Number of images to use: the first ones, or with --stratify some of every class. By default all.",
@@ -106,17 +113,16 @@ class DataOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
-        if self.split is not None and splits_of(self.name):
-            expect_one_of(self.split, splits_of(self.name), "--split")
+        splits = DATASETS[self.name].splits
+        if self.split is not None and splits:
+            expect_one_of(self.split, splits, "--split")
 
 
 @dataclass(frozen=True)
 class AccuracyDataOptions(DataOptions):
     """Images that accuracy is told of."""
 
-    split: str | None = variant(
-        DataOptions, "split", usual="", help="Split of the data set; by default test, for imagenet and folder val."
-    )
+    split: str | None = variant(DataOptions, "split", usual=by_data(lambda spec: spec.accuracy_split))
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class ModelOptions(Options):
     name: str | None = option(
         None,
         "A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default the "
-        "data set's: resnet8 for scenes, inception_v3 for imagenet.",
+        f"data set's: {by_data(lambda spec: spec.model)}.",
         name="model",
         check=lambda value, flag: expect_model(value),
         kinds=("models",),
@@ -215,25 +221,25 @@ class AttackOptions(Options):
         "One attack; `attnlab list attacks` names them.",
         name="attack",
         check=attacks,
-        kinds=("attacks", "suites"),
+        kinds=("attacks", "others"),
     )
     eps: float | tuple[float, ...] | None = option(
         None,
-        "L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: 0.3 for mnist, 8/255 "
-        "for cifar10, 16/255 for others.",
+        f"L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {EPS_BY_DATA}.",
         parse=parse_eps,
     )
     steps: int | None = option(
         None,
-        "Number of steps of iterative attacks whose name carries no number; by default 40 for mnist, 10 for others.",
+        "Number of steps of iterative attacks whose name carries no number; by default "
+        f"{by_data(lambda spec: str(spec.budget.steps))}.",
     )
     step_size: float | None = option(
         None,
         "Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default "
-        "0.01 for mnist, 2/255 for others (Madry et al. 2018).",
+        f"{by_data(lambda spec: length(spec.budget.step_size))} (Madry et al. 2018).",
         parse=step_size,
     )
-    restarts: int = option(1, "Number of random starts of pgd and cw.", smoke=1)
+    restarts: int = option(1, f"Number of random starts of {STARTING}.", smoke=1)
     sigma: float = option(SIGMA, "Weight of the attention deviation that +a3 adds to an attack's objective.")
 
     def strength(self) -> dict[str, Any]:
@@ -260,15 +266,13 @@ class RunOptions(Options):
     device: str = option(
         "auto", "Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...", kinds=("devices",)
     )
-    precision: str = option(
-        "fp32", "Precision of the network's arithmetic.", choices=("fp64", "fp32", "tf32", "bf16"), decides=True
-    )
+    precision: str = option("fp32", "Precision of the network's arithmetic.", choices=tuple(PRECISIONS), decides=True)
     layout: str = option(
         "folded",
         "Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, "
         "which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a "
         "quarter), `contiguous` by a third.",
-        choices=("folded", "channels-last", "contiguous"),
+        choices=tuple(LAYOUTS),
         decides=True,
     )
     batch_size: int | None = option(

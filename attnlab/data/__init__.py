@@ -1,36 +1,148 @@
-"""Data sets: a name and a split give labelled images, most with boxes."""
+"""Data sets by name, each described in one place; no torch before one is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attnlab.data.base import ImageSet, expect_unique
-from attnlab.data.folder import folder
-from attnlab.data.imagenet import imagenet
-from attnlab.data.scenes import scenes
-from attnlab.data.vision import cifar10, mnist
-from attnlab.errors import expect_one_of
+from attnlab.errors import UserError, expect_one_of
+from attnlab.registry import Lazy, Registry
 
-#: name -> function(root, split) that opens it
-DATASETS: dict[str, Callable[[Path | None, str], ImageSet]] = {
-    "scenes": scenes,
-    "imagenet": imagenet,
-    "folder": folder,
-    "mnist": mnist,
-    "cifar10": cifar10,
-}
+if TYPE_CHECKING:
+    from attnlab.data.base import ImageSet
+
+Size = tuple[int, int]
 
 
-def load_data(name: str, root: Path | str | None = None, split: str = "val") -> ImageSet:
+class Budget(NamedTuple):
+    """How far attacks may go: eps and length of a step in pixels of [0, 1], number of steps."""
+
+    eps: float
+    step_size: float
+    steps: int
+
+
+#: the paper's eps (section 5.3) with the steps of Madry et al. (2018), who attack no ImageNet
+BUDGET = Budget(16 / 255, 2 / 255, 10)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What there is to know of a data set before it is opened.
+
+    Attributes:
+        open: (folder, split) -> labelled images. The folder exists, and the split is one of `splits`.
+        summary: What it is, in a line.
+        holds: What the folder, --root, holds; empty where the data set needs none.
+        splits: Names of its splits; empty where they are folders of the root.
+        split: The one that is analysed unless the user names another.
+        accuracy_split: The one that accuracy is told of, likewise.
+        model: Name of the model that belongs to it; empty if none does.
+        budget: Of attacks, unless the user names another.
+        plans: Training plans (`attnlab.training.plan`) by name, or where they are; None if there are none.
+    """
+
+    open: Callable[[Path, str], "ImageSet"]
+    summary: str
+    holds: str = ""
+    splits: tuple[str, ...] = ()
+    split: str = "val"
+    accuracy_split: str = "test"
+    model: str = ""
+    budget: Budget = BUDGET
+    plans: Lazy | Mapping[str, Any] | None = None
+
+
+#: data sets; a new one is a function and an entry here
+DATASETS = Registry(
+    "--data",
+    {
+        "scenes": DatasetSpec(
+            Lazy("attnlab.data.scenes:scenes"),
+            "handwritten digits on textures, 64x64, made as they are read, with boxes",
+            splits=("train", "val", "test"),
+            model="resnet8",
+            plans=Lazy("attnlab.training.plan:SCENES"),
+        ),
+        "imagenet": DatasetSpec(
+            Lazy("attnlab.data.imagenet:imagenet"),
+            "ILSVRC-2012 as it lies on a disk; validation images with boxes",
+            holds="the validation images and LOC_val_solution.csv or the folder of ILSVRC2012_val_*.xml",
+            splits=("val", "train"),
+            accuracy_split="val",
+            model="inception_v3",
+            plans=Lazy("attnlab.training.plan:IMAGENET"),
+        ),
+        "folder": DatasetSpec(
+            Lazy("attnlab.data.folder:folder"),
+            "your own images, with labels and boxes in a boxes.csv",
+            holds="images and boxes.csv",
+            accuracy_split="val",
+            plans=Lazy("attnlab.training.plan:IMAGENET"),
+        ),
+        "mnist": DatasetSpec(
+            Lazy("attnlab.data.vision:mnist"),
+            "MNIST's four IDX files, without boxes",
+            holds="the IDX files, such as t10k-images-idx3-ubyte.gz",
+            splits=("train", "test"),
+            split="test",
+            budget=Budget(0.3, 0.01, 40),
+            plans=Lazy("attnlab.training.plan:MNIST"),
+        ),
+        "cifar10": DatasetSpec(
+            Lazy("attnlab.data.vision:cifar10"),
+            "CIFAR-10 in its binary or Python files, without boxes",
+            holds="cifar-10-batches-bin or cifar-10-batches-py",
+            splits=("train", "test"),
+            split="test",
+            budget=Budget(8 / 255, 2 / 255, 10),
+            plans=Lazy("attnlab.training.plan:CIFAR10"),
+        ),
+    },
+)
+
+#: how images reach the model's size: (height and width of the image, of the model) -> those to resize to before the
+#: centre is cut out
+GEOMETRIES: Registry[Callable[[Size, Size], Size]] = Registry(
+    "--geometry",
+    {"squash": Lazy("attnlab.data.geometry:squash"), "crop": Lazy("attnlab.data.geometry:crop")},
+)
+
+
+def load_data(name: str, root: Path | str | None = None, split: str | None = None) -> "ImageSet":
     """Open a split of a data set.
 
     Args:
         name: A name in DATASETS.
         root: Folder that holds its files; `scenes` needs none.
-        split: Such as `train`, `val`, `test`.
+        split: Such as `train`, `val`, `test`; by default the one that is analysed.
 
     Raises:
         UserError: If the name or the split is unknown, files are missing, or two images share an id.
     """
-    images = DATASETS[expect_one_of(name, DATASETS, "--data")](None if root is None else Path(root), split)
+    from attnlab.data.base import expect_unique
+
+    spec = DATASETS.expect(name)
+    folder = _existing(root, name, spec.holds) if spec.holds else Path()
+    split = spec.split if split is None else split
+    images = spec.open(folder, expect_one_of(split, spec.splits, "--split") if spec.splits else split)
     expect_unique(images.image_ids, name)
     return images
+
+
+def split_names() -> list[str]:
+    """Every name that is known of a split."""
+    return list(dict.fromkeys(split for spec in DATASETS.values() for split in (*spec.splits, spec.split)))
+
+
+def _existing(root: Path | str | None, name: str, holds: str) -> Path:
+    """The folder that holds the data.
+
+    Raises:
+        UserError: If none was given or it does not exist.
+    """
+    if root is None:
+        raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {holds}")
+    if not Path(root).is_dir():
+        raise UserError(f"expected --root to be an existing folder, got {str(root)!r}")
+    return Path(root)

@@ -105,6 +105,7 @@ class FileSet:
 
     Attributes:
         box_corners: How the files give a box where that is not half-open pixels; runs record it.
+        boxes_from: Where boxes were read from, where there is a choice.
         upright: Whether boxes refer to the picture turned as its EXIF orientation says.
         over_white: Whether transparent parts are shown over white; False drops the opacity, as older versions did.
     """
@@ -117,6 +118,7 @@ class FileSet:
     channels: int = 3
     has_boxes: bool = True
     box_corners: str | None = None
+    boxes_from: str = ""
     upright: bool = False
     over_white: bool = True
 
@@ -193,16 +195,3 @@ def list_files(folder: Path) -> Iterator[str]:
 def list_images(folder: Path) -> list[Path]:
     """All image files below the folder, sorted by their path."""
     return sorted(folder / name for name in list_files(folder) if is_image(name))
-
-
-def require_root(root: Path | None, name: str, holds: str) -> Path:
-    """The folder that holds the data.
-
-    Raises:
-        UserError: If none was given or it does not exist.
-    """
-    if root is None:
-        raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {holds}")
-    if not root.is_dir():
-        raise UserError(f"expected --root to be an existing folder, got {str(root)!r}")
-    return root

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from attnlab.data.base import Entry, FileSet, as_id, is_image, list_files, require_root
+from attnlab.data.base import Entry, FileSet, as_id, is_image, list_files
 from attnlab.data.boxes_table import COLUMNS, Box, BoxesTable, read_boxes_table
 from attnlab.data.labels import NAMES, read_labels, read_names
 from attnlab.errors import Unusable, UserError
@@ -15,7 +15,7 @@ from attnlab.errors import Unusable, UserError
 BOXES = "boxes.csv"
 
 
-def folder(root: Path | None, split: str) -> FileSet:
+def folder(root: Path, split: str) -> FileSet:
     """Open a folder of images with a boxes.csv of the columns image,label,x0,y0,x1,y1: one row per box.
 
     `image` is a path below the folder that holds boxes.csv. `label` is a class index in every row, or in every row a
@@ -26,7 +26,6 @@ def folder(root: Path | None, split: str) -> FileSet:
     Raises:
         UserError: If boxes.csv is missing, or lacks a column, or a label is no class.
     """
-    root = require_root(root, "folder", f"images and {BOXES}")
     here = root / split if has_split(root, split) else root
     if not (here / BOXES).exists():
         others = sorted(path.parent.name for path in root.glob(f"*/{BOXES}"))

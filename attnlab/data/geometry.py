@@ -4,7 +4,7 @@ import math
 import signal
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from attnlab.boxes import doubts, mask_of, usable
 from attnlab.compat import functional, tv_tensors
+from attnlab.data import GEOMETRIES, Size
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
 from attnlab.failures import keeping
 from attnlab.words import counted
-
-Size = tuple[int, int]
 
 
 class Sample(NamedTuple):
@@ -91,10 +90,6 @@ def crop(image: Size, size: Size) -> Size:
     side = round(min(size) * 8 / 7)
     long_side = int(side * longer / shorter)
     return (side, long_side) if image[0] == shorter else (long_side, side)
-
-
-#: name -> (height and width of the image, of the model) -> height and width to resize to before the centre is cut out
-GEOMETRIES: dict[str, Callable[[Size, Size], Size]] = {"squash": squash, "crop": crop}
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,14 @@ from xml.etree import ElementTree
 
 import torch
 
-from attnlab.data.base import Entry, FileSet, as_id, list_images, require_root
+from attnlab.data.base import Entry, FileSet, as_id, list_images
 from attnlab.data.text import read_rows, read_text
-from attnlab.errors import Unusable, UserError, expect_one_of
+from attnlab.errors import Unusable, UserError
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
-SPLITS = ("val", "train")
 TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
-HOLDS = f"the validation images and {BOXES_CSV} or the folder of ILSVRC2012_val_*.xml"
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -28,7 +26,7 @@ BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 
 
-def imagenet(root: Path | None, split: str) -> FileSet:
+def imagenet(root: Path, split: str) -> FileSet:
     """Open the validation split with boxes, or the training split, whose images lie in class folders, without.
 
     Validation images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
@@ -40,8 +38,7 @@ def imagenet(root: Path | None, split: str) -> FileSet:
     Raises:
         UserError: If images, boxes or the list of classes are missing.
     """
-    root = require_root(root, "imagenet", HOLDS)
-    if expect_one_of(split, SPLITS, "--split") == "train":
+    if split == "train":
         return _class_folders(root, next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None))
     if boxes_file(root) is None and not _xml_files(root):
         folders = (root / name for name in IMAGE_FOLDERS[:-1])
@@ -61,6 +58,7 @@ def imagenet(root: Path | None, split: str) -> FileSet:
         image_ids=_ids(folder, paths),
         entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
         box_corners=BOX_CORNERS,
+        boxes_from=str(boxes_file(root) or f"XML files, for want of {BOXES_CSV}"),
     )
 
 

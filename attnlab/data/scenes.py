@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 from attnlab.data.base import Example, digest
-from attnlab.errors import expect_one_of
 
 SIDE = 64
 DIGIT_SIDES = (16, 56)
@@ -26,7 +25,7 @@ CONTRAST = 60
 INK = 64
 TEXTURES = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "ihc", "motorcycle_left")
 #: split -> number of images
-SPLITS = {"train": 20_000, "val": 500, "test": 1_000}
+LENGTHS = {"train": 20_000, "val": 500, "test": 1_000}
 #: every fifth digit is for testing, the one after it for validation, the others for training
 REMAINDERS = {"train": (2, 3, 4), "val": (1,), "test": (0,)}
 
@@ -78,12 +77,12 @@ class Scenes:
         return Example(image, int(labels[which]), torch.tensor([box], dtype=torch.float64))
 
     def _draws(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([list(SPLITS).index(self.split), index])
+        return np.random.default_rng([list(LENGTHS).index(self.split), index])
 
 
 def scenes(root: object, split: str) -> Scenes:
     """Open a split of the built-in set; `root` is not used."""
-    return Scenes(expect_one_of(split, SPLITS, "--split"))
+    return Scenes(split)
 
 
 def _texture_crop(pick: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -105,7 +104,7 @@ def _contrasting_colour(pick: Any, grey: int) -> np.ndarray[Any, np.dtype[np.int
 
 @cache
 def _image_ids(split: str) -> tuple[str, ...]:
-    return tuple(f"{split}-{index:05d}" for index in range(SPLITS[split]))
+    return tuple(f"{split}-{index:05d}" for index in range(LENGTHS[split]))
 
 
 @cache

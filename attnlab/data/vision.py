@@ -14,12 +14,11 @@ import torch
 from PIL import Image
 
 from attnlab.compat import torchvision
-from attnlab.data.base import Example, require_root
-from attnlab.errors import UserError, expect_one_of
+from attnlab.data.base import Example
+from attnlab.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
-SPLITS = ("train", "test")
 CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -82,29 +81,27 @@ class ArraySet:
         return Example(Image.fromarray(self.pixels[index]), int(self.labels[index]), torch.empty(0, 4).double())
 
 
-def mnist(root: Path | None, split: str) -> ArraySet:
+def mnist(root: Path, split: str) -> ArraySet:
     """Open MNIST's four IDX files, plain or gzipped, in the root or in torchvision's MNIST/raw.
 
     Raises:
         UserError: If a file is missing or damaged.
     """
-    root = require_root(root, "mnist", "the IDX files, such as t10k-images-idx3-ubyte.gz")
-    prefix = {"train": "train", "test": "t10k"}[expect_one_of(split, SPLITS, "--split")]
+    prefix = {"train": "train", "test": "t10k"}[split]
     pixels, labels = (_read_idx(root, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
         raise UserError(f"MNIST's images {pixels.shape} and labels {labels.shape} in {root} do not belong together")
     return ArraySet("mnist", split, pixels, labels, tuple("0123456789"))
 
 
-def cifar10(root: Path | None, split: str) -> ArraySet:
+def cifar10(root: Path, split: str) -> ArraySet:
     """Open CIFAR-10 in the official binary layout (cifar-10-batches-bin) or torchvision's (cifar-10-batches-py).
 
     Raises:
         UserError: If the files are missing or damaged.
     """
-    root = require_root(root, "cifar10", "cifar-10-batches-bin or cifar-10-batches-py")
     files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-    names = files[expect_one_of(split, SPLITS, "--split")]
+    names = files[split]
     places = [root / "cifar-10-batches-bin", root]
     binary = next((place for place in places if (place / f"{names[0]}.bin").is_file()), None)
     if binary is not None:

@@ -5,15 +5,11 @@ from pathlib import Path
 
 from attnlab.data import DATASETS, load_data
 from attnlab.data.base import ImageSet
-from attnlab.data.imagenet import BOXES_CSV, boxes_file
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
 from attnlab.words import counted
 
 TOPIC = "data"
-BUILT_IN = "scenes"
-#: data set -> its splits, the one most used first
-SPLITS = {"imagenet": ("val", "train"), "folder": ("val",), "mnist": ("test", "train"), "cifar10": ("test", "train")}
 
 
 def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Finding]:
@@ -26,11 +22,11 @@ def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Findi
     Raises:
         UserError: If there is no data set of the name asked for.
     """
-    if asked is not None and asked not in DATASETS:
-        load_data(asked)  # its error names those there are
-    if asked in (None, BUILT_IN):
-        yield split_of(BUILT_IN, None, "val")
-    others = [name for name in DATASETS if name != BUILT_IN and asked in (None, name)]
+    looked_for = DATASETS if asked is None else {asked: DATASETS.expect(asked)}
+    for name, spec in looked_for.items():
+        if not spec.holds:
+            yield split_of(name, None, spec.split)
+    others = [name for name, spec in looked_for.items() if spec.holds]
     if others and not roots:
         told = f"looked for in a --root only: {', '.join(others)}"
         yield Finding(TOPIC, "others", told, "attnlab doctor --root DIR", "note" if asked is None else "problem")
@@ -54,7 +50,7 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
     if empty:
         yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
         return
-    found = {name: [split_of(name, root, split) for split in SPLITS[name]] for name in names}
+    found = {name: [split_of(name, root, split) for split in splits_of(name)] for name in names}
     there = [name for name, splits in found.items() if any(split.state == "ok" for split in splits)]
     for name in there:
         yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])
@@ -63,6 +59,12 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(TOPIC, "", f"no {', '.join(absent)} there; --data NAME tells what is looked for")
     for name in () if there else absent:
         yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
+
+
+def splits_of(name: str) -> list[str]:
+    """Splits of a data set, the one most used first."""
+    spec = DATASETS[name]
+    return [spec.split, *(split for split in spec.splits if split != spec.split)]
 
 
 def split_of(name: str, root: Path | None, split: str) -> Finding:
@@ -79,8 +81,8 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
     except (UserError, Unusable, OSError, UnicodeDecodeError) as error:
         return from_error(TOPIC, title, error)
     told = counted(len(usable), "image") + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
-    if name == "imagenet" and root and images.has_boxes:
-        told += f", boxes from {boxes_file(root) or f'XML files, for want of {BOXES_CSV}'}"
+    if boxes := getattr(images, "boxes_from", ""):
+        told += f", boxes from {boxes}"
     return Finding(TOPIC, title, f"{told}, in {root}" if root else f"{told}, built in")
 
 

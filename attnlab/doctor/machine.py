@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
-from attnlab.models.classifier import PRECISIONS
+from attnlab.models import PRECISIONS
 from attnlab.pipelines.defaults import choose_device
 from attnlab.pipelines.manifest import cpu_name
+from attnlab.registry import loaded
 from attnlab.words import counted
 
 TOPIC = "machine"
@@ -127,7 +128,7 @@ def seconds_of(name: str, device: torch.device) -> float:
     torch.backends.cudnn.allow_tf32 = name == "tf32"
     try:
         images, kernel = (
-            torch.rand(shape).to(device, PRECISIONS[name], memory_format=torch.channels_last)
+            torch.rand(shape).to(device, loaded(PRECISIONS[name]), memory_format=torch.channels_last)
             for shape in ((8, 64, 32, 32), (64, 64, 3, 3))
         )
         best = float("inf")

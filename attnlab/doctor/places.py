@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from attnlab.compat import torchvision
+from attnlab.data import DATASETS
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
-from attnlab.models import load_model
-from attnlab.models.load import BUILT_IN, weights_file
-from attnlab.pipelines.defaults import MODELS
+from attnlab.models import BUILT_IN, load_model
+from attnlab.models.load import weights_file
 from attnlab.words import counted
 
 #: bytes on a disk below which a run of a whole data set may not fit
@@ -28,7 +28,7 @@ def weights(asked: str | None = None, *, trust_code: bool = False) -> Iterator[F
         asked: As for --model.
         trust_code: As of `load_model`.
     """
-    for name in sorted(set(MODELS.values()) & set(BUILT_IN)):
+    for name in sorted({spec.model for spec in DATASETS.values()} & set(BUILT_IN)):
         path = weights_file(name)
         if not path.is_file():
             told = f"its weights {path} are missing"

@@ -1,6 +1,57 @@
-"""Models: a name gives a classifier with its normalisation inside."""
+"""Models by name: a name gives a classifier with its normalisation inside; no torch before one is loaded."""
 
-from attnlab.models.classifier import Classifier
-from attnlab.models.load import BUILT_IN, load_model
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["BUILT_IN", "Classifier", "load_model"]
+from attnlab.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from attnlab.models.classifier import Classifier
+    from attnlab.models.load import load_model
+
+__all__ = ["BUILT_IN", "LAYOUTS", "PRECISIONS", "Classifier", "load_model"]
+
+#: where a model runs, as it is completed; cuda:1 and others are known to torch
+DEVICES = ("auto", "cpu", "cuda")
+#: functions that build networks; their trained weights, if there are any, lie in this folder
+BUILT_IN: Registry[Callable[[], "nn.Module"]] = Registry(
+    "--model",
+    {
+        "resnet8": Lazy("attnlab.models.resnet8:ResNet8"),
+        "lenet": Lazy("attnlab.models.lenet:LeNet"),
+        "resnet9": Lazy("attnlab.models.resnet9:ResNet9"),
+    },
+)
+#: of a network's arithmetic: data types of torch
+PRECISIONS = Registry(
+    "--precision",
+    {
+        "fp64": Lazy("torch:float64"),
+        "fp32": Lazy("torch:float32"),
+        "tf32": Lazy("torch:float32"),
+        "bf16": Lazy("torch:bfloat16"),
+    },
+)
+#: of a network in memory; `folded` has batch norms folded into the convolutions before them, too
+LAYOUTS = Registry(
+    "--layout",
+    {
+        "folded": Lazy("torch:channels_last"),
+        "channels-last": Lazy("torch:channels_last"),
+        "contiguous": Lazy("torch:contiguous_format"),
+    },
+)
+
+_LATER = {
+    "Classifier": Lazy("attnlab.models.classifier:Classifier"),
+    "load_model": Lazy("attnlab.models.load:load_model"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What imports torch, when it is asked for."""
+    if name in _LATER:
+        return _LATER[name].load()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed, find_layer
+from attnlab.models import LAYOUTS, PRECISIONS
 from attnlab.models.feature_map import find_feature_map
 from attnlab.models.fold import Pair, fold_batch_norms, foldable
 from attnlab.models.layouts import FIRST
@@ -17,13 +18,7 @@ from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.pooled_head import prove, weights_key
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
-
-PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-LAYOUTS = {
-    "channels-last": torch.channels_last,
-    "folded": torch.channels_last,  # and batch norms folded into the convolutions before them
-    "contiguous": torch.contiguous_format,
-}
+from attnlab.registry import loaded
 
 
 class Classifier(nn.Module):
@@ -217,12 +212,12 @@ class Classifier(nn.Module):
         self.prove_head()
         came, self._compiled = self.sha256, None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self.layout = LAYOUTS[layout]
+        self.layout = loaded(LAYOUTS[layout])
         if layout == "folded":
             pairs = self.foldable()
             fold_batch_norms(self.network.eval(), pairs)
             self.folded += len(pairs)
-        self.network.to(dtype=PRECISIONS[precision], memory_format=self.layout)  # type: ignore[call-overload]
+        self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.layout)  # type: ignore[call-overload]
         self.to(device)
         self._placed, self._proven = (came, self.fingerprint()), weights_key(self.network)
         return self

@@ -1,7 +1,7 @@
 """From a name to a classifier: torchvision, timm, a user's own file, a checkpoint folder, or what is built in."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,14 @@ from torch import nn
 from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
 from attnlab.failures import told
+from attnlab.models import BUILT_IN
 from attnlab.models.checkpoint import DESCRIPTION, STATED, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
-from attnlab.models.lenet import LeNet
+from attnlab.models.names import unknown_model
 from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code
 from attnlab.models.preprocessing import Statistic, size_of
-from attnlab.models.resnet8 import ResNet8
-from attnlab.models.resnet9 import ResNet9
 from attnlab.models.weights import classes_of, load_state, read_state
 from attnlab.models.wrappers import unwrapped
-from attnlab.names import unknown_model
-
-#: name -> function that builds the network; its trained weights, if there are any, lie beside this file
-BUILT_IN: dict[str, Callable[[], nn.Module]] = {"resnet8": ResNet8, "lenet": LeNet, "resnet9": ResNet9}
 
 
 def load_model(

@@ -11,6 +11,7 @@ from attnlab.attacks import Attack
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO
+from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Prepared, load_batches, read_batch
 from attnlab.failures import keeping, kept_in
@@ -18,12 +19,11 @@ from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import defaults
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.budgets import ready_attack
 from attnlab.pipelines.expect import expect_fit, expect_passes, expect_usable
 from attnlab.pipelines.explain import Explainer, lime_cost, lime_settings
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
-from attnlab.pipelines.opening import open_images, open_model, run_folder
+from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder
 from attnlab.pipelines.parts import Progress, quietly, work_left
 from attnlab.pipelines.runnable import expect_attackable
 from attnlab.records import CHECKS, skipped_images
@@ -33,8 +33,6 @@ from attnlab.superpixels import method_for, segmenting
 
 #: images that are cut for the estimate of what LIME takes
 TRIED = 2
-#: where none is named
-SPLIT = "val"
 
 
 def analyze(
@@ -174,7 +172,8 @@ def open_analysis(
     attack = ready_attack(config.attack, config.data.name)
     lime_settings(config.lime)  # refuses what it cannot be
     attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
-    images, used, about = open_images(config.data, config.run.seed, images, positions, SPLIT)
+    split = DATASETS[config.data.name].split
+    images, used, about = open_images(config.data, config.run.seed, images, positions, split)
     named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
         config = config.having(model=config.model.name or defaults.model_for(config.data.name))
@@ -188,7 +187,7 @@ def open_analysis(
         classifier.compile_inference()
     expect_fit(classifier, images)
     expect_attackable(classifier)
-    out = config.run.out or run_folder(config.data.name, config.data.split or SPLIT, Path(name).name)
+    out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
     workers = config.run.workers
     config = config.having(
         out=out,

@@ -8,18 +8,13 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.sampler import Sampler
+from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch
 from attnlab.errors import UserError
 from attnlab.hooks import borrowed
 from attnlab.models.classifier import Classifier
 from attnlab.superpixels import grid, superpixels
-
-#: data set -> model that belongs to it
-MODELS = {"scenes": "resnet8", "imagenet": "inception_v3"}
-
-#: data set -> split that accuracy is told of; others have `test`
-SPLITS = {"imagenet": "val", "folder": "val"}
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
@@ -33,9 +28,9 @@ def model_for(data: str) -> str:
     Raises:
         UserError: If none does.
     """
-    if data not in MODELS:
+    if not DATASETS[data].model:
         raise UserError(f"data set {data!r} has no model of its own; name one with --model")
-    return MODELS[data]
+    return DATASETS[data].model
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnlab.attacks.parse import SIGMA
-from attnlab.data import load_data
+from attnlab.attacks.parse import SIGMA, TABLE6, parse_attacks
+from attnlab.data import DATASETS, load_data
 from attnlab.data.subset import choose
 from attnlab.manifests import recorded
 from attnlab.models import load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
-from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.craft import Craft, only_attack
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.evaluation import Evaluation
@@ -21,9 +20,6 @@ from attnlab.pipelines.pairs import Pair, pair_up
 from attnlab.pipelines.parts import Progress
 from attnlab.runs import Run
 from attnlab.training.folder import tell_unfinished
-
-#: the columns of Table 6
-TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def prepare_evaluation(
     Raises:
         UserError: If a name is unknown, a value out of range, or something cannot be had.
     """
-    split = split or defaults.SPLITS.get(data, "test")
+    split = split or DATASETS.expect(data).accuracy_split
     parsed = parse_attacks(attacks, data, eps=eps, steps=steps, step_size=step_size, restarts=restarts, sigma=sigma)
     evaluation = Evaluation(only_attack(parsed) if save else parsed, geometry, seed, stop)
     images = load_data(data, root, split)

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnlab.attacks import Attack, OtherAttack
-from attnlab.data.geometry import GEOMETRIES
-from attnlab.errors import UserError, expect_one_of
+from attnlab.data import GEOMETRIES
+from attnlab.errors import UserError
 from attnlab.seeds import expect_seed
 
 
@@ -29,7 +29,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         """Check every value once."""
         expect_seed(self.seed)
-        expect_one_of(self.geometry, GEOMETRIES, "--geometry")
+        GEOMETRIES.expect(self.geometry)
         if not self.attacks:
             raise UserError("expected --attacks to name one or more, got none")
 

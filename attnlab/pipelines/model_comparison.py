@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from attnlab.attacks import Attack
+from attnlab.attacks.parse import parse_attacks
 from attnlab.attacks.pgd import perturb
-from attnlab.data import load_data
+from attnlab.data import DATASETS, load_data
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
 from attnlab.errors import UserError
@@ -23,12 +24,11 @@ from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
-from attnlab.pipelines.budgets import parse_attacks
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.map_views import compare, on_device
-from attnlab.records import as_fraction
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
+from attnlab.words import as_fraction
 
 #: of the attack of Figs. 2 and 12
 STEPS = 5
@@ -180,7 +180,7 @@ def open_comparison(
     Raises:
         UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
     """
-    split = split or defaults.SPLITS.get(data, "test")
+    split = split or DATASETS.expect(data).accuracy_split
     images = load_data(data, root, split)
     place = defaults.choose_device(device)
     for name in models:

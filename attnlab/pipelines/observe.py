@@ -49,7 +49,7 @@ def observe(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attacks: One or more, which differ in their eps alone.
-        method: Whose maps are made, a name in MAP_METHODS; None for no maps.
+        method: Whose maps are made, a name in METHODS; None for no maps.
         target: Class that maps explain: the `true` label, or each image's own `predicted` class.
         seeds: Of each image's random starts, see `perturb`.
 

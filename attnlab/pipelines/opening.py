@@ -1,13 +1,18 @@
-"""Data and models as a configuration names them, opened for a run."""
+"""Data, models and attacks as a configuration names them, opened for a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from attnlab.attacks import Attack
+from attnlab.attacks.parse import parse_one
+from attnlab.config.analyze import MapAttackOptions
 from attnlab.config.sections import DataOptions, ModelOptions, ModelsOptions, RunOptions
 from attnlab.data import load_data
 from attnlab.data.base import ImageSet
 from attnlab.data.subset import choose
+from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines import defaults
 from attnlab.training.folder import tell_unfinished
@@ -25,6 +30,21 @@ class Images(NamedTuple):
     all: ImageSet
     used: list[int]
     named: dict[str, str]
+
+
+def ready_attack(options: MapAttackOptions, data: str) -> Attack:
+    """The attack that options name, or the one that stands in a name's place.
+
+    Raises:
+        UserError: If a value is out of range, or a ready attack comes with options of its own.
+    """
+    if isinstance(options.name, str):
+        named = parse_one(options.name, data, **options.strength())
+        return replace(named, label_smoothing=options.label_smoothing)
+    given = replace(options, name="stepll", eps=None)
+    if given != MapAttackOptions():
+        raise UserError(f"expected an attack that is ready to come with eps alone, got {given.flat()}")
+    return options.name
 
 
 def open_images(

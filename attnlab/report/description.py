@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attnlab.records import as_fraction
-from attnlab.words import counted
+from attnlab.words import as_fraction, counted
 
 Manifest = Mapping[str, Any]
 Options = Mapping[str, Any]

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from attnlab.records import as_fraction
 from attnlab.report.description import Manifest, map_method, subject
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
 from attnlab.views import Examples, LeftOut, Map, MapSeries, MapView, ReplayedImage
+from attnlab.words import as_fraction
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from attnlab.records import as_fraction
 from attnlab.report.description import Manifest, data_of, subject
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import (
@@ -24,7 +23,7 @@ from attnlab.report.statistics import bootstrap_interval, wilson_interval
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.report.tables.iou import table3
 from attnlab.views import LeftOut
-from attnlab.words import counted
+from attnlab.words import as_fraction, counted
 
 BINS = 20
 #: bins of IoU in which success rates are told

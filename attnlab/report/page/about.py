@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from attnlab.records import as_fraction
 from attnlab.report.description import Manifest, cells_of, data_of, eps_of
-from attnlab.words import counted
+from attnlab.words import as_fraction, counted
 
 #: options that have a line of their own, or whose line would say nothing
 TOLD = ("data", "split", "images", "model", "models", "weights", "attack", "attack_name", "attacks", "eps", "order")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.manifests import command_of
-from attnlab.records import as_fraction, skipped_images
+from attnlab.records import skipped_images
 from attnlab.report.description import title, with_names
 from attnlab.report.page.about import facts
 from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
@@ -26,6 +26,7 @@ from attnlab.report.tables import GROUPS, TABLES
 from attnlab.report.tables.export import make_report
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage
+from attnlab.words import as_fraction
 
 
 def write_report(

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from attnlab.records import as_fraction
 from attnlab.report.tables import PERCENT, Column, Form, TableSpec
+from attnlab.words import as_fraction
 
 GROUPS = ("I_succeed", "I_fail")
 SUCCEED_AND_FAIL = 2

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.records import CHECKS, as_fraction, read_checks
+from attnlab.records import CHECKS, read_checks
 from attnlab.report.description import eps_of, falls_short
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
 from attnlab.report.tables.sources import Source
 from attnlab.runs import Run
-from attnlab.words import counted
+from attnlab.words import as_fraction, counted
 
 
 def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -8,7 +8,7 @@ import click
 
 from attnlab.config.names import by_data
 from attnlab.errors import printable
-from attnlab.report.figures import CHECKPOINT, FIGURES, SOURCES, figures_of, source_of
+from attnlab.report.figures import FIGURES, SOURCES, figures_of, source_of
 
 from .completion import a_length, a_split, attacks, lists_of, names_of, one_of
 from .options import DEVICE, NORMALISATION, TRUST, names
@@ -122,19 +122,28 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
     type=click.Path(path_type=Path),
     help="Folder to write to; by default figures/ in the run or the first checkpoint.",
 )
-def figures(places: tuple[str, ...], images: list[str], overlays: bool, out: Path | None, **options: Any) -> None:
+def figures(
+    places: tuple[str, ...], only: list[str], images: list[str], overlays: bool, out: Path | None, **options: Any
+) -> None:
     """Draw the figures of a run, a sweep or checkpoints."""
-    first = Path(places[0])
-    if first.is_dir() and len(places) == 1 and not (first / CHECKPOINT).is_file():
-        _of_run(first, images, out, overlays=overlays, **options)
+    source = source_of(places)
+    names = figures_of(source, only, ", ".join(places))  # before anything is loaded
+    if source.startswith("checkpoint"):
+        _of_checkpoints(places, names, images, out, only=only, **options)
     else:
-        _of_checkpoints(places, images, out, **options)
+        _of_run(Path(places[0]), images, out, only=only, overlays=overlays, **options)
 
 
 def _of_checkpoints(
-    places: tuple[str, ...], images: list[str], out: Path | None, *, only: list[str], grid: bool, **options: Any
+    places: tuple[str, ...],
+    names: list[str],
+    images: list[str],
+    out: Path | None,
+    *,
+    only: list[str],
+    grid: bool,
+    **options: Any,
 ) -> None:
-    names = figures_of(source_of(places), only, ", ".join(places))
     from attnlab.pipelines.comparison_examples import examples
     from attnlab.pipelines.model_comparison import open_comparison
     from attnlab.report.figures.drawing import draw

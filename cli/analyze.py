@@ -5,13 +5,13 @@ import click
 from attnlab.config import AnalyzeConfig
 
 from .console import image_progress
-from .from_config import options_of
+from .from_config import SMALLEST, options_of
 from .options import FORMAT
 from .tables import show_run
 
 
 @click.command()
-@options_of(AnalyzeConfig, smoke="on 4 images (LIME with 20 samples, attacks from one start)")
+@options_of(AnalyzeConfig, smoke=SMALLEST)
 @FORMAT
 def analyze(config: AnalyzeConfig, form: str | None) -> None:
     """Measure attention maps: their IoU with boxes, and between original and adversarial images (Tables 1-5).

@@ -15,6 +15,9 @@ from .completion import lists_of, names_of
 
 Command = Callable[..., Any]
 
+#: what --smoke comes to, of commands that look at images
+SMALLEST = "on 4 images (LIME with 20 samples, attacks from one start)"
+
 
 def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Command]:
     """Give a command the options of a configuration, and call it with that in their place, as `config`.

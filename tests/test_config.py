@@ -93,7 +93,7 @@ def test_an_attack_that_is_ready_takes_no_options_of_a_name(tmp_path):
 
     mine = replace(ATTACKS["pgd"], steps=2)
     assert ready_attack(AnalyzeConfig.of(attack=mine, eps="0.1").attack, "scenes") is mine
-    with pytest.raises(UserError, match="expected an attack that is ready to come with eps alone"):
+    with pytest.raises(UserError, match="expected steps with the name of an attack, got an attack that is ready"):
         ready_attack(AnalyzeConfig.of(attack=mine, steps=3).attack, "scenes")
 
 

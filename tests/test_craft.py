@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attnlab.attacks import OTHER_ATTACKS, AttackFunction
+from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import load_data
 from attnlab.data.geometry import Prepared
 from attnlab.errors import UserError
 from attnlab.pipelines.craft import eight_bit
-from attnlab.pipelines.evaluate_job import prepare_evaluation
+from attnlab.pipelines.evaluate import evaluate
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
 
@@ -35,7 +36,7 @@ def test_eight_bit_images_stay_in_the_ball_and_as_near_as_whole_levels_allow(eps
 @pytest.fixture(scope="module")
 def crafted(tmp_path_factory):
     out = tmp_path_factory.mktemp("craft") / "run"
-    prepare_evaluation(attacks="pgd3", limit=12, save=True, batch_size=5, out=out).run(lambda count: None)
+    evaluate(AttackConfig.of(attack="pgd3", limit=12, batch_size=5, out=out))
     return out
 
 
@@ -64,13 +65,13 @@ def test_both_accuracies_are_in_table_6(crafted):
 
 def test_going_on_with_other_options_is_refused(crafted):
     with pytest.raises(UserError, match="other options"):
-        prepare_evaluation(attacks="pgd4", limit=12, save=True, out=crafted).run(lambda count: None)
+        evaluate(AttackConfig.of(attack="pgd4", limit=12, out=crafted))
 
 
 @pytest.mark.parametrize("attacks", ["clean", "pgd3,cw3", "clean,pgd3"])
 def test_files_are_made_of_one_attack(tmp_path, attacks):
     with pytest.raises(UserError, match="expected one attack"):
-        prepare_evaluation(attacks=attacks, save=True, out=tmp_path / "run")
+        evaluate(AttackConfig.of(attack=attacks, out=tmp_path / "run"))
 
 
 def test_attacks_outside_the_loop_are_run_and_told_in_the_manifest(tmp_path, monkeypatch):
@@ -78,7 +79,7 @@ def test_attacks_outside_the_loop_are_run_and_told_in_the_manifest(tmp_path, mon
         return (images - eps).clamp(min=0)
 
     monkeypatch.setitem(OTHER_ATTACKS, "square", AttackFunction(black))
-    prepare_evaluation(attacks="clean,square", eps="32/255", limit=8, out=tmp_path / "run").run(lambda count: None)
+    evaluate(EvaluateConfig.of(attacks="clean,square", eps="32/255", limit=8, out=tmp_path / "run"))
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["options"]["attacks"] == {"clean": None, "square": {"method": "square", "eps": 32 / 255}}
     records = read_evaluation(tmp_path / "run")

@@ -10,8 +10,7 @@ from twins import ATTACKS_USED, COUNT, EPS, EVALUATION, IMAGES, assert_same_reco
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
-from attnlab.pipelines.evaluate import Target, looked_at
-from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.accuracy_records import Target, looked_at
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
 from attnlab.seeds import seed_of
@@ -84,13 +83,13 @@ def test_two_models_at_once_equal_each_alone(tmp_path, evaluated, twins):
 def test_attacks_at_once_equal_each_alone(tmp_path, evaluated, twins):
     both = read_evaluation(evaluated).query("model == 'first'")
     for name in ("pgd2", "iter-stepll2+a3"):
-        run_evaluation({"first": twins["first"]}, tmp_path / name, Evaluation({name: ATTACKS_USED[name]}, seed=3))
+        run_evaluation({"first": twins["first"]}, tmp_path / name, {"attacks": {name: ATTACKS_USED[name]}, "seed": 3})
         expected = both[both["attack"] == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(read_evaluation(tmp_path / name), expected)
 
 
 def test_another_seed_moves_random_starts_alone(tmp_path, evaluated, twins):
-    run_evaluation({"first": twins["first"]}, tmp_path / "r", replace(EVALUATION, seed=4))
+    run_evaluation({"first": twins["first"]}, tmp_path / "r", EVALUATION | {"seed": 4})
     ours, before = (records.set_index(["image_id", "attack"])["margin"] for records in (
         read_evaluation(tmp_path / "r"), read_evaluation(evaluated).query("model == 'first'")
     ))  # fmt: skip
@@ -99,7 +98,7 @@ def test_another_seed_moves_random_starts_alone(tmp_path, evaluated, twins):
 
 
 def test_stop_gives_the_worst_points_accuracy_of_the_full_run(tmp_path, evaluated, twins):
-    run_evaluation(twins, tmp_path / "r", replace(EVALUATION, stop=True))
+    run_evaluation(twins, tmp_path / "r", EVALUATION | {"stop": True})
     left, full = read_evaluation(tmp_path / "r"), read_evaluation(evaluated)
     assert ((left["prediction"] != left["label"]) == full["steps_to_success"].notna()).all()
     pd.testing.assert_series_equal(left["steps_to_success"], full["steps_to_success"])
@@ -107,7 +106,7 @@ def test_stop_gives_the_worst_points_accuracy_of_the_full_run(tmp_path, evaluate
 
 def test_transfer_records_the_victims_answers_to_the_sources_images(tmp_path, twins, scenes_batch):
     images, labels = scenes_batch
-    evaluation = Evaluation({"pgd2": ATTACKS_USED["pgd2"]}, seed=3)
+    evaluation = {"attacks": {"pgd2": ATTACKS_USED["pgd2"]}, "seed": 3}
     run = run_evaluation({"first": twins["first"]}, tmp_path / "r", evaluation, source=twins["second"])
     seeds = [seed_of(3, image_id) for image_id in IMAGES.image_ids[:COUNT]]
     made = perturb(twins["second"], images, labels, ATTACKS_USED["pgd2"], seeds=seeds)
@@ -122,7 +121,7 @@ def test_a_transferred_attack_is_the_same_beside_others_and_alone(tmp_path, twin
     both = {name: replace(ATTACKS_USED[name], step_size=EPS) for name in ("pgd2", "pgd4")}
     for name, attacks in (("both", both), ("alone", {"pgd4": both["pgd4"]})):
         one = {"first": twins["first"]}
-        run_evaluation(one, tmp_path / name, Evaluation(attacks, seed=3), source=twins["second"])
+        run_evaluation(one, tmp_path / name, {"attacks": attacks, "seed": 3}, source=twins["second"])
     beside, alone = read_evaluation(tmp_path / "both"), read_evaluation(tmp_path / "alone")
     assert_same_records(beside[beside["attack"] == "pgd4"].reset_index(drop=True), alone)
 
@@ -166,7 +165,7 @@ def test_a_run_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one(
 
 
 def test_a_finished_run_is_not_computed_again(tmp_path, twins):
-    evaluation = Evaluation({"clean": None})
+    evaluation = {"attacks": {"clean": None}}
     run_evaluation(twins, tmp_path / "r", evaluation)
     passes, seen = [], []
     handle = twins["first"].network.register_forward_hook(lambda *_: passes.append(1))
@@ -178,7 +177,7 @@ def test_a_finished_run_is_not_computed_again(tmp_path, twins):
 
 def test_an_interrupted_run_is_not_gone_on_with_in_another_order_of_models(tmp_path, twins, monkeypatch):
     monkeypatch.setattr("attnlab.pipelines.parts.PART", 8)
-    evaluation, seen = Evaluation({"clean": None}), []
+    evaluation, seen = {"attacks": {"clean": None}}, []
 
     def interrupt(count: int) -> None:
         seen.append(count)

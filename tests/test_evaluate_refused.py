@@ -1,19 +1,16 @@
 """Evaluations that are refused, and odd ones that are not."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from common import analyze_images
-from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, NAMES, Turning, run_evaluation
+from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, Turning, run_evaluation
 
 from attnlab.attacks import Attack
 from attnlab.data import load_data
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.evaluation import Evaluation
 from attnlab.report.tables.export import report_run
 
 
@@ -41,7 +38,7 @@ def analysis(twins, tmp_path_factory) -> Path:
 )
 def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(evaluated, twins, change, told):
     with pytest.raises(UserError, match=told + ".*--out"):
-        run_evaluation(twins, evaluated, replace(EVALUATION, **change))
+        run_evaluation(twins, evaluated, EVALUATION | change)
 
 
 def test_out_of_a_run_of_other_models_or_images_is_refused(evaluated, twins):
@@ -77,7 +74,7 @@ def test_logits_that_are_nan_under_attack_alone_stop_the_run_and_name_the_image(
         return torch.where(moved, torch.nan, logits)
 
     classifier = Classifier(Turning(break_adversarial)).eval()
-    evaluation = Evaluation({"clean": None, "fgsm": Attack(eps=1.5 / 255)})
+    evaluation = {"attacks": {"clean": None, "fgsm": Attack(eps=1.5 / 255)}}
     with pytest.raises(UserError, match="not finite for image test-00000"):
         run_evaluation({"nan": classifier}, tmp_path / "r", evaluation)
 
@@ -101,12 +98,12 @@ def test_a_source_of_other_classes_or_channels_is_refused(tmp_path, twins, chann
     network.input_size = (64, 64)
     source = Classifier(network).eval()
     with pytest.raises(UserError, match=r"channels|classes"):
-        run_evaluation(twins, tmp_path / "r", Evaluation({"fgsm": Attack()}), source=source)
+        run_evaluation(twins, tmp_path / "r", {"attacks": {"fgsm": Attack()}}, source=source)
 
 
 def test_stopping_early_is_refused_where_images_are_made_on_another_model(tmp_path, twins):
     with pytest.raises(UserError, match="expected --stop or --transfer, got both"):
-        run_evaluation(twins, tmp_path / "r", replace(EVALUATION, stop=True), source=twins["second"])
+        run_evaluation(twins, tmp_path / "r", EVALUATION | {"stop": True}, source=twins["second"])
     assert not (tmp_path / "r").exists()
 
 
@@ -127,7 +124,7 @@ def test_models_are_given_back_as_they_were(tmp_path):
 
 
 def test_one_image_and_one_attack_make_a_report(tmp_path, twins):
-    run_evaluation({"first": twins["first"]}, tmp_path / "r", Evaluation({"clean": None}), positions=[7])
+    run_evaluation({"first": twins["first"]}, tmp_path / "r", {"attacks": {"clean": None}}, positions=[7])
     (row,) = report_run(tmp_path / "r").frames["table6"].to_dict("records")
     assert (row["attack"], row["n"]) == ("clean", 1)
     assert row["accuracy"] in (0.0, 100.0)
@@ -135,9 +132,8 @@ def test_one_image_and_one_attack_make_a_report(tmp_path, twins):
 
 def test_a_model_that_is_always_wrong_has_a_table_7_of_no_images(tmp_path):
     wrong = Classifier(Turning(lambda _, logits: -logits)).eval()
-    names = NAMES | {"models": {"first": NAMES["models"]["first"]}}
-    evaluation = Evaluation({name: ATTACKS_USED[name] for name in ("clean", "iter-stepll2+a3")})
-    run_evaluation({"first": wrong}, tmp_path / "r", evaluation, positions=range(4), description=names)
+    evaluation = {"attacks": {name: ATTACKS_USED[name] for name in ("clean", "iter-stepll2+a3")}}
+    run_evaluation({"first": wrong}, tmp_path / "r", evaluation, positions=range(4))
     table = report_run(tmp_path / "r").frames["table7"]
     assert table["attack"].tolist() == ["clean", "iter-stepll2+a3"]
     assert table["n"].tolist() == [0, 0]
@@ -150,15 +146,9 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, twins, check
     root.mkdir()
     (root / "a.png").write_text("no image")
     (root / "boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,5,5\n")
-    names = NAMES | {"data": "folder", "models": {"first": NAMES["models"]["first"]}}
     with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
-        evaluate(
-            {"first": twins["first"]},
-            load_data("folder", root),
-            tmp_path / "r",
-            EVALUATION,
-            description=names,
-            check=check,
+        run_evaluation(
+            {"first": twins["first"]}, tmp_path / "r", images=load_data("folder", root), positions=[0], check=check
         )
     report = report_run(tmp_path / "r")
     assert "1 image could not be used" in report.summary[1]

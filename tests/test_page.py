@@ -16,10 +16,10 @@ from pages import Tables, data_of, pictures_of
 from PIL import Image
 from skimage.data import astronaut, chelsea
 
-from attnlab.config import AnalyzeConfig
+from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze, open_analysis
-from attnlab.pipelines.evaluate_job import prepare_evaluation
+from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.page.images import WITHOUT_BOX
@@ -218,8 +218,7 @@ def test_a_run_without_maps_says_so(lime_run):
 
 
 def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
-    job = prepare_evaluation(limit=12, attacks="clean,fgsm,fgsm+a3", out=tmp_path / "run")
-    run = job.run(lambda count: None)
+    run = evaluate(EvaluateConfig.of(limit=12, attacks="clean,fgsm,fgsm+a3", out=tmp_path / "run"))
     text = write_report(run.folder, iter([])).read_text()
     shown = Tables(text).tables
     table6, table7 = (make_report(run).frames[name] for name in ("table6", "table7"))
@@ -236,7 +235,7 @@ def test_an_evaluation_has_a_histogram_of_each_attack_with_every_model(tmp_path)
     pooled = "nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))"
     (tmp_path / "net.py").write_text(f"from torch import nn\n\ndef build():\n    return {pooled}\n")
     options = {"models": ["resnet8", f"{tmp_path}/net.py:build"], "check": False, "out": tmp_path / "run"}
-    run = prepare_evaluation(limit=12, attacks="clean,fgsm", **options).run(lambda count: None)
+    run = evaluate(EvaluateConfig.of(limit=12, attacks="clean,fgsm", **options))
     text = write_report(run.folder).read_text()
     records = read_evaluation(run.folder)
     for (attack, _), rows in records.groupby(["attack", "model"]):

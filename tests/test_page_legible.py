@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from skimage.data import chelsea
 
-from attnlab.config import AnalyzeConfig
+from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.evaluate_job import prepare_evaluation
+from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.replay import replay
 from attnlab.report.page.write import write_report
 
@@ -68,7 +68,7 @@ def test_names_from_files_are_shown_as_text(visit, tmp_path):
 
 
 def test_the_page_of_an_evaluation_works_without_images(visit, tmp_path):
-    prepare_evaluation(limit=8, attacks="clean,fgsm", out=tmp_path / "run").run(lambda count: None)
+    evaluate(EvaluateConfig.of(limit=8, attacks="clean,fgsm", out=tmp_path / "run"))
     page = visit(write_report(tmp_path / "run"), "#theme=dark")
     assert page.locator("table[data-table=table6] tbody tr").count() == 1
     assert page.locator("#distributions svg").count() == 2

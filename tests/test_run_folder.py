@@ -16,12 +16,11 @@ from common import analyze_images, begun_run, told
 
 from attnlab import files
 from attnlab.attacks.parse import parse_attacks
+from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import load_data
 from attnlab.files import alone_in, is_vacant, safe_cell
 from attnlab.models import Classifier
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.evaluate_job import prepare_evaluation
-from attnlab.pipelines.evaluation import Evaluation
 from attnlab.records import read_checks, skipped_images
 from attnlab.report.figures.run import draw_run, plan_figures
 from attnlab.report.page.write import write_report
@@ -174,11 +173,14 @@ def test_a_folder_that_is_removed_meanwhile_is_told_and_nothing_is_left(tmp_path
         if next(removed):
             shutil.rmtree(out)
 
-    job = prepare_evaluation(attacks="pgd1", limit=6, batch_size=2, workers=0, save=save, out=out, device="cpu")
-    message = told(job.run, remove)
+    if save:
+        config = AttackConfig.of(attack="pgd1", limit=6, batch_size=2, workers=0, out=out, device="cpu")
+    else:
+        config = EvaluateConfig.of(attacks="pgd1", limit=6, batch_size=2, workers=0, out=out, device="cpu")
+    message = told(lambda: evaluate(config, progress=remove))
     assert message.startswith(f"{out} was removed while this command worked in it")
     assert not out.exists()
-    assert prepare_evaluation(attacks="pgd1", limit=2, workers=0, save=save, out=out).run(lambda _: None).manifest
+    assert evaluate(config.having(limit=2)).manifest
 
 
 def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, monkeypatch):
@@ -224,7 +226,8 @@ def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_
     images = load_data("scenes")
     analyze_images(resnet8, images, tmp_path / "analysis", positions=range(12))
     attacks = parse_attacks("clean,pgd1,pgd2", "scenes")
-    evaluate({"a": resnet8, "b": resnet8}, images, tmp_path / "evaluation", Evaluation(attacks), positions=range(4))
+    config = EvaluateConfig.of(attacks=attacks, out=tmp_path / "evaluation", limit=4)
+    evaluate(config, {"a": resnet8, "b": resnet8}, images)
     analysis, evaluation = (report_run(tmp_path / name) for name in ("analysis", "evaluation"))
     assert ", scenes, n = " in analysis.captions["table1"]
     assert evaluation.frames["table6"]["model"].unique().tolist() == ["a", "b"]

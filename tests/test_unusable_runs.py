@@ -7,12 +7,11 @@ from PIL import Image
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_attack
 from attnlab.attention.lime import LimeSettings
-from attnlab.config import AnalyzeConfig
+from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_data
 from attnlab.data.subset import choose
 from attnlab.files import file_of
-from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_passes
 from attnlab.pipelines.explain import lime_settings
 
@@ -106,7 +105,7 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
     ("call", "message"),
     [
         (lambda: AnalyzeConfig.of(seed=-1), "expected --seed of at least 0, got -1"),
-        (lambda: Evaluation({"clean": None}, seed=2**63), f"expected --seed of at most {2**63 - 1}, got {2**63}"),
+        (lambda: EvaluateConfig.of(seed=2**63), f"expected --seed of at most {2**63 - 1}, got {2**63}"),
         (lambda: choose(load_data("scenes"), 5, stratify=True, seed=-1), "expected --seed of at least 0, got -1"),
         (lambda: choose(load_data("scenes"), 0), "expected --limit of at least 1, got 0"),
         (lambda: Attack(steps=2**31), f"expected steps of at most 100000, got {2**31}"),

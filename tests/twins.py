@@ -1,17 +1,20 @@
 """Evaluations of two models on sixteen scenes: ResNet8, and the same with noise on its weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from attnlab.attacks import ATTACKS
+from attnlab.config import EvaluateConfig
 from attnlab.data import load_data
+from attnlab.data.base import ImageSet
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.parts import Progress, quietly
 from attnlab.runs import Run
 
 IMAGES = load_data("scenes", split="test")
@@ -25,15 +28,7 @@ ATTACKS_USED = {
     "cw2": replace(ATTACKS["cw"], eps=EPS, steps=2, step_size=2 / 255),
     "iter-stepll2+a3": replace(ATTACKS["iter-stepll"], eps=EPS, steps=2, step_size=2 / 255, sigma=10.0),
 }
-EVALUATION = Evaluation(ATTACKS_USED, seed=3)
-NAMES = {
-    "data": "scenes",
-    "split": "test",
-    "models": {name: {"name": "resnet8", "network": "resnet8", "defense": "none"} for name in ("first", "second")},
-    "weights": "default",
-    "transfer": None,
-    "saved": False,
-}
+EVALUATION = {"attacks": ATTACKS_USED, "seed": 3}
 
 
 def load_twins() -> dict[str, Classifier]:
@@ -45,9 +40,20 @@ def load_twins() -> dict[str, Classifier]:
     return {"first": load_model("resnet8").place("cpu"), "second": second.place("cpu")}
 
 
-def run_evaluation(models: dict[str, Classifier], out: Path, evaluation: Evaluation = EVALUATION, **options) -> Run:
-    options = {"positions": range(COUNT), "batch_size": 8, "description": NAMES, "check": False} | options
-    return evaluate(models, IMAGES, out, evaluation, **options)
+def run_evaluation(
+    models: dict[str, Classifier],
+    out: Path,
+    evaluation: dict[str, Any] = EVALUATION,
+    *,
+    images: ImageSet = IMAGES,
+    source: Classifier | None = None,
+    positions: Sequence[int] = range(COUNT),
+    progress: Progress = quietly,
+    **options: Any,
+) -> Run:
+    """An evaluation from Python, in this process; options of `EvaluateConfig`."""
+    how = {"split": "test", "out": out, "batch_size": 8, "workers": 0, "check": False} | evaluation | options
+    return evaluate(EvaluateConfig.of(**how), models, images, source=source, positions=positions, progress=progress)
 
 
 def assert_same_records(first: pd.DataFrame, second: pd.DataFrame, digits: float = 1e-4) -> None:

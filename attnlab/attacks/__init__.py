@@ -1,6 +1,6 @@
 """Attacks by name: the loop's in `pgd`, what they climb and how they step, and others; no torch before one is used."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -223,3 +223,7 @@ class OtherAttack:
     def __call__(self, classifier: "Classifier", images: "Tensor", labels: "Tensor", seeds: Sequence[int]) -> "Tensor":
         """Adversarial images, pixels in [0, 1], (N, C, H, W); where none was found, what the attack was left with."""
         return OTHER_ATTACKS[self.method].run(classifier, images, labels, self.eps, seeds)
+
+
+#: name -> settings; None for `clean`, and for what is no attack of its own
+Attacks = Mapping[str, Attack | OtherAttack | None]

@@ -1,11 +1,10 @@
 """Sections that the configurations of several commands share, by what their options are about."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks import ATTACKS, Attack, Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
 from attnlab.config.names import by_data, known_names, length
 from attnlab.config.option import Options, option, variant
@@ -216,7 +215,7 @@ class ModelsOptions(Options):
 class AttackOptions(Options):
     """One attack or several, and their strength."""
 
-    name: str | Attack | Mapping[str, Attack | None] = option(
+    name: str | Attack | Attacks = option(
         "pgd",
         "One attack; `attnlab list attacks` names them.",
         name="attack",

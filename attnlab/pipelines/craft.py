@@ -8,13 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.attacks import CLEAN, Attack, OtherAttack
+from attnlab.attacks import CLEAN, Attack, Attacks
 from attnlab.attacks.outcome import Outcome
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.pipelines.evaluate import Target, looked_at
-from attnlab.pipelines.evaluation import Evaluation
+from attnlab.pipelines.accuracy_records import Target, looked_at
 from attnlab.runs import Run
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
@@ -24,17 +23,19 @@ EIGHT_BIT = " 8-bit"
 class Craft:
     """Makes the adversarial images of one attack and keeps them: arrays/ID.npy and images/ID.png."""
 
-    def __init__(self, folder: Path) -> None:
-        """Remember where.
+    def __init__(self, folder: Path, attacks: Attacks) -> None:
+        """Remember what to make, and where.
 
         Args:
             folder: The run's.
+            attacks: Of `only_attack`.
         """
         self.folder = folder
+        self.attacks = attacks
 
-    def __call__(self, target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
+    def __call__(self, target: Target) -> dict[str, Outcome]:
         """Write a batch's images, and return the outcomes of both kinds."""
-        (name, attack), *_ = ((name, attack) for name, attack in evaluation.attacks.items() if attack is not None)
+        (name, attack), *_ = ((name, attack) for name, attack in self.attacks.items() if attack is not None)
         if isinstance(attack, Attack):
             adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
         else:
@@ -68,8 +69,8 @@ def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
     return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
 
 
-def only_attack(attacks: dict[str, Attack | OtherAttack | None]) -> dict[str, Attack | OtherAttack | None]:
-    """The attacks of a `Craft` evaluation, with an entry for each of its outcomes.
+def only_attack(attacks: Attacks) -> Attacks:
+    """The attack that a `Craft` makes, with an entry for each of its outcomes.
 
     Raises:
         UserError: If it is not one attack.

@@ -1,102 +1,265 @@
 """Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from attnlab.attacks import Attack, OtherAttack
-from attnlab.attacks.outcome import Outcome, outcome, outcomes
+from attnlab.attacks import Attack, Attacks
+from attnlab.config import AttackConfig, EvaluateConfig
+from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.data.geometry import Prepared, load_batches
 from attnlab.errors import UserError
-from attnlab.failures import keeping, kept_in, naming
-from attnlab.hooks import borrowed
+from attnlab.failures import keeping, kept_in
 from attnlab.manifests import recorded
+from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.evaluation import Evaluation
-from attnlab.pipelines.expect import expect_finite, expect_fit, expect_labels, expect_passes, expect_usable
+from attnlab.pipelines import defaults
+from attnlab.pipelines.accuracy_records import accuracy_rows, run_attacks
+from attnlab.pipelines.craft import Craft, only_attack
+from attnlab.pipelines.expect import expect_fit, expect_passes, expect_usable, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_checks, write_found
-from attnlab.pipelines.parts import Progress, Row, Rows, work_left
+from attnlab.pipelines.opening import open_images, open_model, ready_attacks, run_folder
+from attnlab.pipelines.pairs import Pair, pair_up
+from attnlab.pipelines.parts import Progress, quietly, work_left
 from attnlab.pipelines.runnable import without_gradients
 from attnlab.records import skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import EVALUATION
-from attnlab.seeds import seed_of
 
-
-class Target(NamedTuple):
-    """A batch under attack.
-
-    Attributes:
-        victim: The classifier that is evaluated.
-        source: The classifier whose gradients are climbed.
-        image_ids: Of the images.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
-        clean_logits: Of the victim, (N, K).
-        seeds: Of each image's random starts.
-    """
-
-    victim: Classifier
-    source: Classifier
-    image_ids: list[str]
-    images: Tensor
-    labels: Tensor
-    clean_logits: Tensor
-    seeds: list[int]
-
-
-#: what attacks make of a batch, by their names
-Strike = Callable[[Target, Evaluation], dict[str, Outcome]]
+Models = Mapping[str, Classifier]
 
 
 def evaluate(
-    models: Mapping[str, Classifier],
-    images: ImageSet,
-    out: Path,
-    evaluation: Evaluation,
+    config: EvaluateConfig | AttackConfig,
+    models: Models | None = None,
+    images: ImageSet | None = None,
     *,
     source: Classifier | None = None,
-    strike: Strike | None = None,
-    check: bool = True,
-    description: dict[str, Any] | None = None,
-    batch_size: int | None = None,
-    workers: int = 0,
     positions: Sequence[int] | None = None,
-    progress: Progress = lambda count: None,
+    progress: Progress = quietly,
 ) -> Run:
-    """Write a record of every model and image to a run folder, or go on with what is missing there.
+    """Write a record of every model and image to a run folder, or resume what is missing there.
 
     Args:
-        models: Name -> classifier, placed on its device; each is given back as it was.
-        images: Any image set.
-        out: Run folder.
-        evaluation: What is done to each image.
-        source: Adversarial images are made on this classifier; by default on the one that is evaluated.
-        strike: Runs the attacks; by default `run_attacks`.
-        check: Look for masked gradients and slips of protocol, and write what is found to checks.csv.
-        description: What else the manifest should say under "options", such as the names the user gave.
-        batch_size: Images a pass; by default as many as the run was begun with, or 64. It decides the last digits of
-            every sum and so signs of tiny gradients, which an attack's steps follow: a run has one (docs/protocol.md).
-        workers: Processes that read images; 0 reads them in this one.
-        positions: Indices of the images to use, rising; by default all.
+        config: What is done to each image, and how; an AttackConfig also keeps the adversarial images as files.
+        models: Name -> classifier, placed on its device, in place of the configuration's; given back as it was.
+        images: Any image set, in place of the configuration's.
+        source: Adversarial images are made on this classifier; by default on the configuration's --transfer, or else
+            on the one that is evaluated.
+        positions: Indices of the images to use, rising; by default those that `config.data` chooses.
         progress: Called with the number of images each time some are done; each model counts its own.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: If the folder holds another run or another process works in it, a model and the data do not fit, a
-            model gives NaN, no image can be used, or attacks are to stop early whose images are made on another
-            classifier.
+        UserError: If a name is unknown, something cannot be had, the folder holds another run or another process works
+            in it, a model and the data do not fit, a model gives NaN, no image can be used, or attacks are to stop
+            early whose images are made on another classifier.
     """
-    if source is not None and evaluation.stop:
+    return open_evaluation(config, models, images, source=source, positions=positions).run(progress)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation that is ready to run.
+
+    Attributes:
+        config: Every default is settled.
+        models: Name -> classifier, on its device.
+        source: On which adversarial images are made, if that is another one.
+        images: The image set.
+        positions: Indices of the images it uses.
+        attacks: Name -> settings.
+        save: Keep the adversarial images as files.
+        named: What the manifest says under "options" of data and models.
+    """
+
+    config: EvaluateConfig
+    models: Models
+    source: Classifier | None
+    images: ImageSet
+    positions: list[int]
+    attacks: Attacks
+    save: bool
+    named: dict[str, Any]
+
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        assert self.config.run.out is not None
+        return self.config.run.out
+
+    @property
+    def count(self) -> int:
+        """Images to look at, those of each model counted on their own."""
+        return len(self.positions) * len(self.models)
+
+    def run(self, progress: Progress = quietly) -> Run:
+        """Write what is missing of the records; arguments and errors as of `evaluate`."""
+        config, models, images, used, out = self.config, self.models, self.images, self.positions, self.out
+        size, workers = config.run.batch_size or 1, config.run.workers or 0
+        geometry, stop = config.data.geometry, config.attack.stop
+        able = {name: self._able(name) for name in models}
+        loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
+        manifest, first = self.manifest(able), 0
+        with opened(out, manifest, EVALUATION, {**EvaluateConfig.defaults(), "attacks": loop}) as run:
+            start = perf_counter()
+            works = {}
+            for name in models:
+                works[name] = work_left(run, images.image_ids, used, first)
+                first += works[name].parts
+            if any(work.missing for work in works.values()):
+                run.begin_session(manifest)
+                if not is_checked(out):
+                    looked_at = {**models, **({} if self.source is None else {"transfer": self.source})}
+                    with keeping(kept_in(out)):
+                        found = first_look(looked_at, images, used, geometry)
+                    # else they are looked for again at the end, beside others; an empty list would say that those were
+                    if found and not config.check:
+                        write_found(out, found)
+            progress(sum(work.done for work in works.values()))
+            for name, classifier in models.items():
+                batches = load_batches(
+                    Prepared(images, classifier.input_size, geometry), works[name].batches(size), workers
+                )
+                rows = partial(accuracy_rows, name, classifier, self.source)
+                strike = Craft(out, able[name]) if self.save else partial(run_attacks, attacks=able[name], stop=stop)
+                records = (rows(batch, config.run.seed, able[name], strike) for batch in batches)
+                with keeping(kept_in(out)):
+                    works[name].complete(records, progress)
+            run.finish(perf_counter() - start)
+            run.write_skipped(skipped_images(run))
+            expect_usable(run)
+            if config.check:
+                white_box = self.source is None
+                write_checks(run, models, images, self.attacks, used[:size], geometry, white_box=white_box)
+        return run
+
+    def _able(self, name: str) -> Attacks:
+        """The attacks that a model can be put to."""
+        if self.save:
+            return self.attacks
+        return without_gradients(name, self.source or self.models[name], self.attacks)
+
+    def manifest(self, able: Mapping[str, Attacks]) -> dict[str, Any]:
+        """What run.json says; `able` holds the attacks that each model is put to."""
+        left_out = {name: [attack for attack in self.attacks if attack not in own] for name, own in able.items()}
+        left_out = {name: gone for name, gone in left_out.items() if gone}
+        config = self.config
+        options = {
+            **self.named,
+            "attacks": {name: None if attack is None else asdict(attack) for name, attack in self.attacks.items()},
+            "geometry": config.data.geometry,
+            "seed": config.run.seed,
+            "stop": config.attack.stop,
+            "images": len(self.positions),
+            "order": list(self.models),
+        }
+        known = {**self.models, **({} if self.source is None else {"transfer": self.source})}
+        return {
+            "kind": "evaluate",
+            "options": options,
+            "data": describe_data(self.images, self.positions),
+            "model": {name: classifier.describe() for name, classifier in known.items()},
+            **surroundings(next(iter(self.models.values())).device),
+            "batch_size": config.run.batch_size,
+            "workers": config.run.workers,
+            **({"left_out": left_out} if left_out else {}),
+        }
+
+
+def open_evaluation(
+    config: EvaluateConfig | AttackConfig,
+    models: Models | None = None,
+    images: ImageSet | None = None,
+    *,
+    source: Classifier | None = None,
+    positions: Sequence[int] | None = None,
+) -> Evaluation:
+    """Open data and models and settle every default; arguments and errors as of `evaluate`."""
+    save = isinstance(config, AttackConfig)
+    config = config.evaluation() if isinstance(config, AttackConfig) else config
+    attacks = ready_attacks(config.attack, config.data.name)
+    attacks = only_attack(attacks) if save else attacks
+    split = config.data.split or DATASETS[config.data.name].accuracy_split
+    images, used, about = open_images(config.data, config.run.seed, images, positions, split)
+    named: dict[str, Any] = {**about}
+    if models is None:
+        pairs = pair_up(
+            config.model.names or [defaults.model_for(config.data.name)], config.model.weights, config.model.labels
+        )
+        models = _open_models(config, pairs)
+        named |= _named(config, pairs) | {"saved": save}
+    if config.attack.transfer and source is None:
+        model, run = config.model, config.run
+        source = load_source(
+            "--transfer",
+            config.attack.transfer,
+            model.layer,
+            stated=model.mean is not None,
+            trust_code=model.trust_code,
+        ).place(defaults.choose_device(run.device), run.precision, run.layout)
+    _expect_together(models, source, images, stop=config.attack.stop)
+    first = next(iter(models))
+    out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
+    workers, classifier = config.run.workers, models[first]
+    config = config.having(
+        out=out,
+        split=split,
+        workers=defaults.workers(images) if workers is None else workers,
+        batch_size=config.run.batch_size
+        or recorded(out, "batch_size")
+        or defaults.batch_size(classifier.device, classifier.input_size),
+    )
+    expect_passes(config.run.batch_size or 1, config.run.workers or 0)
+    return Evaluation(config, models, source, images, used, attacks, save, named)
+
+
+def _open_models(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Classifier]:
+    """Every model by its label; a key is of the weights that are files, where there are any."""
+    from_files = [pair for pair in pairs if pair.weights not in ("default", "none")]
+    models = {}
+    for pair in pairs:
+        keyed = pair in from_files or not from_files
+        options = replace(
+            config.model,
+            layer=None if config.attack.transfer else config.model.layer,
+            weights_key=config.model.weights_key if keyed else None,
+        )
+        models[pair.label] = open_model(pair.model, pair.weights, options, config.run)
+    return models
+
+
+def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What the manifest says of models that the configuration names; of weights of each, where those differ."""
+    weights = config.model.weights
+    each = ({"weights": pair.weights} if len(weights) > 1 else {} for pair in pairs)
+    return {
+        "models": {
+            pair.label: {"name": pair.model, **more, **trained_as(pair.model, pair.weights)}
+            for pair, more in zip(pairs, each, strict=True)
+        },
+        "weights": ", ".join(weights) or "default",
+        **config.model.recorded(),
+        "transfer": config.attack.transfer,
+        "precision": config.run.precision,
+        "layout": config.run.layout,
+    }
+
+
+def _expect_together(models: Models, source: Classifier | None, images: ImageSet, *, stop: bool) -> None:
+    """Check that models, images and the model that images are made on fit each other.
+
+    Raises:
+        UserError: If they do not.
+    """
+    if source is not None and stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
     for name, classifier in models.items():
         expect_fit(classifier, images, name)
@@ -104,154 +267,3 @@ def evaluate(
             wanted, got = getattr(classifier, what), getattr(source or classifier, what)
             if wanted != got:
                 raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
-    used = list(range(len(images.image_ids)) if positions is None else positions)
-    batch_size = batch_size or recorded(out, "batch_size") or 64
-    expect_passes(batch_size, workers)
-    runnable = {
-        name: evaluation if strike is not None else without_gradients(name, source or classifier, evaluation)
-        for name, classifier in models.items()
-    }
-    left_out = {
-        name: [attack for attack in evaluation.attacks if attack not in own.attacks] for name, own in runnable.items()
-    }
-    manifest = {
-        "kind": "evaluate",
-        "options": {**(description or {}), **evaluation.describe(), "images": len(used), "order": list(models)},
-        "data": describe_data(images, used),
-        "model": {name: classifier.describe() for name, classifier in models.items()},
-        **surroundings(next(iter(models.values())).device),
-        "batch_size": batch_size,
-        "workers": workers,
-        **({"left_out": told} if (told := {name: gone for name, gone in left_out.items() if gone}) else {}),
-    }
-    if source is not None:
-        manifest["model"]["transfer"] = source.describe()
-    loop = asdict(Attack())
-    defaults = {"attacks": {name: loop for name, made in evaluation.attacks.items() if isinstance(made, Attack)}}
-    with opened(out, manifest, EVALUATION, defaults) as run:
-        start = perf_counter()
-        first = 0
-        works = {}
-        for name in models:
-            works[name] = work_left(run, images.image_ids, used, first)
-            first += works[name].parts
-        if any(work.missing for work in works.values()):
-            run.begin_session(manifest)
-            if not is_checked(out):
-                looked_at = {**models, "transfer": source} if source is not None else dict(models)
-                with keeping(kept_in(out)):
-                    found = first_look(looked_at, images, used, evaluation.geometry)
-                # else they are looked for again at the end, beside others; an empty list would say that those were
-                if found and not check:
-                    write_found(out, found)
-        progress(sum(work.done for work in works.values()))
-        for name, classifier in models.items():
-            prepared = Prepared(images, classifier.input_size, evaluation.geometry)
-            work = works[name]
-            batches = load_batches(prepared, work.batches(batch_size), workers)
-            own = runnable[name]
-            records = (_rows(name, classifier, source, batch, own, strike or run_attacks) for batch in batches)
-            with keeping(kept_in(out)):
-                work.complete(records, progress)
-        run.finish(perf_counter() - start)
-        run.write_skipped(skipped_images(run))
-        expect_usable(run)
-        if check:
-            write_checks(run, models, images, evaluation, used[:batch_size], white_box=source is None)
-    return run
-
-
-def _rows(
-    name: str,
-    classifier: Classifier,
-    source: Classifier | None,
-    batch: Batch,
-    evaluation: Evaluation,
-    strike: Strike,
-) -> Rows:
-    """Records of a batch."""
-    rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
-    if not batch.positions:
-        return rows
-    expect_labels(classifier, batch)
-    images, labels = batch.tensors(classifier.device)
-    seeds = [seed_of(evaluation.seed, image_id) for image_id in batch.image_ids]
-    with naming(f"{name}'s images", batch.image_ids), borrowed(classifier), torch.no_grad():
-        logits = classifier(images)
-    expect_finite(logits, batch)
-    clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
-    target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
-    with naming(f"{name}'s images", batch.image_ids):
-        found = strike(target, evaluation)
-    for one in found.values():
-        expect_finite(one.margins[:, None], batch)
-    columns = {attack: _columns(found.get(attack, clean)) for attack in evaluation.attacks}
-    clean_columns = _columns(clean)
-    for place, position in enumerate(batch.positions):
-        rows[position] = {
-            "image_id": batch.image_ids[place],
-            "model": name,
-            "label": int(batch.labels[place]),
-            **{field: values[place] for field, values in clean_columns.items() if field != "steps_to_success"},
-            "attacks": [
-                {"attack": attack, **{field: values[place] for field, values in one.items()}}
-                for attack, one in columns.items()
-            ],
-        }
-    return rows
-
-
-def run_attacks(target: Target, evaluation: Evaluation) -> dict[str, Outcome]:
-    """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory."""
-    families: dict[Attack, dict[str, int]] = {}
-    for name, attack in evaluation.attacks.items():
-        if isinstance(attack, Attack):
-            family = replace(attack, steps=1, step_size=attack.step_length)
-            families.setdefault(family, {})[name] = attack.steps
-    found: dict[str, Outcome] = {}
-    for family, steps in families.items():
-        by_steps = outcomes(
-            target.victim,
-            target.images,
-            target.labels,
-            family,
-            set(steps.values()),
-            target.clean_logits,
-            target.seeds,
-            source=target.source,
-            stop=evaluation.stop,
-        )
-        found |= {name: by_steps[number] for name, number in steps.items()}
-    others = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, OtherAttack)}
-    return found | {name: _after(target, attack) for name, attack in others.items()}
-
-
-def _after(target: Target, attack: OtherAttack) -> Outcome:
-    """The outcome of an attack that tells no steps."""
-    adversarial = attack(target.source, target.images, target.labels, target.seeds)
-    return looked_at(target, adversarial)
-
-
-def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
-    """The outcome of adversarial images that took so many steps.
-
-    Args:
-        target: Whose victim looks at them.
-        adversarial: Pixels in [0, 1], (N, C, H, W).
-        steps: Told of the images that are misclassified; 0 of those that are so without an attack.
-    """
-    with borrowed(target.victim), torch.no_grad():
-        logits = target.victim(adversarial)
-    lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)
-    lost_at = torch.where(target.clean_logits.argmax(1) == target.labels, lost_at, 0)
-    return outcome(logits, target.labels, lost_at)
-
-
-def _columns(one: Outcome) -> Row:
-    """A value per image of what the records tell of an outcome."""
-    return {
-        "prediction": one.predictions.tolist(),
-        "margin": one.margins.tolist(),
-        "loss": one.losses.tolist(),
-        "steps_to_success": [None if steps < 0 else steps for steps in one.steps.tolist()],
-    }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.attacks import Attack, OtherAttack
+from attnlab.attacks import Attack, Attacks, OtherAttack
 from attnlab.attacks.autoattack import LEAST_CLASSES
 from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import IMAGES, check_outputs
@@ -16,7 +16,6 @@ from attnlab.data.geometry import Prepared, Sample, collate, load_batches
 from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.evaluation import Evaluation
 from attnlab.pipelines.expect import expect_labels
 from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
@@ -74,8 +73,9 @@ def write_checks(
     run: Run,
     models: Mapping[str, Classifier],
     images: ImageSet,
-    evaluation: Evaluation,
+    attacks: Attacks,
     positions: Sequence[int],
+    geometry: str = "squash",
     *,
     white_box: bool = True,
 ) -> None:
@@ -85,20 +85,21 @@ def write_checks(
         run: Finished; one that has the file, undamaged, keeps it.
         models: Name -> classifier.
         images: The images of the run.
-        evaluation: What was done.
+        attacks: What was done.
         positions: Indices of the images to look at the models with.
+        geometry: How images reach the models' size.
         white_box: The attacks climb the gradients of the models themselves, so that their order tells something.
     """
-    if is_checked(run.folder) or all(attack is None for attack in evaluation.attacks.values()):
+    if is_checked(run.folder) or all(attack is None for attack in attacks.values()):
         return
     records = read_evaluation(run.folder)
-    attacks = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, Attack)}
-    others = {name: attack for name, attack in evaluation.attacks.items() if isinstance(attack, OtherAttack)}
+    loop = {name: attack for name, attack in attacks.items() if isinstance(attack, Attack)}
+    others = {name: attack for name, attack in attacks.items() if isinstance(attack, OtherAttack)}
     blind = [name for name, attack in others.items() if not attack.uses_gradient]
-    budgets = [attack.eps for attack in evaluation.attacks.values() if attack is not None]
+    budgets = [attack.eps for attack in attacks.values() if attack is not None]
     found: Found = []
     for name, classifier in models.items():
-        prepared = Prepared(images, classifier.input_size, evaluation.geometry)
+        prepared = Prepared(images, classifier.input_size, geometry)
         (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
         if batch.positions and budgets:
             pixels, labels = batch.tensors(classifier.device)
@@ -108,7 +109,7 @@ def write_checks(
         right = own.assign(right=own["prediction"] == own["label"])
         held = {str(attack): group["right"].to_numpy(bool) for attack, group in right.groupby("attack", sort=False)}
         if white_box and held:
-            made = {attack: settings for attack, settings in attacks.items() if attack in held}
+            made = {attack: settings for attack, settings in loop.items() if attack in held}
             found += [(name, told) for told in check_accuracies(made, blind, held)]
     write_found(run.folder, found)
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from attnlab.attacks import Attack
-from attnlab.attacks.parse import parse_one
+from attnlab.attacks import Attack, Attacks
+from attnlab.attacks.parse import parse_attacks, parse_one
 from attnlab.config.analyze import MapAttackOptions
-from attnlab.config.sections import DataOptions, ModelOptions, ModelsOptions, RunOptions
+from attnlab.config.evaluate import EvaluatedAttackOptions
+from attnlab.config.sections import AttackOptions, DataOptions, ModelOptions, ModelsOptions, RunOptions
 from attnlab.data import load_data
 from attnlab.data.base import ImageSet
 from attnlab.data.subset import choose
@@ -41,10 +42,31 @@ def ready_attack(options: MapAttackOptions, data: str) -> Attack:
     if isinstance(options.name, str):
         named = parse_one(options.name, data, **options.strength())
         return replace(named, label_smoothing=options.label_smoothing)
-    given = replace(options, name="stepll", eps=None)
-    if given != MapAttackOptions():
-        raise UserError(f"expected an attack that is ready to come with eps alone, got {given.flat()}")
+    _expect_alone(options, {"attack", "eps"})
     return options.name
+
+
+def ready_attacks(options: EvaluatedAttackOptions, data: str) -> Attacks:
+    """The attacks that options name, or those that stand in the names' place.
+
+    Raises:
+        UserError: If a value is out of range, there is no attack, or ready ones come with options of their own.
+    """
+    if isinstance(options.name, str):
+        return parse_attacks(options.name, data, eps=options.eps, **options.strength())
+    _expect_alone(options, {"attacks", "transfer", "stop"})
+    if not options.name:
+        raise UserError("expected --attacks to name one or more, got none")
+    return options.name
+
+
+def _expect_alone(options: AttackOptions, allowed: set[str]) -> None:
+    """Refuse options of an attack's name beside an attack that is ready."""
+    values = options.flat()
+    given = [leaf.name for leaf in options.leaves() if values[leaf.name] != leaf.field.default]
+    extra = [name for name in given if name not in allowed]
+    if extra:
+        raise UserError(f"expected {', '.join(extra)} with the name of an attack, got an attack that is ready")
 
 
 def open_images(

@@ -1,0 +1,82 @@
+"""Configurations of an evaluation, and of adversarial images to keep."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnlab.attacks import Attack, Attacks
+from attnlab.attacks.parse import TABLE6, iterative_attacks
+from attnlab.config.option import Options, option, variant
+from attnlab.config.sections import AccuracyDataOptions, AttackOptions, ModelOptions, ModelsOptions, RunOptions
+
+
+@dataclass(frozen=True)
+class TransferOptions(AttackOptions):
+    """An attack that may be made on another model."""
+
+    eps: float | None = variant(AttackOptions, "eps")
+    transfer: str | None = option(
+        None,
+        "Make the adversarial images on this model instead. --mean and --std do not apply to it: its images are "
+        "normalised as it says itself.",
+        metavar="MODEL",
+        kinds=("models",),
+        or_file=True,
+        decides=True,
+    )
+
+
+@dataclass(frozen=True)
+class EvaluatedAttackOptions(TransferOptions):
+    """The attacks of an evaluation."""
+
+    name: str | Attacks = variant(
+        AttackOptions,
+        "name",
+        default=TABLE6,
+        name="attacks",
+        kinds=("others", "attacks"),
+        many=True,
+        help="Attacks with commas between them; `attnlab list attacks` names them. A number behind "
+        f"{', '.join(iterative_attacks())} is its number of steps; +a3 behind any adds the attention deviation.",
+    )
+    stop: bool = option(
+        False,
+        "Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then the "
+        "worst point's, not the last one's as in the paper.",
+        decides=True,
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Options):
+    """What `attnlab evaluate` computes, and how."""
+
+    data: AccuracyDataOptions = field(default_factory=AccuracyDataOptions)
+    model: ModelsOptions = field(default_factory=ModelsOptions)
+    attack: EvaluatedAttackOptions = field(default_factory=EvaluatedAttackOptions)
+    check: bool = option(
+        True, "Check for masked gradients and mistakes of protocol at the end, and write what is found to checks.csv."
+    )
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class AttackConfig(Options):
+    """What `attnlab attack` computes, and how."""
+
+    data: AccuracyDataOptions = field(default_factory=AccuracyDataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    attack: TransferOptions = field(default_factory=TransferOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def evaluation(self) -> EvaluateConfig:
+        """The evaluation under the one attack."""
+        values: dict[str, Any] = self.flat()
+        name, model, weights = (values.pop(option) for option in ("attack", "model", "weights"))
+        return EvaluateConfig.of(
+            attacks={"attack": name} if isinstance(name, Attack) else name,
+            models=() if model is None else (model,),
+            weights=(weights,),
+            check=False,
+            **values,
+        )

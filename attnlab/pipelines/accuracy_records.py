@@ -1,0 +1,147 @@
+"""Records of batches: what attacks make of each image, for one model."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnlab.attacks import Attack, Attacks, OtherAttack
+from attnlab.attacks.outcome import Outcome, outcome, outcomes
+from attnlab.data.geometry import Batch
+from attnlab.failures import naming
+from attnlab.hooks import borrowed
+from attnlab.models.classifier import Classifier
+from attnlab.pipelines.expect import expect_finite, expect_labels
+from attnlab.pipelines.parts import Row, Rows
+from attnlab.seeds import seed_of
+
+
+class Target(NamedTuple):
+    """A batch under attack.
+
+    Attributes:
+        victim: The classifier that is evaluated.
+        source: The classifier whose gradients are climbed.
+        image_ids: Of the images.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        clean_logits: Of the victim, (N, K).
+        seeds: Of each image's random starts.
+    """
+
+    victim: Classifier
+    source: Classifier
+    image_ids: list[str]
+    images: Tensor
+    labels: Tensor
+    clean_logits: Tensor
+    seeds: list[int]
+
+
+#: what attacks make of a batch, by their names
+Strike = Callable[[Target], dict[str, Outcome]]
+
+
+def accuracy_rows(
+    name: str,
+    classifier: Classifier,
+    source: Classifier | None,
+    batch: Batch,
+    seed: int,
+    attacks: Iterable[str],
+    strike: Strike,
+) -> Rows:
+    """Records of a batch; an attack that `strike` says nothing of leaves the images as they are."""
+    rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
+    if not batch.positions:
+        return rows
+    expect_labels(classifier, batch)
+    images, labels = batch.tensors(classifier.device)
+    seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
+    with naming(f"{name}'s images", batch.image_ids), borrowed(classifier), torch.no_grad():
+        logits = classifier(images)
+    expect_finite(logits, batch)
+    clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
+    target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
+    with naming(f"{name}'s images", batch.image_ids):
+        found = strike(target)
+    for one in found.values():
+        expect_finite(one.margins[:, None], batch)
+    columns = {attack: _columns(found.get(attack, clean)) for attack in attacks}
+    clean_columns = _columns(clean)
+    for place, position in enumerate(batch.positions):
+        rows[position] = {
+            "image_id": batch.image_ids[place],
+            "model": name,
+            "label": int(batch.labels[place]),
+            **{field: values[place] for field, values in clean_columns.items() if field != "steps_to_success"},
+            "attacks": [
+                {"attack": attack, **{field: values[place] for field, values in one.items()}}
+                for attack, one in columns.items()
+            ],
+        }
+    return rows
+
+
+def run_attacks(target: Target, attacks: Attacks, *, stop: bool = False) -> dict[str, Outcome]:
+    """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory.
+
+    Args:
+        target: The batch.
+        attacks: Name -> settings.
+        stop: An image leaves an attack at the first point that is misclassified.
+    """
+    families: dict[Attack, dict[str, int]] = {}
+    for name, attack in attacks.items():
+        if isinstance(attack, Attack):
+            family = replace(attack, steps=1, step_size=attack.step_length)
+            families.setdefault(family, {})[name] = attack.steps
+    found: dict[str, Outcome] = {}
+    for family, steps in families.items():
+        by_steps = outcomes(
+            target.victim,
+            target.images,
+            target.labels,
+            family,
+            set(steps.values()),
+            target.clean_logits,
+            target.seeds,
+            source=target.source,
+            stop=stop,
+        )
+        found |= {name: by_steps[number] for name, number in steps.items()}
+    others = {name: attack for name, attack in attacks.items() if isinstance(attack, OtherAttack)}
+    return found | {name: _after(target, attack) for name, attack in others.items()}
+
+
+def _after(target: Target, attack: OtherAttack) -> Outcome:
+    """The outcome of an attack that tells no steps."""
+    adversarial = attack(target.source, target.images, target.labels, target.seeds)
+    return looked_at(target, adversarial)
+
+
+def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
+    """The outcome of adversarial images that took so many steps.
+
+    Args:
+        target: Whose victim looks at them.
+        adversarial: Pixels in [0, 1], (N, C, H, W).
+        steps: Told of the images that are misclassified; 0 of those that are so without an attack.
+    """
+    with borrowed(target.victim), torch.no_grad():
+        logits = target.victim(adversarial)
+    lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)
+    lost_at = torch.where(target.clean_logits.argmax(1) == target.labels, lost_at, 0)
+    return outcome(logits, target.labels, lost_at)
+
+
+def _columns(one: Outcome) -> Row:
+    """A value per image of what the records tell of an outcome."""
+    return {
+        "prediction": one.predictions.tolist(),
+        "margin": one.margins.tolist(),
+        "loss": one.losses.tolist(),
+        "steps_to_success": [None if steps < 0 else steps for steps in one.steps.tolist()],
+    }

@@ -118,7 +118,7 @@ def test_commands_options_and_their_values_are_offered():
 
 def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():
     assert offered("evaluate", "--attacks", "clean,pg") == ["clean,pgd", "clean,pgd+a3"]
-    assert offered("evaluate", "--attacks", "fgsm,fg") == ["fgsm,fgsm+a3"]
+    assert offered("evaluate", "--attacks", "fgsm,fgs") == ["fgsm,fgsm+a3"]
     assert offered("analyze", "--method", "") == list(METHODS)
 
 

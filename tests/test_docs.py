@@ -1,16 +1,14 @@
-"""README and docs do what they say: their commands run, their Python runs, their diffs apply and pass their tests.
+"""README and docs do what they say: their commands run, and their Python runs.
 
 Commands run in a folder with miniature data sets in DIR, long ones with --smoke, and a small network stands for those
 whose weights torchvision would download and for the files of weights that a page names.
 """
 
 import importlib
-import os
 import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,33 +181,6 @@ def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
 def test_no_command_hides_in_a_block_that_is_not_run(page):
     blocks = FENCE.sub(lambda fence: "" if fence[1] in LANGUAGES else fence[3], page.read_text())
     assert re.findall(r"^(?: {4,}|\$ )(?:attnlab|python|torchrun) .*", blocks, re.MULTILINE) == []
-
-
-def test_the_diffs_of_the_how_to_pages_apply_and_their_tests_pass(tmp_path):
-    """One function, one line in a dict, one test: in a copy of the package, all of them together."""
-    for name in ("attnlab", "cli", "pyproject.toml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
-    (tmp_path / "tests").mkdir()
-    for name in ("conftest.py", "common.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
-    (tmp_path / "attnlab_cli").symlink_to(tmp_path / "cli")
-    tests = []
-    for page in sorted((ROOT / "docs/how-to").glob("*.md")):
-        for diff in (block for language, _, block in FENCE.findall(page.read_text()) if language == "diff"):
-            subprocess.run(["git", "apply"], input=diff, text=True, cwd=tmp_path, check=True)
-            tests += re.findall(r"^\+\+\+ b/(tests/\S+)", diff, re.MULTILINE)
-    assert len(tests) == 7
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\b[7-9] passed|\[100%\]", done.stdout)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name_of)

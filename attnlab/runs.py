@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ class Run:
             UserError: If the folder is no run, or one of a newer attnlab, or the file is damaged.
         """
         return read_manifest(self.folder)
+
+    def _repr_html_(self) -> str:
+        """What was run, for a notebook."""
+        manifest = self.manifest
+        told = {
+            "folder": self.folder,
+            "command": command_of(manifest) or manifest["kind"],
+            "images": manifest["options"]["images"],
+            "finished": manifest["finished"] or "not yet: the same call resumes",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in told.items())
+        return f"<table>{rows}</table>"
 
     def part(self, number: int) -> Path:
         """File of that part."""

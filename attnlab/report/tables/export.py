@@ -1,6 +1,8 @@
 """Make a run's tables from its records, and write them as CSV and LaTeX."""
 
 from collections.abc import Collection, Sequence
+from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,16 @@ class Report(NamedTuple):
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
     titles: dict[str, str]
+
+    def _repr_html_(self) -> str:
+        """The tables and the summary, for a notebook."""
+        tables = (
+            frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, border=0)
+            for frame in self.frames.values()
+        )
+        captions = (f"<p>{escape(f'{name}: {caption}')}</p>" for name, caption in self.captions.items())
+        told = "".join(f"<p>{escape(line)}</p>" for line in self.summary)
+        return "".join(chain.from_iterable(zip(captions, tables, strict=True))) + told
 
 
 def make_report(

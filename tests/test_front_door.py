@@ -1,0 +1,46 @@
+"""`import attnlab`: what it gives without waiting for torch, and how its objects show themselves."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnlab
+from attnlab.report.tables.export import make_report
+from attnlab.runs import Run
+
+STUB = Path(attnlab.__file__).with_suffix(".pyi")
+
+
+def names() -> list[str]:
+    nodes = ast.walk(ast.parse(STUB.read_text()))
+    return [alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+
+def test_importing_it_imports_neither_torch_nor_pandas_and_a_name_does_when_it_is_used():
+    code = (
+        "import sys, attnlab; assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules); "
+        "attnlab.UserError; assert 'torch' not in sys.modules; attnlab.grad_cam; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", names())
+def test_each_name_is_there_and_documented(name):
+    found = getattr(attnlab, name)
+    assert found.__doc__
+    assert found.__name__ == name
+    assert name in dir(attnlab)
+
+
+def test_a_run_and_its_tables_show_themselves_in_a_notebook(run):
+    shown = Run(run)._repr_html_()
+    assert f"<td>{run}</td>" in shown
+    assert "<th>images</th><td>300</td>" in shown
+    report = make_report(Run(run))
+    page = report._repr_html_()
+    assert page.count("<table") == len(report.frames)
+    assert f"{report.frames['table1']['iou_att_gt'][0]:.3f}" in page
+    assert "I_att: " in page

@@ -14,6 +14,7 @@ from attnlab.data import DATASETS
 from attnlab.errors import expect_one_of
 from attnlab.models.names import expect_model
 from attnlab.report.figures import FIGURES
+from attnlab.report.tables import TABLES
 from attnlab.training.parse import parse_defense
 from attnlab.training.plan import plan_for
 
@@ -47,7 +48,8 @@ def lists_of(*kinds: str) -> Completion:
 
 
 def _known(kind: str) -> list[str]:
-    return list(FIGURES) if kind == "figures" else known_names(kind)
+    reports = {"figures": FIGURES, "tables": TABLES}
+    return list(reports[kind]) if kind in reports else known_names(kind)
 
 
 def one_of(kind: str) -> Check:

@@ -8,6 +8,7 @@ import click
 from attnlab.errors import printable
 from attnlab.report.tables import TABLES
 
+from .completion import names_of
 from .console import show_layout
 from .options import FORMAT, LIME_GT, whole_numbers
 
@@ -40,7 +41,7 @@ from .options import FORMAT, LIME_GT, whole_numbers
     multiple=True,
     metavar="NAME",
     callback=lambda _context, _parameter, names: [TABLES.expect(name) and name for name in names],
-    shell_complete=lambda _context, _parameter, begun: [name for name in TABLES if name.startswith(begun)],
+    shell_complete=names_of("tables"),
     help="Print this table alone; may be given several times.",
 )
 def tables(

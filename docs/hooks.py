@@ -8,16 +8,18 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from attnlab.report.tables import TABLES
 from cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND_LINE = "reference/command-line.md"
+TABLES_PAGE = "reference/tables.md"
 API = "reference/api"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference pages, and put what is there into the navigation."""
-    made = {COMMAND_LINE: command_line(), **dict(api_pages())}
+    made = {COMMAND_LINE: command_line(), TABLES_PAGE: tables(), **dict(api_pages())}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     pages = {file.src_uri for file in files.documentation_pages()}
@@ -53,6 +55,18 @@ def api_pages() -> list[tuple[str, str]]:
         itself = f"---\ntitle: {name}\n---\n\n::: {name}\n    options: {{heading_level: 1}}\n\n"
         pages.append((f"{API}/{name}.md", itself + "\n\n".join(f"::: {module}" for module in modules) + "\n"))
     return pages
+
+
+def tables() -> str:
+    """The reference of every table, from the catalogue."""
+    parts = ["# Tables\n", "Each is left out where a run lacks what it needs; `eps` and `model` where there is one.\n"]
+    for name, spec in TABLES.items():
+        needs = f", with {' and '.join(spec.needs)}" if spec.needs else ""
+        asked = f" Made with `{spec.option}` or `--table {name}`." if spec.option else ""
+        parts += [f"## {spec.heading}\n", f"{_plain(spec.title)}.\n"]
+        parts += [f"`{name}.csv`, `{name}.tex` of runs of `attnlab {spec.kind}`{needs}.{asked}\n"]
+        parts += ["| column | |", "|---|---|", *(_row(column.name, column.words) for column in spec.columns), ""]
+    return "\n".join(parts)
 
 
 def command_line() -> str:

@@ -58,9 +58,17 @@ FRAMES = {
 }  # fmt: skip
 
 
+def like(name: str) -> list[dict]:
+    """Rows of the first table of the same layout, under this one's name for the mean."""
+    spec = TABLES[name]
+    other = next(one for one in FRAMES if TABLES[one].layout == spec.layout)
+    names = {TABLES[other].mean.name: spec.mean.name, f"paper_{TABLES[other].mean.name}": f"paper_{spec.mean.name}"}
+    return [{names.get(column, column): value for column, value in row.items()} for row in FRAMES[other]]
+
+
 def report_of(several: bool) -> Report:
     """Every table there is, of a run of one eps or of several."""
-    frames = {name: pd.DataFrame(rows) for name, rows in FRAMES.items()}
+    frames = {name: pd.DataFrame(FRAMES.get(name) or like(name)) for name in TABLES}
     if several:
         for name in (name for name, spec in TABLES.items() if spec.column("eps")):
             parts = [frames[name].assign(eps=eps) for eps in (4 / 255, 16 / 255)]
@@ -69,10 +77,6 @@ def report_of(several: bool) -> Report:
     titles = {name: spec.title for name, spec in TABLES.items()}
     captions = {name: f"{title}. 50%_net, imagenet val, n < 300" for name, title in titles.items()}
     return Report([], captions, frames, titles)
-
-
-def test_every_table_there_is_has_a_frame_here():
-    assert set(FRAMES) == set(TABLES)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
@@ -99,7 +103,7 @@ def test_every_table_compiles_without_a_box_that_sticks_out(tmp_path, options):
 
 
 @pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("name", list(FRAMES))
+@pytest.mark.parametrize("name", list(TABLES))
 def test_a_table_has_a_label_a_short_caption_and_its_source_in_a_comment(name, several):
     report = report_of(several)
     text = latex_table(report, name)

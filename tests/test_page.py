@@ -25,6 +25,7 @@ from attnlab.records import read_evaluation, read_records
 from attnlab.report.page.images import WITHOUT_BOX
 from attnlab.report.page.pictures import as_jpeg, as_map, fit
 from attnlab.report.page.write import images_shown, write_report
+from attnlab.report.tables import TABLES
 from attnlab.report.tables.export import make_report
 from attnlab.report.tables.iou import i_att
 from attnlab.runs import Run
@@ -49,7 +50,7 @@ def lime_run(tmp_path_factory) -> Path:
 def test_tables_are_the_report_s(run, page):
     frames = make_report(Run(run)).frames
     shown = Tables(page).tables
-    assert list(frames) == [name for name in shown if name.startswith("table")]
+    assert list(frames) == [name for name in shown if name in TABLES]
     assert shown["table1"][0] == ["", "succeed", "fail"]
     assert shown["table1"][1] == ["ε", *["n", "share", "IoU with boxes"] * 2]
     for row, (eps, expected) in zip(shown["table1"][2:], frames["table1"].groupby("eps"), strict=True):

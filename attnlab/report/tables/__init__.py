@@ -127,11 +127,13 @@ def _here(path: str) -> Lazy:
     return Lazy(f"attnlab.report.tables.{path}")
 
 
-def _by_group(mean: Column) -> tuple[Column, ...]:
+def by_outcome(mean: Column) -> tuple[Column, ...]:
+    """Columns of a table with a share of the images and a mean for each outcome of the attack."""
     return (EPS, GROUP, N, PERCENT, mean, *INTERVAL, Column("paper_percent"), Column(f"paper_{mean.name}"))
 
 
-def _by_size(size: Column, mean: Column) -> tuple[Column, ...]:
+def by_size(size: Column, mean: Column) -> tuple[Column, ...]:
+    """Columns of a table with a mean for each size of an area and each outcome."""
     return (EPS, size, GROUP, N, mean, *INTERVAL, PAPER)
 
 
@@ -162,11 +164,11 @@ BY_OUTCOME = "I_succeed: the attack changes the prediction; I_fail: it does not"
 #: every table, in the order in which it is shown
 TABLES: Registry[TableSpec] = Registry("--table", {
     "table1": TableSpec(
-        "Table 1", "analyze", _here("iou:table1"), SHARES, _by_group(IOU_GT), (MAPS, BOXES),
+        "Table 1", "analyze", _here("iou:table1"), SHARES, by_outcome(IOU_GT), (MAPS, BOXES),
         title=f"Average IoU between attention and ground-truth area. {BY_OUTCOME}",
     ),
     "table2": TableSpec(
-        "Table 2", "analyze", _here("iou:table2"), SHARES, _by_group(CONFIDENCE), (MAPS, BOXES),
+        "Table 2", "analyze", _here("iou:table2"), SHARES, by_outcome(CONFIDENCE), (MAPS, BOXES),
         title=f"Percentage and average confidence of the images with IoU < {LOW_IOU}. {BY_OUTCOME}",
     ),
     "controls": TableSpec(
@@ -175,25 +177,25 @@ TABLES: Registry[TableSpec] = Registry("--table", {
         option="--controls",
     ),
     "table3": TableSpec(
-        "Table 3", "analyze", _here("iou:table3"), SIZES, _by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
+        "Table 3", "analyze", _here("iou:table3"), SIZES, by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
         title=f"Average attention IoU between original and adversarial images, by number of kept cells. {BY_OUTCOME}",
     ),
     "table4": TableSpec(
-        "Table 4", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
+        "Table 4", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
         title=f"LIME: average IoU between attention and ground-truth area, by number of features. {BY_OUTCOME}",
     ),
     "table4_adversarial": TableSpec(
-        "Table 4, adversarial images", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_GT), (LIME, BOXES),
+        "Table 4, adversarial images", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_GT), (LIME, BOXES),
         "{ground_truth}",
         title=f"LIME: the same as Table 4 for the adversarial images. {BY_OUTCOME}",
     ),
     "table5": TableSpec(
-        "Table 5", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
+        "Table 5", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
         title="LIME: average attention IoU between original and adversarial images, by number of features. "
         f"{BY_OUTCOME}",
     ),
     "noise_floor": TableSpec(
-        "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, SIZES, _by_size(FEATURE, IOU_SEEDS), (LIME, TWO_SEEDS),
+        "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_SEEDS), (LIME, TWO_SEEDS),
         title="LIME: average attention IoU of the original images from two seeds, what noise alone leaves. "
         f"{BY_OUTCOME}",
     ),

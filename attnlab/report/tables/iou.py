@@ -24,7 +24,7 @@ def table1(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None =
         budgets: The eps of the run; where there are several, the table gains a first column eps.
         paper: The published numbers, where the run is the paper's.
     """
-    return _shares("table1", images, budgets, paper)
+    return by_outcome("table1", images, budgets, paper)
 
 
 def table2(
@@ -34,7 +34,7 @@ def table2(
 
     Arguments as for `table1`; below: another IoU in place of 0.5.
     """
-    return _shares("table2", images[images["iou_att_gt"] < below], budgets, paper)
+    return by_outcome("table2", images[images["iou_att_gt"] < below], budgets, paper)
 
 
 def table3(
@@ -54,6 +54,28 @@ def table3(
             raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
     values = {k: iou_of_shared(shared[:, k - 1], k) if len(shared) else np.empty(0) for k in cells}
     return by_size("table3", with_area, budgets, values, paper)
+
+
+def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+    """Per group its share of the images, and the mean of a column over those that have a value: Tables 1 and 2.
+
+    Args:
+        name: Of the table, whose mean names the column.
+        images: One row per image and eps.
+        budgets: The eps of the run.
+        paper: The published numbers, where the run is the paper's.
+    """
+    spec, published = TABLES[name], (paper or {}).get(name, {})
+    rows = []
+    for eps in budgets:
+        of_eps = images[images["eps"] == eps]
+        for group in GROUPS:
+            values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
+            percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
+            n, *mean = _mean(values)
+            theirs = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
+            rows.append((eps, group, n, percent, *mean, *theirs))
+    return spec.tidy(rows)
 
 
 def by_size(
@@ -96,21 +118,6 @@ def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     changed = images["adv_prediction"] != images["prediction"]
     images["group"] = np.where(changed, *GROUPS)
     return images
-
-
-def _shares(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None) -> pd.DataFrame:
-    """Per group: its share of the images, and the mean of a column over those that have a value."""
-    spec, published = TABLES[name], (paper or {}).get(name, {})
-    rows = []
-    for eps in budgets:
-        of_eps = images[images["eps"] == eps]
-        for group in GROUPS:
-            values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
-            percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
-            n, *mean = _mean(values)
-            theirs = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
-            rows.append((eps, group, n, percent, *mean, *theirs))
-    return spec.tidy(rows)
 
 
 def _mean(values: np.ndarray) -> tuple[int, float, float, float]:

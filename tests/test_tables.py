@@ -1,0 +1,61 @@
+"""The catalogue of tables: every entry can be computed, set and shown from what it says of itself."""
+
+import subprocess
+import sys
+from inspect import Parameter, signature
+
+import pytest
+from evaluations import manifest, rows, write
+
+from attnlab.pipelines.job import prepare
+from attnlab.report.tables import TABLES
+from attnlab.report.tables.export import report_run
+from attnlab.report.tables.sources import analysis, evaluation
+from attnlab.runs import Run
+
+
+@pytest.fixture(scope="module")
+def sources(run, tmp_path_factory) -> dict:
+    """An analysis and an evaluation, read."""
+    made = write(tmp_path_factory.mktemp("tables") / "run", rows(), manifest())
+    return {"analyze": analysis(Run(run)), "evaluate": evaluation(Run(made))}
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_a_table_asks_for_nothing_that_its_runs_cannot_give(name, sources):
+    spec = TABLES[name]
+    parameters = signature(spec.compute.load()).parameters.values()
+    needed = {parameter.name for parameter in parameters if parameter.default is Parameter.empty}
+    assert needed <= set(sources[spec.kind].given)
+    spec.note.format_map(sources[spec.kind].words)
+    assert callable(spec.layout.load())
+
+
+def frames_of(folder, optional=()) -> dict:
+    return report_run(folder, optional=optional).frames
+
+
+def test_frames_have_the_columns_that_the_catalogue_tells_in_their_order(tmp_path):
+    options = {"lime_samples": "20", "lime_superpixels": "grid", "features": (3,), "limit": 4}
+    prepare(method="grad-cam,lime", eps="4/255,16/255", out=tmp_path / "run", **options).run(lambda count: None)
+    optional = [name for name, spec in TABLES.items() if spec.option]
+    frames = frames_of(tmp_path / "run", optional) | frames_of(write(tmp_path / "two", rows(), manifest()))
+    assert list(frames) == list(TABLES)
+    for name, frame in frames.items():
+        assert list(frame) == [column.name for column in TABLES[name].columns], name
+
+
+def test_names_of_tables_and_their_words_are_one_each():
+    assert (
+        len({spec.heading for spec in TABLES.values()}) == len({spec.title for spec in TABLES.values()}) == len(TABLES)
+    )
+    assert all(spec.title and not spec.title.endswith(".") for spec in TABLES.values())
+
+
+def test_a_table_not_made_unasked_is_made_when_its_name_is_asked_for(attnlab, run):
+    assert attnlab("tables", run, "--table", "controls", "--format", "csv").out.startswith("eps,measure,")
+
+
+def test_the_catalogue_is_there_without_torch_and_pandas():
+    code = "import sys, attnlab.report.tables; sys.exit(bool({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)

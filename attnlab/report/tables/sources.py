@@ -27,8 +27,9 @@ class Source(NamedTuple):
         manifest: Content of run.json, with names.
         has: What it has of what a table may need, such as MAPS.
         given: What a table's function may ask for. Of an analysis: records, images (I_att, one row per image and eps,
-            with the attack's outcome as `group`), budgets (every eps), size (of the images in pixels), shape (of
-            the maps in cells; of a run that has maps), cells, features, ground_truth, paper; of an evaluation: records, dataset, models, paper.
+            with the attack's outcome as `group`), budgets (every eps), size (of the images in pixels), shape (of the
+            maps in cells, where there are any), cells, features, ground_truth, paper; of an evaluation: records,
+            dataset, models, paper.
         words: What a table's note may hold.
     """
 

@@ -132,7 +132,8 @@ def test_the_paper_s_values_stand_beside_ours_in_numbers_and_on_the_bars(run, tm
     assert shown["table1"][-1] == ["paper", "", "74.1%", "0.647", "", "25.9%", "0.701"]
     assert shown["table3"][1] == ["ε", "cells", *["n", "IoU original / adversarial", "paper"] * 2]
     assert [row[4] for row in shown["table3"][2:4]] == ["0.393", "0.490"]
-    bars = re.findall(r'<svg class="bar".*?</svg>', text)
+    theirs = [re.search(rf'id="of-table{number}".*?</figure>', text, re.DOTALL)[0] for number in (1, 2, 3)]
+    bars = [bar for table in theirs for bar in re.findall(r'<svg class="bar".*?</svg>', table)]
     assert len(bars) == 2 * 2 * (1 + 1 + 4)
     assert all('class="paper"' in bar and 'class="interval"' in bar for bar in bars)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import Told
 
+from attnlab.data import DATASETS
 from attnlab_cli.app import app
 from attnlab_cli.console import image_progress
 
@@ -91,7 +92,7 @@ def test_list_names_what_there_is(attnlab):
         "squash",
     ):
         assert name in out
-    assert attnlab("list", "data").out.startswith("data: scenes, imagenet, folder, mnist, cifar10")
+    assert attnlab("list", "data").out.startswith(f"data: {', '.join(DATASETS)}\n")
     assert "stepll" not in attnlab("list", "data").out
     assert attnlab("list", "dataa").code == 2
 

@@ -111,14 +111,15 @@ def test_commands_options_and_their_values_are_offered():
     assert "--precision" in offered("analyze", "--pre")
     assert offered("analyze", "--precision", "f") == ["fp64", "fp32"]
     assert offered("analyze", "--data", "") == list(DATASETS)
-    assert offered("train", "--defense", "alp") == ["alp", "alp+aad"]
-    assert offered("analyze", "--attack", "pg") == ["pgd", "pgd+a3"]
-    assert offered("evaluate", "--model", "resnet") == ["resnet8", "resnet9"]
+    assert offered("train", "--defense", "") == known_defenses()
+    assert offered("analyze", "--attack", "pg") == [name for name in known_attacks() if name.startswith("pg")]
+    assert offered("evaluate", "--model", "resnet") == [name for name in BUILT_IN if name.startswith("resnet")]
 
 
 def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():
-    assert offered("evaluate", "--attacks", "clean,pg") == ["clean,pgd", "clean,pgd+a3"]
-    assert offered("evaluate", "--attacks", "fgsm,fgs") == ["fgsm,fgsm+a3"]
+    of_p, of_f = ([name for name in known_attacks() if name.startswith(letter)] for letter in "pf")
+    assert offered("evaluate", "--attacks", "clean,p") == [f"clean,{name}" for name in of_p]
+    assert offered("evaluate", "--attacks", "fgsm,f") == [f"fgsm,{name}" for name in of_f if name != "fgsm"]
     assert offered("analyze", "--method", "") == list(METHODS)
 
 

@@ -61,7 +61,8 @@ def logits_and_maps(
         with observed(classifier, cut=detach_input, twice=create_graph) as activations:
             logits = classifier(images)
         classes = logits.argmax(1) if classes is None else classes
-        with torch.autocast(logits.device.type, enabled=False):
+        device = logits.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             if method is not None:
                 return logits, method(classifier, logits, activations.pop(), classes)
             return logits, map_from(classifier, logits, activations.pop(), classes, create_graph=create_graph)

@@ -114,6 +114,12 @@ def explain(
 
     Raises:
         UserError: If there is no such method, or the classifier has no attention layer.
+
+    >>> import attnlab, torch
+    >>> classifier = attnlab.load_model("resnet8")
+    >>> found = attnlab.explain(classifier, torch.rand(2, 3, 64, 64))
+    >>> found.method, tuple(found.maps.shape)
+    ('grad-cam', (2, 8, 8))
     """
     made = METHODS.expect(method, "method").maps
     if made is None:
@@ -146,6 +152,11 @@ def lime(
         seed: Of what is hidden and of the superpixels, together with each image's id.
         image_ids: With those of a run these are its explanations; by default numbers from 0 on.
         batch_size: Samples a forward pass.
+
+    >>> import attnlab, torch
+    >>> found = attnlab.lime(attnlab.load_model("resnet8"), torch.zeros(1, 3, 64, 64), seed=1)
+    >>> len(found.weights[0]) == int(found.segments.max()) + 1
+    True
     """
     images = images.to(classifier.device)
     names = [str(number) for number in range(len(images))] if image_ids is None else list(image_ids)
@@ -197,6 +208,12 @@ def attack(
 
     Raises:
         UserError: If there is no such attack, or eps is no length of pixels in [0, 1].
+
+    >>> import attnlab, torch
+    >>> images, labels = torch.full((2, 3, 64, 64), 0.5), torch.tensor([3, 7])
+    >>> attacked = attnlab.attack(attnlab.load_model("resnet8"), images, labels, "pgd5", eps="8/255")
+    >>> round(255 * float((attacked - images).abs().max()), 3)
+    8.0
     """
     images, labels = images.to(classifier.device), labels.to(classifier.device)
     length = None if eps is None else parse_eps(str(eps))

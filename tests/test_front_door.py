@@ -1,8 +1,10 @@
 """`import attnlab`: what it gives without waiting for torch, and how its objects show themselves."""
 
 import ast
+import doctest
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,17 @@ def test_a_run_and_its_tables_show_themselves_in_a_notebook(run):
     assert page.count("<table") == len(report.frames)
     assert f"{report.frames['table1']['iou_att_gt'][0]:.3f}" in page
     assert "I_att: " in page
+
+
+MODULES = [
+    ".".join(path.relative_to(STUB.parents[1]).with_suffix("").parts)
+    for path in sorted(STUB.parent.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_docstrings_print_what_they_say(module):
+    done = doctest.testmod(import_module(module))
+    assert done.attempted
+    assert not done.failed

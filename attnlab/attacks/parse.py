@@ -40,6 +40,9 @@ def parse_eps(text: str | float, what: str = "eps") -> float:
 
     Raises:
         UserError: If it is neither, or out of [0, 1].
+
+    >>> parse_eps("8/255") == 8 / 255
+    True
     """
     if not isinstance(text, str):
         expect_budget(text, what)

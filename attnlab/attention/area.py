@@ -101,6 +101,10 @@ def map_box_iou(maps: Tensor, boxes: Sequence[Any], size: tuple[int, int]) -> Te
 
     Raises:
         UserError: If there are not as many lists of boxes as maps.
+
+    >>> import torch
+    >>> map_box_iou(torch.arange(16.0).view(1, 4, 4), [[[0, 2, 4, 4]]], (4, 4))
+    tensor([1.], dtype=torch.float64)
     """
     if len(boxes) != len(maps):
         raise UserError(f"expected boxes for each of {len(maps)} maps, got those of {len(boxes)} images")
@@ -119,6 +123,10 @@ def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:
 
     Returns:
         IoU, (N,), float64; NaN where either map is constant.
+
+    >>> import torch
+    >>> iou_of_cells(torch.tensor([[[4.0, 3], [2, 1]]]), torch.tensor([[[4.0, 1], [3, 2]]]), 2)
+    tensor([0.3333], dtype=torch.float64)
     """
     shared = shared_cells(first, second)[:, cells - 1].double()
     found: Tensor = iou_of_shared(shared, cells)

@@ -30,7 +30,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.train_job import HELD_OUT_SEED
+from attnlab.pipelines.train import HELD_OUT_SEED
 from attnlab.training import FILLS
 from attnlab.training.folder import MANIFEST
 from attnlab.training.images import Batch, hold_out, open_images

@@ -1,37 +1,23 @@
 """`attnlab sweep`."""
 
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from attnlab.config import SweepConfig
+
 from .console import Shown, show_layout, training_progress
-from .options import numbers
-from .train import training_options
+from .from_config import options_of
+from .train import SMALLEST
 
 if TYPE_CHECKING:
     from attnlab.training.trainer import Training
 
 
 @click.command()
-@training_options
-@click.option(
-    "--alphas",
-    default="0,0.001,0.01,0.1",
-    show_default=True,
-    callback=numbers,
-    help="Weights of attention rectification, with commas between them.",
-)
-@click.option(
-    "--betas",
-    default="0,0.001,0.01,0.1",
-    show_default=True,
-    callback=numbers,
-    help="Weights of attention preservation, with commas between them.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder; by default runs/DATA-sweep-DEFENSE-SEED.")
-def sweep(out: Path | None, **options: Any) -> None:
+@options_of(SweepConfig, smoke=SMALLEST)
+def sweep(config: SweepConfig) -> None:
     """Train with every pair of alpha and beta, and report the accuracy on held-out images (Fig. 8).
 
     Every other option is as for `train`. OUT/alpha-A-beta-B is a training as `train` leaves it; the same command
@@ -43,11 +29,11 @@ def sweep(out: Path | None, **options: Any) -> None:
     attnlab sweep --data mnist --root DIR --alphas 0,0.01,0.1 --betas 0,0.01,0.1 --epochs 2
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
+    from attnlab.pipelines.sweep import sweep_folder
     from attnlab.report.figures.run import draw_run, plan_figures
     from attnlab.report.tables.layout import plain
 
-    folder = out or Path("runs") / f"{options['data']}-sweep-{options['defense']}-{options['seed']}"
-    table = run(out=folder, watch=_watch, **options)
+    table, folder = run(config, _watch), sweep_folder(config)
     drawn = draw_run(plan_figures(folder))
     names = ", ".join(f"figures/{name}.*" for name in drawn.captions)
     show_layout(plain(table), f"{folder}: sweep.csv, {names}")

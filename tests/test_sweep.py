@@ -11,7 +11,7 @@ from trainings import own_images
 
 from attnlab.data import load_data
 from attnlab.pipelines.sweep import sweep_table
-from attnlab.pipelines.train_job import HELD_OUT_SEED
+from attnlab.pipelines.train import HELD_OUT_SEED
 from attnlab.training.images import hold_out
 from attnlab.training.log import Log, read_log
 

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from trainings import interrupting_at, own_images
 
+from attnlab.config import TrainConfig
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
-from attnlab.pipelines import train_job
-from attnlab.pipelines.train_job import prepare_training
+from attnlab.pipelines import train as training_pipeline
+from attnlab.pipelines.train import prepare_training
 from attnlab.training.log import Log, read_log
 from attnlab.training.plan import all_plans
 
@@ -104,14 +105,14 @@ def test_ensemble_trains_on_the_images_of_its_sources(train, place):
 
 def test_held_out_images_are_the_same_for_every_seed_and_limit_and_never_of_test(place, tmp_path, monkeypatch):
     splits = []
-    load = train_job.load_data
+    load = training_pipeline.load_data
     monkeypatch.setattr(
-        train_job, "load_data", lambda name, root, split: splits.append(split) or load(name, root, split)
+        training_pipeline, "load_data", lambda name, root, split: splits.append(split) or load(name, root, split)
     )
     seen = []
     for number, options in enumerate([{"seed": 0}, {"seed": 1}, {"seed": 2, "limit": 20}]):
         names = {"data": "mnist", "root": place, "model": f"{place}/net.py:build", "batch_size": 10, "held_out": 10}
-        with prepare_training(**names, **options, out=tmp_path / str(number), device="cpu") as training:
+        with prepare_training(TrainConfig.of(**names, **options, out=tmp_path / str(number), device="cpu")) as training:
             seen.append(training)
     assert splits == ["train"] * 3
     assert all(torch.equal(training.held_out.pixels, seen[0].held_out.pixels) for training in seen)
@@ -125,7 +126,7 @@ def test_held_out_images_are_the_same_for_every_seed_and_limit_and_never_of_test
 
 def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with prepare_training(limit=20, held_out=10, batch_size=10, device="cpu") as training:
+    with prepare_training(TrainConfig.of(limit=20, held_out=10, batch_size=10, device="cpu")) as training:
         assert (training.model, training.name) == ("resnet8", "madry+aad")
         assert training.folder == Path("runs/scenes-resnet8-aad-0")
         assert training.classifier.sha256 == load_model("resnet8").fingerprint()  # from the built-in weights
@@ -138,7 +139,7 @@ def test_without_options_resnet8_is_trained_on_the_built_in_scenes(tmp_path, mon
 def test_a_folders_default_is_to_hold_out_a_tenth(tmp_path, place):
     own_images(tmp_path, 40)
     words = {"data": "folder", "root": tmp_path, "model": f"{place}/net.py:colour", "batch_size": 6, "device": "cpu"}
-    with prepare_training(**words, out=f"{tmp_path}/out") as ours:
+    with prepare_training(TrainConfig.of(**words, out=f"{tmp_path}/out")) as ours:
         assert (ours.plan.held_out, len(ours.held_out), len(ours.images)) == (4, 4, 36)
         assert ours.folder == tmp_path / "out"
 

@@ -12,10 +12,11 @@ from PIL import Image
 from trainings import own_images
 
 from attnlab import files
+from attnlab.config import TrainConfig
 from attnlab.errors import UserError
 from attnlab.files import alone_in
-from attnlab.pipelines import train_job
-from attnlab.pipelines.train_job import prepare_training
+from attnlab.pipelines import train as training_pipeline
+from attnlab.pipelines.train import prepare_training
 from attnlab.training import adversary
 
 
@@ -175,7 +176,7 @@ def test_a_training_that_failed_before_its_first_step_leaves_the_folder_to_anoth
     assert train("--batch-size", 51).code == 1
     assert not Path("out").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(train_job, "open_images", fail)
+        patch.setattr(training_pipeline, "open_images", fail)
         assert train("--seed", 1).error == "no images today"
     assert train("--seed", 2).code == 0
     assert json.loads(Path("out/training.json").read_text())["options"]["seed"] == 2
@@ -254,4 +255,4 @@ def test_a_loss_that_is_not_a_number_is_one_line(train):
 
 def test_errors_of_prepare_training_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="expected --plan for scenes"):
-        prepare_training(plan="paper", out=tmp_path).__enter__()
+        prepare_training(TrainConfig.of(plan="paper", out=tmp_path)).__enter__()

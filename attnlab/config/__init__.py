@@ -2,5 +2,6 @@
 
 from attnlab.config.analyze import AnalyzeConfig
 from attnlab.config.evaluate import AttackConfig, EvaluateConfig
+from attnlab.config.train import SweepConfig, TrainConfig
 
-__all__ = ["AnalyzeConfig", "AttackConfig", "EvaluateConfig"]
+__all__ = ["AnalyzeConfig", "AttackConfig", "EvaluateConfig", "SweepConfig", "TrainConfig"]

@@ -1,21 +1,20 @@
 """Trainings over a grid of alpha and beta, and what came of them (Fig. 8 of the paper)."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from attnlab.config import SweepConfig
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.manifests import expect_same
-from attnlab.pipelines.train_job import prepare_training
+from attnlab.pipelines.opening import run_folder
+from attnlab.pipelines.train import Watch, prepare_training, quietly, training_defaults
 from attnlab.training.distributed import launched
 from attnlab.training.folder import MANIFEST, is_begun, prolonged, read_manifest
-from attnlab.training.log import LOG, Tell, Tick, read_epochs
-from attnlab.training.trainer import Training
+from attnlab.training.log import LOG, read_epochs
 
 TABLE = "sweep.csv"
 #: what is swept, and its name in a training's manifest
@@ -24,19 +23,14 @@ WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
 TRAININGS = f"alpha-*-beta-*/{MANIFEST}"
 COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
-#: shows one training of a sweep: entered for it, it gives what `Training.run` calls
-Watch = Callable[[Training], AbstractContextManager[tuple[Tell, Tick]]]
 
-
-def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Watch, **options: Any) -> pd.DataFrame:
-    """Train with every alpha and every beta, each in a folder of its own; what is there already is gone on with.
+def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
+    """Train with every alpha and every beta, each in a folder of its own; what is there already is resumed.
 
     Args:
-        alphas: Weights of attention rectification.
-        betas: Weights of attention preservation.
-        out: Holds alpha-A-beta-B/ for each training, and sweep.csv, which is written again after each.
+        config: What is trained, and how; its `out` holds alpha-A-beta-B/ for each training, and sweep.csv, which is
+            written again after each.
         watch: Shows each training.
-        options: Of `prepare_training`, the same for all.
 
     Returns:
         See `sweep_table`.
@@ -45,26 +39,32 @@ def sweep(alphas: Sequence[float], betas: Sequence[float], out: Path, watch: Wat
         UserError: If a value is given twice or none at all, a training cannot be made, or the folder holds trainings
             that differ from this one in more than alpha and beta.
     """
-    for name, values in (("--alphas", alphas), ("--betas", betas)):
+    for name, values in (("--alphas", config.alphas), ("--betas", config.betas)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"expected {name} of one or more values, each once, got {_written(values) or 'none'}")
         if not all(0 <= value < float("inf") for value in values):
             raise UserError(f"expected {name} of at least 0, got {_written(values)}")
-    if not options["defense"].endswith("aad"):
-        raise UserError(f"expected a --defense with +aad, whose alpha and beta can be swept, got {options['defense']}")
+    defense, out = config.defense.name, sweep_folder(config)
+    if not defense.endswith("aad"):
+        raise UserError(f"expected a --defense with +aad, whose alpha and beta can be swept, got {defense}")
     if launched() > 1:
         raise UserError(
             "expected a sweep in a process of its own, got torchrun; several sweeps at once, each with other --alphas "
             "and the same --out, share the work"
         )
-    for alpha, beta in product(alphas, betas):
+    for alpha, beta in product(config.alphas, config.betas):
         folder = out / f"alpha-{alpha:g}-beta-{beta:g}"
-        with prepare_training(**options, alpha=alpha, beta=beta, out=folder) as training:
+        with prepare_training(config.training(alpha, beta, folder)) as training:
             _expect_one_grid(out, folder)
             with watch(training) as shown:
                 training.run(*shown)
         write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
     return sweep_table(out)
+
+
+def sweep_folder(config: SweepConfig) -> Path:
+    """Folder of a sweep."""
+    return config.run.out or run_folder(config.data.name, "sweep", config.defense.name, str(config.run.seed))
 
 
 def sweep_table(out: Path | str) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def _expect_one_grid(out: Path, folder: Path) -> None:
         if is_begun(path.parent):
             other = read_manifest(path.parent)
             other["options"] |= {key: mine["options"][key] for key in WEIGHTS.values()}
-            expect_same(out, prolonged(path.parent, other, mine), mine)
+            expect_same(out, prolonged(path.parent, other, mine), mine, training_defaults())
 
 
 def _written(values: Sequence[float]) -> str:

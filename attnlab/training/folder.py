@@ -51,8 +51,10 @@ def is_begun(folder: Path) -> bool:
     return (folder / STATE).exists() or (log.exists() and log.stat().st_size > 0)
 
 
-def open_training(folder: Path, manifest: dict[str, Any]) -> None:
+def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
     """Make the folder, or check that it holds a training with the same options, or with fewer epochs of them.
+
+    `defaults` are as of `expect_same`.
 
     Raises:
         UserError: If it holds another one (the text says what differs), or something else.
@@ -61,7 +63,7 @@ def open_training(folder: Path, manifest: dict[str, Any]) -> None:
         before = read_manifest(folder)
         if is_begun(folder) or before.get("kind") != manifest["kind"]:
             longer = prolonged(folder, before, manifest)
-            expect_same(folder, longer, manifest)
+            expect_same(folder, longer, manifest, defaults)
             if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
                 tell_other_surroundings(folder, before, manifest)
             if longer is not before:

@@ -1,0 +1,262 @@
+"""Train a model as a configuration says."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import MISSING, asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnlab.config import TrainConfig
+from attnlab.config.train import TrainingRunOptions
+from attnlab.data import load_data
+from attnlab.data.base import ImageSet, digest
+from attnlab.data.folder import BOXES, has_split
+from attnlab.errors import UserError
+from attnlab.files import alone_in, is_vacant
+from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import DESCRIPTION, trained_as
+from attnlab.pipelines import defaults
+from attnlab.pipelines.expect import expect_fit, expect_trainable, load_source
+from attnlab.pipelines.manifest import describe_data, surroundings
+from attnlab.pipelines.masking import first_look, is_checked, write_found
+from attnlab.pipelines.opening import run_folder
+from attnlab.training import AAD, SHORT, Defense
+from attnlab.training.board import expect_tensorboard
+from attnlab.training.distributed import launched, world
+from attnlab.training.folder import MANIFEST, open_training
+from attnlab.training.images import expect_batch, hold_out, open_images
+from attnlab.training.log import Tell, Tick
+from attnlab.training.parse import parse_defense
+from attnlab.training.plan import Plan, plan_for
+from attnlab.training.sources import expect_sources
+from attnlab.training.trainer import Training
+
+#: seed of the images that are held out: the same for every run, so that figures on them can be compared
+HELD_OUT_SEED = 0
+
+
+#: shows a training: entered for it, it gives what `Training.run` calls
+Watch = Callable[[Training], AbstractContextManager[tuple[Tell, Tick]]]
+
+
+@contextmanager
+def quietly(_training: Training) -> Iterator[tuple[Tell, Tick]]:
+    """Show nothing of a training."""
+    yield (lambda line: None), (lambda step: None)
+
+
+def train(
+    config: TrainConfig, classifier: Classifier | None = None, images: ImageSet | None = None, *, watch: Watch = quietly
+) -> Path:
+    """Train a model, or resume what is missing of the training.
+
+    Args:
+        config: What is trained, and how.
+        classifier: In place of the configuration's model, whose name then says how to build the network again.
+        images: Any image set, in place of the configuration's.
+        watch: Shows the training.
+
+    Returns:
+        Its folder, which is a checkpoint of the best epoch.
+
+    Raises:
+        UserError: If a name is unknown, a value out of range, something cannot be had, the folder holds a training with
+            other options, or another process trains in it.
+    """
+    with prepare_training(config, classifier, images) as training, watch(training) as shown:
+        training.run(*shown)
+    return training.folder
+
+
+@contextmanager
+def prepare_training(
+    config: TrainConfig, classifier: Classifier | None = None, images: ImageSet | None = None
+) -> Iterator[Training]:
+    """Open data and model and settle every default; arguments and errors as of `train`.
+
+    Yields:
+        The training; under torchrun this process is one of several until the block ends.
+    """
+    options, run, data = config.defense, config.run, config.data
+    written, defense = options.name, SHORT.get(options.name, options.name)
+    parsed = parse_defense(
+        defense,
+        loss_weight=options.loss_weight,
+        alpha=options.alpha,
+        beta=options.beta,
+        fill=options.fill,
+        classification=options.classification,
+    )
+    plan = settled_plan(config)
+    if run.tensorboard:
+        expect_tensorboard()
+    if options.sources and not parsed.ensemble:
+        raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
+    if classifier is not None and config.model.name is None:
+        raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
+    images = load_data(data.name, data.root, "train") if images is None else images
+    if data.name == "folder" and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
+        plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
+    used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)
+    expect_batch(len(used), plan.batch_size)
+    place = _device(run)
+    if classifier is None:
+        classifier = _open_model(config, plan)
+    classifier = classifier.place(place, "fp32", run.layout)
+    expect_fit(classifier, images)
+    expect_trainable(classifier)
+    if not images.classes:
+        _expect_labels(classifier, images)
+    if run.compiled and parsed.attends and classifier.head is None:
+        raise UserError(
+            f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
+            f"{plan.model}: torch.compile cannot differentiate its maps"
+        )
+    static = _open_sources(config, place)
+    if parsed.ensemble:
+        expect_sources(classifier, static)
+    folder = run.out or run_folder(data.name, Path(plan.model).name, written, str(run.seed))
+    manifest = {
+        "kind": "train",
+        "options": {
+            **config.recorded(),
+            "defense": defense,
+            **{f"defense's {name}": value for name, value in asdict(parsed).items()},
+            **asdict(plan),
+            "sources": [source.fingerprint() for source in static],
+        },
+        "data": describe_data(images, used) | {"held_out": digest(map(str, held))},
+        "model": classifier.describe(),
+        "plan": config.plan.name,
+        **surroundings(place),
+    }
+    with world(place) as processes, ExitStack() as stack:
+        processes.part(plan.batch_size)
+
+        def claim() -> None:
+            if is_vacant(folder) or (folder / MANIFEST).exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone_in(folder))
+            open_training(folder, manifest, training_defaults())
+            if not is_checked(folder):
+                write_found(folder, first_look({plan.model: classifier}, images, held, gradients=False))
+            _tell_doubts(plan, parsed, data.root if data.name == "folder" else None)
+
+        processes.lead(claim)
+        count = defaults.reading_processes() if run.workers is None else run.workers
+        yield Training(
+            classifier=classifier,
+            model=_anywhere(trained_as(plan.model)["network"]),
+            name=defense if parsed.attends else defense.removesuffix(AAD),
+            defense=parsed,
+            plan=plan,
+            images=open_images(images, used, classifier.input_size, place, count),
+            held_out=open_images(images, held, classifier.input_size, place, count),
+            folder=folder,
+            seed=run.seed,
+            sources=static,
+            bf16=run.precision == "bf16",
+            compiled=run.compiled,
+            cuda_graph=run.cuda_graph,
+            snapshots=run.snapshots,
+            tensorboard=run.tensorboard,
+            world=processes,
+        )
+
+
+def training_defaults() -> dict[str, Any]:
+    """What a training's options were before there were such options, see `expect_same`."""
+    plan = {one.name: one.default for one in fields(Plan) if one.default is not MISSING}
+    defense = {f"defense's {one.name}": one.default for one in fields(Defense) if one.default is not MISSING}
+    return {**TrainConfig.defaults(), **plan, **defense}
+
+
+def settled_plan(config: TrainConfig) -> Plan:
+    """The plan with what the user gave in its place; a checkpoint is trained on from its own weights.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+    given: dict[str, Any] = {"model": config.model.name, "weights": config.model.weights}
+    given |= {one.name: getattr(config.plan, one.name) for one in fields(config.plan) if one.name != "name"}
+    values = {name: value for name, value in given.items() if value is not None}
+    if "model" in values and (Path(values["model"]) / DESCRIPTION).is_file():
+        values.setdefault("weights", "default")
+    return replace(plan_for(config.data.name, config.plan.name), **values)
+
+
+def _device(run: TrainingRunOptions) -> torch.device:
+    """The device of this process.
+
+    Raises:
+        UserError: If it is not to be had, or several processes cannot train so.
+    """
+    place = defaults.choose_device(run.device)
+    if launched() > 1 and place.index is not None:
+        raise UserError(
+            f"expected --device cuda under torchrun, which gives each process its own GPU, got {run.device}"
+        )
+    if launched() > 1 and run.compiled:
+        raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
+    return defaults.choose_device(f"cuda:{defaults.local_rank()}") if place == torch.device("cuda") else place
+
+
+def _open_model(config: TrainConfig, plan: Plan) -> Classifier:
+    """The network to train, with what it starts from."""
+    model = config.model
+    return load_model(
+        plan.model,
+        plan.weights,
+        model.layer,
+        mean=model.mean,
+        std=model.std,
+        seed=config.run.seed,
+        weights_key=model.weights_key,
+        trust_code=model.trust_code,
+    )
+
+
+def _open_sources(config: TrainConfig, place: torch.device) -> tuple[Classifier, ...]:
+    """The static models of an ensemble."""
+    stated, trust_code = config.model.mean is not None, config.model.trust_code
+    loaded = (load_source("--sources", name, stated=stated, trust_code=trust_code) for name in config.defense.sources)
+    return tuple(source.place(place, "fp32", config.run.layout) for source in loaded)
+
+
+def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
+    """Warn of what is seldom meant; `folder` holds a user's own images, if they are those."""
+    if folder is not None and not (has_split(folder, "train") or has_split(folder, "val")):
+        warnings.warn(
+            f"this training uses all images of {folder}: evaluate and analyze it on others, or keep these in "
+            f"{folder / 'train'} and others in {folder / 'val'}, each with a {BOXES}",
+            stacklevel=2,
+        )
+    if plan.ramp > plan.epochs and "adversarial" in defense.reads:
+        warnings.warn(
+            f"the attack never has its full eps: --ramp {plan.ramp:g} is longer than --epochs {plan.epochs}",
+            stacklevel=2,
+        )
+
+
+def _anywhere(model: str) -> str:
+    """The model's name as it can be loaded from any folder: a user's own file with its whole path."""
+    path, _, function = model.rpartition(":")
+    return f"{Path(path).resolve()}:{function}" if path.endswith(".py") else model
+
+
+def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
+    """Check that a model knows all labels of a set that does not name its classes.
+
+    Raises:
+        UserError: If it does not; the text names the first image.
+    """
+    for index, image_id in enumerate(images.image_ids):
+        label = images.label_of(index)
+        if label is not None and label >= classifier.classes:
+            raise UserError(
+                f"expected labels from 0 to {classifier.classes - 1}, which the model knows, got {label} for image "
+                f"{image_id}; name another with --model"
+            )

@@ -58,7 +58,7 @@ def test_markdown_is_one_line_without_markup(text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_and_csv_bring_no_control_character_to_the_terminal(text):
     frame = pd.DataFrame({"model": [text, f"={text}"], "accuracy": [-0.5, 1.0]})
-    written = json_of(Report([], {}, {"table6": frame}, {}))
+    written = json_of(Report([], {}, {"table6": frame}))
     assert json.loads(written)["table6"][0]["model"] == text
     table = as_csv(frame)
     assert all(character.isprintable() or character == "\n" for character in written + table)

@@ -74,9 +74,8 @@ def report_of(several: bool) -> Report:
             parts = [frames[name].assign(eps=eps) for eps in (4 / 255, 16 / 255)]
             whole = pd.concat(parts, ignore_index=True)
             frames[name] = whole[["eps", *(column for column in whole if column != "eps")]]
-    titles = {name: spec.title for name, spec in TABLES.items()}
-    captions = {name: f"{title}. 50%_net, imagenet val, n < 300" for name, title in titles.items()}
-    return Report([], captions, frames, titles)
+    captions = {name: f"{spec.title}. 50%_net, imagenet val, n < 300" for name, spec in TABLES.items()}
+    return Report([], captions, frames)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")

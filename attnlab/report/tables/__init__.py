@@ -157,47 +157,48 @@ OF_PAIRS = (
     *(Column("difference", words="difference in points", digits=2), Column("p")),
 )
 
-SHARES, SIZES, ACCURACIES = _here("layout:shares"), _here("layout:sizes"), _here("layout:accuracies")
-PLAIN, LIME_TABLES = _here("layout:plain"), _here("lime:lime_tables")
-BY_OUTCOME = "I_succeed: the attack changes the prediction; I_fail: it does not"
+BY_OUTCOME, ACCURACIES, PLAIN = _here("layout:by_outcome"), _here("layout:accuracies"), _here("layout:plain")
+LIME_TABLES = _here("lime:lime_tables")
+OUTCOMES = "I_succeed: the attack changes the prediction; I_fail: it does not"
 
 #: every table, in the order in which it is shown
 TABLES: Registry[TableSpec] = Registry("--table", {
     "table1": TableSpec(
-        "Table 1", "analyze", _here("iou:table1"), SHARES, by_outcome(IOU_GT), (MAPS, BOXES),
-        title=f"Average IoU between attention and ground-truth area. {BY_OUTCOME}",
+        "Table 1", "analyze", _here("iou:table1"), BY_OUTCOME, by_outcome(IOU_GT), (MAPS, BOXES),
+        title=f"Average IoU between attention and ground-truth area. {OUTCOMES}",
     ),
     "table2": TableSpec(
-        "Table 2", "analyze", _here("iou:table2"), SHARES, by_outcome(CONFIDENCE), (MAPS, BOXES),
-        title=f"Percentage and average confidence of the images with IoU < {LOW_IOU}. {BY_OUTCOME}",
+        "Table 2", "analyze", _here("iou:table2"), BY_OUTCOME, by_outcome(CONFIDENCE), (MAPS, BOXES),
+        title=f"Percentage and average confidence of the images with IoU < {LOW_IOU}. {OUTCOMES}",
     ),
     "controls": TableSpec(
         "Controls of Table 1", "analyze", _here("controls:controls"), PLAIN, OF_CONTROLS, (MAPS, BOXES),
-        title=f"IoU with the boxes of attention, and of areas as large that look at nothing. {BY_OUTCOME}",
+        title=f"IoU with the boxes of attention, and of areas as large that look at nothing. {OUTCOMES}",
         option="--controls",
     ),
     "table3": TableSpec(
-        "Table 3", "analyze", _here("iou:table3"), SIZES, by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
-        title=f"Average attention IoU between original and adversarial images, by number of kept cells. {BY_OUTCOME}",
+        "Table 3", "analyze", _here("iou:table3"), BY_OUTCOME, by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
+        title=f"Average attention IoU between original and adversarial images, by number of kept cells. {OUTCOMES}",
     ),
     "table4": TableSpec(
-        "Table 4", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
-        title=f"LIME: average IoU between attention and ground-truth area, by number of features. {BY_OUTCOME}",
+        "Table 4", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
+        title=f"LIME: average IoU between attention and ground-truth area, by number of features. {OUTCOMES}",
     ),
     "table4_adversarial": TableSpec(
-        "Table 4, adversarial images", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_GT), (LIME, BOXES),
+        "Table 4, adversarial images", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_GT), (LIME, BOXES),
         "{ground_truth}",
-        title=f"LIME: the same as Table 4 for the adversarial images. {BY_OUTCOME}",
+        title=f"LIME: the same as Table 4 for the adversarial images. {OUTCOMES}",
     ),
     "table5": TableSpec(
-        "Table 5", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
+        "Table 5", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
         title="LIME: average attention IoU between original and adversarial images, by number of features. "
-        f"{BY_OUTCOME}",
+        f"{OUTCOMES}",
     ),
     "noise_floor": TableSpec(
-        "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, SIZES, by_size(FEATURE, IOU_SEEDS), (LIME, TWO_SEEDS),
+        "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_SEEDS),
+        (LIME, TWO_SEEDS),
         title="LIME: average attention IoU of the original images from two seeds, what noise alone leaves. "
-        f"{BY_OUTCOME}",
+        f"{OUTCOMES}",
     ),
     "table6": TableSpec(
         "Table 6", "evaluate", _here("accuracy:table6"), ACCURACIES, OF_TABLE_6,

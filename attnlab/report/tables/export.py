@@ -24,13 +24,11 @@ class Report(NamedTuple):
         summary: Lines for people: images, accuracy, what was left out.
         captions: Of each table: its title and what its numbers depend on.
         frames: Each table, tidy.
-        titles: The captions' first parts, short as a paper has them.
     """
 
     summary: list[str]
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
-    titles: dict[str, str]
 
     def _repr_html_(self) -> str:
         """The tables and the summary, for a notebook."""
@@ -82,10 +80,9 @@ def make_report(
         path = spec.compute.path
         made[path] = made[path] if path in made else spec.compute_from(source.given)
         frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
-    titles = {name: TABLES[name].title for name in frames}
-    captions = {name: f"{title}. {source.setting(TABLES[name])}" for name, title in titles.items()}
+    captions = {name: f"{TABLES[name].title}. {source.setting(TABLES[name])}" for name in frames}
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
-    return Report(lines, captions, frames, titles)
+    return Report(lines, captions, frames)
 
 
 def report_run(folder: Path, *choices: Any, **named: Any) -> Report:

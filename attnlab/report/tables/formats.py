@@ -55,7 +55,7 @@ def latex_of(report: "Report") -> str:
 def latex_table(report: "Report", name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
     layout = TABLES[name].lay_out(report.frames[name])
-    return as_latex(layout, report.titles[name], label=f"tab:{name}", source=report.captions[name])
+    return as_latex(layout, TABLES[name].title, label=f"tab:{name}", source=report.captions[name])
 
 
 def markdown_of(report: "Report") -> str:

@@ -1,14 +1,16 @@
 """Tables in the paper's layout: a tidy frame in, heads and lines out, for LaTeX, Markdown, console and page alike."""
 
 from collections.abc import Mapping
+from itertools import takewhile
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from attnlab.report.tables import PERCENT, Column, Form, TableSpec
+from attnlab.report.tables import Column, Form, TableSpec
 from attnlab.words import as_fraction
 
+Row = Mapping[Any, Any]
 GROUPS = ("I_succeed", "I_fail")
 SUCCEED_AND_FAIL = 2
 
@@ -69,41 +71,37 @@ class Layout(NamedTuple):
         ]
 
 
-def shares(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
-    """Tables 1 and 2: per group its percentage and a mean, a line per eps and one for the paper's values."""
-    mean, full = spec.mean, form != "paper"
-    theirs = f"paper_{mean.name}"
-    with_paper = frame[theirs].notna().any()
-    first = ["eps"] if "eps" in frame else [""] if form == "page" and with_paper else []
-    lines: list[list[Cell]] = []
-    for eps, rows in _by_eps(frame):
-        cells: list[Cell] = [eps] if first else []
-        for row in rows:
-            cells += [*_count(row, full), _percent(row["percent"]), _mean(row, mean, theirs)]
-        lines.append(cells)
-    if with_paper:
-        cells = ["paper"] if first else []
-        for row in _by_eps(frame)[0][1]:
-            cells += [*([""] if full else []), _percent(row["paper_percent"]), Value(row[theirs], mean.digits)]
-        lines.append(cells)
-    heads = [*(["n"] if full else []), PERCENT.head, mean.head]
-    return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
+def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
+    """Tables 1 to 5: a line per eps and size of the areas, for each outcome its share of the images and a mean.
 
+    The paper's values stand below the shares, or where there are none beside the mean.
+    """
+    full, mean, share = form != "paper", spec.mean, spec.column("percent")
+    theirs = f"paper_{mean.name}" if share else "paper"
+    below = bool(share and frame[theirs].notna().any())
+    beside = bool(not share and frame[theirs].notna().any())
+    before = takewhile(lambda column: column.name != "group", spec.columns)
+    names = [column for column in before if column.name in frame]
+    first = [column.head for column in names] or ([""] if below and form == "page" else [])
 
-def sizes(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
-    """Tables 3, 4, 5: a line per number of cells or features, a column per group, the paper's values beside."""
-    size, mean, full = spec.columns[1], spec.mean, form != "paper"
-    with_paper = bool(frame["paper"].notna().any())
+    def cells(row: Row, count: Cell, percent: str, value: Value) -> list[Cell]:
+        shares = [Value(row[percent], share.digits, share.unit)] if share else []
+        published = [Value(row[theirs], mean.digits)] if beside else []
+        return [*([count] if full else []), *shares, value, *published]
+
     lines: list[list[Cell]] = []
-    for eps, rows in _by_eps(frame):
-        for pair in zip(rows[::2], rows[1::2], strict=True):
-            cells: list[Cell] = [*([eps] if eps else []), Value(pair[0][size.name], 0)]
-            for row in pair:
-                theirs = [Value(row["paper"], mean.digits)] if with_paper else []
-                cells += [*_count(row, full), _mean(row, mean, "paper"), *theirs]
-            lines.append(cells)
-    heads = [*(["n"] if full else []), mean.head, *(["paper"] if with_paper else [])]
-    first = [*(["eps"] if "eps" in frame else []), size.head]
+    rows = frame.to_dict("records")
+    for pair in zip(rows[::2], rows[1::2], strict=True):
+        line: list[Cell] = [_as_cell(column.name, pair[0][column.name], 0) for column in names] or [""] * len(first)
+        for row in pair:
+            line += cells(row, Value(row["n"], 0), "percent", _mean(row, mean, theirs))
+        lines.append(line)
+    if below:
+        line = ["paper"][: len(first)]
+        for row in rows[:2]:
+            line += cells(row, "", "paper_percent", Value(row[theirs], mean.digits))
+        lines.append(line)
+    heads = [*(["n"] if full else []), *([share.head] if share else []), mean.head, *(["paper"] if beside else [])]
     return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
 
 
@@ -153,23 +151,7 @@ def plain(frame: pd.DataFrame, spec: TableSpec | None = None, form: Form = "full
     return Layout([], [], names, lines)
 
 
-def _by_eps(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows of each eps, with the eps as text; empty text where the frame has one eps only."""
-    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-    if "eps" not in frame:
-        return [("", rows)]
-    return [(as_fraction(eps), [row for row in rows if row["eps"] == eps]) for eps in dict.fromkeys(frame["eps"])]
-
-
-def _count(row: dict[str, Any], full: bool) -> list[Cell]:
-    return [Value(row["n"], 0)] if full else []
-
-
-def _percent(value: float) -> Value:
-    return Value(value, PERCENT.digits, PERCENT.unit)
-
-
-def _mean(row: Mapping[Any, Any], mean: Column, theirs: str) -> Value:
+def _mean(row: Row, mean: Column, theirs: str) -> Value:
     return Value(row[mean.name], mean.digits, mean.unit, row["ci_low"], row["ci_high"], row[theirs])
 
 

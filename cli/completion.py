@@ -48,8 +48,8 @@ def lists_of(*kinds: str) -> Completion:
 
 
 def _known(kind: str) -> list[str]:
-    reports = {"figures": FIGURES, "tables": TABLES}
-    return list(reports[kind]) if kind in reports else known_names(kind)
+    reports = {"figures": [*FIGURES], "tables": [*TABLES]}
+    return reports[kind] if kind in reports else known_names(kind)
 
 
 def one_of(kind: str) -> Check:

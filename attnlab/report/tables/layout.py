@@ -97,7 +97,7 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
             line += cells(row, Value(row["n"], 0), "percent", _mean(row, mean, theirs))
         lines.append(line)
     if below:
-        line = ["paper"][: len(first)]
+        line = [*["paper"][: len(first)]]
         for row in rows[:2]:
             line += cells(row, "", "paper_percent", Value(row[theirs], mean.digits))
         lines.append(line)

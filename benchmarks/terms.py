@@ -31,10 +31,10 @@ from attnlab.attacks.pgd import perturb
 from attnlab.data import load_data
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.train import HELD_OUT_SEED
-from attnlab.training import FILLS
+from attnlab.training import FILLS, WEIGHT
 from attnlab.training.folder import MANIFEST
 from attnlab.training.images import Batch, hold_out, open_images
-from attnlab.training.parse import WEIGHT, parse_defense
+from attnlab.training.parse import parse_defense
 from attnlab.training.step import Step
 
 MAIN = "L_c"

@@ -23,7 +23,8 @@ def traced(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "defense", ["aad", pytest.param("madry", marks=pytest.mark.slow), pytest.param("trades", marks=pytest.mark.slow)]
+    "defense",
+    ["aad", pytest.param("madry", marks=pytest.mark.slow), pytest.param("trades+awp", marks=pytest.mark.slow)],
 )
 def test_a_compiled_training_is_the_plain_one_and_traces_nothing_anew(networks, tmp_path, monkeypatch, defense):
     attacked = []

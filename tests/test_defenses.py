@@ -10,13 +10,13 @@ from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import load_model
-from attnlab.training import DEFENSES, Defense
-from attnlab.training.parse import parse_defense
+from attnlab.training import DEFENSES, ENDINGS, Defense, Ending
+from attnlab.training.parse import known_defenses, parse_defense, spelled_out
 from attnlab.training.sources import draw_source, expect_sources
 
 
 def test_every_defence_is_named_alone_and_with_aad():
-    assert {"none", "madry", "alp", "trades", "mart", "stepll", "ensemble"} <= set(DEFENSES)
+    assert {"none", "madry", "fast", "alp", "trades", "mart", "stepll", "ensemble"} <= set(DEFENSES)
     for name, defense in DEFENSES.items():
         assert parse_defense(name) == defense
         assert parse_defense(f"{name}+aad") == replace(defense, alpha=0.01, beta=0.01)
@@ -51,6 +51,53 @@ def test_the_weight_of_a_losses_second_part_is_that_asked_for_or_refused_where_t
         parse_defense("mart", loss_weight=-1.0)
 
 
+def test_endings_stand_in_any_order_and_each_has_its_own_options(monkeypatch):
+    both = replace(DEFENSES["alp"], alpha=0.01, beta=0.01, perturbation="awp", gamma=0.01)
+    assert parse_defense("alp+aad+awp") == parse_defense("alp+awp+aad") == both
+    assert spelled_out("alp+awp+aad") == "alp+aad+awp"
+    assert spelled_out("aad+awp", parse_defense("aad+awp", alpha=0, beta=0)) == "madry+awp"
+    assert parse_defense("trades+awp").gamma == 0.005  # as published
+    asked = parse_defense("trades+awp", awp_gamma=0.02, awp_warmup=5.0)
+    assert asked == replace(DEFENSES["trades"], perturbation="awp", gamma=0.02, warmup=5.0)
+    for option in ("awp_gamma", "awp_warmup"):
+        with pytest.raises(UserError, match=r"expected --awp-\w+ with \+awp alone, got alp; did you mean alp\+awp\?"):
+            parse_defense("alp", **{option: 0.0})
+    monkeypatch.setitem(ENDINGS, "+sam", Ending({"perturbation": "none"}, {}))
+    assert "alp+aad+sam" in known_defenses()
+    assert "alp+awp+sam" not in known_defenses()
+    with pytest.raises(UserError, match=r"expected a defense of .*, got 'alp\+sam\+awp'"):
+        parse_defense("alp+sam+awp")
+    for name in known_defenses():
+        assert known_defenses().count(name) == 1
+        parse_defense(name)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, -0.1, float("nan")])
+def test_a_perturbation_of_nothing_or_of_all_is_refused(gamma):
+    with pytest.raises(UserError, match="expected gamma between 0 and 1 where weights are perturbed"):
+        parse_defense("madry+awp", awp_gamma=gamma)
+
+
+def test_a_stride_without_a_single_step_is_refused():
+    with pytest.raises(UserError, match=r"expected a stride with a single step alone, got 1\.25"):
+        Defense("adversarial", stride=1.25)
+
+
+def test_fast_attacks_with_fgsm_from_a_random_start_as_wong_et_al_do(scenes_batch, resnet8):
+    images, labels = scenes_batch
+    attack, draws = DEFENSES["fast"].attack(8 / 255, 40, 2 / 255), torch.rand(images.shape)
+    delta = (images + (2 * draws - 1) * 8 / 255).clamp(0, 1) - images  # as their train_fgsm.py, in pixels
+    delta.requires_grad_()
+    torch.nn.functional.cross_entropy(resnet8(images + delta), labels).backward()
+    moved = (delta + 1.25 * 8 / 255 * delta.grad.sign()).clamp(-8 / 255, 8 / 255).detach()
+    expected = images + torch.max(torch.min(1 - images, moved), 0 - images)
+    ours = perturb(resnet8, images, labels, attack, seeds=draws)
+    resnet8.zero_grad()
+    assert (ours - expected).abs().gt(1e-6).float().mean() < 1e-3  # where a gradient's sign is rounding's
+    assert (ours - images).abs().max() <= 8 / 255 + 1e-6
+    assert DEFENSES["fast"].attack(0.9, 1).step_size == 1  # the longest step there is
+
+
 def test_a_defence_is_its_own_provenance():
     defense = parse_defense("trades+aad", alpha=0.1)
     assert Defense(**asdict(defense)) == defense
@@ -59,12 +106,15 @@ def test_a_defence_is_its_own_provenance():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("madri", "madry"), ("madry+add", "madry+aad"), ("add", "aad"), ("alp+a3", "alp")],
+    [
+        *(("madri", "madry"), ("madry+add", "madry+aad"), ("add", "aad"), ("alp+a3", "alp"), ("madry+", "madry")),
+        *(("madry+awp+awp", "madry+a"), ("aad+aad", "madry+aad"), ("trades+awb", "trades+awp")),
+    ],
 )
 def test_an_unknown_defence_is_refused_with_the_names_and_the_nearest(name, near):
     with pytest.raises(UserError) as error:
         parse_defense(name)
-    assert str(error.value).startswith(f"expected a defense of {', '.join(DEFENSES)}, each ")
+    assert str(error.value).startswith(f"expected a defense of {', '.join(DEFENSES)}, each also with +aad, +awp")
     assert f"got '{name}'; did you mean '{near}" in str(error.value)
 
 

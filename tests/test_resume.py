@@ -79,7 +79,7 @@ def test_a_training_that_is_killed_goes_on_from_its_last_epoch(networks, tmp_pat
         first.run()
     second = training(networks, tmp_path, plan=whole.plan)
     optimizer = optimizer_of(second.classifier, whole.plan)
-    stands = load_state(tmp_path, second.classifier.network, optimizer)
+    stands = load_state(tmp_path, {"network": second.classifier.network}, optimizer)
     assert (stands.epoch, stands.step) == (call // PASSES, 0)
     second = training(networks, tmp_path, plan=whole.plan)
     second.run()
@@ -106,7 +106,7 @@ def test_a_long_epoch_is_saved_in_between(networks, tmp_path, whole, monkeypatch
         first.run()
     second = training(networks, tmp_path, plan=whole.plan)
     optimizer = optimizer_of(second.classifier, whole.plan)
-    assert load_state(tmp_path, second.classifier.network, optimizer).step == 3
+    assert load_state(tmp_path, {"network": second.classifier.network}, optimizer).step == 3
     second = training(networks, tmp_path, plan=whole.plan)
     second.run()
     assert_same_training(second, whole)
@@ -152,7 +152,7 @@ def test_a_state_file_cut_short_is_refused_with_a_way_out(networks, tmp_path, wh
 
 def test_no_state_is_the_beginning(networks, tmp_path):
     ours = training(networks, tmp_path)
-    assert load_state(tmp_path, ours.classifier.network, optimizer_of(ours.classifier, PLAN)) == Progress()
+    assert load_state(tmp_path, {"network": ours.classifier.network}, optimizer_of(ours.classifier, PLAN)) == Progress()
 
 
 def test_an_epoch_whose_checkpoint_could_not_be_written_is_in_no_log(networks, tmp_path, whole, monkeypatch):

@@ -23,7 +23,7 @@ from attnlab.training import adversary
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--defense", "madri"], "expected a defense of none, madry, alp, trades, mart, stepll, ensemble, each also "),
+        (["--defense", "madri"], "expected a defense of none, madry, fast, alp, "),
         (
             ["--defense", "ensemble"],
             "expected --sources CHECKPOINT for the ensemble defense, once for each static model, got none",
@@ -160,6 +160,26 @@ def test_going_on_with_other_options_tells_which(train, words, difference):
     assert error.startswith("out holds a run with other options (")
     assert difference in error
     assert error.endswith("; choose another --out")
+
+
+def test_a_perturbation_that_never_begins_is_told(train):
+    words = "--defense", "madry+awp", "--epochs", 1
+    told = "no weight is ever perturbed: --awp-warmup 1 is not below --epochs 1"
+    assert told in train(*words, "--awp-warmup", 1).err
+    assert told not in train(*words, "--awp-warmup", 0.5, "--out", "other").err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ema", "1"], "expected --ema in [0, 1), such as 0.999, got 1"),
+        (["--awp-gamma", "0.01"], "expected --awp-gamma with +awp alone, got aad; did you mean aad+awp?"),
+        (["--defense", "madry+awp", "--awp-gamma", "2"], "expected gamma between 0 and 1 where weights are perturbed"),
+        (["--defense", "madry+awp", "--awp-warmup", "-1"], "expected warmup of at least 0, got -1"),
+    ],
+)
+def test_an_average_or_a_perturbation_that_makes_no_sense_is_refused(train, words, message):
+    assert train(*words).error.startswith(message)
 
 
 def test_a_ramp_that_does_not_end_is_told(train):

@@ -27,6 +27,19 @@ def test_a_finished_training_is_prolonged_to_the_weights_of_a_longer_one(train, 
     assert train(*words, "--epochs", 4).err == ""  # which is finished now
 
 
+def test_a_training_from_before_there_were_averages_and_perturbations_is_prolonged_as_one_without(train):
+    assert train("--epochs", 3, "--out", "whole").code == 0
+    assert train().code == 0
+    manifest = json.loads(Path("out/training.json").read_text())
+    for name in ("ema", "defense's stride", "defense's perturbation", "defense's gamma", "defense's warmup"):
+        del manifest["options"][name]
+    Path("out/training.json").write_text(json.dumps(manifest))
+    assert "(ema was 0.0, is 0.9)" in train("--epochs", 3, "--ema", 0.9).error
+    assert "defense's perturbation was 'none', is 'awp'" in train("--defense", "aad+awp").error
+    assert train("--epochs", 3).code == 0
+    assert Path("out", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
+
+
 def test_a_one_cycle_training_is_not_prolonged_and_says_why_and_stays_as_it_is(train):
     assert train("--schedule", "one-cycle", "--epochs", 1).code == 0
     before = Path("out/training.json").read_bytes()

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.multiprocessing as mp
 from shared_norms import share_norms_here
 from torch import Tensor, nn
-from trainings import A_STEP, PASSES, during, interrupt, training, weights_of
+from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights_of
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
@@ -22,7 +23,9 @@ from attnlab.training.state import FILE
 from attnlab.training.trainer import Training
 
 #: defences that are tried with norms that the processes share: with passes of images that norms keep no statistics of
-SHARED = ("madry", "aad", "alp+aad")
+SHARED = ("madry", "aad", "alp+aad", "trades+awp")
+#: a plan whose weights are averaged
+AVERAGED = replace(PLAN, ema=0.7)
 
 
 def refuse(rank: int) -> None:
@@ -84,6 +87,7 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
         for defense in SHARED:
             run(f"shared {defense}", "build", exact=True, defense=defense)
             run(f"bf16 {defense}", "build", bf16=True, defense=defense)
+        run("shared average", "build", exact=True, defense="madry", plan=AVERAGED)
         del kernels
 
 
@@ -108,12 +112,16 @@ def two(networks, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("folder", "build", "defense"),
-    [("plain", "plain", "aad"), *((f"shared {defense}", "build", defense) for defense in SHARED)],
+    [
+        ("plain", "plain", "aad"),
+        *((f"shared {defense}", "build", defense) for defense in SHARED),
+        ("shared average", "build", "madry"),
+    ],
 )
 def test_two_processes_with_half_of_each_batch_equal_one_with_the_whole(
     networks, tmp_path, two, folder, build, defense
 ):
-    alone = training(networks, tmp_path, build=build, defense=defense)
+    alone = training(networks, tmp_path, build=build, defense=defense, plan=AVERAGED if "average" in folder else PLAN)
     as_exact(alone)
     alone.run()
     for rank in (0, 1):

@@ -50,6 +50,12 @@ class DefenseOptions(Options):
     classification: str = option(
         "cross-entropy", "Classification loss: cross-entropy or soft-margin (the paper's section 4.2)."
     )
+    awp_gamma: float | None = option(
+        None,
+        "Size of the weights' perturbation, for +awp, as a share of each tensor's norm; by default 0.01, for trades "
+        "0.005.",
+    )
+    awp_warmup: float | None = option(None, "Epochs before the perturbation begins, for +awp; by default 0.")
     sources: tuple[str, ...] = option(
         (),
         "Static model of the ensemble defence; repeat it for each. --mean and --std do not apply to it: its images are "
@@ -108,7 +114,7 @@ class PlanOptions(Options):
         name="plan",
     )
     epochs: int | None = option(
-        None, "Number of epochs. This option and all down to --held-out replace a value of the plan.", smoke=1
+        None, "Number of epochs. This option and all down to --ema replace a value of the plan.", smoke=1
     )
     batch_size: int | None = option(None, "Images per training step, over all processes.", smoke=4)
     learning_rate: float | None = option(None, "Highest learning rate of the schedule.")
@@ -140,6 +146,9 @@ class PlanOptions(Options):
         kinds=("augmentations",),
     )
     held_out: int | None = option(None, "Number of training images kept for validation.", smoke=4)
+    ema: float | None = option(
+        None, "Decay, such as 0.999, of a moving average of the weights, validated and exported in their place."
+    )
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def _trained_with(name: str) -> str:
         return "raw"
     options = read_manifest(Path(name))["options"] if (Path(name) / MANIFEST).is_file() else {}
     alpha, beta = (options.get(f"defense's {weight}", 1) for weight in ("alpha", "beta"))
-    if not trained["defense"].endswith("aad") or (alpha and beta):
+    if "aad" not in trained["defense"] or (alpha and beta):
         return trained["defense"]
     return {(True, False): "rectification only", (False, True): "preservation only"}.get(
         (bool(alpha), bool(beta)), "neither loss"

@@ -12,9 +12,11 @@ from attnlab.files import write_whole
 from attnlab.manifests import expect_same
 from attnlab.pipelines.opening import run_folder
 from attnlab.pipelines.train import Watch, prepare_training, quietly, training_defaults
+from attnlab.training import AAD
 from attnlab.training.distributed import launched
 from attnlab.training.folder import MANIFEST, is_begun, prolonged, read_manifest
 from attnlab.training.log import LOG, read_epochs
+from attnlab.training.parse import spelled_out
 
 TABLE = "sweep.csv"
 #: what is swept, and its name in a training's manifest
@@ -45,7 +47,7 @@ def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
         if not all(0 <= value < float("inf") for value in values):
             raise UserError(f"expected {name} of at least 0, got {_written(values)}")
     defense, out = config.defense.name, sweep_folder(config)
-    if not defense.endswith("aad"):
+    if AAD not in spelled_out(defense):
         raise UserError(f"expected a --defense with +aad, whose alpha and beta can be swept, got {defense}")
     if launched() > 1:
         raise UserError(

@@ -23,13 +23,13 @@ from attnlab.pipelines.expect import expect_fit, expect_trainable, load_source
 from attnlab.pipelines.manifest import describe_data, surroundings
 from attnlab.pipelines.masking import first_look, is_checked, write_found
 from attnlab.pipelines.opening import run_folder
-from attnlab.training import AAD, SHORT, Defense
+from attnlab.training import AAD, ENDINGS, Defense
 from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import launched, world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import expect_batch, hold_out, open_images
 from attnlab.training.log import Tell, Tick
-from attnlab.training.parse import parse_defense
+from attnlab.training.parse import parse_defense, spelled_out
 from attnlab.training.plan import Plan, plan_for
 from attnlab.training.sources import expect_sources
 from attnlab.training.trainer import Training
@@ -81,14 +81,12 @@ def prepare_training(
         The training; under torchrun this process is one of several until the block ends.
     """
     options, run, data = config.defense, config.run, config.data
-    written, defense = options.name, SHORT.get(options.name, options.name)
+    written, defense = options.name, spelled_out(options.name)
     parsed = parse_defense(
-        defense,
+        written,
         loss_weight=options.loss_weight,
-        alpha=options.alpha,
-        beta=options.beta,
-        fill=options.fill,
         classification=options.classification,
+        **{name: getattr(options, name) for ending in ENDINGS.values() for name in ending.options},
     )
     plan = settled_plan(config)
     if run.tensorboard:
@@ -150,7 +148,7 @@ def prepare_training(
         yield Training(
             classifier=classifier,
             model=_anywhere(trained_as(plan.model)["network"]),
-            name=defense if parsed.attends else defense.removesuffix(AAD),
+            name=spelled_out(defense, parsed),
             defense=parsed,
             plan=plan,
             images=open_images(images, used, classifier.input_size, place, count),
@@ -237,6 +235,11 @@ def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
     if plan.ramp > plan.epochs and "adversarial" in defense.reads:
         warnings.warn(
             f"the attack never has its full eps: --ramp {plan.ramp:g} is longer than --epochs {plan.epochs}",
+            stacklevel=2,
+        )
+    if defense.warmup >= plan.epochs:
+        warnings.warn(
+            f"no weight is ever perturbed: --awp-warmup {defense.warmup:g} is not below --epochs {plan.epochs}",
             stacklevel=2,
         )
 

@@ -1,18 +1,22 @@
 """Defences by name: the losses they descend and the attacks that make their images; no torch before one is used."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.attacks import OBJECTIVES, Attack
 from attnlab.errors import UserError
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 #: what joins a defence's name to make it rectify and preserve attention too
 AAD = "+aad"
+#: alpha and beta of section 5.4
+WEIGHT = 0.01
 #: (logits (N, K), labels (N,)) -> mean loss over the batch
 Classification = Callable[["Tensor", "Tensor"], "Tensor"]
 
@@ -51,6 +55,15 @@ CLASSIFICATIONS: Registry[Classification] = Registry(
 FILLS = Registry("fill", {"black": 0.0, "grey": 0.5})
 
 
+#: (network, what leaves the loss's gradient in each `.grad`, gamma) -> context in which the weights are others
+Perturbation = Callable[["nn.Module", Callable[[], object], float], AbstractContextManager[None]]
+_MOVES = "attnlab.training.perturbations"
+#: at which weights a step's gradient is taken; a new perturbation is a function and a line here
+PERTURBATIONS: Registry[Perturbation] = Registry(
+    "perturbation", {"none": Lazy(f"{_MOVES}:unperturbed"), "awp": Lazy(f"{_MOVES}:awp")}
+)
+
+
 @dataclass(frozen=True)
 class Defense:
     """Settings of a defence: plain values, so that `dataclasses.asdict` is its provenance.
@@ -60,11 +73,15 @@ class Defense:
         weight: Of that loss's second part: lambda of alp and mart, beta of trades.
         objective: Name in OBJECTIVES of what the attack climbs that makes the adversarial images.
         single_step: That attack is one step of eps from the image; otherwise a few from a random start.
+        stride: Where that step is to start from a random point instead: how many eps it is long.
         ensemble: Each batch is attacked by a source drawn from static classifiers and the current one.
         alpha: Weight of L_r, attention rectification (eq. 10 of the paper); 0 for none, and then it is not computed.
         beta: Weight of L_p, attention preservation (eq. 10); likewise.
         fill: Name in FILLS of what hides the attended pixels in L_r.
         classification: Name in CLASSIFICATIONS of L_c, what the images are classified by.
+        perturbation: Name in PERTURBATIONS of how weights are moved while a step's gradient is taken.
+        gamma: How far, in shares of each weight's norm.
+        warmup: Epochs before it begins.
 
     Raises:
         UserError: If a name is unknown or a value out of range.
@@ -74,11 +91,15 @@ class Defense:
     weight: float = 0.0
     objective: str = "cross-entropy"
     single_step: bool = False
+    stride: float = 0.0
     ensemble: bool = False
     alpha: float = 0.0
     beta: float = 0.0
     fill: str = "black"
     classification: str = "cross-entropy"
+    perturbation: str = "none"
+    gamma: float = 0.0
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value once."""
@@ -86,10 +107,18 @@ class Defense:
         OBJECTIVES.expect(self.objective)
         FILLS.expect(self.fill)
         CLASSIFICATIONS.expect(self.classification)
-        for name in ("weight", "alpha", "beta"):
+        PERTURBATIONS.expect(self.perturbation)
+        for name in ("weight", "alpha", "beta", "stride", "warmup"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise UserError(f"expected {name} of at least 0, got {value:g}")
+        if self.stride and not self.single_step:
+            raise UserError(f"expected a stride with a single step alone, got {self.stride:g}")
+        if not (0 < self.gamma < 1 if self.perturbation != "none" else self.gamma == 0):
+            raise UserError(
+                f"expected gamma between 0 and 1 where weights are perturbed, and 0 elsewhere, got {self.gamma:g} with "
+                f"the perturbation {self.perturbation}"
+            )
         if self.loss == "mart" and self.classification != "cross-entropy":
             raise UserError(f"expected cross-entropy with mart, whose own loss builds on it, got {self.classification}")
 
@@ -109,24 +138,56 @@ class Defense:
         Args:
             eps: Radius of the L-infinity ball, pixels in [0, 1].
             steps: Number of gradient steps, unless it is a single-step defence.
-            step_size: Length of each, pixels in [0, 1]; None for the attack's default. A single step is eps long.
+            step_size: Length of each, pixels in [0, 1]; None for the attack's default. A single step is eps or
+                `stride` times eps long.
         """
+        if self.stride:
+            return Attack(self.objective, eps, 1, min(1.0, self.stride * eps), random_start=True)
         if self.single_step:
             return Attack(self.objective, eps)
         return Attack(self.objective, eps, steps, step_size, random_start=True)
 
 
-#: defences, each also with +aad; a new one is a line here. Weights as published.
+#: defences, each also with the endings below; a new one is a line here. Weights as published.
 DEFENSES = Registry(
     "defense",
     {
         "none": Defense("clean"),
         "madry": Defense("adversarial"),
+        "fast": Defense("adversarial", single_step=True, stride=1.25),
         "alp": Defense("alp", weight=0.5),
         "trades": Defense("trades", weight=6.0, objective="divergence"),
         "mart": Defense("mart", weight=5.0),
         "stepll": Defense("mixed", objective="least-likely", single_step=True),
         "ensemble": Defense("mixed", objective="least-likely", single_step=True, ensemble=True),
+    },
+)
+
+
+class Ending(NamedTuple):
+    """What may stand behind the name of every defence.
+
+    Attributes:
+        changes: Field of `Defense` -> its value, where no option says another.
+        options: Option of `parse_defense` that is refused without it -> the field it sets.
+        others: Defence -> what is published for it in place of `changes`.
+    """
+
+    changes: Mapping[str, Any]
+    options: Mapping[str, str]
+    others: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+#: endings, of which several may stand behind one name that change different fields; a new one is a line here
+ENDINGS = Registry(
+    "ending",
+    {
+        AAD: Ending({"alpha": WEIGHT, "beta": WEIGHT}, {"alpha": "alpha", "beta": "beta", "fill": "fill"}),
+        "+awp": Ending(
+            {"perturbation": "awp", "gamma": 0.01},
+            {"awp_gamma": "gamma", "awp_warmup": "warmup"},
+            others={"trades": {"gamma": 0.005}},
+        ),
     },
 )
 #: what has a short name of its own

@@ -1,41 +1,31 @@
-"""From what a user writes to a defence: `madry`, `alp+aad`, `aad`."""
+"""From what a user writes to a defence: `madry`, `alp+aad`, `aad`, `trades+aad+awp`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
+from typing import Any
 
 from attnlab.errors import UserError, nearest
-from attnlab.training import AAD, DEFENSES, SHORT, Defense
-
-#: alpha and beta of section 5.4
-WEIGHT = 0.01
+from attnlab.training import AAD, DEFENSES, ENDINGS, SHORT, Defense
 
 
 def parse_defense(
-    name: str,
-    *,
-    loss_weight: float | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    fill: str | None = None,
-    classification: str = "cross-entropy",
+    name: str, *, loss_weight: float | None = None, classification: str = "cross-entropy", **options: Any
 ) -> Defense:
-    """The defence of that name: one in DEFENSES, with `+aad` behind it or not, or a name in SHORT.
+    """The defence of that name: one in DEFENSES or SHORT, with endings of ENDINGS behind it or not.
 
     Args:
-        name: Such as `madry`, `alp+aad`.
+        name: Such as `madry`, `alp+aad`, `trades+aad+awp`.
         loss_weight: Of the second part of the loss, where it has one; None for the defence's own.
-        alpha: Weight of attention rectification, for `+aad`; None for WEIGHT.
-        beta: Weight of attention preservation, for `+aad`; None for WEIGHT.
-        fill: What hides the attended pixels, for `+aad`: a name in FILLS; None for black.
         classification: Loss the images are classified by: a name in CLASSIFICATIONS.
+        options: Those of ENDINGS, each for its ending: `alpha`, `beta` and `fill` of `+aad`, `awp_gamma` and
+            `awp_warmup` of `+awp`; None for the ending's own value.
 
     Raises:
         UserError: If a part of the name is unknown, with the names and the nearest, a value does not fit, or one is
             given that the defence has no use for.
     """
-    stem, plus, rest = SHORT.get(name, name).partition("+")
-    if stem not in DEFENSES or plus + rest not in ("", AAD):
-        listed = ", ".join(defense_names())
-        raise UserError(f"expected a defense of {listed}, got {name!r}{nearest(name, known_defenses())}")
+    stem, endings = _parts(name)
     defense = replace(DEFENSES[stem], classification=classification)
     if loss_weight is not None:
         if not defense.weight:
@@ -44,20 +34,63 @@ def parse_defense(
                 f"expected --loss-weight with {weighted} alone, whose losses have a second part, got {name}"
             )
         defense = replace(defense, weight=loss_weight)
-    if plus:
-        alpha, beta = (WEIGHT if weight is None else weight for weight in (alpha, beta))
-        return replace(defense, alpha=alpha, beta=beta, fill=fill or defense.fill)
-    for option, value in (("alpha", alpha), ("beta", beta), ("fill", fill)):
-        if value is not None:
-            raise UserError(f"expected --{option} with {AAD} alone, got {name}; did you mean {name}{AAD}?")
+    for plus, ending in ENDINGS.items():
+        given = {field: options.pop(option, None) for option, field in ending.options.items()}
+        asked = {field: value for field, value in given.items() if value is not None}
+        if plus in endings:
+            defense = replace(defense, **{**ending.changes, **ending.others.get(stem, {}), **asked})
+        elif asked:
+            option = next(one for one, field in ending.options.items() if field in asked).replace("_", "-")
+            raise UserError(f"expected --{option} with {plus} alone, got {name}; did you mean {name}{plus}?")
+    if options:
+        raise TypeError(f"expected options of {', '.join(ENDINGS)}, got {', '.join(options)}")
     return defense
+
+
+def spelled_out(name: str, defense: Defense | None = None) -> str:
+    """A defence's whole name, its endings in their order: madry+aad for aad.
+
+    Args:
+        name: As a user writes it.
+        defense: What it was parsed to; where both weights of attention are 0, `+aad` is left out.
+
+    Raises:
+        UserError: If it is unknown.
+    """
+    stem, endings = _parts(name)
+    plain = defense is not None and not defense.attends
+    return stem + "".join(plus for plus in ENDINGS if plus in endings and not (plus == AAD and plain))
+
+
+def _parts(name: str) -> tuple[str, list[str]]:
+    """The defence that a name begins with, and the endings behind it, in any order.
+
+    Raises:
+        UserError: If a part is unknown or stands twice, or two change the same field.
+    """
+    first, *rest = name.split("+")
+    stem, *others = [*SHORT.get(first, first).split("+"), *rest]
+    endings = [f"+{other}" for other in others]
+    if stem not in DEFENSES or not set(endings) <= set(ENDINGS) or not _agree(endings):
+        listed = ", ".join(defense_names())
+        raise UserError(f"expected a defense of {listed}, got {name!r}{nearest(name, known_defenses())}")
+    return stem, endings
 
 
 def defense_names() -> list[str]:
     """How defences may be written, for people."""
-    return [*DEFENSES, f"each also with {AAD}", *(f"{short} (short for {long})" for short, long in SHORT.items())]
+    endings = f"{', '.join(ENDINGS)}, or several such as {''.join(ENDINGS)}"
+    return [*DEFENSES, f"each also with {endings}", *(f"{short} (short for {long})" for short, long in SHORT.items())]
 
 
 def known_defenses() -> list[str]:
     """Every name of a defence, as it is completed."""
-    return [*(stem + ending for ending in ("", AAD) for stem in DEFENSES), *SHORT]
+    chosen = [some for count in range(len(ENDINGS) + 1) for some in combinations(ENDINGS, count)]
+    stems = (*DEFENSES, *SHORT)
+    return [stem + "".join(some) for some in chosen for stem in stems if _agree([*_parts(stem)[1], *some])]
+
+
+def _agree(endings: Sequence[str]) -> bool:
+    """Whether no two endings change the same field."""
+    changed = [field for plus in endings for field in ENDINGS[plus].changes]
+    return len(set(changed)) == len(changed)

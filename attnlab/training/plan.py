@@ -37,6 +37,7 @@ class Plan:
         augment: `none`; `crop-flip` (4 pixels of reflected border, mirrored half the time); `resized-crop-flip`
             (8-100 % of the area, mirrored half the time).
         held_out: Training images kept for validation.
+        ema: Decay of the moving average of the weights that is validated and exported; 0 for the weights themselves.
 
     Raises:
         UserError: If a value is out of range.
@@ -56,6 +57,7 @@ class Plan:
     ramp: float = 0.0
     augment: str = "none"
     held_out: int = 1000
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value once."""
@@ -76,6 +78,8 @@ class Plan:
             raise UserError(f"expected --learning-rate above 0, got {self.learning_rate:g}")
         if not 0 <= self.weight_decay < float("inf"):
             raise UserError(f"expected --weight-decay of at least 0, got {self.weight_decay:g}")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"expected --ema in [0, 1), such as 0.999, got {self.ema:g}")
         if not 0 <= self.ramp < float("inf"):
             raise UserError(f"expected --ramp of at least 0 epochs, got {self.ramp:g}")
 

@@ -34,9 +34,12 @@ class Progress:
     window: tuple[Mapping[str, float], ...] = ()
 
 
-def save_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write weights, optimizer and progress."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+def save_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the weights of the modules, each under its name, and optimizer and progress."""
+    named = [(f"{name}.{key}", value) for name, module in modules.items() for key, value in module.state_dict().items()]
+    tensors = dict(named)
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     # copies, since the format refuses tensors that share memory
@@ -44,7 +47,7 @@ def save_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
     write_whole(folder / FILE, save(content, {"progress": json.dumps(asdict(progress))}))
 
 
-def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> Progress:
     """Put weights and optimizer back; return how far the training had come, nothing where none was saved.
 
     Raises:
@@ -60,7 +63,8 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
         progress = Progress(**{**told, "window": tuple(told["window"])})
         if not (type(progress.epoch) is type(progress.step) is int and isinstance(progress.best, int | float)):
             raise TypeError("epoch and step are no numbers")
-        network.load_state_dict(_below(tensors, "network."))
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, f"{name}."))
         _restore(optimizer, _below(tensors, "optimizer."))
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -15,7 +16,9 @@ from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import learning
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.seeds import seed_of
+from attnlab.training import PERTURBATIONS
 from attnlab.training.adversary import Adversary
+from attnlab.training.average import average_of, exchange, exchanged, update
 from attnlab.training.board import Board
 from attnlab.training.divergence import diverged, is_finite
 from attnlab.training.folder import LAST, SNAPSHOTS, expect_checkpoints, expect_state
@@ -42,7 +45,7 @@ class Training(TrainingSetup):
     """A training that is ready to run."""
 
     def run(self, tell: Tell = lambda line: None, tick: Tick = lambda done: None) -> None:
-        """Train, or go on where an earlier session stopped; the classifier has the last epoch's weights at the end.
+        """Train, or go on where an earlier session stopped; the classifier ends with the last checkpoint's weights.
 
         `tell` is called with each line of the log in the first process, `tick` after each step with the number made.
 
@@ -73,8 +76,11 @@ class Session:
         if "adversarial" in training.defense.reads:
             self.adversary = Adversary(training.classifier, compiled=training.compiled, cuda_graph=training.cuda_graph)
         self.optimizer = optimizer_of(training.classifier, training.plan)
+        self.average = average_of(self.network, training.plan.ema) if training.plan.ema else None
+        #: what is saved beside the optimizer
+        self.modules = {"network": self.network, **({"average": self.average} if self.average else {})}
         expect_state(training.folder)
-        self.progress = load_state(training.folder, self.network, self.optimizer)
+        self.progress = load_state(training.folder, self.modules, self.optimizer)
         if not self.world.agree(self.done):
             raise UserError(
                 f"expected all processes to find the same training in {training.folder}, got some that stand at "
@@ -110,6 +116,8 @@ class Session:
             while self.progress.epoch < self.training.plan.epochs:
                 self._epoch(tick)
                 self._validate()
+            if self.average is not None:
+                exchange(self.network, self.average)  # for good
             if self.world.first:
                 training = self.training
                 expect_checkpoints(training.folder, training.classifier, training.model, training.name)
@@ -144,13 +152,29 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(plan, self.done, training.steps)
         with training.precision():
-            terms: Terms = self.step(images, self._adversarial(images, batch.labels), batch.labels)
-        self.optimizer.zero_grad()
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+            adversarial = self._adversarial(images, batch.labels)
+
+        def descend() -> Terms:
+            with training.precision():  # entered anew, since it keeps what it made of the weights
+                terms: Terms = self.step(images, adversarial, batch.labels)
+            self.optimizer.zero_grad()
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+            return terms
+
+        with self._perturbed(descend):
+            terms = descend()
         self.optimizer.step()
+        if self.average is not None:
+            update(self.average, self.network)
         figures = terms.weighted | terms.diagnostics
         self.names = tuple(figures)
         self.pending.append(torch.stack([value.detach().double() for value in figures.values()]))
+
+    def _perturbed(self, descend: Callable[[], object]) -> AbstractContextManager[None]:
+        """The context in which the step's gradient is taken."""
+        defense = self.training.defense
+        begun = self.done >= defense.warmup * self.training.steps
+        return PERTURBATIONS[defense.perturbation if begun else "none"](self.network, descend, defense.gamma)
 
     def _seed(self, what: str) -> int:
         """Seed of what is random in the step at hand."""
@@ -219,12 +243,22 @@ class Session:
             raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
         if self.world.first:
             self._expect_folder()
-            save_state(self.training.folder, self.network, self.optimizer, self.progress)
+            save_state(self.training.folder, self.modules, self.optimizer, self.progress)
         self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
 
     def _validate(self) -> None:
-        """End an epoch: the held-out images under PGD with the plan's full budget, and the checkpoints it leaves."""
+        """End an epoch: judge the weights, or their average where there is one, and keep the checkpoints it leaves."""
+        self.world.share_buffers(self.network)
+        with exchanged(self.network, self.average):
+            chosen = self._judge()
+        self.progress = replace(
+            self.progress, epoch=self.progress.epoch + 1, step=0, best=max(chosen, self.progress.best)
+        )
+        self._save()
+
+    def _judge(self) -> float:
+        """The accuracy that decides between epochs: of held-out images under PGD with the plan's full budget."""
         training, plan, epoch = self.training, self.training.plan, self.progress.epoch + 1
         self.world.share_buffers(self.network)
         attack = Attack(eps=plan.eps, steps=plan.steps, step_size=plan.step_size, random_start=True)
@@ -245,8 +279,7 @@ class Session:
             for folder in folders:
                 save_checkpoint(training.classifier, folder, training.model, training.name)
             self.log.write({"epoch": epoch, **figures, "best": better})
-        self.progress = replace(self.progress, epoch=epoch, step=0, best=max(chosen, self.progress.best))
-        self._save()
+        return chosen
 
     def _expect_folder(self) -> None:
         """Check that the folder is still the one that was opened: writing would make a part of it again.
@@ -263,4 +296,5 @@ class Session:
 
     def _pause(self) -> None:
         if self.world.size == 1:  # elsewhere processes may have different numbers of batches
-            self._heed()
+            with exchanged(self.network, self.average):  # back, for what is saved
+                self._heed()

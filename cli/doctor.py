@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from attnlab.data import DATASETS
 from attnlab.errors import printable
 
-from .completion import names_of, one_of
+from .completion import names_of
 from .options import DEVICE, TRUST
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 @click.option(
     "--data",
     shell_complete=names_of("data"),
-    callback=one_of("data"),
     help="Data set that has to be there; by default all are looked for and none has to be.",
 )
 @click.option("--model", shell_complete=names_of("models", or_file=True), help="Model whose weights have to be there.")
@@ -50,6 +50,8 @@ def doctor(
     \b
     attnlab doctor --data imagenet --root /data/imagenet --model resnet50 --device cuda
     """  # noqa: D301 - click wants the backspace itself
+    if data is not None:
+        DATASETS.expect(data)  # before torch is loaded
     from attnlab.doctor import examine
 
     topic = ""

@@ -35,7 +35,7 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
                 ours |= {leaf.name: leaf.option.smoke for leaf in config.leaves() if leaf.option.smoke is not None}
                 # the full run's folder stays free
                 ours["out"] = ours["out"] or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"
-            command(config.of(**ours), **given)
+            command(config=config.of(**ours), **given)
 
         run: Command = call
         if smoke:
@@ -56,13 +56,18 @@ def option_of(leaf: Leaf) -> Callable[[Command], Command]:
         more["default"] = _written(default) if option.parse else default
         more["show_default"] = default is not False and default != ""
     if option.parse:
-        more["callback"] = _parsed(option.parse)
+        more["callback"] = parsed(option.parse, default)
     if option.kinds or option.or_file:
         complete = lists_of(*option.kinds) if option.many else names_of(*option.kinds, or_file=option.or_file)
         more["shell_complete"] = complete
     text = f"{option.help}  [default: {option.usual}]" if option.usual else option.help
     flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if default is True else leaf.flag
     return click.option(flag, leaf.name, multiple=leaf.several, metavar=option.metavar, help=text, **more)
+
+
+def option_like(section: type[Options], field: str) -> Callable[[Command], Command]:
+    """An option of a section for a command that has no configuration."""
+    return option_of(next(leaf for leaf in section.own() if leaf.field.name == field))
 
 
 def _type_of(leaf: Leaf) -> Any:
@@ -87,12 +92,14 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """A callback that parses a value; what is wrong usage exits with 2."""
+def parsed(
+    parse: Callable[[str], Any], default: Any = None
+) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback that parses a value, if one is given; what is wrong usage exits with 2."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
         try:
-            return None if text is None else parse(text)
+            return default if text is None else parse(text)
         except UserError:
             raise
         except ValueError as error:

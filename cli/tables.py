@@ -5,25 +5,27 @@ from pathlib import Path
 
 import click
 
+from attnlab.config.sections import whole_numbers
 from attnlab.errors import printable
 from attnlab.report.tables import TABLES
 
 from .completion import names_of
 from .console import show_layout
-from .options import FORMAT, LIME_GT, whole_numbers
+from .from_config import parsed
+from .options import FORMAT, LIME_GT
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--cells",
-    callback=whole_numbers,
+    callback=parsed(whole_numbers),
     metavar="K,K,...",
     help="Numbers of cells of highest attention that Table 3 compares; by default 5,10,20,30.",
 )
 @click.option(
     "--features",
-    callback=whole_numbers,
+    callback=parsed(whole_numbers),
     metavar="N,N,...",
     help="Numbers of superpixels in Tables 4 and 5; by default the run's.",
 )

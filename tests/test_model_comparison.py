@@ -10,6 +10,7 @@ import torch
 
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
+from attnlab.config import FiguresConfig
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
@@ -37,7 +38,7 @@ def checkpoints(tmp_path_factory, resnet8) -> list[str]:
 
 @pytest.fixture(scope="module")
 def models(checkpoints) -> ModelComparison:
-    return open_comparison(checkpoints, limit=40, attack="stepll", eps="8/255", device="cpu")
+    return open_comparison(checkpoints, FiguresConfig.of(limit=40, attack="stepll", eps="8/255", device="cpu"))
 
 
 def as_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -140,7 +141,7 @@ def test_the_same_choice_is_made_once(models):
 
 def test_named_images_are_shown_whatever_the_rules_say(checkpoints):
     named = ["test-00005", "test-00002"]
-    models = open_comparison(checkpoints[:1], named=named, attack="stepll", device="cpu")
+    models = open_comparison(checkpoints[:1], FiguresConfig.of(images=named, attack="stepll", device="cpu"))
     found = shown(models, "steps", 1)
     assert [one.image_id for one in images_of(found)] == ["test-00002", "test-00005"]
     assert found.rule == "Images as named"
@@ -148,7 +149,7 @@ def test_named_images_are_shown_whatever_the_rules_say(checkpoints):
 
 @pytest.mark.parametrize(("held", "name"), [([1, 1, 0], "test-00000"), ([1, 1, 1], "test-00002")])
 def test_without_a_misled_image_steps_show_a_correct_one_and_say_so(checkpoints, monkeypatch, held, name):
-    models = open_comparison(checkpoints[:1], limit=3, device="cpu")
+    models = open_comparison(checkpoints[:1], FiguresConfig.of(limit=3, device="cpu"))
     rows = [True] * 3, [bool(one) for one in held]
     answers = Answers(np.array([1, 2, 0]), *(np.array([row]) for row in rows), np.array([0.9, 0.5, 0.2]))
     monkeypatch.setitem(models.__dict__, "step_answers", answers)
@@ -162,12 +163,12 @@ def test_snapshots_are_taken_evenly_with_the_first_and_the_last(checkpoints, res
     for epoch in range(1, 13):
         save_checkpoint(resnet8, tmp_path / "run/epochs" / f"{epoch:03d}", "resnet8")
     save_checkpoint(resnet8, tmp_path / "run", "resnet8")
-    models = open_comparison([str(tmp_path / "run")], limit=10, attack="stepll", device="cpu")
+    models = open_comparison([str(tmp_path / "run")], FiguresConfig.of(limit=10, attack="stepll", device="cpu"))
     found = shown(models, "snapshots")
     assert list(found.columns) == [f"epoch {epoch}" for epoch in (1, 3, 5, 8, 10, 12)]
     assert [len(one.clean) for one in images_of(found)] == [6, 6]
     assert all(one.clean[-1].prediction == one.label for one in images_of(found))
-    (none,) = examples(open_comparison(checkpoints[:1], limit=1, device="cpu"), [("snapshots", 2)])
+    (none,) = examples(open_comparison(checkpoints[:1], FiguresConfig.of(limit=1, device="cpu")), [("snapshots", 2)])
     assert str(none) == "the checkpoint has no snapshots; `attnlab train --snapshots` leaves them"
 
 

@@ -2,6 +2,7 @@
 
 from attnlab.config.analyze import AnalyzeConfig
 from attnlab.config.evaluate import AttackConfig, EvaluateConfig
+from attnlab.config.figures import FiguresConfig
 from attnlab.config.train import SweepConfig, TrainConfig
 
-__all__ = ["AnalyzeConfig", "AttackConfig", "EvaluateConfig", "SweepConfig", "TrainConfig"]
+__all__ = ["AnalyzeConfig", "AttackConfig", "EvaluateConfig", "FiguresConfig", "SweepConfig", "TrainConfig"]

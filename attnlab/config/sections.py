@@ -73,6 +73,12 @@ def numbers(text: str) -> tuple[float, ...]:
         raise ValueError(f"expected numbers with commas between them, got {text!r}") from None
 
 
+def expect_split(data: str, split: str | None) -> None:
+    """Refuse a split that the data set does not have."""
+    if split is not None and DATASETS[data].splits:
+        expect_one_of(split, DATASETS[data].splits, "--split")
+
+
 def step_size(text: str) -> float:
     """Length of an attack's step, see `parse_eps`."""
     return parse_eps(text, "--step-size")
@@ -112,9 +118,7 @@ class DataOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
-        splits = DATASETS[self.name].splits
-        if self.split is not None and splits:
-            expect_one_of(self.split, splits, "--split")
+        expect_split(self.name, self.split)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_attacks
 from attnlab.attacks.pgd import perturb
+from attnlab.config import FiguresConfig
 from attnlab.data import DATASETS, load_data
 from attnlab.data.base import ImageSet
 from attnlab.data.geometry import Batch, Prepared, load_batches
@@ -22,7 +23,6 @@ from attnlab.failures import naming
 from attnlab.hooks import borrowed
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
-from attnlab.models.preprocessing import Statistic
 from attnlab.pipelines import defaults
 from attnlab.pipelines.expect import expect_fit
 from attnlab.pipelines.map_views import compare, on_device
@@ -158,37 +158,22 @@ def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, se
     return Answers(np.asarray(batch.positions), np.stack(clean), np.stack(adversarial), confidences[0])
 
 
-def open_comparison(
-    models: Sequence[str],
-    *,
-    data: str = "scenes",
-    root: Path | None = None,
-    split: str | None = None,
-    limit: int = 100,
-    named: Sequence[str] = (),
-    attack: str = "pgd",
-    eps: str | None = None,
-    steps: int | None = None,
-    step_size: str | None = None,
-    device: str = "auto",
-    mean: Statistic | None = None,
-    std: Statistic | None = None,
-    trust_code: bool = False,
-) -> ModelComparison:
-    """Open data and models, one or several; the arguments are the options of `attnlab figures`, `named` its --images.
+def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelComparison:
+    """Open data and models, one or several, as `attnlab figures` does.
 
     Raises:
         UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
     """
-    split = split or DATASETS.expect(data).accuracy_split
-    images = load_data(data, root, split)
-    place = defaults.choose_device(device)
+    data, named, trust_code = config.data.name, config.images, config.model.trust_code
+    split = config.data.split or DATASETS[data].accuracy_split
+    images = load_data(data, config.data.root, split)
+    place = defaults.choose_device(config.model.device)
     for name in models:
         if "/" in name and ".py:" not in name and not Path(name).is_dir():
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
     classifiers = {
-        title: load_model(name, mean=mean, std=std, trust_code=trust_code).place(place)
+        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust_code).place(place)
         for title, name in titles.items()
     }
     for name in models:
@@ -208,8 +193,9 @@ def open_comparison(
     if named:
         positions = [index for index, image_id in enumerate(images.image_ids) if image_id in set(named)]
     else:
-        positions = list(range(min(limit, len(images.image_ids))))
-    parsed = parse_attacks(attack, data, eps=eps, steps=steps, step_size=step_size)
+        positions = list(range(min(config.data.limit, len(images.image_ids))))
+    attack, eps, step_size = config.attack.name, config.attack.eps, config.attack.step_size
+    parsed = parse_attacks(attack, data, eps=eps, steps=config.attack.steps, step_size=step_size)
     chosen = next(iter(parsed.values()))
     if len(parsed) > 1 or not isinstance(chosen, Attack):
         raise UserError(f"expected --attack to name one attack by gradients, such as pgd or stepll, got {attack!r}")

@@ -1,0 +1,89 @@
+"""Configuration of the figures of a run, a sweep or checkpoints."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attnlab.config.analyze import MapAttackOptions
+from attnlab.config.option import Options, option, variant
+from attnlab.config.sections import (
+    AccuracyDataOptions,
+    AttackOptions,
+    DataOptions,
+    ModelOptions,
+    RunOptions,
+    expect_split,
+)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words from `a,b`; none where nothing is said."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class ShownDataOptions(Options):
+    """Images to show."""
+
+    name: str = variant(DataOptions, "name", help="For checkpoints: data set of the images to show.")
+    root: Path | None = variant(
+        DataOptions, "root", help="Folder of the data set's files; by default where the run found them."
+    )
+    split: str | None = variant(AccuracyDataOptions, "split", help="For checkpoints: split of the data set.")
+    limit: int = variant(
+        DataOptions, "limit", default=100, help="For checkpoints: number of images that the rules choose from."
+    )
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        expect_split(self.name, self.split)
+
+
+@dataclass(frozen=True)
+class ShownAttackOptions(Options):
+    """The attack of figures of checkpoints."""
+
+    name: str = variant(
+        MapAttackOptions, "name", default="pgd", help="For checkpoints: attack of Figs. 6, 7, 9, 10 and 11."
+    )
+    eps: float | None = variant(AttackOptions, "eps", help="For checkpoints: L-infinity budget, as for `evaluate`.")
+    steps: int | None = variant(
+        AttackOptions, "steps", help="For checkpoints: number of steps of --attack, as for `evaluate`."
+    )
+    step_size: float | None = variant(
+        AttackOptions,
+        "step_size",
+        help="For checkpoints: length of the steps, as for `evaluate`; of Figs. 2 and 12 too.",
+    )
+
+
+@dataclass(frozen=True)
+class ShownModelOptions(Options):
+    """The networks of checkpoints, and where they run."""
+
+    mean: float | tuple[float, ...] | None = variant(ModelOptions, "mean")
+    std: float | tuple[float, ...] | None = variant(ModelOptions, "std")
+    trust_code: bool = variant(ModelOptions, "trust_code")
+    device: str = variant(RunOptions, "device")
+
+
+@dataclass(frozen=True)
+class FiguresConfig(Options):
+    """What `attnlab figures` draws, and how."""
+
+    only: tuple[str, ...] = option(
+        (), "Figures to draw; by default all.", parse=words, kinds=("figures",), many=True, metavar="NAME,..."
+    )
+    images: tuple[str, ...] = option(
+        (), "Ids of the images to show, in place of those that the rules choose.", parse=words, metavar="ID,..."
+    )
+    grid: bool = option(False, "Draw the borders of the maps' cells, which show the attention layer's resolution.")
+    overlays: bool = option(
+        False, "For a run of `analyze`: also write each image with its maps drawn over it, as overlays/ID-*.png."
+    )
+    data: ShownDataOptions = field(default_factory=ShownDataOptions)
+    attack: ShownAttackOptions = field(default_factory=ShownAttackOptions)
+    model: ShownModelOptions = field(default_factory=ShownModelOptions)
+    out: Path | None = option(
+        None, "Folder to write to; by default figures/ in the run or the first checkpoint.", parse=Path
+    )

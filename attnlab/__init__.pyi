@@ -1,9 +1,9 @@
-from .attention.area import iou_of_cells as iou_of_cells
-from .attention.area import map_box_iou as map_box_iou
+from .attention.map_metrics import map_box_iou as map_box_iou
+from .attention.map_metrics import topk_overlap as topk_overlap
 from .attention.gradcam import grad_cam as grad_cam
 from .config import AnalyzeConfig as AnalyzeConfig
 from .config import EvaluateConfig as EvaluateConfig
-from .data import load_data as load_data
+from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
 from .interactive import Explanation as Explanation
 from .interactive import attack as attack
@@ -15,7 +15,7 @@ from .pipelines.analyze import analyze as analyze
 from .pipelines.evaluate import evaluate as evaluate
 from .records import read_records as read_records
 from .report.page.write import write_report as write_report
-from .report.tables.export import make_report as make_report
+from .report.tables.export import make_tables as make_tables
 from .runs import Run as Run
 
 __version__: str

@@ -141,7 +141,7 @@ def moved(model: nn.Module) -> Iterator[None]:
             tensor.data = value
 
 
-def fed_by(
+def norm_behind(
     model: nn.Module, run: Callable[[], object], consumers: type[nn.Module], producers: type[nn.Module]
 ) -> list[tuple[str, str]]:
     """Let the model run once; name each consumer whose input is, untouched, a producer's output, and that producer."""
@@ -166,7 +166,7 @@ def fed_by(
     return pairs
 
 
-def learning(model: nn.Module) -> None:
+def train_mode(model: nn.Module) -> None:
     """Put the model in train mode, but for batch norms whose author froze their weights: they keep their statistics."""
     model.train()
     for norm in model.modules():
@@ -175,7 +175,7 @@ def learning(model: nn.Module) -> None:
 
 
 @contextmanager
-def untracked(model: nn.Module) -> Iterator[None]:
+def preserve_bn_stats(model: nn.Module) -> Iterator[None]:
     """Let batch norms in train mode use the batch's statistics and add them to a copy of their running ones.
 
     Without any to add to, norms shared by processes refuse bfloat16.
@@ -198,13 +198,13 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def borrowed(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode with frozen parameters; give each module and parameter its own flag back.
 
     Gradients are taken with `torch.autograd.grad`, which never writes `.grad`, so that stays untouched too.
     """
     training = {module: module.training for module in model.modules()}
-    learning = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    train_mode = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         model.eval()
         model.requires_grad_(False)
@@ -212,5 +212,5 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in training.items():
             module.training = flag
-        for parameter, flag in learning.items():
+        for parameter, flag in train_mode.items():
             parameter.requires_grad_(flag)

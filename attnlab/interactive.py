@@ -23,12 +23,12 @@ from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.lime import LimeSettings, perturbations
 from attnlab.attention.lime import explain as fit_lime
-from attnlab.attention.sampler import Sampler
+from attnlab.attention.masked_inference import MaskedInference
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.report.figures.overlay import overlay
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.superpixels import Weights, method_for, superpixels
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def explain(
         return lime(classifier, images, classes)
     images = images.to(classifier.device)
     classes = classes if classes is None else classes.to(classifier.device)
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=made)
     return Explanation(method, images, logits.argmax(1) if classes is None else classes, maps.detach())
 
@@ -163,7 +163,7 @@ def lime(
     if len(names) != len(images):
         raise UserError(f"expected an image_id for each of {len(images)} images, got {len(names)}")
     settings = settings or LimeSettings(superpixels=method_for(images.shape[1], (images.shape[2], images.shape[3])))
-    with borrowed(classifier), torch.no_grad():
+    with frozen_eval(classifier), torch.no_grad():
         classes = classifier(images).argmax(1) if classes is None else classes.to(classifier.device)
         cut = np.stack(
             [
@@ -172,7 +172,7 @@ def lime(
             ]
         ).astype(np.int64)
         segments = torch.from_numpy(cut).to(classifier.device)
-        sampler = Sampler(classifier, images, classes, segments, settings.hide, batch_size)
+        sampler = MaskedInference(classifier, images, classes, segments, settings.hide, batch_size)
         shown = [
             perturbations(name, int(labels.max()) + 1, settings.samples, seed)
             for name, labels in zip(names, cut, strict=True)

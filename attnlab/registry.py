@@ -17,7 +17,7 @@ class Lazy:
     A spec may hold the function itself in its place.
 
     Attributes:
-        path: `module:name`, such as `attnlab.data.scenes:scenes`.
+        path: `module:name`, such as `attnlab.data.digit_scenes:scenes`.
     """
 
     path: str

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import expect_one_of
-from attnlab.workers import worker_pool
+from attnlab.worker_pool import worker_pool
 
 Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Labels = np.ndarray[Any, np.dtype[np.uint16]]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from attnlab.attacks import ATTACKS
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.observe import observe
+from attnlab.pipelines.fused_pass import fused_pass
 from benchmarks.timing import installed, machine, ratio, side_by_side
 
 EPS = 16 / 255
@@ -35,7 +35,7 @@ def fused(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[]
     """The pass of attnlab, down to numbers on the CPU."""
 
     def run() -> object:
-        clean, (adversarial,) = observe(classifier, images, labels, [replace(ATTACKS["stepll"], eps=EPS)])
+        clean, (adversarial,) = fused_pass(classifier, images, labels, [replace(ATTACKS["stepll"], eps=EPS)])
         return [part.cpu() for seen in (clean, adversarial) for part in (seen.logits.argmax(1), seen.maps)]
 
     return run

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from attnlab.training.state import FILE as STATE
+from attnlab.training.checkpointing import FILE as STATE
 from benchmarks.archive import pack, unpack
 from benchmarks.pieces import GRACE, ROOT, Results, Step, environment, run
 from benchmarks.trainings import ROWS, Training, recorded

@@ -22,9 +22,9 @@ from skimage.transform import resize
 from torch import Tensor
 
 from attnlab.attention.lime import LimeSettings, explain, perturbations
-from attnlab.attention.sampler import Sampler
+from attnlab.attention.masked_inference import MaskedInference
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.defaults import lime_batch_size
+from attnlab.pipelines.hardware import lime_batch_size
 from attnlab.superpixels import superpixels
 from benchmarks.timing import installed, machine, ratio, side_by_side
 
@@ -83,7 +83,7 @@ def by_attnlab(
         parts["quickshift"].append(time.perf_counter() - start)
         shown = perturbations("photograph", int(labels.max()) + 1, samples, 0)
         segments = torch.from_numpy(labels.astype(np.int64))[None].to(classifier.device)
-        sampler = Sampler(classifier, image, class_, segments, "grey", batch)
+        sampler = MaskedInference(classifier, image, class_, segments, "grey", batch)
         return explain(sampler, [shown], LimeSettings(samples=samples))
 
     return run

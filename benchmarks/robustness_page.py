@@ -11,9 +11,9 @@ import pandas as pd
 from attnlab.boxes import iou_of_shared
 from attnlab.files import write_whole
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.seeds import gains, over_seeds
+from attnlab.report.across_seeds import gains, over_seeds
 from attnlab.report.tables.accuracy import paired
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
 from attnlab.training.folder import MANIFEST
 from attnlab.training.log import LOG
@@ -31,7 +31,7 @@ BEGIN, END = "<!-- begin: made by benchmarks.robustness -->", "<!-- end -->"
 
 def accuracies(trainings: Sequence[Training], paper: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Table 6: a row for each defence, mean and spread over its seeds, the paper's values of the same attacks below."""
-    tables = [report_run(training.evaluation).frames["table6"].assign(defense=training.row) for training in trainings]
+    tables = [write_tables(training.evaluation).frames["table6"].assign(defense=training.row) for training in trainings]
     frame = over_seeds(tables)
     attacks = list(dict.fromkeys(frame["attack"]))
     lines = []

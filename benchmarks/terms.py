@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.train import HELD_OUT_SEED
 from attnlab.training import FILLS, WEIGHT
@@ -107,7 +107,7 @@ def main(checkpoint: Path, root: Path | None, images: int, dropout: bool) -> Non
         raise click.ClickException(f"expected the folder of a training, got {checkpoint}: it has no {MANIFEST}")
     options = json.loads((checkpoint / MANIFEST).read_text())["options"]
     classifier = load_model(str(checkpoint)).place("cpu").eval()
-    data = load_data(options["data"], root, "train")
+    data = load_dataset(options["data"], root, "train")
     _, held = hold_out(data, options["held_out"], HELD_OUT_SEED, None)
     shown = open_images(data, held[:images], classifier.input_size, classifier.device, 0)
     attack = Attack(eps=options["eps"], steps=options["steps"], step_size=options["step_size"], random_start=True)

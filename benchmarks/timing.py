@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from attnlab.pipelines.manifest import cpu_name
+from attnlab.pipelines.provenance import cpu_name
 
 
 def side_by_side(

@@ -26,7 +26,7 @@ from attnlab.models import Classifier, load_model
 from attnlab.training import AAD
 from attnlab.training.images import Batch, Resident
 from attnlab.training.parse import parse_defense
-from attnlab.training.plan import Plan
+from attnlab.training.recipes import Plan
 from attnlab.training.schedule import optimizer_of
 from attnlab.training.trainer import Session, Training
 from benchmarks.timing import installed, machine, ratio, side_by_side

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.pgd import perturb
-from attnlab.data.geometry import Prepared, load_batches
-from attnlab.data.scenes import Scenes
+from attnlab.data.digit_scenes import Scenes
+from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.models.classifier import Classifier
 from attnlab.models.resnet8 import ResNet8
 
@@ -33,7 +33,7 @@ LARGEST_EPS = 12 / 255
 
 def load(split: str) -> tuple[Tensor, Tensor]:
     """The whole split: pixels (N, 3, 64, 64) uint8, labels (N,)."""
-    prepared = Prepared(Scenes(split), (64, 64))
+    prepared = ResizedDataset(Scenes(split), (64, 64))
     batches = [list(part) for part in torch.arange(len(prepared)).split(500)]
     parts = list(load_batches(prepared, [[int(i) for i in batch] for batch in batches], workers=2))
     return torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts])

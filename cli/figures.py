@@ -75,7 +75,7 @@ def _of_run(run: Path, config: FiguresConfig) -> None:
     from attnlab.report.figures.run import draw_run, plan_figures
 
     plan = plan_figures(run, config.only, config.images)
-    from attnlab.pipelines.defaults import reading_processes
+    from attnlab.pipelines.hardware import reading_processes
     from attnlab.pipelines.replay import replay
     from attnlab.report.figures.overlays import write_overlays
 

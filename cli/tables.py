@@ -80,11 +80,11 @@ def show_run(
     controls: bool = False,
 ) -> None:
     """Make and print a run's tables; in a format, people are told the rest on standard error."""
-    from attnlab.report.tables.export import report_run
+    from attnlab.report.tables.export import write_tables
     from attnlab.report.tables.formats import FORMATS, choose_tables
 
     asked = [*(["controls"] if controls else []), *(name for name in names if TABLES[name].option)]
-    whole = report_run(run, cells, features, lime_gt, asked)
+    whole = write_tables(run, cells, features, lime_gt, asked)
     report = choose_tables(whole, names)
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)

@@ -6,7 +6,7 @@ import click
 
 from attnlab.config import TrainConfig
 from attnlab.config.names import length
-from attnlab.training.plan import all_plans
+from attnlab.training.recipes import all_plans
 
 from .console import training_progress
 from .from_config import options_of

@@ -16,7 +16,7 @@ from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.parts import Progress, quietly
+from attnlab.pipelines.pending_parts import Progress, quietly
 from attnlab.runs import Run, open_run
 from attnlab.schema import ATTENTION
 

@@ -13,7 +13,7 @@ from common import NET, Told, analyze_images
 from torch import Tensor, nn
 
 import attnlab_cli
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.replay import replay
 from attnlab.report.page.write import write_report
@@ -44,7 +44,7 @@ def resnet8() -> Classifier:
 @pytest.fixture(scope="session")
 def scenes_batch() -> tuple[Tensor, Tensor]:
     """Sixteen scenes: pixels in [0, 1] (16, 3, 64, 64) and labels (16,)."""
-    images = load_data("scenes", split="test")
+    images = load_dataset("scenes", split="test")
     examples = [images.read(index) for index in range(16)]
     pixels = torch.stack([torch.tensor(list(example.image.tobytes())).view(64, 64, 3) for example in examples])
     return pixels.permute(0, 3, 1, 2).float() / 255, torch.tensor([example.label for example in examples])
@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     """A finished run of 300 scenes at two budgets: more than one part."""
     out = tmp_path_factory.mktemp("runs") / "scenes"
     options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "4/255,16/255", "batch_size": 50}
-    analyze_images(resnet8, load_data("scenes"), out, positions=range(300), **options)
+    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **options)
     return out
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnlab.training.distributed import World
+from attnlab.training.distributed import ProcessGroup
 
 
 def across(values: Tensor, x: Tensor) -> Tensor:
@@ -92,15 +92,15 @@ def share_norms_here() -> torch.library.Library:
     kernels.impl("batch_norm_backward_reduce", backward_sums, "CPU")
     kernels.impl("batch_norm_backward_elemt", backward, "CPU")
     DistributedDataParallel._passing_sync_batchnorm_handle = lambda _self, _norms: None  # expects a GPU
-    forward, share = nn.SyncBatchNorm.forward, World.share_norms
+    forward, share = nn.SyncBatchNorm.forward, ProcessGroup.share_norms
 
     def as_on_a_gpu(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
         with patch.object(torch._C, "_get_privateuse1_backend_name", lambda: x.device.type):  # else it refuses x
             return forward(norm, x)
 
-    def as_on_gpus(world: World, network: nn.Module) -> None:
-        share(World(world.rank, world.size, torch.device("cuda")), network)
+    def as_on_gpus(world: ProcessGroup, network: nn.Module) -> None:
+        share(ProcessGroup(world.rank, world.size, torch.device("cuda")), network)
 
     nn.SyncBatchNorm.forward = as_on_a_gpu  # type: ignore[method-assign]
-    World.share_norms = as_on_gpus  # type: ignore[method-assign]
+    ProcessGroup.share_norms = as_on_gpus  # type: ignore[method-assign]
     return kernels

@@ -9,8 +9,8 @@ from torch import Tensor
 from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.objectives import attention_deviation
 from attnlab.attacks.pgd import perturb, start_of
-from attnlab.attention.area import above_mean, unit
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
+from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
@@ -55,12 +55,12 @@ def plain_value(classifier: Classifier, image: Tensor, clean: Tensor, label: int
 
 def test_unit_by_hand():
     maps = torch.tensor([[[1.0, -2.0], [4.0, 0.0]], [[-1.0, -2.0], [-3.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]]])
-    assert unit(maps).tolist() == [[[0.25, 0], [1, 0]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]]
+    assert normalize_max(maps).tolist() == [[[0.25, 0], [1, 0]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]]
 
 
 def test_unit_of_a_map_without_anything_positive_has_a_finite_gradient():
     maps = torch.tensor([[[-1.0, 0.0], [0.0, -2.0]]], requires_grad=True)
-    (gradient,) = torch.autograd.grad(unit(maps).sum(), maps)
+    (gradient,) = torch.autograd.grad(normalize_max(maps).sum(), maps)
     assert gradient.isfinite().all()
 
 
@@ -93,7 +93,7 @@ def test_gradient_through_the_map_equals_finite_differences(either, what):
 
     def value(points: Tensor, *, create_graph: bool = False) -> Tensor:
         maps = maps_of(either, points, labels, create_graph=create_graph)
-        return (maps * weights).sum((1, 2)) if what == "map" else attention_deviation(areas, unit(maps))
+        return (maps * weights).sum((1, 2)) if what == "map" else attention_deviation(areas, normalize_max(maps))
 
     points = (images + 0.01 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
     (gradient,) = torch.autograd.grad(value(points, create_graph=True).sum(), points)
@@ -224,7 +224,8 @@ def test_a3_moves_attention_further_than_its_base_attack(either):
     attack = Attack(eps=EPS, steps=5)
     reached = [
         attention_deviation(
-            areas, unit(grad_cam(either, perturb(either, images, labels, replace(attack, sigma=sigma)), labels))
+            areas,
+            normalize_max(grad_cam(either, perturb(either, images, labels, replace(attack, sigma=sigma)), labels)),
         ).mean()
         for sigma in (None, 100.0)
     ]

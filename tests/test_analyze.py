@@ -13,16 +13,16 @@ from PIL import Image
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
 from attnlab.attention import METHODS, Method
-from attnlab.attention.gradcam import grad_cam, map_from
+from attnlab.attention.gradcam import cam_from_activations, grad_cam
 from attnlab.config import AnalyzeConfig
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared, collate
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset, collate
 from attnlab.errors import UserError
 from attnlab.hooks import capture, find_layer
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.observe import observe
+from attnlab.pipelines.fused_pass import fused_pass
 from attnlab.records import read_records
-from attnlab.report.tables.export import make_report, report_run
+from attnlab.report.tables.export import make_tables, write_tables
 
 #: float columns agree to this; all others are equal
 DIGITS = 1e-5
@@ -69,7 +69,7 @@ def reference_record(classifier: Classifier, image: Image.Image, box: list[float
 
 def test_records_equal_captum_and_plain_loops(run):
     classifier = load_model("resnet8")  # contiguous, image by image: another order of the same sums
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     records = read_records(run)
     for position in range(0, 300, 20):
         image, label, boxes = images.read(position)
@@ -93,7 +93,7 @@ def test_every_image_has_a_record_for_each_eps_in_order(run):
 
 
 def test_maps_in_the_records_are_the_raw_signed_ones(run, resnet8):
-    prepared = Prepared(load_data("scenes"), (64, 64))
+    prepared = ResizedDataset(load_dataset("scenes"), (64, 64))
     batch = collate([prepared[position] for position in range(4)])
     maps = grad_cam(resnet8, batch.pixels.float() / 255, batch.labels)
     stored = np.stack(read_records(run).query("eps > 0.05")["map"].iloc[:4].tolist())
@@ -105,7 +105,7 @@ def test_maps_in_the_records_are_the_raw_signed_ones(run, resnet8):
 def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_size, workers):
     analyze_images(
         resnet8,
-        load_data("scenes"),
+        load_dataset("scenes"),
         tmp_path / "r",
         eps=(4 / 255, 16 / 255),
         batch_size=batch_size,
@@ -119,7 +119,7 @@ def test_batch_size_and_workers_change_no_record(tmp_path, run, resnet8, batch_s
 def test_several_eps_in_one_run_equal_one_run_each(tmp_path, run, resnet8):
     for eps in (4 / 255, 16 / 255):
         out = tmp_path / f"{eps:.3f}"
-        analyze_images(resnet8, load_data("scenes"), out, eps=(eps,), batch_size=50, positions=range(50))
+        analyze_images(resnet8, load_dataset("scenes"), out, eps=(eps,), batch_size=50, positions=range(50))
         both = read_records(run)
         assert_same_records(read_records(out), both[both["eps"] == eps].iloc[:50].reset_index(drop=True))
 
@@ -131,7 +131,7 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
         classifier.head = head
         out = tmp_path / str(head)
         # the two are one model, so the manifests differ in `head` alone
-        analyze_images(classifier, load_data("scenes"), out, positions=range(32), batch_size=16)
+        analyze_images(classifier, load_dataset("scenes"), out, positions=range(32), batch_size=16)
         outs.append(read_records(out))
     assert_same_records(*outs)
 
@@ -139,7 +139,7 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
 def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
     images, labels = scenes_batch
     wrong = (labels + 1) % 10
-    clean, (adversarial,) = observe(resnet8, images, wrong, [ATTACKS["stepll"]], target="predicted")
+    clean, (adversarial,) = fused_pass(resnet8, images, wrong, [ATTACKS["stepll"]], target="predicted")
     torch.testing.assert_close(clean.maps, grad_cam(resnet8, images, clean.logits.argmax(1)))
     from attnlab.attacks.pgd import perturb
 
@@ -152,18 +152,18 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
         return activations[:, 0].detach() * classes[:, None, None]
 
     monkeypatch.setitem(METHODS, "first-channel", Method(first_channel))
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     run = analyze_images(resnet8, images, tmp_path, method="first-channel", model="resnet8", positions=range(6))
-    sample = Prepared(images, (64, 64))[5]
+    sample = ResizedDataset(images, (64, 64))[5]
     with torch.no_grad(), capture(resnet8.network, resnet8.attention_layer) as outputs:
         resnet8(sample.pixels[None] / 255)
     expected = (outputs[0][0, 0] * sample.label).flatten()
     np.testing.assert_allclose(read_records(tmp_path)["map"][5], expected, atol=1e-5)
-    assert "first-channel maps of the true class" in make_report(run).captions["table1"]
+    assert "first-channel maps of the true class" in make_tables(run).captions["table1"]
 
 
 def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
-    monkeypatch.setitem(METHODS, "another", Method(map_from))
+    monkeypatch.setitem(METHODS, "another", Method(cam_from_activations))
     with pytest.raises(UserError, match=r"expected one --method of grad-cam, .*another a run, got grad-cam, another"):
         AnalyzeConfig.of(method="grad-cam,another,lime")
 
@@ -173,7 +173,7 @@ def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):
     weight = classifier.network.classifier.weight
     weight.data[0, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for image val-00000"):
-        analyze_images(classifier, load_data("scenes"), tmp_path / "run", positions=range(8))
+        analyze_images(classifier, load_dataset("scenes"), tmp_path / "run", positions=range(8))
 
 
 def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
@@ -187,7 +187,7 @@ def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
     lines += ["2.png,3,,,,", "3.png,4,70,70,70,90", "4.png,5,1,1,50,50"]  # 2: no box; 3: an empty one
     (root / "4.png").write_bytes((root / "4.png").read_bytes()[:300])
     (root / "boxes.csv").write_text("\n".join(lines))
-    run = analyze_images(resnet8, load_data("folder", root), tmp_path / "run", batch_size=4)
+    run = analyze_images(resnet8, load_dataset("folder", root), tmp_path / "run", batch_size=4)
     skipped = pd.read_csv(run.folder / "skipped.csv").set_index("image_id")["reason"]
     assert list(skipped.index) == ["2.png", "3.png", "4.png", "5.png"]
     assert "none given" in skipped["2.png"]
@@ -202,14 +202,14 @@ def test_broken_images_are_skipped_and_the_run_goes_on(tmp_path, resnet8):
 
 def test_maps_of_few_cells_have_a_table_3_of_one(tmp_path, resnet8):
     """Two by two, in which none of the paper's numbers of cells is a part."""
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     network = torch.nn.Sequential(
         resnet8.network, torch.nn.Unflatten(1, (10, 1, 1)), torch.nn.Upsample((2, 2)), torch.nn.Flatten(),
         torch.nn.Linear(40, 10),
     )  # fmt: skip
     network.input_size = (64, 64)
     run = analyze_images(Classifier(network, "2"), images, tmp_path / "run", positions=range(60))
-    assert set(make_report(run).frames["table3"]["cells"]) == {1}
+    assert set(make_tables(run).frames["table3"]["cells"]) == {1}
 
 
 def test_data_without_boxes_has_a_table_3(tmp_path, shared):
@@ -217,21 +217,21 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), head)
     network.input_size = (28, 28)
     classifier = Classifier(network.eval())
-    images = load_data("mnist", shared / "mnist", "test")
+    images = load_dataset("mnist", shared / "mnist", "test")
     analyze_images(
         classifier, images, tmp_path / "run", data="mnist", split="test", positions=range(200), batch_size=100
     )
-    frames = report_run(tmp_path / "run").frames
+    frames = write_tables(tmp_path / "run").frames
     assert list(frames) == ["table3"]
     assert frames["table3"]["n"].sum() > 0
     told = "these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out"
-    assert told in report_run(tmp_path / "run").summary
+    assert told in write_tables(tmp_path / "run").summary
 
 
 def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
     """The first 60 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
     classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
-    images = load_data("imagenet", shared / "imagenet-val")
+    images = load_dataset("imagenet", shared / "imagenet-val")
     analyze_images(classifier, images, tmp_path / "run", positions=range(60), batch_size=4)
     records = read_records(tmp_path / "run")
     mine = records[records["label"] == records["prediction"]]
@@ -253,7 +253,7 @@ def test_any_attack_of_the_loop_moves_the_same_images_in_any_batch(tmp_path, res
     for batch_size in (2, 6):
         analyze_images(
             resnet8,
-            load_data("scenes"),
+            load_dataset("scenes"),
             tmp_path / str(batch_size),
             attack=attack,
             batch_size=batch_size,

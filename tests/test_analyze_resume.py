@@ -13,11 +13,11 @@ import pytest
 from common import analyze_images
 
 from attnlab.attacks import Attack
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.errors import UserError
 from attnlab.manifests import expect_same
 from attnlab.records import read_records
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
 
 
@@ -28,7 +28,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 
 #: `attnlab` with small parts
 SMALL_PARTS = """
-from attnlab.pipelines import parts
+from attnlab.pipelines import pending_parts
 from attnlab_cli import main
 
 parts.PART = 16
@@ -59,8 +59,8 @@ def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted
         return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
     assert attnlab(KILLED, killed) == -signal.SIGKILL
-    parts = sorted(path.name for path in (killed / "records").iterdir())
-    assert parts == ["part-00000.parquet", "part-00001.unfinished"]
+    pending_parts = sorted(path.name for path in (killed / "records").iterdir())
+    assert pending_parts == ["part-00000.parquet", "part-00001.unfinished"]
     assert [attnlab("", out) for out in (killed, whole)] == [0, 0]
     assert files_of(killed) == files_of(whole)
     assert len(list((whole / "records").iterdir())) == 3
@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_and_gone_on_with_is_byte_equal_to_an_uninterrupted
 
 
 def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.parts.PART", 16)
+    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 16)
     calls = []
 
     def interrupt(count):
@@ -76,7 +76,7 @@ def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resn
         if len(calls) == 4:
             raise KeyboardInterrupt
 
-    images, out = load_data("scenes"), tmp_path / "run"
+    images, out = load_dataset("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         analyze_images(resnet8, images, out, batch_size=8, positions=range(64), progress=interrupt)
     assert sorted(path.name for path in (out / "records").iterdir()) == ["part-00000.parquet", "part-00001.unfinished"]
@@ -100,7 +100,7 @@ def report_run_of(out: Path):
     copy = out.with_name("copy")
     shutil.copytree(out, copy)
     (copy / "run.json").write_text(json.dumps(manifest))
-    return report_run(copy)
+    return write_tables(copy)
 
 
 def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
@@ -114,4 +114,4 @@ def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
     with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
-        analyze_images(resnet8, load_data("scenes"), run, eps=(0.5,), positions=range(300))
+        analyze_images(resnet8, load_dataset("scenes"), run, eps=(0.5,), positions=range(300))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from attnlab.attacks import ATTACKS, OBJECTIVES, RULES, Attack, Rule
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.parse import parse_budgets, parse_eps
-from attnlab.attacks.pgd import aim_of, ascend, clean_pass, perturb, start_of
+from attnlab.attacks.pgd import attack_context, clean_gradient, perturb, pgd_steps, start_of
 from attnlab.attacks.rules import ahead, momentum
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
@@ -59,7 +59,7 @@ def test_pgd_from_the_same_start_equals_torchattacks(resnet8, scenes_batch, step
     expected = torchattacks.PGD(resnet8, eps=8 / 255, alpha=2 / 255, steps=steps, random_start=True)(images, labels)
     torch.manual_seed(5)  # and so torchattacks' own start again
     start = (images + torch.empty_like(images).uniform_(-8 / 255, 8 / 255)).clamp(0, 1)
-    *_, last = ascend(resnet8, images, start, aim_of(resnet8, images, labels, attack), attack)
+    *_, last = pgd_steps(resnet8, images, start, attack_context(resnet8, images, labels, attack), attack)
     torch.testing.assert_close(last.images, expected, rtol=0, atol=1e-6)
     assert not torch.equal(start, images)
 
@@ -101,12 +101,12 @@ def test_an_attack_that_is_left_and_taken_up_on_its_way_goes_on_as_before(either
     images = torch.rand(4, 3, 19, 23, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels, rows = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 3])
     attack = Attack(eps=0.05, step_size=0.01, steps=6, rule=rule)
-    aim = aim_of(either, images, labels, attack)
-    whole = list(ascend(either, images, images, aim, attack))
+    aim = attack_context(either, images, labels, attack)
+    whole = list(pgd_steps(either, images, images, aim, attack))
     left = whole[2]
     state = tuple(part[rows] for part in left.state)
     rest = replace(attack, steps=3)
-    *_, last = ascend(either, images[rows], left.images[rows], aim.take(rows), rest, state=state)
+    *_, last = pgd_steps(either, images[rows], left.images[rows], aim.take(rows), rest, state=state)
     torch.testing.assert_close(last.images, whole[-1].images[rows], rtol=0, atol=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_of_several_starts_each_image_keeps_the_one_of_lowest_margin(either):
     tried = []
     for restart in range(3):
         start = start_of(images, attack, seeds, restart)
-        *_, last = ascend(either, images, start, aim_of(either, images, labels, attack), attack)
+        *_, last = pgd_steps(either, images, start, attack_context(either, images, labels, attack), attack)
         tried.append(last.images)
     margins = torch.stack([margin(either(points), labels) for points in tried])
     for place, chosen in enumerate(margins.argmin(0).tolist()):
@@ -218,7 +218,7 @@ def test_a_clean_pass_made_before_changes_nothing(resnet8, scenes_batch):
     images, labels = scenes_batch
     attack = ATTACKS["stepll"]
     watched = images.clone().requires_grad_()
-    clean = clean_pass(resnet8(watched), watched, labels, attack)
+    clean = clean_gradient(resnet8(watched), watched, labels, attack)
     assert torch.equal(perturb(resnet8, images, labels, attack, clean=clean), perturb(resnet8, images, labels, attack))
 
 

@@ -203,7 +203,7 @@ def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tens
     wrapped = nn.parallel.DistributedDataParallel(step)
     wrapped(*(part[2 * rank : 2 * rank + 2] for part in batch)).loss.backward()
     torch.save([parameter.grad for parameter in step.parameters()], f"{folder}/{rank}.pt")
-    del wrapped  # see `World.wrap`
+    del wrapped  # see `ProcessGroup.wrap`
     dist.destroy_process_group()
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attnlab.attacks.apgd import apgd
 from attnlab.attacks.autoattack import autoattack
-from attnlab.attacks.draws import uniform
 from attnlab.attacks.objectives import cross_entropy
+from attnlab.attacks.seeding import uniform
 from attnlab.attacks.square import margin, square
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model

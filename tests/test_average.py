@@ -23,9 +23,9 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training.average import average_of, exchange, exchanged, update
-from attnlab.training.distributed import World
+from attnlab.training.checkpointing import FILE
+from attnlab.training.distributed import ProcessGroup
 from attnlab.training.log import read_epochs
-from attnlab.training.state import FILE
 from attnlab.training.validate import validate
 
 AVERAGED = replace(PLAN, ema=0.8)
@@ -66,7 +66,7 @@ def test_the_average_is_what_is_judged(networks, tmp_path):
     for number, line in enumerate(read_epochs(tmp_path / "log.jsonl"), 1):
         with pytest.warns(UserWarning, match="--trust-code runs"):
             classifier = load_model(str(tmp_path / "epochs" / f"{number:03d}"), trust_code=True)
-        figures = validate(classifier, ours.held_out, attack, PLAN.batch_size, World(), ours.seed)
+        figures = validate(classifier, ours.held_out, attack, PLAN.batch_size, ProcessGroup(), ours.seed)
         assert {name: line[name] for name in figures} == figures
 
 

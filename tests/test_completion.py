@@ -13,7 +13,7 @@ from common import told
 from attnlab.attacks.parse import known_attacks, parse_attack
 from attnlab.attention import METHODS
 from attnlab.compat import torchvision
-from attnlab.data import DATASETS, load_data
+from attnlab.data import DATASETS, load_dataset
 from attnlab.models import BUILT_IN, load_model
 from attnlab.models.names import expect_model, torchvision_names
 from attnlab.training.parse import known_defenses, parse_defense
@@ -38,7 +38,7 @@ def test_every_name_that_is_completed_is_known():
 def test_a_split_that_a_data_set_does_not_have_is_refused_with_those_it_has(tmp_path):
     for data, spec in DATASETS.items():
         refused = f"--split to be one of {', '.join(spec.splits)}, got 'nowhere'" in told(
-            load_data, data, tmp_path, "nowhere"
+            load_dataset, data, tmp_path, "nowhere"
         )
         assert refused == bool(spec.splits), data
         assert not spec.splits or {spec.split, spec.accuracy_split} <= set(spec.splits), data

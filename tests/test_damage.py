@@ -15,7 +15,7 @@ from evaluations import rows, write
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.tables.export import make_report
+from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION
 
@@ -162,8 +162,8 @@ def test_a_part_that_is_none_is_named_with_the_command_that_makes_it_again(small
     manifest = json.loads((small_run / "run.json").read_text())
     (small_run / "run.json").write_text(json.dumps({**manifest, "command": "attnlab analyze --limit 6"}))
     damage(small_run / PART)
-    for call in (read_records, make_report):
-        message = told(call, Run(small_run) if call is make_report else small_run)
+    for call in (read_records, make_tables):
+        message = told(call, Run(small_run) if call is make_tables else small_run)
         assert message.startswith(f"{small_run / PART} is a damaged part ({reason}")
         assert message.endswith("; delete it and repeat `attnlab analyze --limit 6` to make its images again")
 
@@ -247,5 +247,5 @@ def test_every_value_of_a_manifest_that_is_of_another_kind_is_one_line_or_plays_
         else:
             at[path[-1]] = value
         (folder / "run.json").write_text(json.dumps(manifest))
-        error = found(lambda: make_report(Run(folder)))
+        error = found(lambda: make_tables(Run(folder)))
         assert not isinstance(error, str) or "\n" not in error

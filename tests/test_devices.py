@@ -15,16 +15,16 @@ from twins import IMAGES, load_twins, run_evaluation
 
 from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.attention import area
+from attnlab.attention import map_metrics
 from attnlab.attention.gradcam import grad_cam
 from attnlab.models import Classifier, load_model
-from attnlab.models.fold import folded
+from attnlab.models.bn_folding import folded
 from attnlab.records import read_evaluation, read_records
 from attnlab.training import DEFENSES, adversary
 from attnlab.training.images import DRAWS, augmented
 from attnlab.training.log import read_log
 from attnlab.training.parse import parse_defense
-from attnlab.training.plan import AUGMENTATIONS
+from attnlab.training.recipes import AUGMENTATIONS
 from attnlab.training.step import Step
 
 # ------------------------------------------------------------------ no pass mixes devices
@@ -58,9 +58,15 @@ def test_restarts_stay_on_the_device(elsewhere):
 def test_maps_and_what_is_read_from_them_stay_on_the_device(elsewhere):
     classifier, images, attacked, labels = elsewhere
     first, second = grad_cam(classifier, images, labels), grad_cam(classifier, attacked, labels)
-    enlarged = area.enlarge(first, (19, 23))
-    made = [enlarged, area.unit(first), area.above_mean(enlarged), area.above_fixed(first, 0.5), area.constant(first)]
-    made += [area.shared_cells(first, second), area.iou_of_cells(first, second, 3)]
+    enlarged = map_metrics.resize_maps(first, (19, 23))
+    made = [
+        enlarged,
+        map_metrics.normalize_max(first),
+        map_metrics.above_mean(enlarged),
+        map_metrics.above_fixed(first, 0.5),
+        map_metrics.is_constant(first),
+    ]
+    made += [map_metrics.topk_intersection(first, second), map_metrics.topk_overlap(first, second, 3)]
     assert {values.device.type for values in made} == {"meta"}
 
 

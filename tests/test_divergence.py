@@ -8,8 +8,8 @@ from trainings import STEPS, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
+from attnlab.training.checkpointing import FILE
 from attnlab.training.divergence import is_finite
-from attnlab.training.state import FILE
 from attnlab.training.trainer import Training
 from attnlab.training.validate import hits
 

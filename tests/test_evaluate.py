@@ -10,10 +10,10 @@ from twins import ATTACKS_USED, COUNT, EPS, EVALUATION, IMAGES, assert_same_reco
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
-from attnlab.pipelines.accuracy_records import Target, looked_at
+from attnlab.pipelines.accuracy_records import AttackBatch, looked_at
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 
 # ------------------------------------------------------------------ records
 
@@ -130,7 +130,7 @@ def test_an_image_that_is_lost_without_an_attack_is_lost_after_0_steps_of_one_th
     images, labels = scenes_batch
     wrong = (labels + 1) % 10
     victim = twins["first"]
-    target = Target(victim, victim, [], images, wrong, torch.nn.functional.one_hot(labels, 10) * 1.0, [])
+    target = AttackBatch(victim, victim, [], images, wrong, torch.nn.functional.one_hot(labels, 10) * 1.0, [])
     assert looked_at(target, images, steps=7).steps.tolist() == [0] * COUNT
     target = target._replace(clean_logits=torch.nn.functional.one_hot(wrong, 10) * 1.0)
     assert looked_at(target, images, steps=7).steps.tolist() == [7] * COUNT
@@ -144,7 +144,7 @@ def test_a_run_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one(
     tmp_path, evaluated, twins, monkeypatch, calls
 ):
     """In the first model and in the second, at the end of a part and amid one."""
-    monkeypatch.setattr("attnlab.pipelines.parts.PART", 12)
+    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 12)
     seen = []
 
     def interrupt(count: int) -> None:
@@ -176,7 +176,7 @@ def test_a_finished_run_is_not_computed_again(tmp_path, twins):
 
 
 def test_an_interrupted_run_is_not_gone_on_with_in_another_order_of_models(tmp_path, twins, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.parts.PART", 8)
+    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 8)
     evaluation, seen = {"attacks": {"clean": None}}, []
 
     def interrupt(count: int) -> None:

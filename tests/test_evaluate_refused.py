@@ -8,10 +8,10 @@ from common import analyze_images
 from twins import ATTACKS_USED, COUNT, EVALUATION, IMAGES, Turning, run_evaluation
 
 from attnlab.attacks import Attack
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_models_are_given_back_as_they_were(tmp_path):
 
 def test_one_image_and_one_attack_make_a_report(tmp_path, twins):
     run_evaluation({"first": twins["first"]}, tmp_path / "r", {"attacks": {"clean": None}}, positions=[7])
-    (row,) = report_run(tmp_path / "r").frames["table6"].to_dict("records")
+    (row,) = write_tables(tmp_path / "r").frames["table6"].to_dict("records")
     assert (row["attack"], row["n"]) == ("clean", 1)
     assert row["accuracy"] in (0.0, 100.0)
 
@@ -134,7 +134,7 @@ def test_a_model_that_is_always_wrong_has_a_table_7_of_no_images(tmp_path):
     wrong = Classifier(Turning(lambda _, logits: -logits)).eval()
     evaluation = {"attacks": {name: ATTACKS_USED[name] for name in ("clean", "iter-stepll2+a3")}}
     run_evaluation({"first": wrong}, tmp_path / "r", evaluation, positions=range(4))
-    table = report_run(tmp_path / "r").frames["table7"]
+    table = write_tables(tmp_path / "r").frames["table7"]
     assert table["attack"].tolist() == ["clean", "iter-stepll2+a3"]
     assert table["n"].tolist() == [0, 0]
     assert table["accuracy"].isna().all()
@@ -148,8 +148,8 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, twins, check
     (root / "boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,5,5\n")
     with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
         run_evaluation(
-            {"first": twins["first"]}, tmp_path / "r", images=load_data("folder", root), positions=[0], check=check
+            {"first": twins["first"]}, tmp_path / "r", images=load_dataset("folder", root), positions=[0], check=check
         )
-    report = report_run(tmp_path / "r")
+    report = write_tables(tmp_path / "r")
     assert "1 image could not be used" in report.summary[1]
     assert list(report.frames["table6"].columns[:4]) == ["dataset", "model", "defense", "attack"]

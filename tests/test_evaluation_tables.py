@@ -11,7 +11,7 @@ from attnlab.records import read_evaluation
 from attnlab.report.statistics import mcnemar
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.accuracy import paired, table6, table7
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.published import numbers_of_the_paper
 from attnlab.runs import open_run
@@ -29,7 +29,7 @@ def records(finished) -> pd.DataFrame:
 
 
 def test_a_run_writes_each_table_as_csv_and_latex(finished):
-    report = report_run(finished)
+    report = write_tables(finished)
     assert list(report.frames) == [name for name, spec in TABLES.items() if spec.kind == "evaluate"]
     for name, frame in report.frames.items():
         pd.testing.assert_frame_equal(pd.read_csv(finished / f"tables/{name}.csv"), frame, check_dtype=False)
@@ -40,7 +40,7 @@ def test_a_run_writes_each_table_as_csv_and_latex(finished):
 def test_captions_tell_what_the_numbers_depend_on(tmp_path):
     attacks = {"pgd10": attack(restarts=5, eps=8 / 255), "pgd10+a3": attack(eps=8 / 255, sigma=10.0)}
     described = manifest(attacks=attacks, transfer="other", stop=True)
-    captions = report_run(write(tmp_path / "run", rows(), described)).captions
+    captions = write_tables(write(tmp_path / "run", rows(), described)).captions
     for part in ("mnist test, 4 images", "eps 8/255", "5 random starts", "made on other", "Wilson"):
         assert part in captions["table6"]
     assert "10 steps, sigma 10" in captions["table7"]
@@ -50,13 +50,13 @@ def test_captions_tell_what_the_numbers_depend_on(tmp_path):
 def test_table_7_is_left_out_where_no_attack_is_augmented_and_pairs_where_there_is_one_model(tmp_path):
     only = [row | {"attacks": row["attacks"][:2]} for row in rows() if row["model"] == "plain"]
     described = manifest(models={"plain": MODELS["plain"]}, attacks={"clean": None, "pgd10": attack()})
-    assert list(report_run(write(tmp_path / "run", only, described)).frames) == ["table6", "table6_worst"]
+    assert list(write_tables(write(tmp_path / "run", only, described)).frames) == ["table6", "table6_worst"]
 
 
 def test_skipped_images_count_nowhere_and_are_told(tmp_path):
     skipped = [{"image_id": "broken", "skipped": "the file is empty"}]
     both = [*rows()[:4], *skipped, *rows()[4:], *skipped]
-    report = report_run(write(tmp_path / "run", both, manifest(images=5)))
+    report = write_tables(write(tmp_path / "run", both, manifest(images=5)))
     assert report.summary[:2] == [
         "8 of 10 records of images and models",
         "1 image could not be used; skipped.csv tells why",
@@ -67,7 +67,7 @@ def test_skipped_images_count_nowhere_and_are_told(tmp_path):
 def test_an_unfinished_run_has_tables_of_what_is_there(tmp_path):
     run = open_run(tmp_path / "run", manifest(), EVALUATION)
     run.write_part(0, rows()[:5])
-    report = report_run(run.folder)
+    report = write_tables(run.folder)
     assert report.frames["table6"]["n"].tolist() == [4, 4, 4, 1, 1, 1]
     assert report.frames["paired"]["n"].tolist() == [1, 1, 1]
     assert report.summary[-1].startswith("unfinished")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from common import told
 
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared, load_batches
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, naming
 from attnlab.models import load_model
 from attnlab.superpixels import segmenting
@@ -168,7 +168,7 @@ def test_an_evaluation_of_a_network_without_gradient_runs_what_needs_none_and_sa
 def test_a_suite_that_two_classes_leave_incomplete_says_so(attnlab, tmp_path):
     (tmp_path / "two.py").write_text(NETWORKS.replace("Linear(8, 10)", "Linear(8, 2)"))
     (tmp_path / "data").mkdir()
-    load_data("scenes").read(0).image.save(tmp_path / "data/a.png")
+    load_dataset("scenes").read(0).image.save(tmp_path / "data/a.png")
     (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,9,9\n")
     words = ("--data", "folder", "--root", "data", "--model", "two.py:Small", "--attacks", "clean,autoattack")
     answer = attnlab("evaluate", *words, "--device", "cpu", "--workers", 0, "--out", "out")
@@ -253,7 +253,7 @@ class Deadly:
 
 
 def test_a_worker_that_is_killed_while_it_reads_images_is_one_line():
-    batches = load_batches(Prepared(Deadly(), (8, 8)), [[0], [1]], workers=1)
+    batches = load_batches(ResizedDataset(Deadly(), (8, 8)), [[0], [1]], workers=1)
     line = told(list, batches)
     assert line.startswith("a worker process ended before its work was done (")
     assert line.endswith("most often because the machine had too little memory: try fewer --workers (0 works without)")
@@ -271,7 +271,7 @@ def test_a_worker_that_is_killed_while_it_cuts_superpixels_is_one_line(monkeypat
 
 @pytest.mark.parametrize("workers", [1])
 def test_an_analysis_whose_workers_are_killed_says_what_is_kept(attnlab, monkeypatch, workers):
-    from attnlab.data.scenes import Scenes
+    from attnlab.data.digit_scenes import Scenes
 
     parent, read = os.getpid(), Scenes.read
 
@@ -314,7 +314,7 @@ def test_a_connection_that_a_worker_dropped_counts_as_a_lost_worker():
 
 
 def test_the_built_in_model_raises_nothing_on_scenes():
-    from attnlab.pipelines.masking import first_look
+    from attnlab.pipelines.robustness_checks import first_look
 
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     assert first_look({"resnet8": load_model("resnet8").place("cpu")}, images, range(20)) == []

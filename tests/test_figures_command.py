@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from common import analyze_images
 
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.records import read_records
 from attnlab.report.tables.iou import i_att
 
@@ -83,7 +83,7 @@ def test_lime_alone_gives_figure_3_and_tells_what_it_lacks(attnlab):
 
 def test_a_group_without_images_is_left_out_and_said_so(attnlab, resnet8, tmp_path):
     options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "0"}  # which changes no prediction
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(20))
+    analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **options, positions=range(20))
     done = attnlab("figures", "run", "--only", "figure1,iou-distributions")
     assert done.code == 0
     assert "figure1: there is no image for the row succeed, which is left out" in done.out

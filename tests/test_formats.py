@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from attnlab.report.tables import BOXES, MAPS, TABLES
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.formats import FORMATS
 from attnlab.report.tables.layout import Layout, Value, plain
 from attnlab_cli.console import show_layout
@@ -34,7 +34,7 @@ def lines_below(text: str, title: str) -> list[list[str]]:
 
 def test_table_1_is_printed_as_the_paper_sets_it_with_n_and_intervals(attnlab, finished):
     out = attnlab("tables", finished).out
-    frame = report_run(finished).frames["table1"]
+    frame = write_tables(finished).frames["table1"]
     printed = lines_below(out, "table1")
     assert [line[0] for line in printed] == ["4/255", "16/255"]
     for line, (_, rows) in zip(printed, frame.groupby("eps"), strict=True):
@@ -159,7 +159,7 @@ def test_latex_is_what_the_files_hold(attnlab, finished):
 
 
 def test_markdown_has_as_many_cells_in_each_line_and_escapes_bars(finished):
-    report = report_run(finished)
+    report = write_tables(finished)
     out = FORMATS["markdown"](report)
     for name in NAMES:
         rows = out[out.index(f"**{name}**") :].split("\n\n")[1].splitlines()

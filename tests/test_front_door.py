@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import attnlab
-from attnlab.report.tables.export import make_report
+from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
 
 STUB = Path(attnlab.__file__).with_suffix(".pyi")
@@ -41,7 +41,7 @@ def test_a_run_and_its_tables_show_themselves_in_a_notebook(run):
     shown = Run(run)._repr_html_()
     assert f"<td>{run}</td>" in shown
     assert "<th>images</th><td>300</td>" in shown
-    report = make_report(Run(run))
+    report = make_tables(Run(run))
     page = report._repr_html_()
     assert page.count("<table") == len(report.frames)
     assert f"{report.frames['table1']['iou_att_gt'][0]:.3f}" in page

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from common import told
 
-from attnlab.training.state import FILE as STATE
+from attnlab.training.checkpointing import FILE as STATE
 from benchmarks import gpu, gpu_cifar
 from benchmarks.archive import PIECE, pack, unpack
 from benchmarks.pieces import Results, Step, environment, run, run_all

@@ -34,11 +34,11 @@ def test_grad_cam_equals_captum(name):
 
 
 def test_grad_cam_equals_captum_on_real_weights_and_photographs(shared):
-    from attnlab.data import load_data
-    from attnlab.data.geometry import Prepared
+    from attnlab.data import load_dataset
+    from attnlab.data.resizing import ResizedDataset
 
     classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build")
-    prepared = Prepared(load_data("imagenet", shared / "imagenet-val"), classifier.input_size)
+    prepared = ResizedDataset(load_dataset("imagenet", shared / "imagenet-val"), classifier.input_size)
     images = torch.stack([prepared[position].pixels for position in range(3)]).float() / 255
     classes = torch.tensor([prepared[position].label for position in range(3)])
     maps = grad_cam(classifier, images, classes)

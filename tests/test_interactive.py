@@ -11,9 +11,9 @@ import torch
 
 from attnlab.attacks.parse import parse_attack
 from attnlab.attacks.pgd import perturb
-from attnlab.attention.area import map_box_iou
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.lime import LimeSettings
+from attnlab.attention.map_metrics import map_box_iou
 from attnlab.errors import UserError
 from attnlab.interactive import Explanation, attack, explain, lime
 from attnlab.models import Classifier

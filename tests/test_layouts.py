@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.attention.area import above_mean
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
+from attnlab.attention.map_metrics import above_mean
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.training.losses import preservation

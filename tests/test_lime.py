@@ -11,10 +11,10 @@ from sklearn.metrics import pairwise_distances
 
 from attnlab.attention import lime
 from attnlab.attention.lime import LimeSettings, explain, fit, perturbations, ridge, similarity
-from attnlab.attention.sampler import Sampler, hidden_images
+from attnlab.attention.masked_inference import MaskedInference, hidden_images
 from attnlab.errors import UserError
 from attnlab.models import load_model
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.superpixels import SEGMENTERS, area, segmenting, strongest, superpixels
 
 SAMPLES = 60
@@ -72,7 +72,7 @@ def test_weights_and_areas_equal_limes(resnet8, photograph, segments, hide):
     class_ = int(resnet8(image).argmax())
     shown = perturbations("chelsea", labels.max() + 1, SAMPLES, seed=0)
     theirs = explained_by_lime(resnet8, photograph, segments, shown, class_, hide)
-    sampler = Sampler(resnet8, image, torch.tensor([class_]), labels, hide, batch_size=7)
+    sampler = MaskedInference(resnet8, image, torch.tensor([class_]), labels, hide, batch_size=7)
     (ours,) = explain(sampler, [shown], LimeSettings(samples=SAMPLES, hide=hide))
     assert ours.samples == SAMPLES
     expected = dict(theirs.local_exp[class_])
@@ -93,7 +93,7 @@ def test_weights_equal_limes_on_a_real_network_and_photograph(shared):
     class_ = int(classifier(image).argmax())
     shown = perturbations("coffee", labels.max() + 1, SAMPLES, seed=0)
     theirs = explained_by_lime(classifier, photograph, segments, shown, class_, "grey")
-    sampler = Sampler(classifier, image, torch.tensor([class_]), labels, "grey", batch_size=10)
+    sampler = MaskedInference(classifier, image, torch.tensor([class_]), labels, "grey", batch_size=10)
     (ours,) = explain(sampler, [shown], LimeSettings(samples=SAMPLES))
     expected = dict(theirs.local_exp[class_])
     np.testing.assert_allclose(ours.weights, [expected[number] for number in range(len(ours.weights))], atol=1e-6)
@@ -143,9 +143,9 @@ def test_batch_size_and_company_change_nothing(resnet8, scenes_batch, batch_size
     shown = [perturbations(str(number), int(labels.max()) + 1, 40, 0) for number, labels in enumerate(segments)]
     labels = torch.tensor(segments.astype(np.int64))
     settings = LimeSettings(samples=40)
-    together = explain(Sampler(resnet8, images, classes, labels, "grey", batch_size), shown, settings)
+    together = explain(MaskedInference(resnet8, images, classes, labels, "grey", batch_size), shown, settings)
     for number in (2, 0, 1):
-        alone = Sampler(resnet8, *(part[number : number + 1] for part in (images, classes, labels)), "grey", 16)
+        alone = MaskedInference(resnet8, *(part[number : number + 1] for part in (images, classes, labels)), "grey", 16)
         expected = explain(alone, shown[number : number + 1], settings)[0]
         np.testing.assert_allclose(together[number].weights, expected.weights, atol=1e-6)
 
@@ -162,7 +162,7 @@ def test_running_out_of_memory_halves_the_batch(resnet8, scenes_batch, monkeypat
     images, classes = (part[:1] for part in scenes_batch)
     labels = torch.tensor(superpixels(images[0].numpy(), "grid", 0).astype(np.int64))[None]
     shown = [perturbations("a", 64, 32, 0)]
-    expected = explain(Sampler(resnet8, images, classes, labels, "grey", 4), shown, LimeSettings(samples=32))
+    expected = explain(MaskedInference(resnet8, images, classes, labels, "grey", 4), shown, LimeSettings(samples=32))
     logits = type(resnet8).logits
 
     def small_device(self, normalised):
@@ -171,7 +171,7 @@ def test_running_out_of_memory_halves_the_batch(resnet8, scenes_batch, monkeypat
         return logits(self, normalised)
 
     monkeypatch.setattr(type(resnet8), "logits", small_device)
-    sampler = Sampler(resnet8, images, classes, labels, "grey", 32)
+    sampler = MaskedInference(resnet8, images, classes, labels, "grey", 32)
     (ours,) = explain(sampler, shown, LimeSettings(samples=32))
     assert sampler.batch_size == 4
     np.testing.assert_allclose(ours.weights, expected[0].weights, atol=1e-7)
@@ -211,7 +211,9 @@ def test_a_constant_image_is_one_superpixel_or_a_grid_and_has_an_explanation(res
     for method in SEGMENTERS:
         labels = superpixels(image[0].numpy(), method, 0)
         shown = [perturbations("a", int(labels.max()) + 1, 20, 0)]
-        sampler = Sampler(resnet8, image, torch.tensor([0]), torch.tensor(labels.astype(np.int64))[None], "mean", 8)
+        sampler = MaskedInference(
+            resnet8, image, torch.tensor([0]), torch.tensor(labels.astype(np.int64))[None], "mean", 8
+        )
         (ours,) = explain(sampler, shown, LimeSettings(samples=20))
         np.testing.assert_allclose(ours.weights, 0, atol=1e-6)
 
@@ -237,7 +239,7 @@ def test_worker_processes_cut_images_as_this_process_does(photograph):
 def test_nan_from_the_model_is_refused(resnet8, scenes_batch):
     images, classes = (part[:1] for part in scenes_batch)
     labels = torch.zeros(1, 64, 64, dtype=torch.long)
-    sampler = Sampler(resnet8, torch.full_like(images, torch.nan), classes, labels, "grey", 8)
+    sampler = MaskedInference(resnet8, torch.full_like(images, torch.nan), classes, labels, "grey", 8)
     with pytest.raises(UserError, match="NaN"):
         explain(sampler, [perturbations("a", 1, 4, 0)], LimeSettings(samples=4))
 
@@ -262,7 +264,7 @@ def test_composed_images_show_each_superpixel_or_hide_it_to_the_bit(scenes_batch
     shown = [perturbations(name, int(segments.max()) + 1, 6, 0) for name in "ab"]
     seen = []
     monkeypatch.setattr(classifier, "logits", lambda batch: seen.append(batch) or torch.zeros(len(batch), 10))
-    Sampler(classifier, images, classes, segments, "mean", 5)([(0, shown[0]), (1, shown[1])])
+    MaskedInference(classifier, images, classes, segments, "mean", 5)([(0, shown[0]), (1, shown[1])])
     normal, hidden = (classifier.normalise(part) for part in (images, hidden_images(images, segments, "mean")))
     expected = [
         torch.where(rows[sample][segments[image]], normal[image], hidden[image])

@@ -17,7 +17,7 @@ from attnlab.models.checkpoint import save_checkpoint
 from attnlab.pipelines.comparison_examples import examples
 from attnlab.pipelines.map_views import map_views
 from attnlab.pipelines.model_comparison import Answers, ModelComparison, open_comparison, titles_of
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.views import Examples, LeftOut, MapSeries, quantile_examples
 
 

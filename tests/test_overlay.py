@@ -13,7 +13,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_records
-from attnlab.report.figures.overlay import OPACITY, blend, colour_bar, enlarge, overlay
+from attnlab.report.figures.overlay import OPACITY, blend, colour_bar, overlay, resize_maps
 from attnlab.report.figures.overlays import write_overlays
 
 
@@ -21,7 +21,7 @@ from attnlab.report.figures.overlays import write_overlays
 def test_a_map_is_enlarged_as_torch_interpolates(shape, size):
     values = np.random.default_rng(0).normal(size=shape)
     theirs = torch.nn.functional.interpolate(torch.tensor(values)[None, None], size, mode="bilinear")[0, 0]
-    np.testing.assert_allclose(enlarge(values, size), theirs.numpy(), atol=1e-5)
+    np.testing.assert_allclose(resize_maps(values, size), theirs.numpy(), atol=1e-5)
 
 
 def test_values_up_to_zero_leave_the_image_grey_and_the_highest_has_the_last_colour():

@@ -8,8 +8,8 @@ import torch
 from common import gradient, told
 from PIL import Image
 
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared, Skipped, load_batches
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 
 ROWS = "a.png,3,1,2,30,20\nb.png,0,4.5,5,6,7\n"
 
@@ -26,7 +26,7 @@ def lay(root, table, *, names=None, images="ab"):
 
 def what(root):
     """Label and boxes of each image."""
-    images = load_data("folder", root)
+    images = load_dataset("folder", root)
     read = [images.read(index) for index in range(len(images.image_ids))]
     return {name: (one.label, one.boxes.tolist()) for name, one in zip(images.image_ids, read, strict=True)}
 
@@ -70,7 +70,7 @@ def test_backslashes_lead_into_subfolders_unless_a_file_is_called_so(tmp_path):
 
 
 def test_a_table_without_corners_gives_labels_and_no_boxes(tmp_path):
-    images = load_data("folder", lay(tmp_path, "image,label\na.png,1\nb.png,0\n"))
+    images = load_dataset("folder", lay(tmp_path, "image,label\na.png,1\nb.png,0\n"))
     assert (images.has_boxes, [images.label_of(index) for index in range(2)]) == (False, [1, 0])
 
 
@@ -90,7 +90,7 @@ def test_a_column_of_labels_has_one_reading(tmp_path, labels, names, read):
     if read is not None:
         assert [label for label, _ in what(tmp_path).values()] == read
         return
-    message = told(load_data, "folder", tmp_path)
+    message = told(load_dataset, "folder", tmp_path)
     assert "'1' for image a.png, which as a name in classes.txt is class 0 and as an index class 1 ('2')" in message
     assert message.endswith("head the column label_name or label_index")
     for heading, wanted in (("label_name", [0, 1]), ("label_index", [1, 2])):
@@ -101,7 +101,7 @@ def test_a_column_of_labels_has_one_reading(tmp_path, labels, names, read):
 def test_a_name_that_two_classes_share_is_refused_and_an_index_is_not(tmp_path):
     names = ["ant", "crane", "cat", "crane"]
     lay(tmp_path, "image,label,x0,y0,x1,y1\na.png,cat,1,2,3,4\nb.png,crane,1,2,3,4\n", names=names)
-    assert "got 'crane', which classes.txt lists 2 times" in told(load_data, "folder", tmp_path)
+    assert "got 'crane', which classes.txt lists 2 times" in told(load_dataset, "folder", tmp_path)
     lay(tmp_path, "image,label,x0,y0,x1,y1\na.png,3,1,2,3,4\nb.png,1,1,2,3,4\n")
     assert [label for label, _ in what(tmp_path).values()] == [3, 1]
 
@@ -139,17 +139,17 @@ HEAD = "image,label,x0,y0,x1,y1\n"
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused_in_one_line(tmp_path, table, message):
-    assert message in told(load_data, "folder", lay(tmp_path, table))
+    assert message in told(load_dataset, "folder", lay(tmp_path, table))
 
 
 def test_a_heading_alone_leaves_every_image_without_a_row(tmp_path):
-    images = load_data("folder", lay(tmp_path, HEAD))
-    assert {one.reason for one in Prepared(images, (8, 8)) if isinstance(one, Skipped)} == {"no row in boxes.csv"}
+    images = load_dataset("folder", lay(tmp_path, HEAD))
+    assert {one.reason for one in ResizedDataset(images, (8, 8)) if isinstance(one, Skipped)} == {"no row in boxes.csv"}
 
 
 def test_a_folder_called_boxes_csv_is_refused(tmp_path):
     (tmp_path / "boxes.csv").mkdir()
-    assert "Is a directory" in told(load_data, "folder", tmp_path)
+    assert "Is a directory" in told(load_dataset, "folder", tmp_path)
 
 
 def test_names_that_are_no_utf8_or_hold_control_characters_stop_nothing(tmp_path):
@@ -157,16 +157,16 @@ def test_names_that_are_no_utf8_or_hold_control_characters_stop_nothing(tmp_path
     for name in (b"\xff\xfe.png", b"x\x1b[2J.png", b"two\nlines.png", b"n" * 251 + b".png"):
         gradient().save(bytes(tmp_path) + b"/image.png")
         (tmp_path / "image.png").rename(bytes(tmp_path).decode() + "/" + name.decode("utf-8", "surrogateescape"))
-    images = load_data("folder", tmp_path)
+    images = load_dataset("folder", tmp_path)
     assert r"\xff\xfe.png" in images.image_ids
     assert len(images.fingerprint()) == 64
-    read = {one.image_id for one in Prepared(images, (8, 8)) if not isinstance(one, Skipped)}
+    read = {one.image_id for one in ResizedDataset(images, (8, 8)) if not isinstance(one, Skipped)}
     assert read == {"a.png", "x\x1b[2J.png", "two\nlines.png"}
 
 
 def test_doubtful_boxes_are_counted_and_told_once(tmp_path):
     rows = "a.png,0,-5,0,20,20\nb.png,0,0,0,41,30\nb.png,0,20,20,5,5\nc.png,0,.2,.2,.7,.9\nc.png,0,0,0,40.4,30.4\n"
-    prepared = Prepared(load_data("folder", lay(tmp_path, HEAD + rows, images="abcd")), (16, 16))
+    prepared = ResizedDataset(load_dataset("folder", lay(tmp_path, HEAD + rows, images="abcd")), (16, 16))
     with pytest.warns(UserWarning, match="of 4 images") as warned:
         assert len(list(load_batches(prepared, [[0, 1], [2, 3]], 0))) == 2
     assert sorted(str(one.message) for one in warned) == [
@@ -182,7 +182,7 @@ def test_twenty_thousand_rows_are_read_at_once(tmp_path):
     rows = "".join(f"{number:05d}.png,{number % 10},1,1,3,3\n" for number in range(20_000))
     lay(tmp_path, HEAD + rows, images="")
     start = time.process_time()
-    images = load_data("folder", tmp_path)
+    images = load_dataset("folder", tmp_path)
     assert len(images.fingerprint()) == 64
     assert time.process_time() - start < 3  # one data frame operation an image took 10 to 27 s
     assert [images.label_of(index) for index in (0, 19, 20)] == [0, 9, None]

@@ -26,7 +26,7 @@ from attnlab.report.page.images import WITHOUT_BOX
 from attnlab.report.page.pictures import as_jpeg, as_map, fit
 from attnlab.report.page.write import images_shown, write_report
 from attnlab.report.tables import TABLES
-from attnlab.report.tables.export import make_report
+from attnlab.report.tables.export import make_tables
 from attnlab.report.tables.iou import i_att
 from attnlab.runs import Run
 
@@ -48,7 +48,7 @@ def lime_run(tmp_path_factory) -> Path:
 
 
 def test_tables_are_the_report_s(run, page):
-    frames = make_report(Run(run)).frames
+    frames = make_tables(Run(run)).frames
     shown = Tables(page).tables
     assert list(frames) == [name for name in shown if name in TABLES]
     assert shown["table1"][0] == ["", "succeed", "fail"]
@@ -90,7 +90,7 @@ def test_groups_are_those_of_the_tables(run, page):
 
 def test_lime_figures_average_to_tables_4_and_5(lime_run):
     data = data_of(write_report(lime_run).read_text())
-    report = make_report(Run(lime_run))
+    report = make_tables(Run(lime_run))
     for key, table, column in [("lime_clean_3", "table4", "iou_att_gt"), ("lime_5", "table5", "iou_ori_adv")]:
         frame = report.frames[table]
         frame = frame[frame["features"] == int(key[-1])].set_index("group")
@@ -223,7 +223,7 @@ def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
     run = evaluate(EvaluateConfig.of(limit=12, attacks="clean,fgsm,fgsm+a3", out=tmp_path / "run"))
     text = write_report(run.folder, iter([])).read_text()
     shown = Tables(text).tables
-    table6, table7 = (make_report(run).frames[name] for name in ("table6", "table7"))
+    table6, table7 = (make_tables(run).frames[name] for name in ("table6", "table7"))
     assert shown["table6"][0] == ["Model", "Defense", "n", "clean", "fgsm", "fgsm+a3"]
     expected = [f"{r.accuracy:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table6.itertuples()]
     assert shown["table6"][1] == ["resnet8", "none", "12", *expected]

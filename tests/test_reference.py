@@ -6,7 +6,7 @@ import reference_imagenet
 import torch
 from common import analyze_images
 
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.models import load_model
 from attnlab.records import read_records
 
@@ -24,7 +24,7 @@ def compared(shared, tmp_path, images: int):
     model = shared / "weights" / "mobilenet_v2_tf.py"
     reference = list(reference_imagenet.rows(shared / "imagenet-val", model, EPS, images))
     classifier = load_model(f"{model}:build").place("cpu", layout="contiguous")
-    data = load_data("imagenet", shared / "imagenet-val")
+    data = load_dataset("imagenet", shared / "imagenet-val")
     analyze_images(classifier, data, tmp_path / "run", eps=EPS, positions=range(images), batch_size=1)
     return reference, read_records(tmp_path / "run")
 

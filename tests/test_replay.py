@@ -14,18 +14,18 @@ from skimage.data import chelsea
 from test_imagenet import plant
 
 from attnlab.config import AnalyzeConfig
-from attnlab.data import load_data
-from attnlab.data.earlier import as_recorded
+from attnlab.data import load_dataset
+from attnlab.data.older_versions import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
-from attnlab.pipelines.manifest import describe_data
+from attnlab.pipelines.provenance import describe_data
 from attnlab.pipelines.replay import replay
 from attnlab.runs import Run
 
 
 def test_views_are_the_images_that_were_measured(run, resnet8):
     views = list(replay(run, batch_size=37))
-    assert [view.record["image_id"] for view in views] == list(load_data("scenes").image_ids[:300])
+    assert [view.record["image_id"] for view in views] == list(load_dataset("scenes").image_ids[:300])
     for place, key in [(None, "clean"), (0, "4/255"), (1, "16/255")]:
         pixels = np.stack([view.clean if place is None else view.adversarial[place] for view in views])
         seen = resnet8(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(1)
@@ -37,13 +37,13 @@ def test_views_are_the_images_that_were_measured(run, resnet8):
 
 
 def test_adversarial_views_lie_at_their_eps(run):
-    for view in replay(run, list(load_data("scenes").image_ids[:5])):
+    for view in replay(run, list(load_dataset("scenes").image_ids[:5])):
         distances = [np.abs(one - view.clean).max() for one in view.adversarial]
         np.testing.assert_allclose(distances, [4 / 255, 16 / 255], atol=1e-6)
 
 
 def test_views_come_in_the_order_of_the_run_each_once(run):
-    names = load_data("scenes").image_ids
+    names = load_dataset("scenes").image_ids
     views = list(replay(run, [names[200], names[3], names[200], names[77]], batch_size=2))
     assert [view.record["image_id"] for view in views] == [names[3], names[77], names[200]]
 
@@ -53,7 +53,7 @@ def test_random_starts_are_those_of_the_run(tmp_path, resnet8):
 
     options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "4/255", "seed": 5}
     analyze_images(
-        resnet8, load_data("scenes"), tmp_path / "run", attack=parse_attack("pgd3"), **options, positions=range(40)
+        resnet8, load_dataset("scenes"), tmp_path / "run", attack=parse_attack("pgd3"), **options, positions=range(40)
     )
     views = list(replay(tmp_path / "run"))
     seen = resnet8(torch.from_numpy(np.stack([view.adversarial[0] for view in views])).permute(0, 3, 1, 2))
@@ -80,7 +80,7 @@ def test_images_are_found_where_the_run_found_them(tmp_path, monkeypatch):
 
 def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
     """A run as an older version made it, which read boxes and pixels otherwise and said nothing of them."""
-    images, _ = as_recorded(load_data(data, root), {})
+    images, _ = as_recorded(load_dataset(data, root), {})
     names = {"data": data, "split": "val", "model": "resnet8", "weights": "default"}
     description = {**names, "precision": "fp32", "layout": "channels-last"}
     analyze_images(resnet8, images, out, **description, root=root)
@@ -100,7 +100,7 @@ def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen
         (view,) = replay(run)
     np.testing.assert_allclose(view.clean, stored[..., :3] / 255, atol=1e-6)
     assert view.record["boxes"] == [[10, 20, 30, 60]]
-    now = load_data("folder", tmp_path / "photos").read(0).image
+    now = load_dataset("folder", tmp_path / "photos").read(0).image
     assert np.abs(np.asarray(now) / 255 - view.clean).max() > 0.5
     with pytest.raises(UserError, match="data pixel_rule is new: 'turned upright as EXIF says, transparent parts over"):
         analyze(AnalyzeConfig.of(data="folder", root=tmp_path / "photos", model="resnet8", out=run))
@@ -108,8 +108,8 @@ def test_an_older_run_of_turned_and_transparent_pictures_is_not_resumed_and_seen
 
 
 def test_sets_whose_pixels_are_read_as_ever_say_no_rule(place):
-    assert "pixel_rule" not in describe_data(load_data("mnist", place, "train"), [0])
-    assert "pixel_rule" not in describe_data(load_data("scenes"), [0])
+    assert "pixel_rule" not in describe_data(load_dataset("mnist", place, "train"), [0])
+    assert "pixel_rule" not in describe_data(load_dataset("scenes"), [0])
 
 
 def test_boxes_of_an_older_imagenet_run_are_shown_as_stored_where_its_images_are_the_same(tmp_path, resnet8):

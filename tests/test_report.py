@@ -16,7 +16,7 @@ from attnlab.errors import UserError
 from attnlab.records import read_records
 from attnlab.report.statistics import bootstrap_interval
 from attnlab.report.tables import TABLES
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.iou import i_att, table1, table2, table3
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.lime import lime_tables
@@ -249,7 +249,7 @@ def test_eps_is_written_as_people_do(eps, text):
 
 
 def test_a_runs_tables_can_be_recomputed_to_the_digit_from_its_maps(run):
-    report = report_run(run)
+    report = write_tables(run)
     records = i_att(read_records(run))
     for (eps, group), images in records.groupby(["eps", "group"]):
         for k in (5, 30):
@@ -262,7 +262,7 @@ def test_a_runs_tables_can_be_recomputed_to_the_digit_from_its_maps(run):
 
 
 def test_tables_are_written_as_csv_and_latex(run):
-    report = report_run(run)
+    report = write_tables(run)
     for name, frame in report.frames.items():
         pd.testing.assert_frame_equal(pd.read_csv(run / "tables" / f"{name}.csv"), frame, check_dtype=False)
         assert r"\toprule" in (run / "tables" / f"{name}.tex").read_text()
@@ -273,13 +273,13 @@ def test_tables_are_written_as_csv_and_latex(run):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no run\.json"):
-        report_run(tmp_path)
+        write_tables(tmp_path)
 
 
 def test_a_run_of_a_newer_version_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"schema": 99, "attnlab": "9.9"}')
     with pytest.raises(UserError, match=r"newer attnlab \(9.9\)"):
-        report_run(tmp_path)
+        write_tables(tmp_path)
 
 
 def test_a_damaged_run_is_named(run, tmp_path):
@@ -287,7 +287,7 @@ def test_a_damaged_run_is_named(run, tmp_path):
     part = copy / "records/part-00001.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(UserError, match="damaged part"):
-        report_run(copy)
+        write_tables(copy)
 
 
 def test_a_folder_with_other_files_is_not_written_to(tmp_path):

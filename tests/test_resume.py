@@ -12,9 +12,9 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import trainer
+from attnlab.training.checkpointing import FILE, Progress, load_state
 from attnlab.training.log import read_epochs
 from attnlab.training.schedule import optimizer_of
-from attnlab.training.state import FILE, Progress, load_state
 from attnlab.training.trainer import Training
 
 

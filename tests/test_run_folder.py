@@ -17,14 +17,14 @@ from common import analyze_images, begun_run, told
 from attnlab import files
 from attnlab.attacks.parse import parse_attacks
 from attnlab.config import AttackConfig, EvaluateConfig
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.files import alone_in, is_vacant, safe_cell
 from attnlab.models import Classifier
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.records import read_checks, skipped_images
 from attnlab.report.figures.run import draw_run, plan_figures
 from attnlab.report.page.write import write_report
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
 
 
@@ -105,7 +105,7 @@ def test_an_interruption_gives_the_folder_back(tmp_path, resnet8):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze_images(resnet8, load_data("scenes"), tmp_path / "run", positions=[0], progress=interrupt)
+        analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", positions=[0], progress=interrupt)
     with alone_in(tmp_path / "run"):
         pass
 
@@ -138,8 +138,8 @@ def test_another_batch_size_is_refused_and_the_runs_own_is_the_default(attnlab):
 
 
 def test_other_threads_are_warned_of_and_noted_with_the_parts_they_made(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.parts.PART", 2)
-    images, out = load_data("scenes"), tmp_path / "run"
+    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 2)
+    images, out = load_dataset("scenes"), tmp_path / "run"
     analyze_images(resnet8, images, out, positions=range(4))
     Run(out).part(1).unlink()
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
@@ -155,7 +155,7 @@ def test_another_batch_size_is_taken_where_nothing_was_computed_with_the_first(t
     def stop(_: int) -> None:
         raise KeyboardInterrupt
 
-    images, out = load_data("scenes"), tmp_path / "run"
+    images, out = load_dataset("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         analyze_images(resnet8, images, out, positions=[0], batch_size=8, progress=stop)
     assert analyze_images(resnet8, images, out, positions=[0], batch_size=4).manifest["batch_size"] == 4
@@ -184,12 +184,12 @@ def test_a_folder_that_is_removed_meanwhile_is_told_and_nothing_is_left(tmp_path
 
 
 def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, monkeypatch):
-    from attnlab.pipelines import craft
+    from attnlab.pipelines import save_adversarial
 
     def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
 
-    monkeypatch.setattr(craft, "write_whole", full)
+    monkeypatch.setattr(save_adversarial, "write_whole", full)
     assert attnlab("attack", "--limit", 2, "--workers", 0, "--out", "out").error == (
         "No space left on device: out/arrays/test-00000.npy; finished parts are kept: make room, and the same command "
         "goes on"
@@ -197,12 +197,12 @@ def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, mo
 
 
 def test_an_error_of_a_library_without_a_reason_is_one_line(attnlab, monkeypatch):
-    from attnlab.pipelines import craft
+    from attnlab.pipelines import save_adversarial
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("6 requested and 0 written")
 
-    monkeypatch.setattr(craft, "write_whole", refuse)
+    monkeypatch.setattr(save_adversarial, "write_whole", refuse)
     assert attnlab("attack", "--limit", 2, "--workers", 0, "--out", "out").error == "6 requested and 0 written"
 
 
@@ -223,12 +223,12 @@ def test_a_damaged_checks_file_breaks_nothing_and_is_made_again(attnlab, content
 
 
 def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_pages(tmp_path, resnet8: Classifier):
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     analyze_images(resnet8, images, tmp_path / "analysis", positions=range(12))
     attacks = parse_attacks("clean,pgd1,pgd2", "scenes")
     config = EvaluateConfig.of(attacks=attacks, out=tmp_path / "evaluation", limit=4)
     evaluate(config, {"a": resnet8, "b": resnet8}, images)
-    analysis, evaluation = (report_run(tmp_path / name) for name in ("analysis", "evaluation"))
+    analysis, evaluation = (write_tables(tmp_path / name) for name in ("analysis", "evaluation"))
     assert ", scenes, n = " in analysis.captions["table1"]
     assert evaluation.frames["table6"]["model"].unique().tolist() == ["a", "b"]
     assert evaluation.frames["table6"]["defense"].unique().tolist() == ["none"]
@@ -253,7 +253,7 @@ def test_closed_streams_end_no_command_with_a_traceback(run, tmp_path, closed):
 @pytest.mark.parametrize(("name", "line"), [("a\0b", "expected --out to be a path"), ("x" * 300, "File name too long")])
 def test_an_out_that_is_no_path_is_one_line(tmp_path, resnet8, name, line):
     with pytest.raises((ValueError, OSError), match=line):
-        analyze_images(resnet8, load_data("scenes"), tmp_path / name, positions=[0])
+        analyze_images(resnet8, load_dataset("scenes"), tmp_path / name, positions=[0])
 
 
 def test_overlays_are_written_where_no_figure_can_be_drawn(attnlab, monkeypatch):

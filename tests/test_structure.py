@@ -22,12 +22,12 @@ GROUND = (
     "compat",
     "boxes",
     "hooks",
-    "seeds",
+    "seeding",
     "runs",
     "records",
     "superpixels",
     "views",
-    "workers",
+    "worker_pool",
 )
 #: floors of the house, the ground first; a module imports from its own floor's room or from below
 FLOORS = [
@@ -85,7 +85,7 @@ def test_report_stands_on_records_and_geometry_alone():
         "superpixels",
         "views",
         "registry",
-        "workers",
+        "worker_pool",
         "registry",
         "report",
     )

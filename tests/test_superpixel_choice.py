@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attnlab.config import AnalyzeConfig
-from attnlab.pipelines.explain import Explainer
+from attnlab.pipelines.lime_stage import LimeStage
 from attnlab.superpixels import FEW, method_for, superpixels
 
 
@@ -50,7 +50,7 @@ def test_digits_are_cut_by_slic_unless_asked_otherwise_and_a_run_keeps_its_own(a
 
 
 def test_few_superpixels_are_warned_of_once_with_the_likely_fix():
-    explainer = Explainer(None, AnalyzeConfig.of(method="lime"), None)
+    explainer = LimeStage(None, AnalyzeConfig.of(method="lime"), None)
     with pytest.warns(UserWarning, match="quickshift cuts b into 3 superpixels: .*; --lime-superpixels slic"):
         explainer._warn_of_few_superpixels({"a": 8, "b": 3})
     with warnings.catch_warnings():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from trainings import own_images
 
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.pipelines.sweep import sweep_table
 from attnlab.pipelines.train import HELD_OUT_SEED
 from attnlab.training.images import hold_out
@@ -94,7 +94,7 @@ def test_the_table_tells_the_epoch_that_was_kept_and_leaves_out_unfinished_train
 
 def test_the_table_counts_the_held_out_images_that_could_be_used(attnlab, place):
     own_images(Path("own/train"), 24)
-    images = load_data("folder", Path("own"), "train")
+    images = load_dataset("folder", Path("own"), "train")
     _, held = hold_out(images, 6, HELD_OUT_SEED)
     broken = Path("own/train") / images.image_ids[held[0]]
     broken.write_bytes(broken.read_bytes()[:40])

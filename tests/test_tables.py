@@ -8,7 +8,7 @@ import pytest
 from evaluations import manifest, rows, write
 
 from attnlab.report.tables import TABLES
-from attnlab.report.tables.export import report_run
+from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.sources import analysis, evaluation
 from attnlab.runs import Run
 
@@ -34,8 +34,8 @@ def test_frames_have_the_columns_that_the_catalogue_tells_in_their_order(attnlab
     lime = ("--method", "grad-cam,lime", "--lime-samples", 20, "--lime-superpixels", "grid")
     attnlab("analyze", "--limit", 4, "--eps", "4/255,16/255", *lime, "--out", tmp_path / "run")
     optional = [name for name, spec in TABLES.items() if spec.option]
-    frames = report_run(tmp_path / "run", optional=optional).frames
-    frames |= report_run(write(tmp_path / "two", rows(), manifest())).frames
+    frames = write_tables(tmp_path / "run", optional=optional).frames
+    frames |= write_tables(write(tmp_path / "two", rows(), manifest())).frames
     assert sorted(frames) == sorted(TABLES)
     for name, frame in frames.items():
         assert list(frame) == [column.name for column in TABLES[name].columns], name

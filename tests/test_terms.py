@@ -14,8 +14,8 @@ from torch import Tensor
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset
 from attnlab.models import Classifier, load_model
 from attnlab.training.images import hold_out
 from attnlab.training.losses import hide
@@ -60,13 +60,13 @@ def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
     assert attnlab("train", "--smoke", "--out", "out").code == 0
     path = Path("out/training.json")
     options = json.loads(path.read_text())["options"]
-    data = load_data("scenes", split="train")
+    data = load_dataset("scenes", split="train")
     _, held = hold_out(data, 8, 0, None)
     path.write_text(json.dumps({"options": options | {"held_out": 8}}))  # two batches of four
     rows = rows_of(8)
 
     classifier = load_model("out").eval()
-    prepared = Prepared(data, classifier.input_size)
+    prepared = ResizedDataset(data, classifier.input_size)
     attack = Attack(eps=options["eps"], steps=1, step_size=options["step_size"], random_start=True)
     draw = torch.Generator().manual_seed(0)
     found: dict[str, list[tuple[float, Tensor]]] = {name: [] for name in rows}

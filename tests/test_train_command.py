@@ -19,7 +19,7 @@ from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines import train as training_pipeline
 from attnlab.pipelines.train import prepare_training
 from attnlab.training.log import Log, read_log
-from attnlab.training.plan import all_plans
+from attnlab.training.recipes import all_plans
 
 PLANS = all_plans()
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -105,9 +105,9 @@ def test_ensemble_trains_on_the_images_of_its_sources(train, place):
 
 def test_held_out_images_are_the_same_for_every_seed_and_limit_and_never_of_test(place, tmp_path, monkeypatch):
     splits = []
-    load = training_pipeline.load_data
+    load = training_pipeline.load_dataset
     monkeypatch.setattr(
-        training_pipeline, "load_data", lambda name, root, split: splits.append(split) or load(name, root, split)
+        training_pipeline, "load_dataset", lambda name, root, split: splits.append(split) or load(name, root, split)
     )
     seen = []
     for number, options in enumerate([{"seed": 0}, {"seed": 1}, {"seed": 2, "limit": 20}]):

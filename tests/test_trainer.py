@@ -17,9 +17,9 @@ from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import WEIGHTS, trained_as
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.training import adversary, trainer
-from attnlab.training.distributed import World
+from attnlab.training.distributed import ProcessGroup
 from attnlab.training.images import order_of
 from attnlab.training.log import read_log
 from attnlab.training.schedule import optimizer_of
@@ -213,7 +213,7 @@ def test_validation_sees_every_held_out_image_whatever_the_batch(networks, tmp_p
             right["robust"] += int(classifier(made).argmax() == label)
     assert 0 < right["robust"] < right["clean"]
     for size in (1, 4, 13, 50):
-        figures = validate(classifier, held, attack, size, World(), 3)
+        figures = validate(classifier, held, attack, size, ProcessGroup(), 3)
         assert figures == pytest.approx({name: 100 * value / 13 for name, value in right.items()} | {"n": 13})
 
 

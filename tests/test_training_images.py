@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.data import load_data
-from attnlab.data.vision import ArraySet
+from attnlab.data import load_dataset
+from attnlab.data.mnist_cifar import ArraySet
 from attnlab.errors import UserError
 from attnlab.training import images as module
-from attnlab.training.distributed import World
+from attnlab.training.distributed import ProcessGroup
 from attnlab.training.images import DRAWS, Resident, Streamed, augmented, hold_out, open_images, order_of
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def tree(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "train" / wnid / f"{wnid}_{number}.png")
     damaged = tmp_path / "train" / "n02" / "n02_3.png"
     damaged.write_bytes(damaged.read_bytes()[:200])
-    return load_data("imagenet", tmp_path, "train")
+    return load_dataset("imagenet", tmp_path, "train")
 
 
 # ------------------------------------------------------------------ held out
@@ -82,14 +82,14 @@ def test_an_epochs_order_has_every_image_once_and_follows_from_seed_and_epoch_al
 
 def test_processes_share_every_batch():
     order = [5, 3, 8, 1, 7, 2, 9, 4]
-    assert World(0, 2).share(order, 4) == [5, 3, 7, 2]
-    assert World(1, 2).share(order, 4) == [8, 1, 9, 4]
-    assert World().share(order, 4) == order
+    assert ProcessGroup(0, 2).share(order, 4) == [5, 3, 7, 2]
+    assert ProcessGroup(1, 2).share(order, 4) == [8, 1, 9, 4]
+    assert ProcessGroup().share(order, 4) == order
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     with pytest.raises(UserError, match="expected a --batch-size that 3 processes can share evenly, got 4"):
-        World(0, 3).part(4)
+        ProcessGroup(0, 3).part(4)
 
 
 # ------------------------------------------------------------------ augmentation

@@ -17,9 +17,9 @@ from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import trainer
-from attnlab.training.distributed import World, world
+from attnlab.training.checkpointing import FILE
+from attnlab.training.distributed import ProcessGroup, world
 from attnlab.training.log import read_log
-from attnlab.training.state import FILE
 from attnlab.training.trainer import Training
 
 #: defences that are tried with norms that the processes share: with passes of images that norms keep no statistics of
@@ -190,7 +190,7 @@ def test_several_gpus_share_the_statistics_of_plain_batch_norms_and_change_nothi
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(Activated(4), nn.BatchNorm2d(4)))
     parameters, names, images = list(network.parameters()), list(network.state_dict()), torch.rand(5, 3, 6, 6)
     before = [network.train()(images), network.eval()(images)]
-    World(0, size, torch.device(device)).share_norms(network)
+    ProcessGroup(0, size, torch.device(device)).share_norms(network)
     assert [type(network[1]), type(network[2][1])] == [nn.SyncBatchNorm if shared else nn.BatchNorm2d] * 2
     assert type(network[2][0]) is Activated
     assert list(network.state_dict()) == names
@@ -207,10 +207,10 @@ def test_norms_that_a_map_is_differentiated_through_are_not_shared(
     networks, tmp_path, monkeypatch, closed, defense, shared
 ):
     asked = []
-    monkeypatch.setattr(World, "share_norms", lambda _, network: asked.append(network))
-    monkeypatch.setattr(World, "agree", lambda *_: True)
-    monkeypatch.setattr(World, "wrap", lambda _, step: step)
-    ours = training(networks, tmp_path, defense=defense, world=World(1, 2))
+    monkeypatch.setattr(ProcessGroup, "share_norms", lambda _, network: asked.append(network))
+    monkeypatch.setattr(ProcessGroup, "agree", lambda *_: True)
+    monkeypatch.setattr(ProcessGroup, "wrap", lambda _, step: step)
+    ours = training(networks, tmp_path, defense=defense, world=ProcessGroup(1, 2))
     if not closed:
         ours.classifier.head = None
     trainer.Session(ours, lambda _: None, lambda: False)

@@ -9,11 +9,11 @@ from attnlab.attacks.parse import parse_attack
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.config.analyze import LimeOptions
-from attnlab.data import load_data
-from attnlab.data.subset import choose
+from attnlab.data import load_dataset
+from attnlab.data.sampling import choose
 from attnlab.files import file_of
-from attnlab.pipelines.expect import expect_passes
-from attnlab.pipelines.explain import lime_settings
+from attnlab.pipelines.checks import expect_passes
+from attnlab.pipelines.lime_stage import lime_settings
 
 HUGE = 10**5000
 
@@ -27,7 +27,7 @@ def photos(tmp_path):
     """Five scenes as files with boxes, and the words that name them and a model."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    scenes = load_data("scenes")
+    scenes = load_dataset("scenes")
     rows = "image,label,x0,y0,x1,y1\n"
     for number in range(5):
         image, label, _ = scenes.read(number)
@@ -106,8 +106,8 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
     [
         (lambda: AnalyzeConfig.of(seed=-1), "expected --seed of at least 0, got -1"),
         (lambda: EvaluateConfig.of(seed=2**63), f"expected --seed of at most {2**63 - 1}, got {2**63}"),
-        (lambda: choose(load_data("scenes"), 5, stratify=True, seed=-1), "expected --seed of at least 0, got -1"),
-        (lambda: choose(load_data("scenes"), 0), "expected --limit of at least 1, got 0"),
+        (lambda: choose(load_dataset("scenes"), 5, stratify=True, seed=-1), "expected --seed of at least 0, got -1"),
+        (lambda: choose(load_dataset("scenes"), 0), "expected --limit of at least 1, got 0"),
         (lambda: Attack(steps=2**31), f"expected steps of at most 100000, got {2**31}"),
         (lambda: Attack(steps=HUGE), "expected steps of at most 100000, got a number of more than 20 digits"),
         (lambda: Attack(restarts=2**31, random_start=True), f"expected restarts of at most 10000, got {2**31}"),
@@ -127,7 +127,7 @@ def test_numbers_beyond_sense_are_refused(call, message):
 
 
 def test_a_limit_beyond_the_images_takes_all():
-    assert len(choose(load_data("scenes"), 10**30)) == 500
+    assert len(choose(load_dataset("scenes"), 10**30)) == 500
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class Twice:
     """Scenes that give two images one id."""
 
     def __init__(self):
-        self.scenes = load_data("scenes")
+        self.scenes = load_dataset("scenes")
 
     def __getattr__(self, name):
         return getattr(self.scenes, name)

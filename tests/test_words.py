@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from attnlab.config import AnalyzeConfig
-from attnlab.data.geometry import read_batch
-from attnlab.data.scenes import scenes
-from attnlab.pipelines.defaults import cutting_seconds
-from attnlab.pipelines.explain import lime_cost
+from attnlab.data.digit_scenes import scenes
+from attnlab.data.resizing import read_batch
+from attnlab.pipelines.hardware import cutting_seconds
+from attnlab.pipelines.lime_stage import lime_cost
 from attnlab.words import counted
 
 
@@ -49,7 +49,7 @@ def test_limes_estimate_holds_passes_and_superpixels(workers, segments, total, c
 
 def test_the_time_of_a_cut_is_measured_on_images_of_the_data_and_of_none_it_is_nothing(monkeypatch):
     ticks = iter([10.0, 13.0, 20.0, 20.0])
-    monkeypatch.setattr("attnlab.pipelines.defaults.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("attnlab.pipelines.hardware.perf_counter", lambda: next(ticks))
     batch = read_batch(scenes(None, "val"), (64, 64), range(2))
     assert cutting_seconds(batch, "grid") == 1.5
     assert cutting_seconds(batch._replace(pixels=torch.empty(0, 3, 64, 64, dtype=torch.uint8)), "grid") == 0

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import WEIGHTS
+from attnlab.training.checkpointing import FILE
 from attnlab.training.images import Batch, Resident
 from attnlab.training.parse import parse_defense
-from attnlab.training.plan import Plan
-from attnlab.training.state import FILE
+from attnlab.training.recipes import Plan
 from attnlab.training.trainer import Session, Training
 
 #: a file with networks of the users' own: one with all that is random or has a memory, one with nothing of it

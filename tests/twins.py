@@ -10,14 +10,14 @@ import torch
 
 from attnlab.attacks import ATTACKS
 from attnlab.config import EvaluateConfig
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.parts import Progress, quietly
+from attnlab.pipelines.pending_parts import Progress, quietly
 from attnlab.runs import Run
 
-IMAGES = load_data("scenes", split="test")
+IMAGES = load_dataset("scenes", split="test")
 COUNT = 16
 EPS = 6 / 255
 ATTACKS_USED = {

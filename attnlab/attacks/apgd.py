@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnlab.attacks.draws import uniform
 from attnlab.attacks.objectives import cross_entropy
+from attnlab.attacks.seeding import uniform
 from attnlab.errors import UserError, expect_one_of
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
 #: alpha of sec. 3.2: share of the step taken now, the rest is the last step's
@@ -155,7 +155,7 @@ def apgd(
         )
     images = images.detach()
     found = images.clone()
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         climb = _start(classifier, images, labels, eps, seeds, target_rank, steps)
         last, judged = 0, checkpoints(steps)
         for k in range(steps + 1):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks.apgd import apgd
-from attnlab.attacks.draws import turned
+from attnlab.attacks.seeding import reseed
 from attnlab.attacks.square import square
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
 #: most classes that APGD-T aims at, the strongest rivals first
@@ -49,13 +49,13 @@ def autoattack(
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached; the clean image where no attack broke it.
     """
     found = images.detach().clone()
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         for turn, attack in enumerate(_cascade(classifier.classes, steps, queries)):
             with torch.no_grad():
                 places = (classifier(found).argmax(1) == labels).nonzero()[:, 0]
             if len(places) == 0:
                 break
-            some = turned([seeds[place] for place in places.tolist()], turn)
+            some = reseed([seeds[place] for place in places.tolist()], turn)
             tried = attack(classifier, images[places], labels[places], eps, some)
             with torch.no_grad():
                 broken = classifier(tried).argmax(1) != labels[places]

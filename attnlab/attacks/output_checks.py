@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnlab.hooks import borrowed, first_inputs
+from attnlab.hooks import first_inputs, frozen_eval
 from attnlab.models.classifier import Classifier
 
 #: images that are looked at: 25 forward-equivalents with three passes, one alone and an input gradient
@@ -44,7 +44,7 @@ def check_outputs(
     images, labels = images[:count], labels[:count]
     devices = [images.device] if images.device.type == "cuda" else []
     # a random model's later draws are as they would have been
-    with torch.random.fork_rng(devices), borrowed(classifier), torch.no_grad():
+    with torch.random.fork_rng(devices), frozen_eval(classifier), torch.no_grad():
         with first_inputs(classifier.network, nn.Conv2d) as seen:
             passes = [classifier(images) for _ in range(PASSES)]
         found = [*_probabilities(passes[0]), *_normalised_twice(classifier, images, seen)]
@@ -56,7 +56,7 @@ def has_gradient(classifier: Classifier) -> bool:
     """Whether the outputs have a gradient by the images, so that attacks can climb one."""
     image = torch.full((1, classifier.channels, *classifier.input_size), 0.5, device=classifier.device)
     devices = [image.device] if image.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), borrowed(classifier), torch.enable_grad():
+    with torch.random.fork_rng(devices), frozen_eval(classifier), torch.enable_grad():
         logits = classifier(image.requires_grad_())
         if not logits.requires_grad:
             return False

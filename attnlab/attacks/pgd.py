@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks import OBJECTIVES, RULES, Attack, State
-from attnlab.attacks.draws import turned, uniform
 from attnlab.attacks.objectives import attention_deviation, margin
-from attnlab.attention.area import above_mean, unit
+from attnlab.attacks.seeding import reseed, uniform
 from attnlab.attention.gradcam import logits_and_maps
-from attnlab.hooks import borrowed
+from attnlab.attention.map_metrics import above_mean, normalize_max
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
 
 
-class Clean(NamedTuple):
+class CleanGradient(NamedTuple):
     """A pass over the clean images: where every attack without a random start begins.
 
     Attributes:
@@ -28,7 +28,7 @@ class Clean(NamedTuple):
     gradient: Tensor
 
 
-class Aim(NamedTuple):
+class AttackContext(NamedTuple):
     """What an attack is about, fixed before its first step.
 
     Attributes:
@@ -41,12 +41,12 @@ class Aim(NamedTuple):
     target: Tensor
     areas: Tensor | None
 
-    def take(self, rows: Tensor) -> "Aim":
+    def take(self, rows: Tensor) -> "AttackContext":
         """The same for some of the images."""
-        return Aim(self.labels[rows], self.target[rows], None if self.areas is None else self.areas[rows])
+        return AttackContext(self.labels[rows], self.target[rows], None if self.areas is None else self.areas[rows])
 
 
-def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -> Clean:
+def clean_gradient(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -> CleanGradient:
     """Gradient of the attack's objective at the clean images, from a forward pass already made.
 
     Args:
@@ -61,7 +61,7 @@ def clean_pass(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -
     with torch.enable_grad():
         value = objective.value(logits, target, attack.label_smoothing)
         (gradient,) = torch.autograd.grad(value.sum(), images)
-    return Clean(detached, gradient)
+    return CleanGradient(detached, gradient)
 
 
 def perturb(
@@ -71,7 +71,7 @@ def perturb(
     attack: Attack,
     *,
     seeds: Sequence[int] | Tensor | None = None,
-    clean: Clean | None = None,
+    clean: CleanGradient | None = None,
 ) -> Tensor:
     """Adversarial images.
 
@@ -82,18 +82,18 @@ def perturb(
         attack: What to climb, how far, in how many steps.
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
-        clean: The attack's `clean_pass`, if it was made already: it saves the first step's. Not for an attack that
+        clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or with A3.
 
     Returns:
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
     """
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
-    with borrowed(classifier):
-        aim = aim_of(classifier, images, labels, attack, clean)
+    with frozen_eval(classifier):
+        aim = attack_context(classifier, images, labels, attack, clean)
         for restart in range(attack.restarts):
             start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
-            for iterate in ascend(classifier, images, start, aim, attack, clean):
+            for iterate in pgd_steps(classifier, images, start, aim, attack, clean):
                 last = iterate.images
             if attack.restarts == 1:
                 return last
@@ -108,12 +108,14 @@ def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | Tensor, rest
     """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
     if not attack.random_start:
         return images.detach()
-    draws = seeds if isinstance(seeds, Tensor) else uniform(turned(seeds, restart), images.shape)
+    draws = seeds if isinstance(seeds, Tensor) else uniform(reseed(seeds, restart), images.shape)
     noise = attack.eps * (2 * draws - 1)
     return (images.detach() + noise.to(images)).clamp(0, 1)
 
 
-def aim_of(classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack, clean: Clean | None = None) -> Aim:
+def attack_context(
+    classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack, clean: CleanGradient | None = None
+) -> AttackContext:
     """What the attack is about; the clean images are passed through the classifier where that needs it.
 
     Args:
@@ -137,7 +139,7 @@ def aim_of(classifier: Classifier, images: Tensor, labels: Tensor, attack: Attac
         logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
         logits, maps = logits.detach(), maps.relu()
         areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
-    return Aim(labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
+    return AttackContext(labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
 
 
 class Iterate(NamedTuple):
@@ -157,13 +159,13 @@ class Iterate(NamedTuple):
     state: State
 
 
-def ascend(
+def pgd_steps(
     classifier: Classifier,
     images: Tensor,
     start: Tensor,
-    aim: Aim,
+    aim: AttackContext,
     attack: Attack,
-    clean: Clean | None = None,
+    clean: CleanGradient | None = None,
     state: State = (),
 ) -> Iterator[Iterate]:
     """The loop: climb the objective by the step rule, and step back into the ball and the pixel range each time.
@@ -172,9 +174,9 @@ def ascend(
         classifier: Borrowed already.
         images: Centre of the ball, pixels in [0, 1], (N, C, H, W).
         start: First point, in the ball.
-        aim: From `aim_of`.
+        aim: From `attack_context`.
         attack: Its settings.
-        clean: The attack's `clean_pass`, if the images are the start and it was made already.
+        clean: The attack's `clean_gradient`, if the images are the start and it was made already.
         state: Of the step rule, where the start is a point on the way.
 
     Yields:
@@ -188,14 +190,14 @@ def ascend(
         if step == 0 and clean is not None:
             logits, gradient = None, clean.gradient
         else:
-            logits, gradient = _climb(classifier, seen, aim, attack)
+            logits, gradient = _loss_gradient(classifier, seen, aim, attack)
         direction, state = rule.direction(gradient, state)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
         point, before = direction.mul_(attack.step_length).add_(point).clamp_(lowest, highest), point
         yield Iterate(step + 1, point, logits if seen is before else None, state)
 
 
-def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> tuple[Tensor, Tensor]:
+def _loss_gradient(classifier: Classifier, point: Tensor, aim: AttackContext, attack: Attack) -> tuple[Tensor, Tensor]:
     """Logits at a point, and the gradient of what is climbed."""
     point = point.detach().requires_grad_()
     objective = OBJECTIVES[attack.objective]
@@ -206,7 +208,7 @@ def _climb(classifier: Classifier, point: Tensor, aim: Aim, attack: Attack) -> t
         else:
             logits, maps = logits_and_maps(classifier, point, aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
-            value = value + attack.sigma * attention_deviation(aim.areas, unit(maps))  # eq. 12
+            value = value + attack.sigma * attention_deviation(aim.areas, normalize_max(maps))  # eq. 12
         expect_gradient(logits)
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnlab.attacks.draws import uniform
 from attnlab.attacks.objectives import margin
-from attnlab.hooks import borrowed
+from attnlab.attacks.seeding import uniform
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
 #: share of the pixels in the first squares
@@ -58,7 +58,7 @@ def square(
     signs = _signs(draws[:, : channels * width]).view(rows, channels, 1, width)
     draws = draws[:, channels * width :].view(rows, queries - 1, 2 + channels)
     lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    with borrowed(classifier), torch.no_grad():
+    with frozen_eval(classifier), torch.no_grad():
         places = (classifier(images).argmax(1) == labels).nonzero()[:, 0]
         tried = torch.clamp(images + eps * signs.to(images), lowest, highest)[places]  # vertical stripes
         best, lowest_margin = tried, torch.full_like(places, torch.inf, dtype=torch.float64)

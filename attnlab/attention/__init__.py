@@ -37,7 +37,7 @@ class Method:
 METHODS = Registry(
     "--method",
     {
-        "grad-cam": Method(Lazy("attnlab.attention.gradcam:map_from")),
+        "grad-cam": Method(Lazy("attnlab.attention.gradcam:cam_from_activations")),
         "lime": Method(None, target="predicted", gradient=False),
     },
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed, capture
+from attnlab.hooks import capture, frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
 
@@ -27,7 +27,7 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     Raises:
         UserError: If the classifier has no attention layer.
     """
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         return logits_and_maps(classifier, images, classes, detach_input=True)[1]
 
 
@@ -58,19 +58,21 @@ def logits_and_maps(
         UserError: If the classifier has no attention layer.
     """
     with torch.enable_grad():
-        with observed(classifier, cut=detach_input, twice=create_graph) as activations:
+        with capture_activations(classifier, cut=detach_input, twice=create_graph) as activations:
             logits = classifier(images)
         classes = logits.argmax(1) if classes is None else classes
         device = logits.device.type
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             if method is not None:
                 return logits, method(classifier, logits, activations.pop(), classes)
-            return logits, map_from(classifier, logits, activations.pop(), classes, create_graph=create_graph)
+            return logits, cam_from_activations(
+                classifier, logits, activations.pop(), classes, create_graph=create_graph
+            )
 
 
 @contextmanager
-def observed(classifier: Classifier, *, cut: bool = False, twice: bool = False) -> Iterator[list[Tensor]]:
-    """Collect the attention layer's output of every forward pass inside the block, for `map_from`.
+def capture_activations(classifier: Classifier, *, cut: bool = False, twice: bool = False) -> Iterator[list[Tensor]]:
+    """Collect the attention layer's output of every forward pass inside the block, for `cam_from_activations`.
 
     Args:
         classifier: Its `attention_layer` is observed.
@@ -93,10 +95,10 @@ def observed(classifier: Classifier, *, cut: bool = False, twice: bool = False) 
         yield outputs
 
 
-def map_from(
+def cam_from_activations(
     classifier: Classifier, logits: Tensor, activations: Tensor, classes: Tensor, *, create_graph: bool = False
 ) -> Tensor:
-    """Grad-CAM map from a forward pass that was made inside `observed`.
+    """Grad-CAM map from a forward pass that was made inside `capture_activations`.
 
     With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
     is the weighted sum of the activations and no backward pass is needed. Elsewhere the gradient is taken by
@@ -105,7 +107,7 @@ def map_from(
     Args:
         classifier: The classifier of that pass.
         logits: Its logits, (N, K).
-        activations: Its attention layer's output, as `observed` yields it.
+        activations: Its attention layer's output, as `capture_activations` yields it.
         classes: Class to explain per image, (N,).
         create_graph: Let gradients through the map, to the images and to the network's parameters.
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.sampler import HIDES, Sampler
+from attnlab.attention.masked_inference import HIDES, MaskedInference
 from attnlab.errors import UserError, expect_between, expect_one_of
-from attnlab.hooks import borrowed
-from attnlab.seeds import seed_of
+from attnlab.hooks import frozen_eval
+from attnlab.seeding import seed_of
 from attnlab.superpixels import SEGMENTERS, Weights, strongest
 
 KERNEL_WIDTH = 0.25
@@ -142,7 +142,7 @@ class Explanation(NamedTuple):
     samples: int
 
 
-def explain(sampler: Sampler, shown: Sequence[Tensor], settings: LimeSettings) -> list[Explanation]:
+def explain(sampler: MaskedInference, shown: Sequence[Tensor], settings: LimeSettings) -> list[Explanation]:
     """LIME explanations of the sampler's images.
 
     With `settings.patience` samples are taken in blocks of BLOCK, and an image is done once its `strongest`
@@ -161,7 +161,7 @@ def explain(sampler: Sampler, shown: Sequence[Tensor], settings: LimeSettings) -
     weights: list[Weights] = [np.empty(0) for _ in shown]
     unchanged = [0] * len(shown)
     active = list(range(len(shown)))
-    with borrowed(sampler.classifier):
+    with frozen_eval(sampler.classifier):
         while active:
             asked = [(image, shown[image][len(values[image]) :][:block]) for image in active]
             for image, answer in zip(active, sampler(asked), strict=True):

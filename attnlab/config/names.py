@@ -7,7 +7,7 @@ from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, GEOMETRIES, DatasetSpec, split_names
 from attnlab.models import BUILT_IN, DEVICES
 from attnlab.training.parse import known_defenses
-from attnlab.training.plan import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
+from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from attnlab.words import as_fraction
 
 #: kind -> its names, or what tells them

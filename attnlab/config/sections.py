@@ -12,7 +12,7 @@ from attnlab.data import DATASETS
 from attnlab.errors import expect_one_of
 from attnlab.models import LAYOUTS, PRECISIONS
 from attnlab.models.names import expect_model
-from attnlab.seeds import expect_seed
+from attnlab.seeding import expect_seed
 
 #: pixels are normalised with: a number, or one for each colour
 Statistic = float | tuple[float, ...]

@@ -10,7 +10,7 @@ from attnlab.config.sections import DataOptions, ModelOptions, RunOptions, numbe
 from attnlab.errors import UserError
 from attnlab.training import DEFENSES, FILLS
 from attnlab.training.parse import defense_names, parse_defense
-from attnlab.training.plan import DEFAULT_PLAN, all_plans, plan_for
+from attnlab.training.recipes import DEFAULT_PLAN, all_plans, plan_for
 
 #: networks that plans train
 MODELS = list(dict.fromkeys(plan.model for plans in all_plans().values() for plan in plans.values()))

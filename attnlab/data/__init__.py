@@ -39,7 +39,7 @@ class DatasetSpec:
         accuracy_split: The one that accuracy is told of, likewise.
         model: Name of the model that belongs to it; empty if none does.
         budget: Of attacks, unless the user names another.
-        plans: Training plans (`attnlab.training.plan`) by name, or where they are; None if there are none.
+        plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.
     """
 
     open: Callable[[Path, str], "ImageSet"]
@@ -58,11 +58,11 @@ DATASETS = Registry(
     "--data",
     {
         "scenes": DatasetSpec(
-            Lazy("attnlab.data.scenes:scenes"),
+            Lazy("attnlab.data.digit_scenes:scenes"),
             "handwritten digits on textures, 64x64, made as they are read, with boxes",
             splits=("train", "val", "test"),
             model="resnet8",
-            plans=Lazy("attnlab.training.plan:SCENES"),
+            plans=Lazy("attnlab.training.recipes:SCENES"),
         ),
         "imagenet": DatasetSpec(
             Lazy("attnlab.data.imagenet:imagenet"),
@@ -71,32 +71,32 @@ DATASETS = Registry(
             splits=("val", "train"),
             accuracy_split="val",
             model="inception_v3",
-            plans=Lazy("attnlab.training.plan:IMAGENET"),
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
         "folder": DatasetSpec(
-            Lazy("attnlab.data.folder:folder"),
+            Lazy("attnlab.data.csv_folder:folder"),
             "your own images, with labels and boxes in a boxes.csv",
             holds="images and boxes.csv",
             accuracy_split="val",
-            plans=Lazy("attnlab.training.plan:IMAGENET"),
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
         "mnist": DatasetSpec(
-            Lazy("attnlab.data.vision:mnist"),
+            Lazy("attnlab.data.mnist_cifar:mnist"),
             "MNIST's four IDX files, without boxes",
             holds="the IDX files, such as t10k-images-idx3-ubyte.gz",
             splits=("train", "test"),
             split="test",
             budget=Budget(0.3, 0.01, 40),
-            plans=Lazy("attnlab.training.plan:MNIST"),
+            plans=Lazy("attnlab.training.recipes:MNIST"),
         ),
         "cifar10": DatasetSpec(
-            Lazy("attnlab.data.vision:cifar10"),
+            Lazy("attnlab.data.mnist_cifar:cifar10"),
             "CIFAR-10 in its binary or Python files, without boxes",
             holds="cifar-10-batches-bin or cifar-10-batches-py",
             splits=("train", "test"),
             split="test",
             budget=Budget(8 / 255, 2 / 255, 10),
-            plans=Lazy("attnlab.training.plan:CIFAR10"),
+            plans=Lazy("attnlab.training.recipes:CIFAR10"),
         ),
     },
 )
@@ -105,11 +105,11 @@ DATASETS = Registry(
 #: centre is cut out
 GEOMETRIES: Registry[Callable[[Size, Size], Size]] = Registry(
     "--geometry",
-    {"squash": Lazy("attnlab.data.geometry:squash"), "crop": Lazy("attnlab.data.geometry:crop")},
+    {"squash": Lazy("attnlab.data.resizing:squash"), "crop": Lazy("attnlab.data.resizing:crop")},
 )
 
 
-def load_data(name: str, root: Path | str | None = None, split: str | None = None) -> "ImageSet":
+def load_dataset(name: str, root: Path | str | None = None, split: str | None = None) -> "ImageSet":
     """Open a split of a data set.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attnlab.data import DATASETS, load_data
+from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
@@ -71,7 +71,7 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
     """Whether a split can be opened, and an image of it read."""
     title = f"{name} {split}"
     try:
-        images = load_data(name, root, split)
+        images = load_dataset(name, root, split)
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
 from attnlab.models import PRECISIONS
-from attnlab.pipelines.defaults import choose_device
-from attnlab.pipelines.manifest import cpu_name
+from attnlab.pipelines.hardware import choose_device
+from attnlab.pipelines.provenance import cpu_name
 from attnlab.registry import loaded
 from attnlab.words import counted
 

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 import attnlab
 from attnlab.compat import mended
 from attnlab.doctor.finding import Finding
-from attnlab.pipelines.manifest import git_state
+from attnlab.pipelines.provenance import git_state
 
 TOPIC = "software"
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed, find_layer
+from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import LAYOUTS, PRECISIONS
+from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
 from attnlab.models.feature_map import find_feature_map
-from attnlab.models.fold import Pair, fold_batch_norms, foldable
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.pooled_head import prove, weights_key
@@ -82,7 +82,7 @@ class Classifier(nn.Module):
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
         self._compiled: Callable[[Tensor], Tensor] | None = None
         images = self._noise()
-        with torch.no_grad(), borrowed(self):
+        with torch.no_grad(), frozen_eval(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
@@ -176,7 +176,7 @@ class Classifier(nn.Module):
             return
         now = weights_key(self.network)
         if now != self._proven:
-            with borrowed(self):
+            with frozen_eval(self):
                 images = self._noise()
                 form = (found.layout, self.head)
                 if not prove(self.network, lambda: self(images), found.layer, [form]):
@@ -222,9 +222,9 @@ class Classifier(nn.Module):
         self._placed, self._proven = (came, self.fingerprint()), weights_key(self.network)
         return self
 
-    def foldable(self) -> list[Pair]:
+    def foldable(self) -> list[ConvBN]:
         """The batch norms that `models.fold` can fold without a change of logits or maps."""
-        with borrowed(self):
+        with frozen_eval(self):
             return foldable(self.network, lambda: self(self._noise()), self.attention_layer)
 
     @property

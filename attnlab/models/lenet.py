@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnlab.models.grey import GreyConv2d
+from attnlab.models.grey_conv import GreyConv2d
 
 WIDTHS = (20, 50)
 HIDDEN = 500

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks import Attack, Attacks, OtherAttack
-from attnlab.attacks.outcome import Outcome, outcome, outcomes
-from attnlab.data.geometry import Batch
+from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
+from attnlab.data.resizing import Batch
 from attnlab.failures import naming
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.expect import expect_finite, expect_labels
-from attnlab.pipelines.parts import Row, Rows
-from attnlab.seeds import seed_of
+from attnlab.pipelines.checks import expect_finite, expect_labels
+from attnlab.pipelines.pending_parts import Row, Rows
+from attnlab.seeding import seed_of
 
 
-class Target(NamedTuple):
+class AttackBatch(NamedTuple):
     """A batch under attack.
 
     Attributes:
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 #: what attacks make of a batch, by their names
-Strike = Callable[[Target], dict[str, Outcome]]
+AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]
 
 
 def accuracy_rows(
@@ -51,7 +51,7 @@ def accuracy_rows(
     batch: Batch,
     seed: int,
     attacks: Iterable[str],
-    strike: Strike,
+    strike: AttackRunner,
 ) -> Rows:
     """Records of a batch; an attack that `strike` says nothing of leaves the images as they are."""
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
@@ -60,11 +60,11 @@ def accuracy_rows(
     expect_labels(classifier, batch)
     images, labels = batch.tensors(classifier.device)
     seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
-    with naming(f"{name}'s images", batch.image_ids), borrowed(classifier), torch.no_grad():
+    with naming(f"{name}'s images", batch.image_ids), frozen_eval(classifier), torch.no_grad():
         logits = classifier(images)
     expect_finite(logits, batch)
-    clean = outcome(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
-    target = Target(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
+    clean = attack_result(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
+    target = AttackBatch(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
     with naming(f"{name}'s images", batch.image_ids):
         found = strike(target)
     for one in found.values():
@@ -85,7 +85,7 @@ def accuracy_rows(
     return rows
 
 
-def run_attacks(target: Target, attacks: Attacks, *, stop: bool = False) -> dict[str, Outcome]:
+def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) -> dict[str, AttackResult]:
     """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory.
 
     Args:
@@ -98,9 +98,9 @@ def run_attacks(target: Target, attacks: Attacks, *, stop: bool = False) -> dict
         if isinstance(attack, Attack):
             family = replace(attack, steps=1, step_size=attack.step_length)
             families.setdefault(family, {})[name] = attack.steps
-    found: dict[str, Outcome] = {}
+    found: dict[str, AttackResult] = {}
     for family, steps in families.items():
-        by_steps = outcomes(
+        by_steps = attack_results(
             target.victim,
             target.images,
             target.labels,
@@ -116,13 +116,13 @@ def run_attacks(target: Target, attacks: Attacks, *, stop: bool = False) -> dict
     return found | {name: _after(target, attack) for name, attack in others.items()}
 
 
-def _after(target: Target, attack: OtherAttack) -> Outcome:
+def _after(target: AttackBatch, attack: OtherAttack) -> AttackResult:
     """The outcome of an attack that tells no steps."""
     adversarial = attack(target.source, target.images, target.labels, target.seeds)
     return looked_at(target, adversarial)
 
 
-def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
+def looked_at(target: AttackBatch, adversarial: Tensor, steps: int = 0) -> AttackResult:
     """The outcome of adversarial images that took so many steps.
 
     Args:
@@ -130,14 +130,14 @@ def looked_at(target: Target, adversarial: Tensor, steps: int = 0) -> Outcome:
         adversarial: Pixels in [0, 1], (N, C, H, W).
         steps: Told of the images that are misclassified; 0 of those that are so without an attack.
     """
-    with borrowed(target.victim), torch.no_grad():
+    with frozen_eval(target.victim), torch.no_grad():
         logits = target.victim(adversarial)
     lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)
     lost_at = torch.where(target.clean_logits.argmax(1) == target.labels, lost_at, 0)
-    return outcome(logits, target.labels, lost_at)
+    return attack_result(logits, target.labels, lost_at)
 
 
-def _columns(one: Outcome) -> Row:
+def _columns(one: AttackResult) -> Row:
     """A value per image of what the records tell of an outcome."""
     return {
         "prediction": one.predictions.tolist(),

@@ -13,18 +13,18 @@ from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Prepared, load_batches, read_batch
+from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
 from attnlab.failures import keeping, kept_in
 from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines import defaults
+from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.expect import expect_fit, expect_passes, expect_usable
-from attnlab.pipelines.explain import Explainer, lime_cost, lime_settings
-from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.pipelines.masking import first_look, is_checked, write_found
+from attnlab.pipelines.checks import expect_fit, expect_passes, expect_usable
+from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder
-from attnlab.pipelines.parts import Progress, quietly, work_left
+from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
+from attnlab.pipelines.provenance import describe_data, environment
+from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
 from attnlab.pipelines.runnable import expect_attackable
 from attnlab.records import CHECKS, skipped_images
 from attnlab.runs import Run, opened
@@ -99,7 +99,7 @@ class Analysis:
         nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
         with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run:
             start = perf_counter()
-            work = work_left(run, images.image_ids, used)
+            work = pending_parts(run, images.image_ids, used)
             if work.missing:
                 run.begin_session(manifest)
             if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
@@ -107,7 +107,7 @@ class Analysis:
                     name = config.model.name or "model"
                     write_found(out, first_look({name: classifier}, images, used, config.data.geometry))
             progress(work.done)
-            prepared = Prepared(images, classifier.input_size, config.data.geometry)
+            prepared = ResizedDataset(images, classifier.input_size, config.data.geometry)
             with keeping(kept_in(out)), self._explaining(workers) as explainer:
                 batches = load_batches(prepared, work.batches(size), workers)
                 records = attention_records(
@@ -120,13 +120,13 @@ class Analysis:
         return run
 
     @contextmanager
-    def _explaining(self, workers: int) -> Iterator[Explainer | None]:
+    def _explaining(self, workers: int) -> Iterator[LimeStage | None]:
         """Worker processes and what else LIME needs, if it is asked for."""
         if not self.config.with_lime:
             yield None
             return
         with segmenting(workers) as cut:
-            yield Explainer(self.classifier, self.config, cut)
+            yield LimeStage(self.classifier, self.config, cut)
 
     def manifest(self) -> dict[str, Any]:
         """What run.json says."""
@@ -139,7 +139,7 @@ class Analysis:
             "data": describe_data(self.images, self.positions),
             "model": self.classifier.describe(),
             "features": list(config.lime.features),
-            **surroundings(self.classifier.device),
+            **environment(self.classifier.device),
             **how,
             "root": str(root.resolve()) if root else None,
         }
@@ -176,7 +176,7 @@ def open_analysis(
     images, used, about = open_images(config.data, config.run.seed, images, positions, split)
     named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
-        config = config.having(model=config.model.name or defaults.model_for(config.data.name))
+        config = config.having(model=config.model.name or hardware.model_for(config.data.name))
         named |= config.model.recorded() | {"precision": config.run.precision, "layout": config.run.layout}
     name = config.model.name or "model"
     if classifier is None:
@@ -192,10 +192,10 @@ def open_analysis(
     config = config.having(
         out=out,
         eps=tuple(one.eps for one in attacks),
-        workers=defaults.workers(images, config.with_lime) if workers is None else workers,
+        workers=hardware.workers(images, config.with_lime) if workers is None else workers,
         batch_size=config.run.batch_size
         or recorded(out, "batch_size")
-        or defaults.batch_size(classifier.device, classifier.input_size),
+        or hardware.batch_size(classifier.device, classifier.input_size),
     )
     cost = ""
     if config.with_lime:
@@ -219,8 +219,8 @@ def _settle_lime(
             note = "; superpixels by slic, as quickshift finds too few in images this small"
     if size or recorded(out, "lime_batch_size"):
         return config.having(lime_batch_size=size or recorded(out, "lime_batch_size")), ""
-    size, speed = defaults.lime_batch_size(classifier)
+    size, speed = hardware.lime_batch_size(classifier)
     tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.geometry)
-    cutting = defaults.cutting_seconds(tried, config.lime.superpixels)
+    cutting = hardware.cutting_seconds(tried, config.lime.superpixels)
     cost = lime_cost(config, len(used), speed, cutting, config.run.workers or 0)
     return config.having(lime_batch_size=size), cost + note

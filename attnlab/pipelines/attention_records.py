@@ -7,16 +7,16 @@ from typing import Any
 from torch import Tensor
 
 from attnlab.attacks import Attack
-from attnlab.attention.area import iou_with_mask, shared_cells
+from attnlab.attention.map_metrics import map_mask_iou, topk_intersection
 from attnlab.config import AnalyzeConfig
-from attnlab.data.geometry import Batch
+from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.expect import expect_finite, expect_labels
-from attnlab.pipelines.explain import Explainer, Request
-from attnlab.pipelines.observe import Observation, observe
-from attnlab.pipelines.parts import Rows
-from attnlab.seeds import seed_of
+from attnlab.pipelines.checks import expect_finite, expect_labels
+from attnlab.pipelines.fused_pass import BatchOutput, fused_pass
+from attnlab.pipelines.lime_stage import LimeStage, LimeTask
+from attnlab.pipelines.pending_parts import Rows
+from attnlab.seeding import seed_of
 
 
 def attention_records(
@@ -25,7 +25,7 @@ def attention_records(
     config: AnalyzeConfig,
     attacks: Sequence[Attack],
     has_boxes: bool,
-    explainer: Explainer | None,
+    explainer: LimeStage | None,
     done: set[int],
 ) -> Iterator[Rows]:
     """Records of the images that are not done yet, as soon as they are complete.
@@ -53,7 +53,7 @@ def attention_records(
 
 
 def _complete(
-    explainer: Explainer, requests: list[Request], batch: Batch, rows: Rows, done: set[int]
+    explainer: LimeStage, requests: list[LimeTask], batch: Batch, rows: Rows, done: set[int]
 ) -> Iterator[Rows]:
     """Put LIME explanations into a batch's records; records that get none come first."""
     waiting = {batch.positions[request.place] for request in requests}
@@ -68,7 +68,7 @@ def _complete(
 
 def _rows(
     classifier: Classifier, batch: Batch, config: AnalyzeConfig, attacks: Sequence[Attack]
-) -> tuple[Rows, Observation | None, list[Observation]]:
+) -> tuple[Rows, BatchOutput | None, list[BatchOutput]]:
     """Records of a batch without LIME, and what was seen of it."""
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
@@ -80,7 +80,7 @@ def _rows(
     method = config.map_method
     target = config.target_of(method) if method else ""
     with naming("images", batch.image_ids):
-        clean, adversarial = observe(classifier, images, labels, attacks, method, target, seeds)
+        clean, adversarial = fused_pass(classifier, images, labels, attacks, method, target, seeds)
     for seen in (clean, *adversarial):
         expect_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
@@ -100,14 +100,14 @@ def _rows(
     return rows, clean, adversarial
 
 
-def _columns(seen: Observation, labels: Tensor, masks: Tensor) -> dict[str, list[Any]]:
+def _columns(seen: BatchOutput, labels: Tensor, masks: Tensor) -> dict[str, list[Any]]:
     """What the records tell of clean and adversarial images alike, a value per image; empty without maps."""
     confidence = seen.logits.softmax(1).gather(1, labels[:, None])[:, 0]
     maps = seen.maps
     return {
         "prediction": seen.logits.argmax(1).tolist(),
         "confidence": confidence.tolist(),
-        "iou_att_gt": [] if maps is None else [_or_none(value) for value in iou_with_mask(maps, masks).tolist()],
+        "iou_att_gt": [] if maps is None else [_or_none(value) for value in map_mask_iou(maps, masks).tolist()],
         "map": [] if maps is None else maps.flatten(1).cpu().numpy().tolist(),
     }
 
@@ -115,7 +115,7 @@ def _columns(seen: Observation, labels: Tensor, masks: Tensor) -> dict[str, list
 def _shared_cells(clean: Tensor | None, adversarial: Tensor | None) -> list[list[int] | None]:
     if clean is None or adversarial is None:
         return []
-    return [None if row[0] < 0 else row for row in shared_cells(clean, adversarial).tolist()]
+    return [None if row[0] < 0 else row for row in topk_intersection(clean, adversarial).tolist()]
 
 
 def _or_none(value: float) -> float | None:

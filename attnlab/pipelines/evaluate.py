@@ -11,22 +11,22 @@ from attnlab.attacks import Attack, Attacks
 from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Prepared, load_batches
+from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in
 from attnlab.manifests import recorded
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines import defaults
+from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, run_attacks
-from attnlab.pipelines.craft import Craft, only_attack
-from attnlab.pipelines.expect import expect_fit, expect_passes, expect_usable, load_source
-from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.pipelines.masking import first_look, is_checked, write_checks, write_found
+from attnlab.pipelines.checks import expect_fit, expect_passes, expect_usable, load_source
 from attnlab.pipelines.opening import open_images, open_model, ready_attacks, run_folder
 from attnlab.pipelines.pairs import Pair, pair_up
-from attnlab.pipelines.parts import Progress, quietly, work_left
+from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
+from attnlab.pipelines.provenance import describe_data, environment
+from attnlab.pipelines.robustness_checks import first_look, is_checked, write_checks, write_found
 from attnlab.pipelines.runnable import without_gradients
+from attnlab.pipelines.save_adversarial import SaveAdversarial, only_attack
 from attnlab.records import skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import EVALUATION
@@ -112,7 +112,7 @@ class Evaluation:
             start = perf_counter()
             works = {}
             for name in models:
-                works[name] = work_left(run, images.image_ids, used, first)
+                works[name] = pending_parts(run, images.image_ids, used, first)
                 first += works[name].parts
             if any(work.missing for work in works.values()):
                 run.begin_session(manifest)
@@ -126,10 +126,14 @@ class Evaluation:
             progress(sum(work.done for work in works.values()))
             for name, classifier in models.items():
                 batches = load_batches(
-                    Prepared(images, classifier.input_size, geometry), works[name].batches(size), workers
+                    ResizedDataset(images, classifier.input_size, geometry), works[name].batches(size), workers
                 )
                 rows = partial(accuracy_rows, name, classifier, self.source)
-                strike = Craft(out, able[name]) if self.save else partial(run_attacks, attacks=able[name], stop=stop)
+                strike = (
+                    SaveAdversarial(out, able[name])
+                    if self.save
+                    else partial(run_attacks, attacks=able[name], stop=stop)
+                )
                 records = (rows(batch, config.run.seed, able[name], strike) for batch in batches)
                 with keeping(kept_in(out)):
                     works[name].complete(records, progress)
@@ -167,7 +171,7 @@ class Evaluation:
             "options": options,
             "data": describe_data(self.images, self.positions),
             "model": {name: classifier.describe() for name, classifier in known.items()},
-            **surroundings(next(iter(self.models.values())).device),
+            **environment(next(iter(self.models.values())).device),
             "batch_size": config.run.batch_size,
             "workers": config.run.workers,
             **({"left_out": left_out} if left_out else {}),
@@ -192,7 +196,7 @@ def open_evaluation(
     named: dict[str, Any] = {**about}
     if models is None:
         pairs = pair_up(
-            config.model.names or [defaults.model_for(config.data.name)], config.model.weights, config.model.labels
+            config.model.names or [hardware.model_for(config.data.name)], config.model.weights, config.model.labels
         )
         models = _open_models(config, pairs)
         named |= _named(config, pairs) | {"saved": save}
@@ -204,7 +208,7 @@ def open_evaluation(
             model.layer,
             stated=model.mean is not None,
             trust_code=model.trust_code,
-        ).place(defaults.choose_device(run.device), run.precision, run.layout)
+        ).place(hardware.choose_device(run.device), run.precision, run.layout)
     _expect_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
@@ -212,10 +216,10 @@ def open_evaluation(
     config = config.having(
         out=out,
         split=split,
-        workers=defaults.workers(images) if workers is None else workers,
+        workers=hardware.workers(images) if workers is None else workers,
         batch_size=config.run.batch_size
         or recorded(out, "batch_size")
-        or defaults.batch_size(classifier.device, classifier.input_size),
+        or hardware.batch_size(classifier.device, classifier.input_size),
     )
     expect_passes(config.run.batch_size or 1, config.run.workers or 0)
     return Evaluation(config, models, source, images, used, attacks, save, named)

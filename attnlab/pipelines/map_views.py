@@ -6,14 +6,14 @@ import numpy as np
 from torch import Tensor
 
 from attnlab.attacks import Attack
-from attnlab.attacks.pgd import aim_of, ascend, perturb, start_of
+from attnlab.attacks.pgd import attack_context, perturb, pgd_steps, start_of
 from attnlab.attention.gradcam import logits_and_maps
-from attnlab.data.geometry import Batch
+from attnlab.data.resizing import Batch
 from attnlab.failures import naming
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier
-from attnlab.pipelines.expect import expect_labels
-from attnlab.seeds import seed_of
+from attnlab.pipelines.checks import expect_labels
+from attnlab.seeding import seed_of
 from attnlab.views import MapSeries, MapView
 
 
@@ -25,7 +25,7 @@ def map_views(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Ma
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
     """
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
     probabilities = logits.detach().softmax(1)
     top, predictions = probabilities.max(1)
@@ -60,10 +60,10 @@ def attack_steps(classifier: Classifier, batch: Batch, attack: Attack, seed: int
     Arguments as for `compare`.
     """
     images, labels, seeds = on_device(classifier, batch, seed)
-    with naming("images", batch.image_ids), borrowed(classifier):
-        aim = aim_of(classifier, images, labels, attack)
+    with naming("images", batch.image_ids), frozen_eval(classifier):
+        aim = attack_context(classifier, images, labels, attack)
         start = start_of(images, attack, seeds)
-        points = [iterate.images for iterate in ascend(classifier, images, start, aim, attack)]
+        points = [iterate.images for iterate in pgd_steps(classifier, images, start, aim, attack)]
     return as_series(
         batch, [map_views(classifier, images, labels)], [map_views(classifier, one, labels) for one in points]
     )

@@ -15,16 +15,16 @@ from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_attacks
 from attnlab.attacks.pgd import perturb
 from attnlab.config import FiguresConfig
-from attnlab.data import DATASETS, load_data
+from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Batch, Prepared, load_batches
+from attnlab.data.resizing import Batch, ResizedDataset, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
-from attnlab.pipelines import defaults
-from attnlab.pipelines.expect import expect_fit
+from attnlab.pipelines import hardware
+from attnlab.pipelines.checks import expect_fit
 from attnlab.pipelines.map_views import compare, on_device
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
@@ -130,10 +130,10 @@ class ModelComparison:
 
     def batches(self, positions: list[int]) -> Iterator[Batch]:
         """Those images at the models' size; a warning names one that cannot be used."""
-        size = defaults.batch_size(self.first.device, self.first.input_size)
+        size = hardware.batch_size(self.first.device, self.first.input_size)
         cut = [positions[at : at + size] for at in range(0, len(positions), size)]
-        prepared = Prepared(self.images, self.first.input_size)
-        for batch in load_batches(prepared, cut, defaults.workers(self.images)):
+        prepared = ResizedDataset(self.images, self.first.input_size)
+        for batch in load_batches(prepared, cut, hardware.workers(self.images)):
             for image in batch.skipped:
                 warnings.warn(f"image {image.image_id} cannot be used and is left out: {image.reason}", stacklevel=2)
             if batch.positions:
@@ -149,7 +149,7 @@ def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, se
     clean, adversarial, confidences = [], [], []
     for classifier in classifiers:
         images, labels, seeds = on_device(classifier, batch, seed)
-        with naming("images", batch.image_ids), borrowed(classifier), torch.no_grad():
+        with naming("images", batch.image_ids), frozen_eval(classifier), torch.no_grad():
             attacked = perturb(classifier, images, labels, attack, seeds=seeds)
             logits = classifier(images)
             adversarial.append((classifier(attacked).argmax(1) == labels).cpu().numpy())
@@ -166,8 +166,8 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
     """
     data, named, trust_code = config.data.name, config.images, config.model.trust_code
     split = config.data.split or DATASETS[data].accuracy_split
-    images = load_data(data, config.data.root, split)
-    place = defaults.choose_device(config.model.device)
+    images = load_dataset(data, config.data.root, split)
+    place = hardware.choose_device(config.model.device)
     for name in models:
         if "/" in name and ".py:" not in name and not Path(name).is_dir():
             raise UserError(f"expected an existing folder, got {name!r}")

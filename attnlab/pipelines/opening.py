@@ -10,12 +10,12 @@ from attnlab.attacks.parse import parse_attacks, parse_one
 from attnlab.config.analyze import MapAttackOptions
 from attnlab.config.evaluate import EvaluatedAttackOptions
 from attnlab.config.sections import AttackOptions, DataOptions, ModelOptions, ModelsOptions, RunOptions
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
-from attnlab.data.subset import choose
+from attnlab.data.sampling import choose
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines import defaults
+from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
 
 
@@ -79,7 +79,7 @@ def open_images(
     """
     named = {} if options.split is None else {"split": options.split}
     if images is None:
-        images, named = load_data(options.name, options.root, options.split or split), {"split": split} | named
+        images, named = load_dataset(options.name, options.root, options.split or split), {"split": split} | named
     used = choose(images, options.limit, stratify=options.stratify, seed=seed)
     named = {"data": options.name, **named} if images.name == options.name else {}
     return Images(images, used if positions is None else list(positions), named)
@@ -105,7 +105,7 @@ def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, r
         std=options.std,
         weights_key=options.weights_key,
         trust_code=options.trust_code,
-    ).place(defaults.choose_device(run.device), run.precision, run.layout)
+    ).place(hardware.choose_device(run.device), run.precision, run.layout)
     tell_unfinished(name if weights == "default" else weights)
     return classifier
 

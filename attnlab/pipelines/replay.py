@@ -9,19 +9,19 @@ from torch import Tensor
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.data import load_data
-from attnlab.data.earlier import as_recorded
-from attnlab.data.geometry import Prepared, Skipped, load_batches
+from attnlab.data import load_dataset
+from attnlab.data.older_versions import as_recorded
+from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.manifests import expect_same
 from attnlab.models import load_model
 from attnlab.models.load import runs_code
 from attnlab.models.own_code import expect_trusted, is_own_code
-from attnlab.pipelines import defaults
-from attnlab.pipelines.manifest import describe_data
+from attnlab.pipelines import hardware
+from attnlab.pipelines.provenance import describe_data
 from attnlab.runs import Run
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
 
@@ -73,7 +73,7 @@ def replay(
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
-    images, earlier = as_recorded(load_data(options["data"], root or known_root, options["split"]), manifest["data"])
+    images, earlier = as_recorded(load_dataset(options["data"], root or known_root, options["split"]), manifest["data"])
     if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model tells it itself
         expect_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
@@ -86,18 +86,18 @@ def replay(
         weights_key=options.get("weights_key"),
         trust_code=trust_code,
     )
-    classifier = classifier.place(defaults.choose_device(device), options["precision"], options["layout"])
+    classifier = classifier.place(hardware.choose_device(device), options["precision"], options["layout"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     expect_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:
         warnings.warn(f"{folder} was made by an older version: {earlier}", stacklevel=1)  # once, whoever asks
     chosen = set(wanted)
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
-    size = batch_size or defaults.batch_size(classifier.device, classifier.input_size)
+    size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-    prepared = Prepared(images, classifier.input_size, options["geometry"])
+    prepared = ResizedDataset(images, classifier.input_size, options["geometry"])
     attack = Attack(**options["attack"])
-    processes = defaults.workers(images) if workers is None else workers
+    processes = hardware.workers(images) if workers is None else workers
     gone: list[Skipped] = []
     for batch in load_batches(prepared, batches, processes, tell=False):
         gone += batch.skipped

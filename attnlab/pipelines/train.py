@@ -11,27 +11,27 @@ import torch
 
 from attnlab.config import TrainConfig
 from attnlab.config.train import TrainingRunOptions
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet, digest
-from attnlab.data.folder import BOXES, has_split
+from attnlab.data.csv_folder import BOXES, has_split
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
-from attnlab.pipelines import defaults
-from attnlab.pipelines.expect import expect_fit, expect_trainable, load_source
-from attnlab.pipelines.manifest import describe_data, surroundings
-from attnlab.pipelines.masking import first_look, is_checked, write_found
+from attnlab.pipelines import hardware
+from attnlab.pipelines.checks import expect_fit, expect_trainable, load_source
 from attnlab.pipelines.opening import run_folder
+from attnlab.pipelines.provenance import describe_data, environment
+from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
 from attnlab.training import AAD, ENDINGS, Defense
-from attnlab.training.board import expect_tensorboard
 from attnlab.training.distributed import launched, world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import expect_batch, hold_out, open_images
-from attnlab.training.log import Tell, Tick
+from attnlab.training.log import OnLog, OnStep
 from attnlab.training.parse import parse_defense, spelled_out
-from attnlab.training.plan import Plan, plan_for
+from attnlab.training.recipes import Plan, plan_for
 from attnlab.training.sources import expect_sources
+from attnlab.training.tensorboard_log import expect_tensorboard
 from attnlab.training.trainer import Training
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
@@ -39,11 +39,11 @@ HELD_OUT_SEED = 0
 
 
 #: shows a training: entered for it, it gives what `Training.run` calls
-Watch = Callable[[Training], AbstractContextManager[tuple[Tell, Tick]]]
+Watch = Callable[[Training], AbstractContextManager[tuple[OnLog, OnStep]]]
 
 
 @contextmanager
-def quietly(_training: Training) -> Iterator[tuple[Tell, Tick]]:
+def quietly(_training: Training) -> Iterator[tuple[OnLog, OnStep]]:
     """Show nothing of a training."""
     yield (lambda line: None), (lambda step: None)
 
@@ -95,7 +95,7 @@ def prepare_training(
         raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
     if classifier is not None and config.model.name is None:
         raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
-    images = load_data(data.name, data.root, "train") if images is None else images
+    images = load_dataset(data.name, data.root, "train") if images is None else images
     if data.name == "folder" and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)
@@ -129,7 +129,7 @@ def prepare_training(
         "data": describe_data(images, used) | {"held_out": digest(map(str, held))},
         "model": classifier.describe(),
         "plan": config.plan.name,
-        **surroundings(place),
+        **environment(place),
     }
     with world(place) as processes, ExitStack() as stack:
         processes.part(plan.batch_size)
@@ -144,7 +144,7 @@ def prepare_training(
             _tell_doubts(plan, parsed, data.root if data.name == "folder" else None)
 
         processes.lead(claim)
-        count = defaults.reading_processes() if run.workers is None else run.workers
+        count = hardware.reading_processes() if run.workers is None else run.workers
         yield Training(
             classifier=classifier,
             model=_anywhere(trained_as(plan.model)["network"]),
@@ -192,14 +192,14 @@ def _device(run: TrainingRunOptions) -> torch.device:
     Raises:
         UserError: If it is not to be had, or several processes cannot train so.
     """
-    place = defaults.choose_device(run.device)
+    place = hardware.choose_device(run.device)
     if launched() > 1 and place.index is not None:
         raise UserError(
             f"expected --device cuda under torchrun, which gives each process its own GPU, got {run.device}"
         )
     if launched() > 1 and run.compiled:
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
-    return defaults.choose_device(f"cuda:{defaults.local_rank()}") if place == torch.device("cuda") else place
+    return hardware.choose_device(f"cuda:{hardware.local_rank()}") if place == torch.device("cuda") else place
 
 
 def _open_model(config: TrainConfig, plan: Plan) -> Classifier:

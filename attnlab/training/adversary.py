@@ -12,8 +12,8 @@ from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.hooks import out_of_memory
+from attnlab.models.bn_folding import folded
 from attnlab.models.classifier import Classifier
-from attnlab.models.fold import folded
 
 #: times that an attack is made kernel by kernel before a GPU records it: libraries and compilers settle in the first
 #: one, and whether it can be recorded shows in the second

@@ -18,7 +18,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One of `size` processes that train one model, each on its share of every batch, on a device of its own."""
 
     rank: int = 0
@@ -137,15 +137,15 @@ def launched() -> int:
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
+def world(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, if it did; leave them at the end."""
     if launched() == 1:
-        yield World(device=device)
+        yield ProcessGroup(device=device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), device)
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()

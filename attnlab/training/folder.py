@@ -13,8 +13,8 @@ from attnlab.files import is_vacant, write_whole
 from attnlab.manifests import expect_same, now, tell_other_surroundings
 from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_description, save_checkpoint
 from attnlab.models.classifier import Classifier
+from attnlab.training.checkpointing import FILE as STATE
 from attnlab.training.log import LOG, read_epochs
-from attnlab.training.state import FILE as STATE
 from attnlab.words import counted
 
 MANIFEST = "training.json"

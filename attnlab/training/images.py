@@ -11,11 +11,11 @@ from torch import Tensor
 
 from attnlab.compat import functional
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Prepared, load_batches
-from attnlab.data.subset import choose
-from attnlab.data.vision import ArraySet
+from attnlab.data.mnist_cifar import ArraySet
+from attnlab.data.resizing import ResizedDataset, load_batches
+from attnlab.data.sampling import choose
 from attnlab.errors import UserError
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.words import counted
 
 #: pixels a side that `crop-flip` moves an image by at most
@@ -84,7 +84,7 @@ class Streamed:
         workers: Number of processes.
     """
 
-    prepared: Prepared
+    prepared: ResizedDataset
     positions: Sequence[int]
     device: torch.device
     workers: int
@@ -119,7 +119,7 @@ def open_images(
         pixels = torch.from_numpy(images.pixels[positions])
         pixels = pixels[:, None] if images.channels == 1 else pixels.permute(0, 3, 1, 2)
         return Resident(pixels.contiguous().to(device), torch.from_numpy(images.labels[positions]).long().to(device))
-    prepared = Prepared(images, size)
+    prepared = ResizedDataset(images, size)
     if len(positions) * images.channels * size[0] * size[1] > RESIDENT:
         return Streamed(prepared, positions, device, workers)
     batches = [list(positions[at : at + 500]) for at in range(0, len(positions), 500)]

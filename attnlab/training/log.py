@@ -7,7 +7,7 @@ from typing import Any
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
-from attnlab.training.state import Progress
+from attnlab.training.checkpointing import Progress
 
 LOG = "log.jsonl"
 
@@ -15,15 +15,15 @@ LOG = "log.jsonl"
 #: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
 #: called with each new line
-Tell = Callable[[Line], None]
+OnLog = Callable[[Line], None]
 #: called after each step with the number of steps made so far
-Tick = Callable[[int], None]
+OnStep = Callable[[int], None]
 
 
 class Log:
     """A file of lines, one per event; what lies beyond the point a session goes on from is dropped first."""
 
-    def __init__(self, path: Path, progress: Progress, tell: Tell) -> None:
+    def __init__(self, path: Path, progress: Progress, tell: OnLog) -> None:
         """Open the log.
 
         Args:

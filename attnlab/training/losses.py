@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.attention.area import above_mean, enlarge, unit
+from attnlab.attention.map_metrics import above_mean, normalize_max, resize_maps
 from attnlab.training import Classification
 
 
@@ -78,7 +78,7 @@ def hide(images: Tensor, maps: Tensor, fill: float = 0.0) -> Tensor:
         fill: Pixel value in place of what is hidden; 0 is eq. 7.
     """
     positive = maps.detach().relu()
-    areas = above_mean(enlarge(positive, (images.shape[2], images.shape[3]))) & has_area(maps)[:, None, None]
+    areas = above_mean(resize_maps(positive, (images.shape[2], images.shape[3]))) & has_area(maps)[:, None, None]
     return torch.where(areas[:, None], fill, images)
 
 
@@ -103,7 +103,7 @@ def preservation(maps: Tensor, adversarial_maps: Tensor) -> Tensor:
         maps: Signed, of the clean images, (N, h, w).
         adversarial_maps: Signed, of the adversarial images, (N, h, w).
     """
-    return (unit(maps) - unit(adversarial_maps)).abs().mean((1, 2))
+    return (normalize_max(maps) - normalize_max(adversarial_maps)).abs().mean((1, 2))
 
 
 def has_area(maps: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from attnlab.hooks import untracked
+from attnlab.hooks import preserve_bn_stats
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def awp(network: nn.Module, descend: Callable[[], object], gamma: float) -> Iter
         descend: Leaves the loss's gradient at the weights as they are in each parameter's `.grad`.
         gamma: See above.
     """
-    with untracked(network):
+    with preserve_bn_stats(network):
         descend()
     moved = [
         (weight, weight.grad, weight.detach().clone())

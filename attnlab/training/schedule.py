@@ -6,7 +6,7 @@ import torch
 
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
-from attnlab.training.plan import Plan
+from attnlab.training.recipes import Plan
 
 #: share of a one-cycle schedule in which the learning rate rises
 RISE = 0.3

@@ -10,9 +10,9 @@ import torch
 from attnlab.attacks import Attack
 from attnlab.models.classifier import Classifier
 from attnlab.training import Defense
-from attnlab.training.distributed import World
+from attnlab.training.distributed import ProcessGroup
 from attnlab.training.images import Images
-from attnlab.training.plan import Plan
+from attnlab.training.recipes import Plan
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrainingSetup:
         cuda_graph: Record the attack where a GPU can; see `Adversary`.
         snapshots: Keep the checkpoint of every epoch in `epochs`.
         tensorboard: Write the log's curves to `tensorboard`.
-        world: The processes that train together; see `World.share_norms` for batch norms.
+        world: The processes that train together; see `ProcessGroup.share_norms` for batch norms.
     """
 
     classifier: Classifier
@@ -53,7 +53,7 @@ class TrainingSetup:
     cuda_graph: bool = True
     snapshots: bool = False
     tensorboard: bool = False
-    world: World = field(default_factory=World)
+    world: ProcessGroup = field(default_factory=ProcessGroup)
 
     @property
     def steps(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 
 
 def expect_sources(current: Classifier, static: Sequence[Classifier]) -> None:

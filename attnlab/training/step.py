@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.gradcam import logits_and_maps, observed
-from attnlab.hooks import untracked
+from attnlab.attention.gradcam import capture_activations, logits_and_maps
+from attnlab.hooks import preserve_bn_stats
 from attnlab.models.classifier import Classifier
 from attnlab.registry import loaded
 from attnlab.training import CLASSIFICATIONS, FILLS, LOSSES, Defense
@@ -77,7 +77,7 @@ class Step(nn.Module):
         self.terms = loaded(LOSSES[defense.loss].terms)
         self.classify = loaded(CLASSIFICATIONS[defense.classification])
         if defense.attends:
-            with observed(classifier):  # refuses a model without a layer
+            with capture_activations(classifier):  # refuses a model without a layer
                 pass
 
     def forward(self, clean: Tensor, adversarial: Tensor | None, labels: Tensor) -> Terms:
@@ -93,7 +93,7 @@ class Step(nn.Module):
         seen = self._pass({kind: images[kind] for kind in read}, labels)  # type: ignore[misc]  # they are there
         others = {kind: images[kind] for kind in kinds if kind not in seen}
         if others:
-            with untracked(self.classifier):
+            with preserve_bn_stats(self.classifier):
                 seen |= self._pass(others, labels)  # type: ignore[arg-type]
         logits = {kind: seen[kind].logits for kind in kinds}
         weighted = self.terms(logits, labels, self.classify, self.defense.weight)
@@ -130,7 +130,7 @@ class Step(nn.Module):
         there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
         found = {}
         if self.defense.alpha > 0:
-            with untracked(self.classifier):
+            with preserve_bn_stats(self.classifier):
                 masked = self.classifier(hide(images, maps, FILLS[self.defense.fill]))
             found["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), there)  # eq. 8
         if self.defense.beta > 0:

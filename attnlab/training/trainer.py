@@ -13,23 +13,23 @@ from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in, naming
-from attnlab.hooks import learning
+from attnlab.hooks import train_mode
 from attnlab.models.checkpoint import save_checkpoint
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.training import PERTURBATIONS
 from attnlab.training.adversary import Adversary
 from attnlab.training.average import average_of, exchange, exchanged, update
-from attnlab.training.board import Board
+from attnlab.training.checkpointing import load_state, save_state
 from attnlab.training.divergence import diverged, is_finite
 from attnlab.training.folder import LAST, SNAPSHOTS, expect_checkpoints, expect_state
 from attnlab.training.images import DRAWS, Batch, augmented, expect_batch, order_of
-from attnlab.training.log import LOG, Log, Tell, Tick, read_log
+from attnlab.training.log import LOG, Log, OnLog, OnStep, read_log
 from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.setup import TrainingSetup
+from attnlab.training.signals import interruptions
 from attnlab.training.sources import draw_source
-from attnlab.training.state import load_state, save_state
 from attnlab.training.step import Step, Terms
-from attnlab.training.stopping import interruptions
+from attnlab.training.tensorboard_log import Board
 from attnlab.training.validate import validate
 
 #: steps between two lines of the log
@@ -37,14 +37,14 @@ LOG_EVERY = 50
 #: seconds after which a long epoch is saved in between
 SAVE_EVERY = 600.0
 #: what a process wishes after a step; the most urgent wish of all processes is heeded
-GO_ON, SAVE, STOP = range(3)
+CONTINUE, SAVE, STOP = range(3)
 
 
 @dataclass(frozen=True)
 class Training(TrainingSetup):
     """A training that is ready to run."""
 
-    def run(self, tell: Tell = lambda line: None, tick: Tick = lambda done: None) -> None:
+    def run(self, tell: OnLog = lambda line: None, tick: OnStep = lambda done: None) -> None:
         """Train, or go on where an earlier session stopped; the classifier ends with the last checkpoint's weights.
 
         `tell` is called with each line of the log in the first process, `tick` after each step with the number made.
@@ -66,7 +66,7 @@ class Training(TrainingSetup):
 class Session:
     """One process's work on a training, from where it stands to its end or an interruption."""
 
-    def __init__(self, training: Training, tell: Tell, interrupted: Callable[[], bool]) -> None:
+    def __init__(self, training: Training, tell: OnLog, interrupted: Callable[[], bool]) -> None:
         """Read where the training stands."""
         self.training = training
         self.world = training.world
@@ -109,9 +109,9 @@ class Session:
         """Steps that were made so far."""
         return self.progress.epoch * self.training.steps + self.progress.step
 
-    def run(self, tick: Tick) -> None:
+    def run(self, tick: OnStep) -> None:
         """Train what is left of the epochs."""
-        learning(self.training.classifier)
+        train_mode(self.training.classifier)
         try:
             while self.progress.epoch < self.training.plan.epochs:
                 self._epoch(tick)
@@ -122,11 +122,11 @@ class Session:
                 training = self.training
                 expect_checkpoints(training.folder, training.classifier, training.model, training.name)
         finally:
-            del self.step  # what `World.wrap` gave must not outlive the processes' group
+            del self.step  # what `ProcessGroup.wrap` gave must not outlive the processes' group
             if self.board is not None:
                 self.board.close()
 
-    def _epoch(self, tick: Tick) -> None:
+    def _epoch(self, tick: OnStep) -> None:
         """What is left of a pass over the images."""
         training, plan = self.training, self.training.plan
         order = order_of(len(training.images), training.seed, self.progress.epoch)
@@ -140,7 +140,7 @@ class Session:
             tick(self.done)
             if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
                 self._tell()
-            self._heed()
+            self._poll_signals()
 
     def step_on(self, batch: Batch) -> None:
         """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
@@ -223,15 +223,15 @@ class Session:
     def _diverged(self, what: str, where: str) -> UserError:
         return diverged(f"{what} in epoch {self.progress.epoch + 1}{where}", self.training.folder, self.progress.epoch)
 
-    def _heed(self) -> None:
+    def _poll_signals(self) -> None:
         """Save if it is time to, or if a process was interrupted, and then stop.
 
         Raises:
             KeyboardInterrupt: If a process was interrupted.
         """
-        wish = STOP if self.interrupted() else SAVE if monotonic() - self.saved > SAVE_EVERY else GO_ON
+        wish = STOP if self.interrupted() else SAVE if monotonic() - self.saved > SAVE_EVERY else CONTINUE
         wish = self.world.largest(wish)
-        if wish != GO_ON:
+        if wish != CONTINUE:
             self._save()
         if wish == STOP:
             raise KeyboardInterrupt
@@ -297,4 +297,4 @@ class Session:
     def _pause(self) -> None:
         if self.world.size == 1:  # elsewhere processes may have different numbers of batches
             with exchanged(self.network, self.average):  # back, for what is saved
-                self._heed()
+                self._poll_signals()

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.seeds import seed_of
-from attnlab.training.distributed import World
+from attnlab.seeding import seed_of
+from attnlab.training.distributed import ProcessGroup
 from attnlab.training.images import Images
 
 
@@ -19,7 +19,7 @@ def validate(
     images: Images,
     attack: Attack,
     size: int,
-    world: World,
+    world: ProcessGroup,
     seed: int = 0,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
@@ -43,7 +43,7 @@ def validate(
         seeds = [seed_of(seed, f"held out {place}") % 2**63 for place in places[at : at + size]]
         pixels = batch.pixels.float() / 255
         attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
-        with torch.no_grad(), borrowed(classifier):
+        with torch.no_grad(), frozen_eval(classifier):
             found = [hits(classifier(seen), batch.labels).sum() for seen in (pixels, attacked)]
         right += torch.stack([*found, torch.tensor(len(pixels), device=right.device)])
     clean, robust, total = world.total(right).tolist()

@@ -20,10 +20,10 @@ from skimage import data
 
 from attnlab.attacks.parse import parse_attack, parse_eps
 from attnlab.attacks.pgd import perturb
-from attnlab.attention.area import enlarge, iou_with_mask, unit
 from attnlab.attention.gradcam import grad_cam
+from attnlab.attention.map_metrics import map_mask_iou, normalize_max, resize_maps
 from attnlab.boxes import mask_of
-from attnlab.data.geometry import place
+from attnlab.data.resizing import place
 from attnlab.models import load_model
 
 #: of the cup with its saucer in the photograph of 600x400 pixels, half-open x0, y0, x1, y1
@@ -45,7 +45,7 @@ def main(model: str, attack: str, eps: str, out: Path) -> None:
     attacked = perturb(classifier, image, label, replace(parse_attack(attack), eps=parse_eps(eps)))
     both = torch.cat([image, attacked])
     maps = grad_cam(classifier, both, label.repeat(2))
-    ious = iou_with_mask(maps, mask_of(boxes, *classifier.input_size).expand(2, -1, -1)).tolist()
+    ious = map_mask_iou(maps, mask_of(boxes, *classifier.input_size).expand(2, -1, -1)).tolist()
     with torch.no_grad():
         confidences = classifier(both).softmax(1)[:, CLASS].tolist()
     matplotlib.rcParams["font.size"] = 12
@@ -53,7 +53,7 @@ def main(model: str, attack: str, eps: str, out: Path) -> None:
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))
     kinds = ("photograph", f"attacked ({attack}, eps {eps})")
     for number, (kind, picture) in enumerate(zip(kinds, both.permute(0, 2, 3, 1).numpy(), strict=True)):
-        heat = enlarge(unit(maps[number][None]), classifier.input_size)[0].numpy()
+        heat = resize_maps(normalize_max(maps[number][None]), classifier.input_size)[0].numpy()
         plain, attention = axes[2 * number : 2 * number + 2]
         plain.imshow(picture)
         plain.set_title(f"{kind}\nespresso: {confidences[number]:.0%}")

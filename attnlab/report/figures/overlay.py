@@ -48,7 +48,7 @@ def overlay(
         picture = _levels(np.broadcast_to(large, (*large.shape[:2], 3)))
     else:
         exact = attention.shape == image.shape[:2]  # one value a pixel, as of superpixels
-        values = _repeat(attention, scale) if exact else enlarge(attention, large.shape[:2])
+        values = _repeat(attention, scale) if exact else resize_maps(attention, large.shape[:2])
         picture = blend(large, values, _highest(attention) if high is None else high)
         if cells:
             _lines(picture, attention.shape)
@@ -57,7 +57,7 @@ def overlay(
     return picture
 
 
-def enlarge(attention: Map, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def resize_maps(attention: Map, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """A map at image size, bilinear as torch's interpolate with align_corners False: (h, w) to (H, W)."""
     small = Image.fromarray(np.ascontiguousarray(attention, np.float32))
     return np.asarray(small.resize((size[1], size[0]), Image.Resampling.BILINEAR))

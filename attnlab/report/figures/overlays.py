@@ -17,7 +17,7 @@ from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
 from attnlab.views import Map, ReplayedImage
-from attnlab.workers import worker_pool
+from attnlab.worker_pool import worker_pool
 
 #: pixels that the shorter side of an overlay has at least
 LEAST = 224

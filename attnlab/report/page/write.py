@@ -23,7 +23,7 @@ from attnlab.report.page.cards import Gallery, collect, count_recorded, highligh
 from attnlab.report.page.charts import interval
 from attnlab.report.page.distributions import of_attacks, of_figures
 from attnlab.report.tables import GROUPS, TABLES
-from attnlab.report.tables.export import make_report
+from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage
 from attnlab.words import as_fraction
@@ -52,7 +52,7 @@ def write_report(
     """
     run = Run(folder)
     path = out or folder / "report.html"
-    report = make_report(run)
+    report = make_tables(run)
     _expect_writable(path)
     manifest = with_names(run.manifest)
     analysis = manifest["kind"] == "analyze"

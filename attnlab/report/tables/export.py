@@ -41,7 +41,7 @@ class Report(NamedTuple):
         return "".join(chain.from_iterable(zip(captions, tables, strict=True))) + told
 
 
-def make_report(
+def make_tables(
     run: Run,
     cells: Sequence[int] | None = None,
     features: Sequence[int] | None = None,
@@ -85,12 +85,12 @@ def make_report(
     return Report(lines, captions, frames)
 
 
-def report_run(folder: Path, *choices: Any, **named: Any) -> Report:
+def write_tables(folder: Path, *choices: Any, **named: Any) -> Report:
     """Make a run's tables and write them to its folder, tables/*.csv and tables/*.tex.
 
-    Further arguments, and errors, as of `make_report`.
+    Further arguments, and errors, as of `make_tables`.
     """
-    report = make_report(Run(folder), *choices, **named)
+    report = make_tables(Run(folder), *choices, **named)
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", as_csv(frame).encode())
         write_whole(folder / "tables" / f"{name}.tex", latex_table(report, name).encode())

@@ -50,7 +50,7 @@ class Source(NamedTuple):
 def analysis(
     run: Run, cells: Sequence[int] | None = None, features: Sequence[int] | None = None, lime_gt: str = "matched"
 ) -> Source:
-    """Read a run of `analyze`; arguments and errors as of `make_report`."""
+    """Read a run of `analyze`; arguments and errors as of `make_tables`."""
     expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
     manifest = with_names(run.manifest)
     options, model = manifest["options"], manifest["model"]

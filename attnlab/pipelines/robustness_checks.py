@@ -9,14 +9,14 @@ import pandas as pd
 
 from attnlab.attacks import Attack, Attacks, OtherAttack
 from attnlab.attacks.autoattack import LEAST_CLASSES
-from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import IMAGES, check_outputs
+from attnlab.attacks.sanity_checks import check_accuracies, check_model
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Prepared, Sample, collate, load_batches
+from attnlab.data.resizing import ResizedDataset, Sample, collate, load_batches
 from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.expect import expect_labels
+from attnlab.pipelines.checks import expect_labels
 from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
 
@@ -51,7 +51,7 @@ def first_look(
     """
     found: Found = []
     for name, classifier in models.items():
-        prepared = Prepared(images, classifier.input_size, geometry)
+        prepared = ResizedDataset(images, classifier.input_size, geometry)
         items = (item for item in map(prepared.__getitem__, positions[:TRIED]) if isinstance(item, Sample))
         batch = collate(list(islice(items, IMAGES)))
         if batch.positions:
@@ -99,7 +99,7 @@ def write_checks(
     budgets = [attack.eps for attack in attacks.values() if attack is not None]
     found: Found = []
     for name, classifier in models.items():
-        prepared = Prepared(images, classifier.input_size, geometry)
+        prepared = ResizedDataset(images, classifier.input_size, geometry)
         (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
         if batch.positions and budgets:
             pixels, labels = batch.tensors(classifier.device)

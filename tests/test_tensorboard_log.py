@@ -10,8 +10,8 @@ from trainings import A_STEP, PASSES, die, during, training
 
 from attnlab.errors import UserError
 from attnlab.training import trainer
-from attnlab.training.board import Board, expect_tensorboard
 from attnlab.training.log import Line, read_log
+from attnlab.training.tensorboard_log import Board, expect_tensorboard
 
 Curves = dict[str, list[tuple[int, float]]]
 

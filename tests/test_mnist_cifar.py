@@ -11,7 +11,7 @@ from common import told
 from PIL import Image
 
 from attnlab.compat import torchvision
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 
 DIGITS = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
 LABELS = np.array([7, 2, 1, 0, 4], np.uint8)
@@ -32,7 +32,7 @@ def write_mnist(root: Path, suffix: str = "", pack=bytes) -> Path:
 @pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress)])
 def test_mnist_is_read_plain_or_gzipped_from_the_root_or_from_torchvisions_folder(tmp_path, place, suffix, pack):
     write_mnist(tmp_path / place, suffix, pack)
-    images = load_data("mnist", tmp_path, "test")
+    images = load_dataset("mnist", tmp_path, "test")
     assert (images.size, images.channels, images.has_boxes) == ((28, 28), 1, False)
     for index in range(5):
         image, label, boxes = images.read(index)
@@ -56,23 +56,23 @@ def test_a_damaged_mnist_file_is_refused_by_name(tmp_path, damage, suffix):
     write_mnist(tmp_path, suffix, gzip.compress if suffix else bytes)
     path = tmp_path / f"t10k-images-idx3-ubyte{suffix}"
     path.write_bytes(damage(idx(DIGITS)))
-    assert told(load_data, "mnist", tmp_path, "test").startswith(f"expected {path} to be an IDX file of bytes")
+    assert told(load_dataset, "mnist", tmp_path, "test").startswith(f"expected {path} to be an IDX file of bytes")
 
 
 def test_mnist_without_what_it_needs_says_so(tmp_path):
-    assert "needs --root DIR" in told(load_data, "mnist")
-    message = told(load_data, "mnist", tmp_path, "test")
+    assert "needs --root DIR" in told(load_dataset, "mnist")
+    message = told(load_dataset, "mnist", tmp_path, "test")
     assert message == f"no t10k-images-idx3-ubyte in {tmp_path}; expected it there or in MNIST/raw, plain or .gz"
     write_mnist(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:3]))
-    assert "do not belong together" in told(load_data, "mnist", tmp_path, "test")
+    assert "do not belong together" in told(load_dataset, "mnist", tmp_path, "test")
 
 
 @pytest.mark.parametrize(
     ("split", "count", "labels"), [("train", 60_000, [5, 0, 4, 1, 9]), ("test", 10_000, [7, 2, 1, 0, 4])]
 )
 def test_real_mnist_is_the_published_one(shared, split, count, labels):
-    images = load_data("mnist", shared / "mnist", split)
+    images = load_dataset("mnist", shared / "mnist", split)
     assert len(images.image_ids) == count
     assert [images.read(index).label for index in range(5)] == labels
     assert images.pixels.mean() / 255 == pytest.approx({"train": 0.1307, "test": 0.1325}[split], abs=1e-4)
@@ -102,14 +102,14 @@ def assert_pictures(images) -> None:
 @pytest.mark.parametrize("place", [".", "cifar-10-batches-bin"])
 def test_cifar10_is_read_in_the_official_binary_layout(tmp_path, place):
     write_binary(tmp_path / place)
-    assert_pictures(load_data("cifar10", tmp_path, "test"))
+    assert_pictures(load_dataset("cifar10", tmp_path, "test"))
 
 
 def test_cifar10_training_joins_its_five_files_in_order(tmp_path):
     for number in range(1, 6):
         path = write_binary(tmp_path, f"data_batch_{number}.bin")
         path.write_bytes(bytes([number]) + path.read_bytes()[1:])
-    images = load_data("cifar10", tmp_path, "train")
+    images = load_dataset("cifar10", tmp_path, "train")
     assert [images.read(index).label for index in range(0, 20, 4)] == [1, 2, 3, 4, 5]
 
 
@@ -131,13 +131,13 @@ def write_pickled(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
     write_pickled(tmp_path, monkeypatch)
-    assert_pictures(load_data("cifar10", tmp_path, "test"))
+    assert_pictures(load_dataset("cifar10", tmp_path, "test"))
 
 
 def test_a_pickled_cifar10_file_that_is_not_the_published_one_is_refused_and_never_loaded(tmp_path, monkeypatch):
     folder = write_pickled(tmp_path, monkeypatch)
     (folder / "test_batch").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
-    message = told(load_data, "cifar10", tmp_path, "test")
+    message = told(load_dataset, "cifar10", tmp_path, "test")
     assert message.endswith("unpack the archive again, or use the binary version (cifar-10-batches-bin)")
     assert not (tmp_path / "executed").exists()
 
@@ -153,16 +153,18 @@ class Trap:
 
 
 def test_cifar10_without_what_it_needs_says_so(tmp_path):
-    message = told(load_data, "cifar10", tmp_path, "test")
+    message = told(load_dataset, "cifar10", tmp_path, "test")
     assert message == f"no CIFAR-10 in {tmp_path}; expected a folder cifar-10-batches-bin or cifar-10-batches-py"
     path = write_binary(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    assert told(load_data, "cifar10", tmp_path, "test") == (
+    assert told(load_dataset, "cifar10", tmp_path, "test") == (
         f"expected {path} to hold records of 3073 bytes, got 12291 bytes"
     )
     first = write_binary(tmp_path, "data_batch_1.bin")
     missing = first.with_name("data_batch_2.bin")
-    assert told(load_data, "cifar10", tmp_path, "train").startswith(f"expected {missing} to hold records of 3073 bytes")
+    assert told(load_dataset, "cifar10", tmp_path, "train").startswith(
+        f"expected {missing} to hold records of 3073 bytes"
+    )
 
 
 def test_real_cifar10_test_images_have_the_published_mean_and_order(shared, tmp_path):
@@ -171,7 +173,7 @@ def test_real_cifar10_test_images_have_the_published_mean_and_order(shared, tmp_
     mosaic = np.asarray(Image.open(shared / "cifar10" / "test-00.webp").convert("RGB"))
     flat = mosaic.reshape(50, 32, 100, 32, 3).transpose(0, 2, 4, 1, 3).reshape(5000, -1)
     (tmp_path / "test_batch.bin").write_bytes(np.concatenate([labels[:5000, None], flat], 1).astype(np.uint8).tobytes())
-    images = load_data("cifar10", tmp_path, "test")
+    images = load_dataset("cifar10", tmp_path, "test")
     assert [images.classes[images.read(index).label] for index in range(4)] == ["cat", "ship", "ship", "airplane"]
     np.testing.assert_allclose(images.pixels.mean((0, 1, 2)) / 255, [0.494, 0.485, 0.450], atol=0.005)
     np.testing.assert_array_equal(np.asarray(images.read(101).image), mosaic[32:64, 32:64])
@@ -187,7 +189,7 @@ def test_real_cifar10_test_images_have_the_published_mean_and_order(shared, tmp_
 def test_a_label_beyond_the_classes_is_refused(tmp_path, name, content, message):
     write_mnist(tmp_path)
     (tmp_path / ("t10k-labels-idx1-ubyte" if name == "mnist" else "test_batch.bin")).write_bytes(content)
-    assert message in told(load_data, name, tmp_path, "test")
+    assert message in told(load_dataset, name, tmp_path, "test")
 
 
 def test_files_of_no_image_are_refused(tmp_path):
@@ -195,5 +197,6 @@ def test_files_of_no_image_are_refused(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(DIGITS[:0]))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
     assert (
-        told(load_data, "mnist", tmp_path, "test") == "expected images in mnist test, got pixels of shape (0, 28, 28)"
+        told(load_dataset, "mnist", tmp_path, "test")
+        == "expected images in mnist test, got pixels of shape (0, 28, 28)"
     )

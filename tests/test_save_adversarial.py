@@ -12,11 +12,11 @@ from PIL import Image
 
 from attnlab.attacks import OTHER_ATTACKS, AttackFunction
 from attnlab.config import AttackConfig, EvaluateConfig
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset
 from attnlab.errors import UserError
-from attnlab.pipelines.craft import eight_bit
 from attnlab.pipelines.evaluate import evaluate
+from attnlab.pipelines.save_adversarial import eight_bit
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
 
@@ -42,11 +42,11 @@ def crafted(tmp_path_factory):
 
 def test_files_hold_what_the_records_tell(crafted, resnet8):
     records = read_evaluation(crafted).set_index(["attack", "image_id"])
-    images = load_data("scenes", split="test")
+    images = load_dataset("scenes", split="test")
     for index, image_id in enumerate(images.image_ids[:12]):
         array = torch.from_numpy(np.load(crafted / "arrays" / f"{image_id}.npy"))
         levels = torch.from_numpy(np.array(Image.open(crafted / "images" / f"{image_id}.png"))).permute(2, 0, 1)
-        clean = Prepared(images, (64, 64))[index].pixels / 255
+        clean = ResizedDataset(images, (64, 64))[index].pixels / 255
         for name, pixels in (("pgd3", array), ("pgd3 8-bit", levels / 255)):
             assert (pixels - clean).abs().max() <= 16 / 255 + 1e-6
             with torch.no_grad():
@@ -55,9 +55,9 @@ def test_files_hold_what_the_records_tell(crafted, resnet8):
 
 
 def test_both_accuracies_are_in_table_6(crafted):
-    from attnlab.report.tables.export import report_run
+    from attnlab.report.tables.export import write_tables
 
-    report_run(crafted)
+    write_tables(crafted)
     table = pd.read_csv(crafted / "tables" / "table6.csv")
     assert table["attack"].tolist() == ["clean", "pgd3", "pgd3 8-bit"]
     assert not (crafted / "tables" / "table6_worst.csv").exists()

@@ -14,12 +14,12 @@ from attnlab.boxes import iou, iou_of_shared, mask_of, usable
 from attnlab.errors import UserError
 
 
-def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps at image size, bilinear with align_corners False: (N, h, w) to (N, H, W)."""
     return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def highest(maps: Tensor, counts: Tensor) -> Tensor:
+def top_k_mask(maps: Tensor, counts: Tensor) -> Tensor:
     """The `counts[n]` highest values of map n; of equal values those with the lower index first.
 
     Args:
@@ -50,7 +50,7 @@ def _highest_by_sorting(maps: Tensor, counts: Tensor) -> Tensor:
     return torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, wanted).view(maps.shape)
 
 
-def unit(maps: Tensor) -> Tensor:
+def normalize_max(maps: Tensor) -> Tensor:
     """Maps after the ReLU, each scaled to a largest value of 1; all 0 where nothing is positive: (N, h, w)."""
     positive = maps.relu()
     highest_value = positive.amax((1, 2), keepdim=True)
@@ -68,13 +68,13 @@ def above_mean(maps: Tensor) -> Tensor:
     return maps >= torch.minimum(kappa, maps.amax((1, 2), keepdim=True))  # a rounded mean can be above all values
 
 
-def constant(maps: Tensor) -> Tensor:
+def is_constant(maps: Tensor) -> Tensor:
     """Which maps have the same value everywhere, so that no area can be read off them: (N,), bool."""
     flat = maps.flatten(1)
     return flat.amax(1) == flat.amin(1)
 
 
-def iou_with_mask(maps: Tensor, masks: Tensor) -> Tensor:
+def map_mask_iou(maps: Tensor, masks: Tensor) -> Tensor:
     """IoU of each map's area with the mask, the area being as large as the mask (eq. 5).
 
     Args:
@@ -84,12 +84,12 @@ def iou_with_mask(maps: Tensor, masks: Tensor) -> Tensor:
     Returns:
         IoU, (N,), float64; NaN where the mask is empty or the map constant.
     """
-    areas = highest(enlarge(maps, (masks.shape[1], masks.shape[2])), masks.flatten(1).sum(1))
-    return iou(areas, masks).masked_fill(constant(maps), torch.nan)
+    areas = top_k_mask(resize_maps(maps, (masks.shape[1], masks.shape[2])), masks.flatten(1).sum(1))
+    return iou(areas, masks).masked_fill(is_constant(maps), torch.nan)
 
 
 def map_box_iou(maps: Tensor, boxes: Sequence[Any], size: tuple[int, int]) -> Tensor:
-    """`iou_with_mask` of masks that are the union of each image's boxes.
+    """`map_mask_iou` of masks that are the union of each image's boxes.
 
     Args:
         maps: At any resolution, (N, h, w).
@@ -110,10 +110,10 @@ def map_box_iou(maps: Tensor, boxes: Sequence[Any], size: tuple[int, int]) -> Te
         raise UserError(f"expected boxes for each of {len(maps)} maps, got those of {len(boxes)} images")
     of_images = [torch.as_tensor(one, dtype=torch.float64, device="cpu").reshape(-1, 4) for one in boxes]
     masks = torch.stack([mask_of(usable(one, *size), *size) for one in of_images])
-    return iou_with_mask(maps, masks.to(maps.device))
+    return map_mask_iou(maps, masks.to(maps.device))
 
 
-def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:
+def topk_overlap(first: Tensor, second: Tensor, cells: int) -> Tensor:
     """IoU of the highest cells of two maps (eq. 6).
 
     Args:
@@ -125,15 +125,15 @@ def iou_of_cells(first: Tensor, second: Tensor, cells: int) -> Tensor:
         IoU, (N,), float64; NaN where either map is constant.
 
     >>> import torch
-    >>> iou_of_cells(torch.tensor([[[4.0, 3], [2, 1]]]), torch.tensor([[[4.0, 1], [3, 2]]]), 2)
+    >>> topk_overlap(torch.tensor([[[4.0, 3], [2, 1]]]), torch.tensor([[[4.0, 1], [3, 2]]]), 2)
     tensor([0.3333], dtype=torch.float64)
     """
-    shared = shared_cells(first, second)[:, cells - 1].double()
+    shared = topk_intersection(first, second)[:, cells - 1].double()
     found: Tensor = iou_of_shared(shared, cells)
     return found.masked_fill(shared < 0, torch.nan)
 
 
-def shared_cells(first: Tensor, second: Tensor) -> Tensor:
+def topk_intersection(first: Tensor, second: Tensor) -> Tensor:
     """How many of the k highest cells two maps have in common, for every k at once (the numerator of eq. 6).
 
     The IoU of the two areas of k cells is shared / (2 k - shared).
@@ -148,7 +148,7 @@ def shared_cells(first: Tensor, second: Tensor) -> Tensor:
     # a cell is in both areas from the k on that reaches its worse rank
     needed = torch.maximum(_ranks(first), _ranks(second))
     shared = torch.zeros_like(needed).scatter_add_(1, needed, torch.ones_like(needed)).cumsum(1)
-    return shared.masked_fill((constant(first) | constant(second))[:, None], -1)
+    return shared.masked_fill((is_constant(first) | is_constant(second))[:, None], -1)
 
 
 def _ranks(maps: Tensor) -> Tensor:

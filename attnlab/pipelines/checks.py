@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnlab.data.base import ImageSet, expect_unique
-from attnlab.data.geometry import Batch
+from attnlab.data.resizing import Batch
 from attnlab.errors import UserError, expect_between
 from attnlab.failures import naming
 from attnlab.models import Classifier, load_model

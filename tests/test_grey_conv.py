@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attnlab.models.grey import GreyConv2d, gradient_by_image
+from attnlab.models.grey_conv import GreyConv2d, gradient_by_image
 
 SIZES = [(28, 28), (8, 12), (27, 28), (28, 30)]  # the last two by torch's own way
 

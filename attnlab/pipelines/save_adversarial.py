@@ -9,18 +9,18 @@ from PIL import Image
 from torch import Tensor
 
 from attnlab.attacks import CLEAN, Attack, Attacks
-from attnlab.attacks.outcome import Outcome
 from attnlab.attacks.pgd import perturb
+from attnlab.attacks.trajectory import AttackResult
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.pipelines.accuracy_records import Target, looked_at
+from attnlab.pipelines.accuracy_records import AttackBatch, looked_at
 from attnlab.runs import Run
 
 #: what the outcome of the 8-bit images is called: the attack's name and this
 EIGHT_BIT = " 8-bit"
 
 
-class Craft:
+class SaveAdversarial:
     """Makes the adversarial images of one attack and keeps them: arrays/ID.npy and images/ID.png."""
 
     def __init__(self, folder: Path, attacks: Attacks) -> None:
@@ -33,7 +33,7 @@ class Craft:
         self.folder = folder
         self.attacks = attacks
 
-    def __call__(self, target: Target) -> dict[str, Outcome]:
+    def __call__(self, target: AttackBatch) -> dict[str, AttackResult]:
         """Write a batch's images, and return the outcomes of both kinds."""
         (name, attack), *_ = ((name, attack) for name, attack in self.attacks.items() if attack is not None)
         if isinstance(attack, Attack):
@@ -70,7 +70,7 @@ def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def only_attack(attacks: Attacks) -> Attacks:
-    """The attack that a `Craft` makes, with an entry for each of its outcomes.
+    """The attack that a `SaveAdversarial` makes, with an entry for each of its outcomes.
 
     Raises:
         UserError: If it is not one attack.

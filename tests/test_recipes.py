@@ -8,7 +8,7 @@ import pytest
 from trainings import PLAN
 
 from attnlab.errors import UserError
-from attnlab.training.plan import Plan, all_plans, plan_for
+from attnlab.training.recipes import Plan, all_plans, plan_for
 from attnlab.training.schedule import learning_rate
 
 PLANS = all_plans()

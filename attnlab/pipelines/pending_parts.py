@@ -22,7 +22,7 @@ Rows = dict[int, Row]
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingParts:
     """What of a run's records is missing.
 
     Attributes:
@@ -68,7 +68,7 @@ class Work:
             pass
 
 
-def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> Work:
+def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> PendingParts:
     """What is left to do.
 
     Args:
@@ -91,4 +91,4 @@ def work_left(run: Run, image_ids: Sequence[str], used: Sequence[int], first_par
         rows = {positions.get(row["image_id"]): row for row in run.unfinished(number)}
         known[number] = {position: row for position, row in rows.items() if position is not None}
     left = sum(len(part) - len(known[number]) for number, part in missing.items())
-    return Work(run, missing, known, len(used) - left, len(parts))
+    return PendingParts(run, missing, known, len(used) - left, len(parts))

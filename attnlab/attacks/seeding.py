@@ -18,6 +18,6 @@ def uniform(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     return draws
 
 
-def turned(seeds: Sequence[int], turn: int) -> list[int]:
+def reseed(seeds: Sequence[int], turn: int) -> list[int]:
     """Another seed per image for each turn: what draws in turn 1 is independent of what drew in turn 0."""
     return [(seed + turn * 0x9E3779B97F4A7C15) % 2**63 for seed in seeds]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attnlab.hooks import capture, fed_by, moved
+from attnlab.hooks import capture, moved, norm_behind
 
 #: logits, and what is kept, may move by so much of their largest value
 TOLERANCE = 1e-4
 
 
-class Pair(NamedTuple):
+class ConvBN(NamedTuple):
     """Names of a batch norm and of the convolution whose output it alone reads."""
 
     norm: str
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 
 @torch.no_grad()
-def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = None) -> list[Pair]:
+def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = None) -> list[ConvBN]:
     """The batch norms that can be folded, whatever the network's weights are.
 
     Args:
@@ -35,7 +35,7 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
         Those that directly follow a convolution, but for those whose folding changes the logits or what is kept, as it
         does where something else reads the convolution's output too.
     """
-    found = [Pair(*names) for names in fed_by(network, run, nn.BatchNorm2d, nn.Conv2d)]
+    found = [ConvBN(*names) for names in norm_behind(network, run, nn.BatchNorm2d, nn.Conv2d)]
     times = Counter(name for pair in found for name in pair)
     pairs = [
         pair
@@ -55,7 +55,7 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
     with moved(network):
         before = seen()
 
-        def same(some: list[Pair]) -> bool:
+        def same(some: list[ConvBN]) -> bool:
             try:
                 with folded(network, some):
                     after = seen()
@@ -74,7 +74,7 @@ def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
 
 
 @contextmanager
-def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
     """Fold batch norms as they are in eval mode; after the block every module and parameter is where it was.
 
     Args:
@@ -93,7 +93,7 @@ def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
             network.set_submodule(pair.norm, norm)
 
 
-def fold_batch_norms(network: nn.Module, pairs: Sequence[Pair]) -> None:
+def fold_batch_norms(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
     """Fold for good, for inference only; names stay as they are.
 
     Args:
@@ -103,7 +103,7 @@ def fold_batch_norms(network: nn.Module, pairs: Sequence[Pair]) -> None:
     _fold(network.cpu().double(), pairs)
 
 
-def _fold(network: nn.Module, pairs: Sequence[Pair]) -> None:
+def _fold(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
     for pair in pairs:
         norm: Any = network.get_submodule(pair.norm)
         conv: Any = network.get_submodule(pair.conv)

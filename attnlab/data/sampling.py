@@ -6,7 +6,7 @@ import numpy as np
 
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
-from attnlab.seeds import expect_seed
+from attnlab.seeding import expect_seed
 
 
 def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed: int = 0) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.report.seeds import gains, over_seeds
+from attnlab.report.across_seeds import gains, over_seeds
 from attnlab.report.tables.accuracy import table6
 
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from attnlab.attacks import RULES, Attack, State
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import Aim, aim_of, ascend, start_of
+from attnlab.attacks.pgd import AttackContext, attack_context, pgd_steps, start_of
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
 
-class Outcome(NamedTuple):
+class AttackResult(NamedTuple):
     """What an attack made of a batch.
 
     Attributes:
@@ -33,14 +33,14 @@ class Outcome(NamedTuple):
     steps: Tensor
 
 
-def outcome(logits: Tensor, labels: Tensor, steps: Tensor) -> Outcome:
+def attack_result(logits: Tensor, labels: Tensor, steps: Tensor) -> AttackResult:
     """Outcome from logits at the last points."""
-    return Outcome(
+    return AttackResult(
         logits.argmax(1), margin(logits, labels), F.cross_entropy(logits, labels, reduction="none"), steps.clone()
     )
 
 
-def outcomes(
+def attack_results(
     victim: Classifier,
     images: Tensor,
     labels: Tensor,
@@ -51,7 +51,7 @@ def outcomes(
     *,
     source: Classifier | None = None,
     stop: bool = False,
-) -> dict[int, Outcome]:
+) -> dict[int, AttackResult]:
     """Run an attack once and read it at several numbers of steps: what separate attacks of so many steps come to.
 
     With restarts an image keeps the start whose last point has the lowest margin, for each reading by itself; images
@@ -80,9 +80,9 @@ def outcomes(
     if stop and source is not victim:
         raise UserError("expected stop or a source, got both: a transferred image is looked at after its last step")
     attack = replace(attack, steps=max(readings))
-    results: dict[int, Outcome] = {}
-    with borrowed(victim), borrowed(source):
-        aim = aim_of(source, images, labels, attack)
+    results: dict[int, AttackResult] = {}
+    with frozen_eval(victim), frozen_eval(source):
+        aim = attack_context(source, images, labels, attack)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             some = [seeds[index] for index in active.tolist()] if restart else seeds
@@ -109,7 +109,7 @@ def outcomes(
     return results
 
 
-def _worse(best: Outcome, found: Outcome, rows: Tensor, labels: Tensor) -> Outcome:
+def _worse(best: AttackResult, found: AttackResult, rows: Tensor, labels: Tensor) -> AttackResult:
     """The outcome so far, and where that is not lost and another start has served the attack better, that one's."""
     better = (found.margins < best.margins[rows]) & (best.predictions == labels)[rows]
     first = best.steps[rows] < 0
@@ -117,7 +117,7 @@ def _worse(best: Outcome, found: Outcome, rows: Tensor, labels: Tensor) -> Outco
     def merge(old: Tensor, new: Tensor, where: Tensor) -> Tensor:
         return old.index_copy(0, rows, torch.where(where, new, old[rows]))
 
-    return Outcome(
+    return AttackResult(
         merge(best.predictions, found.predictions, better),
         merge(best.margins, found.margins, better),
         merge(best.losses, found.losses, better),
@@ -130,20 +130,20 @@ def _one_start(
     source: Classifier,
     images: Tensor,
     start: Tensor,
-    aim: Aim,
+    aim: AttackContext,
     attack: Attack,
     readings: Collection[int],
     clean_logits: Tensor,
     *,
     stop: bool,
-) -> dict[int, Outcome]:
+) -> dict[int, AttackResult]:
     """The outcome of one start at each reading."""
     labels = aim.labels
     held = clean_logits.clone()  # of each image's last point
     lost = clean_logits.argmax(1) != labels
     before = torch.where(lost, 0, -1)
     lost_at = before.clone()
-    results: dict[int, Outcome] = {}
+    results: dict[int, AttackResult] = {}
 
     def note(rows: Tensor, logits: Tensor, step: int) -> None:
         wrong = logits.argmax(1) != labels[rows]
@@ -159,7 +159,7 @@ def _one_start(
     made, point, state = 0, start[rows], State()
     while made < attack.steps and len(rows):
         rest = replace(attack, steps=attack.steps - made, step_size=attack.step_length)
-        for iterate in ascend(source, images[rows], point, aim.take(rows), rest, state=state):
+        for iterate in pgd_steps(source, images[rows], point, aim.take(rows), rest, state=state):
             step = made + iterate.step
             if source is victim and iterate.logits is not None:
                 note(rows, iterate.logits, step - 1)
@@ -167,7 +167,7 @@ def _one_start(
                 with torch.no_grad():
                     note(rows, victim(iterate.images), step)
             if step in readings:
-                results[step] = outcome(held, labels, lost_at)
+                results[step] = attack_result(held, labels, lost_at)
                 if source is not victim:  # which has seen nothing on the way to the next reading
                     lost_at = before.clone()
             if stop and 2 * int(lost[rows].sum()) >= len(rows):
@@ -176,4 +176,4 @@ def _one_start(
         if stop:
             kept = ~lost[rows]
             point, state, rows = point[kept], tuple(part[kept] for part in state), rows[kept]
-    return {reading: results.get(reading, outcome(held, labels, lost_at)) for reading in readings}
+    return {reading: results.get(reading, attack_result(held, labels, lost_at)) for reading in readings}

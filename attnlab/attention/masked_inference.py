@@ -23,7 +23,7 @@ class NotFinite(UserError):  # noqa: N818 - named after what the model gave
         self.image = image
 
 
-class Sampler:
+class MaskedInference:
     """Asks a classifier for the explained class's probability of perturbed images."""
 
     def __init__(

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.sampler import Sampler
+from attnlab.attention.masked_inference import MaskedInference
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
-from attnlab.data.geometry import Batch
+from attnlab.data.resizing import Batch
 from attnlab.errors import UserError
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.superpixels import grid, superpixels
 
@@ -73,11 +73,11 @@ def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
     height, width = classifier.input_size
     image = torch.rand(1, classifier.channels, height, width, device=classifier.device)
     segments = torch.from_numpy(grid(np.empty((height, width)), 0))[None].to(classifier.device)
-    sampler = Sampler(classifier, image, torch.zeros(1, dtype=torch.long), segments, "grey", 1)
+    sampler = MaskedInference(classifier, image, torch.zeros(1, dtype=torch.long), segments, "grey", 1)
     shown = torch.rand(LARGEST_LIME_BATCH, int(segments.max()) + 1) < 0.5
     best, best_speed = 1, 0.0
     size = 32 if classifier.device.type == "cuda" else 1
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         while size <= LARGEST_LIME_BATCH:
             sampler.batch_size = size
             speed = max(_speed(sampler, shown[:size]) for _ in range(3))
@@ -97,7 +97,7 @@ def cutting_seconds(batch: Batch, method: str) -> float:
     return (perf_counter() - start) / max(1, len(batch.pixels))
 
 
-def _speed(sampler: Sampler, shown: Tensor) -> float:
+def _speed(sampler: MaskedInference, shown: Tensor) -> float:
     start = perf_counter()
     sampler([(0, shown)])
     return len(shown) / (perf_counter() - start)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from common import told
 
-from attnlab.data import load_data
+from attnlab.data import load_dataset
 
-scenes = importlib.import_module("attnlab.data.scenes")
+scenes = importlib.import_module("attnlab.data.digit_scenes")
 
 SCENES = {
     "train": "3153023d4ca214e0020cfd28d73809210956e48ff5bd9bee6fa81d99118fecb9",
@@ -21,7 +21,7 @@ SCENES = {
 
 @pytest.mark.parametrize("split", SCENES)
 def test_scenes_are_the_same_on_every_machine(split):
-    images = load_data("scenes", split=split)
+    images = load_dataset("scenes", split=split)
     total = hashlib.sha256()
     for index in (0, 1, 2, 7, len(images.image_ids) - 1):
         image, label, boxes = images.read(index)
@@ -31,7 +31,7 @@ def test_scenes_are_the_same_on_every_machine(split):
 
 def test_box_of_a_scene_tightly_bounds_the_ink(monkeypatch):
     """The ink's opacity is found again from the scene, its bare background and the same scene with an opaque square."""
-    images = load_data("scenes", split="test")
+    images = load_dataset("scenes", split="test")
     glyphs, labels = scenes._digits("test")
 
     def render(index: int, glyphs: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_digits_of_the_splits_are_disjoint_and_none_is_left_out():
 
 
 def test_scenes_run_from_a_quarter_to_most_of_the_frame():
-    boxes = torch.cat([load_data("scenes").read(index).boxes for index in range(400)])
+    boxes = torch.cat([load_dataset("scenes").read(index).boxes for index in range(400)])
     sides = torch.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     assert sides.min() == 16
     assert sides.max() == 56
@@ -79,8 +79,8 @@ def test_each_split_of_the_scenes_has_all_ten_classes_twenty_times_or_more():
 
 
 def test_a_split_that_does_not_exist_is_refused_with_the_nearest():
-    assert told(load_data, "scenes", None, "tset").endswith("got 'tset'; did you mean 'test'?")
+    assert told(load_dataset, "scenes", None, "tset").endswith("got 'tset'; did you mean 'test'?")
 
 
 def test_a_data_set_that_does_not_exist_is_refused_with_the_nearest():
-    assert told(load_data, "imagnet").endswith("got 'imagnet'; did you mean 'imagenet'?")
+    assert told(load_dataset, "imagnet").endswith("got 'imagnet'; did you mean 'imagenet'?")

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.lime import BLOCK, PATIENCE, LimeSettings, explain, perturbations
-from attnlab.attention.sampler import NotFinite, Sampler
+from attnlab.attention.masked_inference import MaskedInference, NotFinite
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO, LimeOptions
 from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.observe import Observation
-from attnlab.seeds import seed_of
+from attnlab.pipelines.fused_pass import BatchOutput
+from attnlab.seeding import seed_of
 from attnlab.superpixels import FEW, Labels
 from attnlab.words import counted
 
@@ -50,7 +50,7 @@ def lime_settings(options: LimeOptions) -> LimeSettings:
     )
 
 
-class Request(NamedTuple):
+class LimeTask(NamedTuple):
     """One explanation to make.
 
     Attributes:
@@ -72,7 +72,7 @@ class Request(NamedTuple):
     seed: int
 
 
-class Explainer:
+class LimeStage:
     """Makes the LIME explanations of one run."""
 
     def __init__(self, classifier: Classifier, config: AnalyzeConfig, cut: Cut) -> None:
@@ -92,12 +92,12 @@ class Explainer:
 
     def order(
         self,
-        clean: Observation,
-        adversarial: list[Observation],
+        clean: BatchOutput,
+        adversarial: list[BatchOutput],
         labels: Tensor,
         image_ids: list[str],
         places: list[int],
-    ) -> list[Request]:
+    ) -> list[LimeTask]:
         """Have the images of these places in the batch cut, and list the explanations to make."""
         first, second = self.config.run.seed, self.config.run.seed + SECOND_SEED
         requests = []
@@ -111,7 +111,7 @@ class Explainer:
                 requests.append(ask(clean, None, "lime_again", second, shared))
         return requests
 
-    def make(self, requests: list[Request], image_ids: list[str]) -> Iterator[list[tuple[Request, Struct]]]:
+    def make(self, requests: list[LimeTask], image_ids: list[str]) -> Iterator[list[tuple[LimeTask, Struct]]]:
         """Make the explanations, so many images at a time as fill a forward pass.
 
         Args:
@@ -137,23 +137,23 @@ class Explainer:
         labels: Tensor,
         place: int,
         image_id: str,
-        seen: Observation,
+        seen: BatchOutput,
         eps: int | None,
         name: str,
         seed: int,
         segments: "Future[Labels] | None" = None,
-    ) -> Request:
+    ) -> LimeTask:
         """One request; the image is cut unless it shares superpixels that are on their way."""
         class_ = labels[place] if self.config.target_of("lime") == "true" else seen.logits[place].argmax()
         if segments is None:
             image = seen.images[place].cpu().numpy()
             segments = self.cut(image, self.lime.superpixels, seed_of(seed, image_id))
-        return Request(place, eps, name, seen.images[place], class_, segments, seed)
+        return LimeTask(place, eps, name, seen.images[place], class_, segments, seed)
 
-    def _explain(self, requests: list[Request], image_ids: list[str]) -> list[Struct]:
+    def _explain(self, requests: list[LimeTask], image_ids: list[str]) -> list[Struct]:
         segments = [request.segments.result() for request in requests]
         device = self.classifier.device
-        sampler = Sampler(
+        sampler = MaskedInference(
             self.classifier,
             torch.stack([request.image for request in requests]),
             torch.stack([request.class_ for request in requests]),

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attacks import Attack
-from attnlab.attacks.checks import check_accuracies, check_model
 from attnlab.attacks.output_checks import check_outputs
 from attnlab.attacks.pgd import perturb
+from attnlab.attacks.sanity_checks import check_accuracies, check_model
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from attnlab.attacks import Attack
 from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
 from attnlab.attacks.pgd import perturb
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.words import counted
 
@@ -43,7 +43,7 @@ def check_model(classifier: Classifier, images: Tensor, labels: Tensor, eps: flo
         labels: (N,).
         eps: L-infinity budget of the attacks, pixels in [0, 1].
     """
-    with borrowed(classifier):
+    with frozen_eval(classifier):
         found = check_outputs(classifier, images, labels, count=len(images))
         return found if NO_GRADIENT in found else found + _larger_eps(classifier, images, labels, eps)
 

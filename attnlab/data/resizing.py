@@ -93,7 +93,7 @@ def crop(image: Size, size: Size) -> Size:
 
 
 @dataclass(frozen=True)
-class Prepared(Dataset["Sample | Skipped"]):
+class ResizedDataset(Dataset["Sample | Skipped"]):
     """An image set at the model's size; what a DataLoader's workers read.
 
     Attributes:
@@ -185,12 +185,12 @@ def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8)
         positions: Indices of the images; those that cannot be used are left out and listed.
         geometry: A name in GEOMETRIES.
     """
-    prepared = Prepared(images, size, geometry)
+    prepared = ResizedDataset(images, size, geometry)
     return collate([prepared[position] for position in positions])
 
 
 def load_batches(
-    prepared: Prepared, batches: Sequence[list[int]], workers: int, *, tell: bool = True
+    prepared: ResizedDataset, batches: Sequence[list[int]], workers: int, *, tell: bool = True
 ) -> Iterator[Batch]:
     """Read the batches in order, in worker processes unless `workers` is 0.
 

@@ -13,19 +13,19 @@ import torch
 from common import analyze_images, begun_run
 
 from attnlab.attention.lime import LimeSettings, explain, perturbations
-from attnlab.attention.sampler import Sampler
+from attnlab.attention.masked_inference import MaskedInference
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import LimeOptions
-from attnlab.data import load_data
-from attnlab.data.geometry import Prepared
-from attnlab.data.subset import choose
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset
+from attnlab.data.sampling import choose
 from attnlab.errors import UserError
-from attnlab.pipelines.defaults import lime_batch_size
-from attnlab.pipelines.explain import SECOND_SEED, lime_settings
+from attnlab.pipelines.hardware import lime_batch_size
+from attnlab.pipelines.lime_stage import SECOND_SEED, lime_settings
 from attnlab.records import read_records
 from attnlab.report.tables.lime import lime_tables
 from attnlab.runs import Run
-from attnlab.seeds import seed_of
+from attnlab.seeding import seed_of
 from attnlab.superpixels import superpixels
 
 LIME = {"method": "grad-cam,lime", "lime_samples": 50, "lime_superpixels": "slic"}
@@ -34,7 +34,7 @@ LIME = {"method": "grad-cam,lime", "lime_samples": 50, "lime_superpixels": "slic
 @pytest.fixture(scope="module")
 def lime_run(tmp_path_factory, resnet8):
     out = tmp_path_factory.mktemp("lime") / "run"
-    analyze_images(resnet8, load_data("scenes"), out, **LIME, batch_size=5, lime_batch_size=16, positions=range(12))
+    analyze_images(resnet8, load_dataset("scenes"), out, **LIME, batch_size=5, lime_batch_size=16, positions=range(12))
     return read_records(out)
 
 
@@ -59,14 +59,14 @@ def test_correct_images_are_explained_and_no_others(lime_run):
 
 def test_a_record_is_what_the_engine_says_of_the_image(lime_run, resnet8):
     record = lime_run[lime_run["lime"].notna()].iloc[0]
-    sample = Prepared(load_data("scenes"), (64, 64))[int(record["image_id"][-5:])]
+    sample = ResizedDataset(load_dataset("scenes"), (64, 64))[int(record["image_id"][-5:])]
     image = sample.pixels[None].float() / 255
     for name, seed in (("lime", 0), ("lime_again", SECOND_SEED)):
         segments = superpixels(image[0].numpy(), "slic", seed_of(seed, record["image_id"]))
         assert np.array_equal(np.frombuffer(zlib.decompress(record[name]["segments"]), np.uint16), segments.ravel())
         shown = perturbations(record["image_id"], int(segments.max()) + 1, 50, seed)
         labels = torch.tensor(segments.astype(np.int64))[None]
-        sampler = Sampler(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", 50)
+        sampler = MaskedInference(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", 50)
         (expected,) = explain(sampler, [shown], LimeSettings(50, "slic"))
         np.testing.assert_allclose(record[name]["weights"], expected.weights, atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_pat
     assert len(changed) > 0
     assert [explanation["class"] for explanation in changed["adv_lime"]] == changed["adv_prediction"].tolist()
     settings = LIME | {"target": "true", "lime_floor": False}
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(6))
+    analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **settings, positions=range(6))
     explained = read_records(tmp_path / "run").dropna(subset="adv_lime")
     assert [explanation["class"] for explanation in explained["adv_lime"]] == explained["label"].tolist()
     assert explained["lime_again"].isna().all()
@@ -85,13 +85,13 @@ def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_pat
 @pytest.mark.parametrize(("batch_size", "lime_batch_size", "workers"), [(1, 7, 0), (12, 400, 2)])
 def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, batch_size, lime_batch_size, workers):
     how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers, "positions": range(12)}
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **LIME, **how)
+    analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **LIME, **how)
     assert_same_explanations(read_records(tmp_path / "run"), lime_run)
 
 
 def test_the_default_superpixels_and_samples_run(tmp_path, resnet8):
     options = {"method": "lime", "lime_superpixels": "quickshift"}
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **options, positions=range(2))
+    analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **options, positions=range(2))
     explained = read_records(tmp_path / "run")["lime"].dropna()
     assert [explanation["samples"] for explanation in explained] == [1000] * len(explained)
     assert len(explained)
@@ -99,7 +99,7 @@ def test_the_default_superpixels_and_samples_run(tmp_path, resnet8):
 
 def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
     settings = LIME | {"lime_segments": "shared"}
-    analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(4))
+    analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **settings, positions=range(4))
     for _, record in read_records(tmp_path / "run").dropna(subset="lime").iterrows():
         assert record["adv_lime"]["segments"] == record["lime"]["segments"] == record["lime_again"]["segments"]
 
@@ -112,7 +112,7 @@ def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, res
         if sum(told) >= 7:
             raise KeyboardInterrupt
 
-    images, out = load_data("scenes"), tmp_path / "run"
+    images, out = load_dataset("scenes"), tmp_path / "run"
     how = {"batch_size": 5, "lime_batch_size": 16, "positions": range(12)}
     with pytest.raises(KeyboardInterrupt):
         analyze_images(resnet8, images, out, **LIME, progress=interrupt, **how)
@@ -132,7 +132,7 @@ def test_lime_alone_needs_no_attention_layer(tmp_path, resnet8):
     classifier = load_model("resnet8")
     classifier.attention_layer = None
     settings = LIME | {"method": "lime"}
-    analyze_images(classifier, load_data("scenes"), tmp_path / "run", **settings, positions=range(3))
+    analyze_images(classifier, load_dataset("scenes"), tmp_path / "run", **settings, positions=range(3))
     records = read_records(tmp_path / "run")
     assert records["map"].isna().all()
     assert records["lime"].notna().any()
@@ -141,7 +141,7 @@ def test_lime_alone_needs_no_attention_layer(tmp_path, resnet8):
 def test_fewer_samples_than_superpixels_are_warned_of(tmp_path, resnet8):
     settings = LIME | {"lime_samples": 5, "lime_superpixels": "grid"}
     with pytest.warns(UserWarning, match=r"5 LIME samples for an image of 64 superpixels.*--lime-samples"):
-        analyze_images(resnet8, load_data("scenes"), tmp_path / "run", **settings, positions=range(4))
+        analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **settings, positions=range(4))
 
 
 @pytest.mark.parametrize("field", [{"method": ("lime", "shap")}, {"lime_segments": "mine"}, {"method": ()}])
@@ -151,7 +151,7 @@ def test_settings_that_do_not_exist_are_refused(field):
 
 
 def test_a_limit_takes_the_first_images_or_all_classes_in_turn():
-    images = load_data("scenes")
+    images = load_dataset("scenes")
     assert choose(images, 5) == [0, 1, 2, 3, 4]
     assert choose(images, None) == choose(images, 10_000) == list(range(500))
     chosen = choose(images, 43, stratify=True, seed=3)
@@ -164,7 +164,7 @@ def test_a_limit_takes_the_first_images_or_all_classes_in_turn():
 
 
 def test_labels_are_known_without_reading_the_images(shared):
-    for images in (load_data("scenes", split="train"), load_data("imagenet", shared / "imagenet-val")):
+    for images in (load_dataset("scenes", split="train"), load_dataset("imagenet", shared / "imagenet-val")):
         for position in range(0, 300, 37):
             assert images.label_of(position) == images.read(position).label
 
@@ -175,7 +175,7 @@ def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
     settings = LIME | {"method": "lime"}
     with pytest.raises(UserError, match="perturbed copy of image val-0000"):
         analyze_images(
-            resnet8, load_data("scenes"), tmp_path / "run", **settings, lime_batch_size=50, positions=range(3)
+            resnet8, load_dataset("scenes"), tmp_path / "run", **settings, lime_batch_size=50, positions=range(3)
         )
 
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks import Attack
-from attnlab.attacks.pgd import clean_pass, perturb
+from attnlab.attacks.pgd import clean_gradient, perturb
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import expect_gradient
 
 
-class Observation(NamedTuple):
+class BatchOutput(NamedTuple):
     """What a classifier makes of a batch.
 
     Attributes:
@@ -33,7 +33,7 @@ class Observation(NamedTuple):
     maps: Tensor | None
 
 
-def observe(
+def fused_pass(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
@@ -41,7 +41,7 @@ def observe(
     method: str | None = "grad-cam",
     target: str = "true",
     seeds: Sequence[int] | None = None,
-) -> tuple[Observation, list[Observation]]:
+) -> tuple[BatchOutput, list[BatchOutput]]:
     """See the clean images, and their adversarial counterparts of every eps.
 
     Args:
@@ -60,14 +60,14 @@ def observe(
     logits, maps = _look(classifier, images, labels, method, target, cut=False)
     clean = None
     if not attacks[0].random_start and attacks[0].sigma is None:  # its first step is at the clean images
-        with borrowed(classifier):
-            clean = clean_pass(logits, images, labels, attacks[0])
-    seen = Observation(images.detach(), logits.detach(), maps)
+        with frozen_eval(classifier):
+            clean = clean_gradient(logits, images, labels, attacks[0])
+    seen = BatchOutput(images.detach(), logits.detach(), maps)
     adversarial = []
     for attack in attacks:
         attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean)
         logits, maps_of_attacked = _look(classifier, attacked, labels, method, target, cut=True)
-        adversarial.append(Observation(attacked, logits.detach(), maps_of_attacked))
+        adversarial.append(BatchOutput(attacked, logits.detach(), maps_of_attacked))
     return seen, adversarial
 
 
@@ -75,7 +75,7 @@ def _look(
     classifier: Classifier, images: Tensor, labels: Tensor, method: str | None, target: str, *, cut: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
-    with borrowed(classifier), torch.enable_grad():
+    with frozen_eval(classifier), torch.enable_grad():
         if method is None:
             logits = classifier(images)
             if not cut:

@@ -17,7 +17,7 @@ from attnlab.data.base import ImageSet, digest
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "scikit-image", "scikit-learn", "scipy")
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """What a result was computed with, for run.json."""
     return {
         "attnlab": attnlab.__version__,

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.attacks import OBJECTIVES, Attack
-from attnlab.attacks.outcome import Outcome, outcome, outcomes
 from attnlab.attacks.pgd import perturb, start_of
+from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 
@@ -68,12 +68,12 @@ def labels(clean) -> Tensor:
     return labels
 
 
-def assert_same(first: Outcome, second: Outcome) -> None:
-    for name, ours, theirs in zip(Outcome._fields, first, second, strict=True):
+def assert_same(first: AttackResult, second: AttackResult) -> None:
+    for name, ours, theirs in zip(AttackResult._fields, first, second, strict=True):
         assert torch.equal(ours, theirs), name
 
 
-def assert_close(first: Outcome, second: Outcome) -> None:
+def assert_close(first: AttackResult, second: AttackResult) -> None:
     torch.testing.assert_close(tuple(first), tuple(second), rtol=0, atol=1e-9)
 
 
@@ -120,7 +120,7 @@ def by_hand(seen: list[Tensor], label: int) -> tuple[int, float, float, int]:
 
 def test_an_outcome_by_hand():
     logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
-    found = outcome(logits, torch.tensor([0, 1]), torch.tensor([-1, 0]))
+    found = attack_result(logits, torch.tensor([0, 1]), torch.tensor([-1, 0]))
     assert found.predictions.tolist() == [0, 0]
     assert found.margins.tolist() == [1.0, -1.0]
     assert found.losses.tolist() == pytest.approx([0.40760596, 1.40760596])
@@ -129,7 +129,7 @@ def test_an_outcome_by_hand():
 
 @pytest.mark.parametrize("attack", [CW, PGD, LEAST, WILD, MI, NI], ids=["cw", "pgd", "iter-stepll", "wild", "mi", "ni"])
 def test_outcomes_equal_a_plain_loop_over_images_and_steps(classifier, labels, clean, attack):
-    found = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS)
+    found = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS)
     assert list(found) == list(READINGS)
     steps = set()
     for steps_made in READINGS:
@@ -151,23 +151,23 @@ def test_outcomes_equal_a_plain_loop_over_images_and_steps(classifier, labels, c
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("attack", [CW, PGD, A3, WILD, MI, NI], ids=["cw", "pgd", "a3", "wild", "mi", "ni"])
 def test_one_trajectory_equals_separate_runs_to_the_bit(classifier, labels, clean, attack, stop):
-    together = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
+    together = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
     for reading in READINGS:
-        alone = outcomes(classifier, IMAGES, labels, attack, [reading], clean, SEEDS, stop=stop)
+        alone = attack_results(classifier, IMAGES, labels, attack, [reading], clean, SEEDS, stop=stop)
         assert_same(alone[reading], together[reading])
 
 
 @pytest.mark.parametrize("attack", [CW, PGD, A3, MI, NI], ids=["cw", "pgd", "a3", "mi", "ni"])
 def test_the_last_point_is_the_one_that_perturb_returns(classifier, labels, clean, attack):
-    found = outcomes(classifier, IMAGES, labels, attack, [4], clean, SEEDS)[4]
+    found = attack_results(classifier, IMAGES, labels, attack, [4], clean, SEEDS)[4]
     adversarial = perturb(classifier, IMAGES, labels, replace(attack, steps=4), seeds=SEEDS)
     with torch.no_grad():
         logits = classifier(adversarial)
-    assert_same(found, outcome(logits, labels, found.steps))
+    assert_same(found, attack_result(logits, labels, found.steps))
 
 
 def test_losses_are_the_labels_cross_entropy_whatever_is_climbed(classifier, labels, clean):
-    found = outcomes(classifier, IMAGES, labels, CW, [3], clean, SEEDS)[3]
+    found = attack_results(classifier, IMAGES, labels, CW, [3], clean, SEEDS)[3]
     adversarial = perturb(classifier, IMAGES, labels, replace(CW, steps=3))
     with torch.no_grad():
         logits = classifier(adversarial)
@@ -178,9 +178,9 @@ def test_losses_are_the_labels_cross_entropy_whatever_is_climbed(classifier, lab
 @pytest.mark.parametrize("stop", [False, True])
 def test_order_and_company_in_the_batch_change_nothing(classifier, labels, clean, attack, stop):
     attack = replace(attack, restarts=2 if attack.random_start else 1)
-    together = outcomes(classifier, IMAGES, labels, attack, [2, 4], clean, SEEDS, stop=stop)
+    together = attack_results(classifier, IMAGES, labels, attack, [2, 4], clean, SEEDS, stop=stop)
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    shuffled = outcomes(
+    shuffled = attack_results(
         classifier,
         IMAGES[order],
         labels[order],
@@ -191,24 +191,24 @@ def test_order_and_company_in_the_batch_change_nothing(classifier, labels, clean
         stop=stop,
     )
     for reading in (2, 4):
-        assert_close(shuffled[reading], Outcome(*(values[order] for values in together[reading])))
+        assert_close(shuffled[reading], AttackResult(*(values[order] for values in together[reading])))
     for place in (0, 1, 7):
         one = slice(place, place + 1)
-        alone = outcomes(classifier, IMAGES[one], labels[one], attack, [2, 4], clean[one], SEEDS[one], stop=stop)
-        assert_close(alone[4], Outcome(*(values[one] for values in together[4])))
+        alone = attack_results(classifier, IMAGES[one], labels[one], attack, [2, 4], clean[one], SEEDS[one], stop=stop)
+        assert_close(alone[4], AttackResult(*(values[one] for values in together[4])))
 
 
 def test_a_budget_of_0_gives_the_clean_outcome(classifier, labels, clean):
     for attack in (CW, PGD, A3):
         for stop in (False, True):
             attack = replace(attack, eps=0.0)
-            found = outcomes(classifier, IMAGES, labels, attack, [2], clean, SEEDS, stop=stop)[2]
-            assert_close(found, outcome(clean, labels, torch.where(clean.argmax(1) == labels, -1, 0)))
+            found = attack_results(classifier, IMAGES, labels, attack, [2], clean, SEEDS, stop=stop)[2]
+            assert_close(found, attack_result(clean, labels, torch.where(clean.argmax(1) == labels, -1, 0)))
 
 
 def test_the_largest_budget_with_its_default_step_is_attacked_as_by_perturb(classifier, labels, clean):
     attack = Attack(eps=1.0, steps=2)
-    found = outcomes(classifier, IMAGES, labels, attack, [2], clean, SEEDS)[2]
+    found = attack_results(classifier, IMAGES, labels, attack, [2], clean, SEEDS)[2]
     adversarial = perturb(classifier, IMAGES, labels, attack)
     assert torch.equal(found.predictions, classifier(adversarial).argmax(1))
 
@@ -220,8 +220,8 @@ def test_the_largest_budget_with_its_default_step_is_attacked_as_by_perturb(clas
 def test_with_stop_an_image_is_wrong_exactly_where_the_full_run_saw_it_wrong_and_after_as_many_steps(
     classifier, labels, clean, attack
 ):
-    full = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS)
-    left = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=True)
+    full = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS)
+    left = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=True)
     for reading in READINGS:
         assert torch.equal(left[reading].steps, full[reading].steps)
         assert torch.equal(left[reading].predictions != labels, full[reading].steps >= 0)
@@ -231,7 +231,7 @@ def test_with_stop_an_image_is_wrong_exactly_where_the_full_run_saw_it_wrong_and
 
 @pytest.mark.parametrize("attack", [CW, PGD, WILD, MI, NI], ids=["cw", "pgd", "wild", "mi", "ni"])
 def test_with_stop_the_outcome_is_of_the_first_point_that_is_wrong_in_a_plain_loop(classifier, labels, clean, attack):
-    found = outcomes(classifier, IMAGES, labels, attack, [6], clean, SEEDS, stop=True)[6]
+    found = attack_results(classifier, IMAGES, labels, attack, [6], clean, SEEDS, stop=True)[6]
     for place in range(COUNT):
         label = int(labels[place])
         seen, _ = plain(classifier, classifier, IMAGES[place], label, attack, 6, SEEDS[place])
@@ -249,11 +249,11 @@ def test_images_that_are_all_lost_before_the_first_step_are_not_attacked(classif
     passes = []
     handle = classifier.network.register_forward_hook(lambda *_: passes.append(1))
     attack = replace(PGD, restarts=restarts)
-    found = outcomes(classifier, IMAGES, wrong, attack, READINGS, clean, SEEDS, stop=True)
+    found = attack_results(classifier, IMAGES, wrong, attack, READINGS, clean, SEEDS, stop=True)
     handle.remove()
     assert passes == []
     for reading in READINGS:
-        assert_same(found[reading], outcome(clean, wrong, torch.zeros_like(wrong)))
+        assert_same(found[reading], attack_result(clean, wrong, torch.zeros_like(wrong)))
 
 
 def test_with_stop_fewer_images_pass_through_the_model(classifier, labels, clean):
@@ -262,7 +262,7 @@ def test_with_stop_fewer_images_pass_through_the_model(classifier, labels, clean
     counts = []
     for stop in (False, True):
         seen.clear()
-        outcomes(classifier, IMAGES, labels, PGD, [12], clean, SEEDS, stop=stop)
+        attack_results(classifier, IMAGES, labels, PGD, [12], clean, SEEDS, stop=stop)
         counts.append(sum(seen))
     handle.remove()
     assert counts[0] == 13 * COUNT
@@ -294,7 +294,7 @@ def starts_by_hand(
 @pytest.mark.parametrize("attack", [PGD, MI, NI], ids=["pgd", "mi", "ni"])
 def test_restarts_equal_a_plain_loop_over_starts(classifier, labels, clean, attack, stop):
     attack = replace(attack, restarts=4)
-    found = outcomes(classifier, IMAGES, labels, attack, [3], clean, SEEDS, stop=stop)[3]
+    found = attack_results(classifier, IMAGES, labels, attack, [3], clean, SEEDS, stop=stop)[3]
     for place in range(COUNT):
         expected = starts_by_hand(classifier, IMAGES[place], int(labels[place]), attack, 3, SEEDS[place], stop=stop)
         assert found.predictions[place] == expected[0]
@@ -306,7 +306,7 @@ def test_restarts_equal_a_plain_loop_over_starts(classifier, labels, clean, atta
 
 def test_a_later_start_that_is_wrong_by_itself_counts_the_steps_of_those_before(classifier, labels, clean):
     attack = replace(PGD, restarts=30, eps=0.02, step_size=0.0)  # nothing but starts
-    found = outcomes(classifier, IMAGES, labels, attack, [1], clean, SEEDS)[1]
+    found = attack_results(classifier, IMAGES, labels, attack, [1], clean, SEEDS)[1]
     right = clean.argmax(1) == labels
     assert (found.steps > 0).any()
     for place in right.nonzero()[:, 0].tolist():
@@ -318,9 +318,9 @@ def test_a_later_start_that_is_wrong_by_itself_counts_the_steps_of_those_before(
 
 
 def test_more_starts_never_raise_a_margin(classifier, labels, clean):
-    before = outcomes(classifier, IMAGES, labels, PGD, [2, 4], clean, SEEDS)
+    before = attack_results(classifier, IMAGES, labels, PGD, [2, 4], clean, SEEDS)
     for restarts in (2, 4):
-        more = outcomes(classifier, IMAGES, labels, replace(PGD, restarts=restarts), [2, 4], clean, SEEDS)
+        more = attack_results(classifier, IMAGES, labels, replace(PGD, restarts=restarts), [2, 4], clean, SEEDS)
         for reading in (2, 4):
             assert (more[reading].margins <= before[reading].margins).all()
             assert ((before[reading].steps < 0) | (more[reading].steps == before[reading].steps)).all()
@@ -333,17 +333,17 @@ def test_more_starts_never_raise_a_margin(classifier, labels, clean):
 @pytest.mark.parametrize("attack", [PGD, MI, NI], ids=["pgd", "mi", "ni"])
 def test_one_trajectory_with_restarts_equals_separate_runs_to_the_bit(classifier, labels, clean, attack, field, stop):
     attack = replace(attack, restarts=4)
-    together = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
+    together = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, stop=stop)
     for reading in READINGS:
-        alone = outcomes(classifier, IMAGES, labels, attack, [reading], clean, SEEDS, stop=stop)
+        alone = attack_results(classifier, IMAGES, labels, attack, [reading], clean, SEEDS, stop=stop)
         torch.testing.assert_close(getattr(together[reading], field), getattr(alone[reading], field), rtol=0, atol=1e-9)
 
 
 def test_restarts_of_images_that_are_all_lost_change_nothing(classifier, clean):
     wrong = (clean.argmax(1) + 1) % 3
     attack = replace(PGD, eps=1e-6, step_size=1e-6)
-    once = outcomes(classifier, IMAGES, wrong, attack, [2], clean, SEEDS)[2]
-    assert_same(outcomes(classifier, IMAGES, wrong, replace(attack, restarts=3), [2], clean, SEEDS)[2], once)
+    once = attack_results(classifier, IMAGES, wrong, attack, [2], clean, SEEDS)[2]
+    assert_same(attack_results(classifier, IMAGES, wrong, replace(attack, restarts=3), [2], clean, SEEDS)[2], once)
 
 
 # ------------------------------------------------------------------ transfer
@@ -352,25 +352,25 @@ def test_restarts_of_images_that_are_all_lost_change_nothing(classifier, clean):
 @pytest.mark.parametrize("attack", [CW, PGD, LEAST, A3, MI, NI], ids=["cw", "pgd", "iter-stepll", "a3", "mi", "ni"])
 def test_transfer_is_making_images_on_the_source_and_showing_them_to_the_victim(classifier, labels, clean, attack):
     source, attack = wavy(seed=1), replace(attack, eps=0.05, step_size=0.015)
-    found = outcomes(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, source=source)
+    found = attack_results(classifier, IMAGES, labels, attack, READINGS, clean, SEEDS, source=source)
     right = clean.argmax(1) == labels
     for reading in READINGS:
         made = perturb(source, IMAGES, labels, replace(attack, steps=reading), seeds=SEEDS)
         with torch.no_grad():
             logits = classifier(made)
         steps = torch.where(right, torch.where(logits.argmax(1) == labels, -1, reading), 0)
-        assert_same(found[reading], outcome(logits, labels, steps))
+        assert_same(found[reading], attack_result(logits, labels, steps))
     assert (steps > 0).any()
 
 
 def test_a_transfer_cannot_stop_at_points_that_are_not_looked_at(classifier, labels, clean):
     with pytest.raises(UserError, match="expected stop or a source, got both"):
-        outcomes(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy(seed=1), stop=True)
+        attack_results(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy(seed=1), stop=True)
 
 
 def test_a_transfer_to_itself_ends_where_the_attack_does(classifier, labels, clean):
-    own = outcomes(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS)
-    twin = outcomes(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy())
+    own = attack_results(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS)
+    twin = attack_results(classifier, IMAGES, labels, PGD, READINGS, clean, SEEDS, source=wavy())
     for reading in READINGS:
         assert_same(twin[reading]._replace(steps=own[reading].steps), own[reading])
 
@@ -405,10 +405,12 @@ def test_victim_and_source_are_given_back_as_they_were(pooled, attack, fails):
     if fails:
         handle = pooled.network.norm.register_forward_pre_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            outcomes(pooled, images, labels, attack, readings, torch.zeros(3, 5).double(), [1, 2, 3], source=source)
+            attack_results(
+                pooled, images, labels, attack, readings, torch.zeros(3, 5).double(), [1, 2, 3], source=source
+            )
         handle.remove()
     else:
-        outcomes(pooled, images, labels, attack, readings, torch.zeros(3, 5).double(), [1, 2, 3], source=source)
+        attack_results(pooled, images, labels, attack, readings, torch.zeros(3, 5).double(), [1, 2, 3], source=source)
     assert [state_of(pooled), state_of(source)] == before
     assert source.network.last.bias.grad.tolist() == [1.0] * 5
     for classifier, mean in zip((pooled, source), means, strict=True):
@@ -416,6 +418,6 @@ def test_victim_and_source_are_given_back_as_they_were(pooled, attack, fails):
 
 
 def test_an_attack_made_where_no_gradients_are_kept_is_the_same(classifier, labels, clean):
-    expected = outcomes(classifier, IMAGES, labels, A3, [2], clean, SEEDS)[2]
+    expected = attack_results(classifier, IMAGES, labels, A3, [2], clean, SEEDS)[2]
     with torch.no_grad():
-        assert_same(outcomes(classifier, IMAGES, labels, A3, [2], clean, SEEDS)[2], expected)
+        assert_same(attack_results(classifier, IMAGES, labels, A3, [2], clean, SEEDS)[2], expected)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from attnlab.boxes import mask_of
 from attnlab.compat import torchvision
-from attnlab.data import GEOMETRIES, load_data
+from attnlab.data import GEOMETRIES, load_dataset
 from attnlab.data.base import Example
-from attnlab.data.geometry import Batch, Prepared, Skipped, load_batches, place, read_batch
+from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, place, read_batch
 from attnlab.errors import Unusable
 
 NO_BOXES = torch.empty(0, 4).double()
@@ -213,19 +213,19 @@ def boxed(*boxes: list[float]) -> Example:
     ],
 )
 def test_an_unusable_box_is_dropped_and_counted_and_the_others_stay(box):
-    sample = Prepared(Few(boxed(box, [2, 1, 6, 9])), (10, 20))[0]
+    sample = ResizedDataset(Few(boxed(box, [2, 1, 6, 9])), (10, 20))[0]
     assert (sample.boxes.tolist(), sample.dropped_boxes, sample.box_share) == ([[2, 1, 6, 9]], 1, 1)
-    alone = Prepared(Few(boxed(box)), (10, 20))[0]
+    alone = ResizedDataset(Few(boxed(box)), (10, 20))[0]
     assert (len(alone.boxes), alone.dropped_boxes, int(alone.mask.sum())) == (0, 1, 0)
     assert math.isnan(alone.box_share)
 
 
 def test_a_box_that_leaves_the_image_is_clipped():
-    assert Prepared(Few(boxed([-5, -5, 10, 30])), (10, 20))[0].boxes.tolist() == [[0, 0, 10, 10]]
+    assert ResizedDataset(Few(boxed([-5, -5, 10, 30])), (10, 20))[0].boxes.tolist() == [[0, 0, 10, 10]]
 
 
 def test_the_mask_is_the_half_open_union_of_the_boxes():
-    sample = Prepared(Few(boxed([2, 1, 5, 3], [4, 2, 6, 10])), (10, 20))[0]
+    sample = ResizedDataset(Few(boxed([2, 1, 5, 3], [4, 2, 6, 10])), (10, 20))[0]
     expected = torch.zeros(10, 20, dtype=torch.bool)
     for y in range(10):
         for x in range(20):
@@ -234,7 +234,7 @@ def test_the_mask_is_the_half_open_union_of_the_boxes():
 
 
 def test_edges_halfway_between_pixels_round_to_even():
-    sample = Prepared(Few(boxed([1, 0, 5, 10])), (10, 10))[0]  # x: 0.5 to 2.5 at half the width
+    sample = ResizedDataset(Few(boxed([1, 0, 5, 10])), (10, 10))[0]  # x: 0.5 to 2.5 at half the width
     assert sample.mask[0].nonzero().flatten().tolist() == [0, 1]
 
 
@@ -248,7 +248,7 @@ def fields(batches: list[Batch]) -> list[list[object]]:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_worker_processes_give_the_same_batches_in_the_same_order(geometry):
     images = Few(*(boxed([index, 1, index + 5, 9]) for index in range(5)), Unusable("broken"), boxed([1, 1, 4, 4]))
-    prepared = Prepared(images, (16, 16), geometry)
+    prepared = ResizedDataset(images, (16, 16), geometry)
     batches = [[0, 1, 2], [6, 5], [4], [3]]
     here, elsewhere = (list(load_batches(prepared, batches, workers)) for workers in (0, 2))
     assert fields(here) == fields(elsewhere)
@@ -257,13 +257,13 @@ def test_worker_processes_give_the_same_batches_in_the_same_order(geometry):
 
 
 def test_a_batch_of_unusable_images_holds_their_reasons_alone():
-    (batch,) = load_batches(Prepared(Few(Unusable("one"), Unusable("two")), (8, 8)), [[0, 1]], 0)
+    (batch,) = load_batches(ResizedDataset(Few(Unusable("one"), Unusable("two")), (8, 8)), [[0, 1]], 0)
     assert (batch.positions, len(batch.pixels), len(batch.labels), len(batch.masks)) == ([], 0, 0, 0)
     assert [skipped.reason for skipped in batch.skipped] == ["one", "two"]
 
 
 def test_a_batch_holds_its_samples_side_by_side():
-    prepared = Prepared(load_data("scenes"), (32, 48))
+    prepared = ResizedDataset(load_dataset("scenes"), (32, 48))
     (batch,) = load_batches(prepared, [[4, 9]], 0)
     assert batch.image_ids == ["val-00004", "val-00009"]
     for place_in_batch, index in enumerate((4, 9)):
@@ -276,9 +276,9 @@ def test_a_batch_holds_its_samples_side_by_side():
 
 
 def test_read_batch_is_the_batch_a_loader_gives_and_its_tensors_are_pixels_in_0_1(scenes_batch):
-    images = load_data("scenes", split="test")
+    images = load_dataset("scenes", split="test")
     batch = read_batch(images, (64, 64), range(16))
-    (loaded,) = load_batches(Prepared(images, (64, 64)), [list(range(16))], 0)
+    (loaded,) = load_batches(ResizedDataset(images, (64, 64)), [list(range(16))], 0)
     assert batch.image_ids == loaded.image_ids
     assert torch.equal(batch.pixels, loaded.pixels)
     assert torch.equal(batch.masks, loaded.masks)
@@ -287,6 +287,6 @@ def test_read_batch_is_the_batch_a_loader_gives_and_its_tensors_are_pixels_in_0_
 
 
 def test_read_batch_takes_the_images_in_the_order_asked_for():
-    images = load_data("scenes", split="test")
+    images = load_dataset("scenes", split="test")
     assert read_batch(images, (32, 48), [5, 2]).image_ids == [images.image_ids[5], images.image_ids[2]]
     assert read_batch(images, (32, 48), [5, 2]).pixels.shape == (2, 3, 32, 48)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from attnlab.attention.gradcam import grad_cam
-from attnlab.hooks import borrowed
+from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
-from attnlab.models.fold import fold_batch_norms, foldable, folded
+from attnlab.models.bn_folding import fold_batch_norms, foldable, folded
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
@@ -178,13 +178,13 @@ def test_one_norm_that_cannot_be_folded_keeps_no_other_from_it():
 def test_folding_for_a_block_gives_everything_back_even_after_an_error():
     network = with_statistics(load_model("resnet18", "none").network)
     images = torch.rand(2, 3, 64, 64)
-    with borrowed(network):
+    with frozen_eval(network):
         pairs, before = foldable(network, lambda: network(images)), network(images)
     modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
     network.train()
 
     def fail() -> None:
-        with folded(network, pairs), borrowed(network):
+        with folded(network, pairs), frozen_eval(network):
             assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
             torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-5)
             raise RuntimeError("on the way")

@@ -13,6 +13,7 @@ from trainings import own_images
 
 from attnlab import files
 from attnlab.config import TrainConfig
+from attnlab.data import DATASETS
 from attnlab.errors import UserError
 from attnlab.files import alone_in
 from attnlab.pipelines import train as training_pipeline
@@ -33,7 +34,7 @@ from attnlab.training import adversary
         (["--plan", "long"], "expected --plan for mnist to be one of short, paper, got 'long'"),
         (
             ["--data", "mnits"],
-            "expected --data to be one of scenes, imagenet, folder, mnist, cifar10, got 'mnits'; did ",
+            f"expected --data to be one of {', '.join(DATASETS)}, got 'mnits'; did ",
         ),
         (["--root", "nowhere"], "expected --root to be an existing folder, got 'nowhere'"),
         (["--root", "."], "no train-images-idx3-ubyte in .; expected it there or in MNIST/raw, plain or .gz"),

@@ -57,10 +57,11 @@ def option_of(leaf: Leaf) -> Callable[[Command], Command]:
         more["show_default"] = default is not False and default != ""
     if option.parse:
         more["callback"] = parsed(option.parse, default)
-    if option.kinds or option.or_file:
-        complete = lists_of(*option.kinds) if option.many else names_of(*option.kinds, or_file=option.or_file)
+    kinds = (option.names, *option.kinds) if option.names else option.kinds
+    if kinds or option.or_file:
+        complete = lists_of(*kinds) if option.many else names_of(*kinds, or_file=option.or_file)
         more["shell_complete"] = complete
-    text = f"{option.help}  [default: {option.usual}]" if option.usual else option.help
+    text = f"{leaf.help}  [default: {option.usual}]" if option.usual else leaf.help
     flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if default is True else leaf.flag
     return click.option(flag, leaf.name, multiple=leaf.several, metavar=option.metavar, help=text, **more)
 

@@ -17,7 +17,7 @@ from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
-from attnlab.schema import ATTENTION
+from attnlab.schema import ADVERSARIAL, ATTENTION
 
 ROWS = [
     {
@@ -61,6 +61,24 @@ def found(call: Callable[[], object]) -> object:
         return call()
     except UserError as error:
         return str(error)
+
+
+def test_records_of_a_version_without_a_column_have_none_there(tmp_path):
+    """Columns of an image, and of what an attack did to it, in a whole part and in one that is not."""
+    run = begun_run(tmp_path / "run")
+    inner = pa.struct([one for one in ADVERSARIAL if one.name not in ("iou_att_gt", "lime")])
+    kept = [one.with_type(pa.list_(inner)) if one.name == "adversarial" else one for one in ATTENTION]
+    older = Run(run.folder, pa.schema([one for one in kept if one.name not in ("box_share", "lime_again")]))
+    older.write_part(0, ROWS[:3])
+    older.append(1, ROWS[3:])
+    table = run.table()
+    assert table.schema.names == ATTENTION.names
+    assert table["adversarial"].type == ATTENTION.field("adversarial").type
+    told_of = table.to_pylist()
+    assert [row["confidence"] for row in told_of] == pytest.approx([row["confidence"] for row in ROWS])
+    assert {row["box_share"] for row in told_of} == {None}
+    assert [row["adversarial"][0]["shared_cells"] for row in told_of] == [[0, 1, 2, 4]] * len(ROWS)
+    assert {row["adversarial"][0]["iou_att_gt"] for row in told_of} == {None}
 
 
 def test_every_flipped_bit_of_a_part_is_named_or_harmless(small_run):

@@ -104,6 +104,28 @@ def test_a_kept_finished_run_is_not_computed_again_by_its_command(kept, attnlab,
     assert {path: path.stat().st_mtime_ns for path in kept.glob(f"{name}/records/*")} == parts
 
 
+@pytest.mark.parametrize(
+    ("file", "option", "other", "message"),
+    [
+        ("analysis/run.json", "precision", ("--precision", "bf16"), "(precision was 'fp32', is 'bf16')"),
+        ("begun/run.json", "layout", ("--layout", "contiguous"), "(layout was 'folded', is 'contiguous'; "),
+        ("evaluation/run.json", "stop", ("--stop",), "(stop was False, is True)"),
+        ("training/training.json", "compiled", ("--compile",), "(compiled was False, is True)"),
+        ("training/training.json", "optimizer", ("--optimizer", "sgd"), "(optimizer was 'adam', is 'sgd')"),
+    ],
+)
+def test_a_kept_folder_from_before_an_option_is_resumed_with_its_default_alone(
+    kept, attnlab, file, option, other, message
+):
+    path = kept / file
+    manifest = json.loads(path.read_text())
+    del manifest["options"][option]
+    path.write_text(json.dumps(manifest))
+    words = words_of(path.parent, path.name)
+    assert message in attnlab(*words, *other).error
+    assert attnlab(*words).code == 0
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_command_of_a_kept_run_makes_it_again(kept, attnlab, name):
     words = words_of(kept / name)

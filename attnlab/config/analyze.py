@@ -4,18 +4,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from attnlab.attacks import Attack
-from attnlab.attacks.parse import attack_names, parse_budgets
+from attnlab.attacks.parse import parse_budgets
 from attnlab.attention import METHODS, map_methods
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
-    EPS_BY_DATA,
     AttackOptions,
     DataOptions,
     ModelOptions,
     RunOptions,
+    among,
     an_attack,
-    each,
-    one_of,
     texts,
     whole_numbers,
 )
@@ -42,102 +40,68 @@ def samples(text: str) -> int | str:
 
 @dataclass(frozen=True)
 class MapAttackOptions(AttackOptions):
-    """The attack whose images' maps are held against the clean ones'."""
+    """The attack whose images' maps are held against the clean ones'.
 
-    name: str | Attack = variant(
-        AttackOptions,
-        "name",
-        default="stepll",
-        check=an_attack,
-        kinds=("attacks",),
-        help=f"Attack: {', '.join(attack_names())}, which adds the attention deviation.",
-    )
-    eps: tuple[float, ...] | None = variant(
-        AttackOptions,
-        "eps",
-        parse=parse_budgets,
-        help="L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them "
-        f"(4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {EPS_BY_DATA}.",
-    )
-    label_smoothing: float = option(
-        0.0, "Share of the cross-entropy's target that is spread over all classes, in [0, 1)."
-    )
+    Attributes:
+        name: Attack: {attacks}, which adds the attention deviation.
+        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them
+            (4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {eps}.
+        label_smoothing: Share of the cross-entropy's target that is spread over all classes, in [0, 1).
+    """
+
+    name: str | Attack = variant(AttackOptions, "name", default="stepll", check=an_attack, kinds=("attacks",))
+    eps: tuple[float, ...] | None = variant(AttackOptions, "eps", parse=parse_budgets)
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
 class LimeOptions(Options):
-    """What LIME explanations are made of."""
+    """What LIME explanations are made of.
+
+    Attributes:
+        samples: Perturbed images per explanation; `auto` stops when the areas have not changed over 300, at 1000 at the
+            latest.
+        superpixels: quickshift, slic or grid; auto: slic for images of one channel or a shorter side of at most 64
+            pixels, in which quickshift finds few, else quickshift.
+        hide: What replaces a hidden superpixel: `grey`, or `mean`, its own mean colour.
+        segments: Superpixels of adversarial images: cut from their `own` pixels, or `shared` with the clean image.
+        features: Numbers of superpixels in Tables 4 and 5.
+        gt: What LIME areas are compared with: `matched`, the box scaled about its centre to the area's size, or `box`,
+            the box as it is.
+        floor: Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.
+        batch_size: LIME samples per forward pass; by default the fastest of those tried.
+        compile: Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a
+            quarter); needs a C++ compiler, on a GPU Triton.
+    """
 
     PREFIX: ClassVar[str] = "lime_"
 
-    samples: int | str = option(
-        1000,
-        "Perturbed images per explanation; `auto` stops when the areas have not changed over 300, at 1000 "
-        "at the latest.",
-        parse=samples,
-        smoke=20,
-    )
-    superpixels: str = option(
-        AUTO,
-        "quickshift, slic or grid; auto: slic for images of one channel or a shorter side of at most 64 pixels, in "
-        "which quickshift finds few, else quickshift.",
-    )
-    hide: str = option("grey", "What replaces a hidden superpixel: `grey`, or `mean`, its own mean colour.")
-    segments: str = option(
-        "own",
-        "Superpixels of adversarial images: cut from their `own` pixels, or `shared` with the clean image.",
-        check=one_of("", "own", "shared"),
-        decides=True,
-    )
-    features: tuple[int, ...] = option(
-        (8, 10), "Numbers of superpixels in Tables 4 and 5.", name="features", parse=whole_numbers
-    )
-    gt: str = option(
-        "matched",
-        "What LIME areas are compared with: `matched`, the box scaled about its centre to the area's size, or `box`, "
-        "the box as it is.",
-        choices=("matched", "box"),
-    )
-    floor: bool = option(
-        True,
-        "Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.",
-        decides=True,
-    )
-    batch_size: int | None = option(
-        None, "LIME samples per forward pass; by default the fastest of those tried.", least=1
-    )
-    compile: bool = option(
-        False,
-        "Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a "
-        "quarter); needs a C++ compiler, on a GPU Triton.",
-        decides=True,
-        sparse=True,
-    )
+    samples: int | str = option(1000, parse=samples, smoke=20)
+    superpixels: str = AUTO
+    hide: str = "grey"
+    segments: str = option("own", check=among("own", "shared"), decides=True)
+    features: tuple[int, ...] = option((8, 10), name="features", parse=whole_numbers)
+    gt: str = option("matched", choices=("matched", "box"))
+    floor: bool = option(True, decides=True)
+    batch_size: int | None = option(None, least=1)
+    compile: bool = option(False, decides=True, sparse=True)
 
 
 @dataclass(frozen=True)
 class AnalyzeConfig(Options):
-    """What `attnlab analyze` computes, and how."""
+    """What `attnlab analyze` computes, and how.
+
+    Attributes:
+        methods: `grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list
+            methods` names what there is.
+        target: Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); by
+            default {targets}.
+    """
 
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
-    methods: tuple[str, ...] = option(
-        ("grad-cam",),
-        "`grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list methods` "
-        "names what there is.",
-        name="method",
-        parse=texts,
-        check=each(one_of("methods")),
-        kinds=("methods",),
-        many=True,
-    )
-    target: str = option(
-        "",
-        "Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); by "
-        f"default {' and '.join(f'{method.target} for {name}' for name, method in METHODS.items())}.",
-        check=one_of("targets"),
-        kinds=("targets",),
-    )
+    methods: tuple[str, ...] = option(("grad-cam",), name="method", parse=texts, names="methods", many=True)
+    target: str = option("", names="targets")
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)

@@ -4,59 +4,53 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.attacks import Attack, Attacks
-from attnlab.attacks.parse import TABLE6, iterative_attacks
+from attnlab.attacks.parse import TABLE6
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import AccuracyDataOptions, AttackOptions, ModelOptions, ModelsOptions, RunOptions
 
 
 @dataclass(frozen=True)
 class TransferOptions(AttackOptions):
-    """An attack that may be made on another model."""
+    """An attack that may be made on another model.
+
+    Attributes:
+        transfer: Make the adversarial images on this model instead. --mean and --std do not apply to it: its images are
+            normalised as it says itself.
+    """
 
     eps: float | None = variant(AttackOptions, "eps")
-    transfer: str | None = option(
-        None,
-        "Make the adversarial images on this model instead. --mean and --std do not apply to it: its images are "
-        "normalised as it says itself.",
-        metavar="MODEL",
-        kinds=("models",),
-        or_file=True,
-        decides=True,
-    )
+    transfer: str | None = option(None, metavar="MODEL", kinds=("models",), or_file=True, decides=True)
 
 
 @dataclass(frozen=True)
 class EvaluatedAttackOptions(TransferOptions):
-    """The attacks of an evaluation."""
+    """The attacks of an evaluation.
+
+    Attributes:
+        name: Attacks with commas between them; `attnlab list attacks` names them. A number behind {iterative} is its
+            number of steps; +a3 behind any adds the attention deviation.
+        stop: Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then
+            the worst point's, not the last one's as in the paper.
+    """
 
     name: str | Attacks = variant(
-        AttackOptions,
-        "name",
-        default=TABLE6,
-        name="attacks",
-        kinds=("others", "attacks"),
-        many=True,
-        help="Attacks with commas between them; `attnlab list attacks` names them. A number behind "
-        f"{', '.join(iterative_attacks())} is its number of steps; +a3 behind any adds the attention deviation.",
+        AttackOptions, "name", default=TABLE6, name="attacks", kinds=("others", "attacks"), many=True
     )
-    stop: bool = option(
-        False,
-        "Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then the "
-        "worst point's, not the last one's as in the paper.",
-        decides=True,
-    )
+    stop: bool = option(False, decides=True)
 
 
 @dataclass(frozen=True)
 class EvaluateConfig(Options):
-    """What `attnlab evaluate` computes, and how."""
+    """What `attnlab evaluate` computes, and how.
+
+    Attributes:
+        check: Check for masked gradients and mistakes of protocol at the end, and write what is found to checks.csv.
+    """
 
     data: AccuracyDataOptions = field(default_factory=AccuracyDataOptions)
     model: ModelsOptions = field(default_factory=ModelsOptions)
     attack: EvaluatedAttackOptions = field(default_factory=EvaluatedAttackOptions)
-    check: bool = option(
-        True, "Check for masked gradients and mistakes of protocol at the end, and write what is found to checks.csv."
-    )
+    check: bool = True
     run: RunOptions = field(default_factory=RunOptions)
 
 

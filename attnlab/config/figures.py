@@ -22,16 +22,19 @@ def words(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ShownDataOptions(Options):
-    """Images to show."""
+    """Images to show.
 
-    name: str = variant(DataOptions, "name", help="For checkpoints: data set of the images to show.")
-    root: Path | None = variant(
-        DataOptions, "root", help="Folder of the data set's files; by default where the run found them."
-    )
-    split: str | None = variant(AccuracyDataOptions, "split", help="For checkpoints: split of the data set.")
-    limit: int = variant(
-        DataOptions, "limit", default=100, help="For checkpoints: number of images that the rules choose from."
-    )
+    Attributes:
+        name: For checkpoints: data set of the images to show.
+        root: Folder of the data set's files; by default where the run found them.
+        split: For checkpoints: split of the data set.
+        limit: For checkpoints: number of images that the rules choose from.
+    """
+
+    name: str = variant(DataOptions, "name")
+    root: Path | None = variant(DataOptions, "root")
+    split: str | None = variant(AccuracyDataOptions, "split")
+    limit: int = variant(DataOptions, "limit", default=100)
 
     def __post_init__(self) -> None:
         """Check what several options say together."""
@@ -41,20 +44,19 @@ class ShownDataOptions(Options):
 
 @dataclass(frozen=True)
 class ShownAttackOptions(Options):
-    """The attack of figures of checkpoints."""
+    """The attack of figures of checkpoints.
 
-    name: str = variant(
-        MapAttackOptions, "name", default="pgd", help="For checkpoints: attack of Figs. 6, 7, 9, 10 and 11."
-    )
-    eps: float | None = variant(AttackOptions, "eps", help="For checkpoints: L-infinity budget, as for `evaluate`.")
-    steps: int | None = variant(
-        AttackOptions, "steps", help="For checkpoints: number of steps of --attack, as for `evaluate`."
-    )
-    step_size: float | None = variant(
-        AttackOptions,
-        "step_size",
-        help="For checkpoints: length of the steps, as for `evaluate`; of Figs. 2 and 12 too.",
-    )
+    Attributes:
+        name: For checkpoints: attack of Figs. 6, 7, 9, 10 and 11.
+        eps: For checkpoints: L-infinity budget, as for `evaluate`.
+        steps: For checkpoints: number of steps of --attack, as for `evaluate`.
+        step_size: For checkpoints: length of the steps, as for `evaluate`; of Figs. 2 and 12 too.
+    """
+
+    name: str = variant(MapAttackOptions, "name", default="pgd")
+    eps: float | None = variant(AttackOptions, "eps")
+    steps: int | None = variant(AttackOptions, "steps")
+    step_size: float | None = variant(AttackOptions, "step_size")
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,21 @@ class ShownModelOptions(Options):
 
 @dataclass(frozen=True)
 class FiguresConfig(Options):
-    """What `attnlab figures` draws, and how."""
+    """What `attnlab figures` draws, and how.
 
-    only: tuple[str, ...] = option(
-        (), "Figures to draw; by default all.", parse=words, kinds=("figures",), many=True, metavar="NAME,..."
-    )
-    images: tuple[str, ...] = option(
-        (), "Ids of the images to show, in place of those that the rules choose.", parse=words, metavar="ID,..."
-    )
-    grid: bool = option(False, "Draw the borders of the maps' cells, which show the attention layer's resolution.")
-    overlays: bool = option(
-        False, "For a run of `analyze`: also write each image with its maps drawn over it, as overlays/ID-*.png."
-    )
+    Attributes:
+        only: Figures to draw; by default all.
+        images: Ids of the images to show, in place of those that the rules choose.
+        grid: Draw the borders of the maps' cells, which show the attention layer's resolution.
+        overlays: For a run of `analyze`: also write each image with its maps drawn over it, as overlays/ID-*.png.
+        out: Folder to write to; by default figures/ in the run or the first checkpoint.
+    """
+
+    only: tuple[str, ...] = option((), parse=words, kinds=("figures",), many=True, metavar="NAME,...")
+    images: tuple[str, ...] = option((), parse=words, metavar="ID,...")
+    grid: bool = False
+    overlays: bool = False
     data: ShownDataOptions = field(default_factory=ShownDataOptions)
     attack: ShownAttackOptions = field(default_factory=ShownAttackOptions)
     model: ShownModelOptions = field(default_factory=ShownModelOptions)
-    out: Path | None = option(
-        None, "Folder to write to; by default figures/ in the run or the first checkpoint.", parse=Path
-    )
+    out: Path | None = option(None, parse=Path)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection
 
-from attnlab.attacks.parse import OTHERS, known_attacks
+from attnlab.attacks import ATTACKS
+from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, GEOMETRIES, DatasetSpec, split_names
 from attnlab.models import BUILT_IN, DEVICES
-from attnlab.training.parse import known_defenses
-from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
+from attnlab.training import DEFENSES, FILLS
+from attnlab.training.parse import defense_names, known_defenses
+from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
 from attnlab.words import as_fraction
 
 #: kind -> its names, or what tells them
@@ -47,3 +49,20 @@ def by_data(value_of: Callable[[DatasetSpec], str]) -> str:
 def length(value: float) -> str:
     """A number of pixels in [0, 1] as people write it: 0.3, 8/255."""
     return as_fraction(value) if round(100 * value, 9) % 1 else f"{value:g}"
+
+
+#: what `{name}` stands for in the help of options
+WORDS = {
+    "attacks": ", ".join(attack_names()),
+    "iterative": ", ".join(iterative_attacks()),
+    "starting": " and ".join(name for name, attack in ATTACKS.items() if attack.random_start),
+    "targets": " and ".join(f"{method.target} for {name}" for name, method in METHODS.items()),
+    "model": by_data(lambda spec: spec.model),
+    "eps": by_data(lambda spec: length(spec.budget.eps)),
+    "steps": by_data(lambda spec: str(spec.budget.steps)),
+    "step_size": by_data(lambda spec: length(spec.budget.step_size)),
+    "defenses": ", ".join(defense_names()),
+    "weighted": ", ".join(f"{defense.weight:g} for {name}" for name, defense in DEFENSES.items() if defense.weight),
+    "fills": " or ".join(FILLS),
+    "plan_models": ", ".join(dict.fromkeys(plan.model for plans in all_plans().values() for plan in plans.values())),
+}

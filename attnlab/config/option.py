@@ -1,27 +1,28 @@
 """Options: each is one field of a frozen dataclass, from which command line, manifest and comparison are made."""
 
+import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
+from attnlab.config.names import WORDS, known_names
 from attnlab.errors import UserError, expect_one_of
-
-OPTION = "option"
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its name, type and default.
+    """What is known of an option beside its field's name, type and default, and its help in the class's docstring.
 
     Attributes:
-        help: For `--help`.
         name: By which `Options.of` and run.json know it; by default the field's name behind the section's prefix.
         flag: How the command line spells it, without dashes; by default the name.
         choices: The values there are, where the command line lists them.
         least: The lowest value.
         parse: Makes the value of a text. It raises UserError, or ValueError for what is wrong usage.
+        names: Kind of names, see `known_names`, of which it is one, or several.
         check: Called with a value that is given and the option's spelling; raises UserError.
-        kinds: Kinds of names that the shell completes, see `attnlab.config.names.known_names`.
+        kinds: Kinds of names that the shell completes beside `names`.
         many: The shell completes the last of several names with commas between them.
         or_file: Where no name fits, the shell completes a path.
         metavar: Stands for the value in `--help`.
@@ -29,14 +30,15 @@ class Option:
         sparse: run.json records it only where it is not the default.
         smoke: The value that `--smoke` takes; None for the one that is given.
         usual: What the command takes where the field is None, for `--help`.
+        like: The class and field that have its help, if its own class does not.
     """
 
-    help: str
     name: str = ""
     flag: str = ""
     choices: tuple[str, ...] = ()
     least: int | None = None
     parse: Callable[[str], Any] | None = None
+    names: str = ""
     check: Callable[[Any, str], object] | None = None
     kinds: tuple[str, ...] = ()
     many: bool = False
@@ -46,18 +48,20 @@ class Option:
     sparse: bool = False
     smoke: Any = None
     usual: str = ""
+    like: "tuple[type[Options], str] | None" = None
 
 
-def option(default: Any, help: str, **more: Any) -> Any:
-    """A field of `Options`; `more` as of `Option`."""
-    return field(default=default, metadata={OPTION: Option(help, **more)})
+def option(default: Any, **more: Any) -> Any:
+    """A field of `Options` that more is known of than its default; `more` as of `Option`."""
+    return field(default=default, metadata={"option": Option(**more)})
 
 
 def variant(section: "type[Options]", field_name: str, /, **changes: Any) -> Any:
     """A field like that of another class, but for these attributes of its Option, or its default."""
-    origin = next(one for one in fields(section) if one.name == field_name)
-    default = changes.pop("default", origin.default)
-    return field(default=default, metadata={OPTION: replace(origin.metadata[OPTION], **changes)})
+    origin = next(leaf for leaf in section.own() if leaf.field.name == field_name)
+    default = changes.pop("default", origin.field.default)
+    known = replace(origin.option, name=origin.name, like=(section, field_name))
+    return field(default=default, metadata={"option": replace(known, **changes)})
 
 
 class Leaf(NamedTuple):
@@ -85,15 +89,26 @@ class Leaf(NamedTuple):
         """Whether the option may come several times."""
         return isinstance(self.field.default, tuple) and self.option.parse is None
 
+    @property
+    def help(self) -> str:
+        """What the docstring of its class says of it, or of the class that it is a variant of."""
+        for owner in self.owner.__mro__:
+            told = re.search(rf"\n    {self.field.name}: (.*(?:\n {{8}}.*)*)", inspect.cleandoc(owner.__doc__ or ""))
+            if told and issubclass(owner, Options):
+                return " ".join(told[1].split())
+        section, name = self.option.like or (Options, "")
+        return next((leaf.help for leaf in section.own() if leaf.field.name == name), "")
+
     def settled(self, value: Any) -> Any:
         """A value as the field holds it: parsed where it is text, and checked.
 
         Raises:
             UserError: If it is none of the option's.
         """
-        if isinstance(value, str) and self.option.parse:
+        known = self.option
+        if isinstance(value, str) and known.parse:
             try:
-                value = self.option.parse(value)
+                value = known.parse(value)
             except UserError:
                 raise
             except ValueError as error:
@@ -103,27 +118,34 @@ class Leaf(NamedTuple):
         value = tuple(value) if isinstance(value, list) else value
         if value is None or value == self.field.default:
             return value
-        if self.option.choices:
-            expect_one_of(value, self.option.choices, self.flag)
-        if self.option.least is not None and value < self.option.least:
-            raise UserError(f"expected {self.flag} of at least {self.option.least}, got {value}")
-        if self.option.check:
-            self.option.check(value, self.flag)
+        for one in value if isinstance(value, tuple) else (value,):
+            if known.choices or known.names:
+                expect_one_of(one, known.choices or known_names(known.names), self.flag)
+        if known.least is not None and value < known.least:
+            raise UserError(f"expected {self.flag} of at least {known.least}, got {value}")
+        if known.check:
+            known.check(value, self.flag)
         return value
 
 
 @dataclass(frozen=True)
 class Options:
-    """A section of a configuration, or a whole one: fields made by `option`, or other sections.
+    """A section of a configuration, or a whole one: its fields are options, or other sections.
+
+    Its docstring has each option's help, in which `{name}` stands for a text in WORDS.
 
     Attributes:
-        PREFIX: Stands before the names of its fields.
+        PREFIX: Stands before the names of its options.
 
     Raises:
         UserError: If a value is out of range.
     """
 
     PREFIX: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Put the words into its help."""
+        cls.__doc__ = (cls.__doc__ or "").format_map(WORDS)
 
     def __post_init__(self) -> None:
         """Parse what is written as text, and check every value once."""
@@ -133,14 +155,13 @@ class Options:
     @classmethod
     def own(cls) -> list[Leaf]:
         """Its options, without those of its sections."""
-        found = ((one, one.metadata[OPTION]) for one in fields(cls) if OPTION in one.metadata)
-        return [Leaf(cls, one, option, option.name or cls.PREFIX + one.name) for one, option in found]
+        found = ((one, one.metadata.get("option", Option())) for one in fields(cls) if one.default is not MISSING)
+        return [Leaf(cls, one, known, known.name or cls.PREFIX + one.name) for one, known in found]
 
     @classmethod
     def sections(cls) -> "dict[str, type[Options]]":
         """Its sections by their fields' names."""
-        made = ((one.name, one.default_factory) for one in fields(cls) if one.default_factory is not MISSING)
-        return {name: section for name, section in made if isinstance(section, type) and issubclass(section, Options)}
+        return {one.name: one.default_factory for one in fields(cls) if one.default is MISSING}  # type: ignore[misc]
 
     @classmethod
     def leaves(cls) -> Iterator[Leaf]:
@@ -157,14 +178,14 @@ class Options:
             UserError: If a value is out of range.
             TypeError: If there is no such option.
         """
-        values: dict[str, Any] = {leaf.field.name: given.pop(leaf.name) for leaf in cls.own() if leaf.name in given}
+        if unknown := given.keys() - {leaf.name for leaf in cls.leaves()}:
+            known = ", ".join(leaf.name for leaf in cls.leaves())
+            raise TypeError(f"expected options of {cls.__name__} ({known}), got {', '.join(sorted(unknown))}")
+        values: dict[str, Any] = {leaf.field.name: given[leaf.name] for leaf in cls.own() if leaf.name in given}
         for name, section in cls.sections().items():
             values[name] = section.of(
-                **{leaf.name: given.pop(leaf.name) for leaf in section.leaves() if leaf.name in given}
+                **{leaf.name: given[leaf.name] for leaf in section.leaves() if leaf.name in given}
             )
-        if given:
-            known = ", ".join(leaf.name for leaf in cls.leaves())
-            raise TypeError(f"expected options of {cls.__name__} ({known}), got {', '.join(given)}")
         return cls(**values)
 
     def flat(self) -> dict[str, Any]:

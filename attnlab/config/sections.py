@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlab.attacks import ATTACKS, Attack, Attacks
+from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
-from attnlab.config.names import by_data, known_names, length
+from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
 from attnlab.data import DATASETS
 from attnlab.errors import expect_one_of
@@ -16,14 +16,11 @@ from attnlab.seeding import expect_seed
 
 #: pixels are normalised with: a number, or one for each colour
 Statistic = float | tuple[float, ...]
-#: parts of help
-EPS_BY_DATA = by_data(lambda spec: length(spec.budget.eps))
-STARTING = " and ".join(name for name, attack in ATTACKS.items() if attack.random_start)
 
 
-def one_of(kind: str, *names: str) -> Any:
-    """A check: the value is one of these names, or of those of a kind, see `known_names`."""
-    return lambda value, flag: expect_one_of(value, names or known_names(kind), flag)
+def among(*names: str) -> Any:
+    """A check: the value is one of these names, which the command line does not list."""
+    return lambda value, flag: expect_one_of(value, names, flag)
 
 
 def each(check: Any) -> Any:
@@ -86,34 +83,24 @@ def step_size(text: str) -> float:
 
 @dataclass(frozen=True)
 class DataOptions(Options):
-    """Which images, and how they reach the model."""
+    """Which images, and how they reach the model.
 
-    name: str = option(
-        "scenes",
-        "Data set; `attnlab list` names them.",
-        name="data",
-        check=one_of("data"),
-        kinds=("data",),
-        decides=True,
-    )
-    root: Path | None = option(None, "Folder that holds the data set's files; scenes needs none.", parse=Path)
-    split: str | None = option(
-        None, "Split of the data set.", kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split)
-    )
-    limit: int | None = option(
-        None,
-        "Number of images to use: the first ones, or with --stratify some of every class. By default all.",
-        least=1,
-        smoke=4,
-    )
-    stratify: bool = option(False, "Let --limit take images of all classes in turn, drawn with --seed.")
-    geometry: str = option(
-        "squash",
-        "How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the centre).",
-        check=one_of("geometries"),
-        kinds=("geometries",),
-        decides=True,
-    )
+    Attributes:
+        name: Data set; `attnlab list` names them.
+        root: Folder that holds the data set's files; scenes needs none.
+        split: Split of the data set.
+        limit: Number of images to use: the first ones, or with --stratify some of every class. By default all.
+        stratify: Let --limit take images of all classes in turn, drawn with --seed.
+        geometry: How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the
+            centre).
+    """
+
+    name: str = option("scenes", name="data", names="data", decides=True)
+    root: Path | None = option(None, parse=Path)
+    split: str | None = option(None, kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split))
+    limit: int | None = option(None, least=1, smoke=4)
+    stratify: bool = False
+    geometry: str = option("squash", names="geometries", decides=True)
 
     def __post_init__(self) -> None:
         """Check what several options say together."""
@@ -130,59 +117,47 @@ class AccuracyDataOptions(DataOptions):
 
 @dataclass(frozen=True)
 class ModelOptions(Options):
-    """The network, its weights, and what it reads and shows."""
+    """The network, its weights, and what it reads and shows.
+
+    Attributes:
+        name: A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default
+            the data set's: {model}.
+        weights: `default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint
+            folder.
+        weights_key: Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted
+            tensors' names.
+        mean: Mean that the model needs its images normalised with, of pixels in [0, 1]: one number, or one for each
+            colour channel with commas between them; needs --std. By default the network's own, where its `mean` and
+            `std` are plain numbers; else images are not normalised.
+        std: Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network that
+            normalises its images itself.
+        layer: Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision
+            transformer the first norm of its last block.
+        trust_code: Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path
+            and SHA-256 first (docs/security.md).
+    """
 
     name: str | None = option(
-        None,
-        "A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default the "
-        f"data set's: {by_data(lambda spec: spec.model)}.",
-        name="model",
-        check=lambda value, flag: expect_model(value),
-        kinds=("models",),
-        or_file=True,
-        decides=True,
+        None, name="model", check=lambda value, flag: expect_model(value), kinds=("models",), or_file=True, decides=True
     )
-    weights: str | None = option(
-        "default",
-        "`default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint folder.",
-        or_file=True,
-        decides=True,
-    )
-    weights_key: str | None = option(
-        None,
-        "Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted "
-        "tensors' names.",
-        decides=True,
-        sparse=True,
-    )
-    mean: Statistic | None = option(
-        None,
-        "Mean that the model needs its images normalised with, of pixels in [0, 1]: one number, or one for "
-        "each colour channel with commas between them; needs --std. By default the network's own, where its "
-        "`mean` and `std` are plain numbers; else images are not normalised.",
-        parse=numbers,
-    )
-    std: Statistic | None = option(
-        None,
-        "Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network "
-        "that normalises its images itself.",
-        parse=numbers,
-    )
-    layer: str | None = option(
-        None,
-        "Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision transformer "
-        "the first norm of its last block.",
-    )
-    trust_code: bool = option(
-        False,
-        "Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path and "
-        "SHA-256 first (docs/security.md).",
-    )
+    weights: str | None = option("default", or_file=True, decides=True)
+    weights_key: str | None = option(None, decides=True, sparse=True)
+    mean: Statistic | None = option(None, parse=numbers)
+    std: Statistic | None = option(None, parse=numbers)
+    layer: str | None = None
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
 class ModelsOptions(Options):
-    """Several models beside each other."""
+    """Several models beside each other.
+
+    Attributes:
+        names: As for `analyze`; repeat it to compare several models, such as checkpoint folders.
+        weights: As for `analyze`; repeat it, once per --model in the same order, or several times for one --model.
+        labels: Name of each --model in the tables, in the same order; by default that of the model, or of its file of
+            weights.
+    """
 
     names: tuple[str, ...] = variant(
         ModelOptions,
@@ -192,22 +167,9 @@ class ModelsOptions(Options):
         flag="model",
         check=each(lambda value, flag: expect_model(value)),
         decides=False,
-        help="As for `analyze`; repeat it to compare several models, such as checkpoint folders.",
     )
-    weights: tuple[str, ...] = variant(
-        ModelOptions,
-        "weights",
-        default=(),
-        decides=False,
-        help="As for `analyze`; repeat it, once per --model in the same order, or several times for one --model.",
-    )
-    labels: tuple[str, ...] = option(
-        (),
-        "Name of each --model in the tables, in the same order; by default that of the model, or of its "
-        "file of weights.",
-        name="names",
-        flag="name",
-    )
+    weights: tuple[str, ...] = variant(ModelOptions, "weights", default=(), decides=False)
+    labels: tuple[str, ...] = option((), name="names", flag="name")
     weights_key: str | None = variant(ModelOptions, "weights_key")
     mean: Statistic | None = variant(ModelOptions, "mean")
     std: Statistic | None = variant(ModelOptions, "std")
@@ -217,33 +179,24 @@ class ModelsOptions(Options):
 
 @dataclass(frozen=True)
 class AttackOptions(Options):
-    """One attack or several, and their strength."""
+    """One attack or several, and their strength.
 
-    name: str | Attack | Attacks = option(
-        "pgd",
-        "One attack; `attnlab list attacks` names them.",
-        name="attack",
-        check=attacks,
-        kinds=("attacks", "others"),
-    )
-    eps: float | tuple[float, ...] | None = option(
-        None,
-        f"L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {EPS_BY_DATA}.",
-        parse=parse_eps,
-    )
-    steps: int | None = option(
-        None,
-        "Number of steps of iterative attacks whose name carries no number; by default "
-        f"{by_data(lambda spec: str(spec.budget.steps))}.",
-    )
-    step_size: float | None = option(
-        None,
-        "Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default "
-        f"{by_data(lambda spec: length(spec.budget.step_size))} (Madry et al. 2018).",
-        parse=step_size,
-    )
-    restarts: int = option(1, f"Number of random starts of {STARTING}.", smoke=1)
-    sigma: float = option(SIGMA, "Weight of the attention deviation that +a3 adds to an attack's objective.")
+    Attributes:
+        name: One attack; `attnlab list attacks` names them.
+        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {eps}.
+        steps: Number of steps of iterative attacks whose name carries no number; by default {steps}.
+        step_size: Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default
+            {step_size} (Madry et al. 2018).
+        restarts: Number of random starts of {starting}.
+        sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
+    """
+
+    name: str | Attack | Attacks = option("pgd", name="attack", check=attacks, kinds=("attacks", "others"))
+    eps: float | tuple[float, ...] | None = option(None, parse=parse_eps)
+    steps: int | None = None
+    step_size: float | None = option(None, parse=step_size)
+    restarts: int = option(1, smoke=1)
+    sigma: float = SIGMA
 
     def strength(self) -> dict[str, Any]:
         """What `parse_attacks` takes of it beside eps."""
@@ -252,38 +205,26 @@ class AttackOptions(Options):
 
 @dataclass(frozen=True)
 class RunOptions(Options):
-    """Where and how a command runs."""
+    """Where and how a command runs.
 
-    out: Path | None = option(
-        None,
-        "Run folder; by default one below runs/, named after data, split and model. A run there that was "
-        "made with the same options is resumed.",
-        parse=Path,
-    )
-    seed: int = option(
-        0,
-        "Seed of everything random, combined with each image's name.",
-        check=lambda value, flag: expect_seed(value),
-        decides=True,
-    )
-    device: str = option(
-        "auto", "Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...", kinds=("devices",)
-    )
-    precision: str = option("fp32", "Precision of the network's arithmetic.", choices=tuple(PRECISIONS), decides=True)
-    layout: str = option(
-        "folded",
-        "Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, "
-        "which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a "
-        "quarter), `contiguous` by a third.",
-        choices=tuple(LAYOUTS),
-        decides=True,
-    )
-    batch_size: int | None = option(
-        None, "Images per forward pass; by default a number that suits device and model.", least=1
-    )
-    workers: int | None = option(
-        None,
-        "Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where "
-        "there is nothing to decode or cut.",
-        least=0,
-    )
+    Attributes:
+        out: Run folder; by default one below runs/, named after data, split and model. A run there that was made with
+            the same options is resumed.
+        seed: Seed of everything random, combined with each image's name.
+        device: Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...
+        precision: Precision of the network's arithmetic.
+        layout: Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, which
+            changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a quarter), `contiguous`
+            by a third.
+        batch_size: Images per forward pass; by default a number that suits device and model.
+        workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
+            is nothing to decode or cut.
+    """
+
+    out: Path | None = option(None, parse=Path)
+    seed: int = option(0, check=lambda value, flag: expect_seed(value), decides=True)
+    device: str = option("auto", kinds=("devices",))
+    precision: str = option("fp32", choices=tuple(PRECISIONS), decides=True)
+    layout: str = option("folded", choices=tuple(LAYOUTS), decides=True)
+    batch_size: int | None = option(None, least=1)
+    workers: int | None = option(None, least=0)

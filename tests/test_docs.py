@@ -167,7 +167,8 @@ def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
     elif words[0] == "torchrun":
         parse(words[words.index("-m") + 1 :])
     elif words[0] == "attnlab":
-        parse(words)
+        if not output.startswith("Error: "):  # some values are refused as they are read
+            parse(words)
         if "cuda" in words:
             return
         has = {option for parameter in app.commands[words[1]].params for option in parameter.opts}

@@ -31,7 +31,7 @@ SMALL_PARTS = """
 from attnlab.pipelines import pending_parts
 from attnlab_cli import main
 
-parts.PART = 16
+pending_parts.PART = 16
 """
 #: the same, killed as soon as an image of the second part is kept
 KILLED = """

@@ -114,7 +114,7 @@ def test_too_little_memory_is_one_line_with_what_to_change(analyze, monkeypatch)
     def greedy(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nOf the allocated memory ...")
 
-    monkeypatch.setattr("attnlab.pipelines.attention_records.observe", greedy)
+    monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", greedy)
     assert analyze().error == (
         "too little memory (CUDA out of memory); what is finished is kept: try a smaller --batch-size in another --out"
     )
@@ -124,7 +124,7 @@ def test_a_machine_without_memory_is_told_by_its_name(analyze, monkeypatch):
     def fill(*_: object) -> None:
         torch.empty(10**15)
 
-    monkeypatch.setattr("attnlab.pipelines.attention_records.observe", fill)
+    monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", fill)
     assert "too little memory ([enforce fail at alloc_cpu.cpp:" in analyze().err
 
 
@@ -152,7 +152,7 @@ def test_other_errors_of_the_program_keep_their_traceback(analyze, monkeypatch):
     def wrong(*arguments: object, **options: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("attnlab.pipelines.attention_records.observe", wrong)
+    monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", wrong)
     with pytest.raises(RuntimeError, match="a bug"):
         analyze()
 
@@ -161,7 +161,7 @@ def test_interruption_exits_with_130_and_says_how_to_go_on(analyze, monkeypatch)
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("attnlab.pipelines.attention_records.observe", interrupted)
+    monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", interrupted)
     done = analyze()
     assert done.code == 130
     assert "0 of 8 images; what is finished is kept in out, the same command goes on." in done.err

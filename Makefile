@@ -9,8 +9,8 @@ demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in ru
 	$(BIN)/attnlab evaluate --limit 200 --attacks clean,fgsm,pgd10,pgd20,cw10 --out runs/demo-evaluate
 	@echo "next: source .venv/bin/activate, and \`attnlab\` is found; attnlab report runs/demo shows every image"
 
-test: .venv/dev   ## the whole test suite, up to four files at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+test: .venv/dev   ## the whole test suite, up to four tests at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: .venv/dev   ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -87,7 +87,7 @@ def test_after_the_commonest_guides_whatever_goes_by_names_passes(copy):
 @pytest.mark.parametrize("guide", GUIDES)
 def test_after_a_guide_the_whole_suite_passes(guide, copy):
     follow(guide, copy)
-    suite = ("-m", "not slow", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+    suite = ("-m", "not slow", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     run(copy, "pytest", "-q", "-p", "no:cacheprovider", *suite, "--deselect", "tests/test_guides.py")
     run(copy, "attnlab_cli", "list")
     run(copy, "attnlab_cli", "doctor", "--device", "cpu")

@@ -72,8 +72,9 @@ def test_an_attack_by_name_is_that_of_its_settings_and_stays_in_the_ball(resnet8
         made, perturb(resnet8, images, labels, parse_attack("stepll").__class__("least-likely", 8 / 255))
     )
     assert torch.equal(attack(resnet8, images, labels, parse_attack("fgsm")), attack(resnet8, images, labels, "fgsm"))
-    square = attack(resnet8, images[:2], labels[:2], "square", 2 / 255)
-    assert 0 < (square - images[:2]).abs().max() <= 2 / 255 + 1e-6
+    square = attack(resnet8, images[:1], labels[:1], "square", 0.3)
+    assert 0 < (square - images[:1]).abs().max() <= 0.3 + 1e-6
+    assert resnet8(square).argmax(1) != labels[:1]
     with pytest.raises(UserError, match="did you mean 'square'"):
         attack(resnet8, images, labels, "squar")
     with pytest.raises(UserError, match="did you mean 8/255"):

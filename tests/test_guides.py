@@ -19,7 +19,7 @@ GUIDES = {
 }
 #: those that most people follow, and tests that look at all that there is by name
 COMMON = ("add-a-data-set", "add-an-attack")
-BY_NAME = ("structure", "completion", "attack_names", "doctor")
+BY_NAME = ("structure", "completion", "attack_names")
 #: files beside the one of the new function and its test: the registry's
 REGISTRIES = 1
 

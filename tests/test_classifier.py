@@ -106,9 +106,8 @@ def test_a_network_may_lie_on_its_device_already():
     assert (classifier.attention_layer, classifier.map_shape, classifier.classes) == ("1", (12, 12), 7)
 
 
-@pytest.mark.slow  # code is made and compiled for each kind of batch
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own compiler
-def test_compiled_passes_are_those_of_the_network_for_every_batch():
+def compiled() -> tuple[Classifier, torch.Tensor, torch.Tensor]:
+    """A classifier whose compiled passes are its own for batches of three sizes; the last images and their logits."""
     classifier = Classifier(Shared()).place("cpu")
     classifier.compile_inference()
     for size in (1, 3, 2):
@@ -116,6 +115,13 @@ def test_compiled_passes_are_those_of_the_network_for_every_batch():
         logits = classifier.infer(classifier.normalise(images))
         assert not logits.requires_grad
         torch.testing.assert_close(logits, classifier(images).detach(), rtol=1e-4, atol=1e-6)
+    return classifier, images, logits
+
+
+@pytest.mark.slow  # code is made and compiled for each kind of batch
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own compiler
+def test_compiled_passes_are_those_of_the_network_for_every_batch():
+    classifier, images, logits = compiled()
     assert classifier(images).requires_grad  # others are the network's own
     with torch.no_grad():
         classifier.network.last.bias += 1
@@ -126,13 +132,7 @@ def test_compiled_passes_are_those_of_the_network_for_every_batch():
 
 def test_traced_passes_are_those_of_the_network_and_others_are_its_own(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    classifier = Classifier(Shared()).place("cpu")
-    classifier.compile_inference()
-    for size in (1, 3, 2):
-        images = torch.rand(size, 3, 16, 16, generator=torch.Generator().manual_seed(size))
-        logits = classifier.infer(classifier.normalise(images))
-        assert not logits.requires_grad
-        torch.testing.assert_close(logits, classifier(images).detach(), rtol=1e-4, atol=1e-6)
+    classifier, images, _ = compiled()
     assert classifier(images).requires_grad
     classifier.place("cpu")
     assert classifier._compiled is None

@@ -93,7 +93,7 @@ class Run:
         self._unfinished(number).unlink(missing_ok=True)
 
     def append(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep rows of a part that is not whole yet, and note in run.json that the session at hand made some of them."""
+        """Keep rows of a part that is not whole yet, and note in run.json that its last session made some."""
         manifest = self.existing()
         session = (manifest.get("sessions") or [{"parts": [number]}])[-1]
         if number not in session["parts"]:

@@ -13,3 +13,14 @@ def as_fraction(eps: float) -> str:
     """A budget as people write it: 16/255 rather than 0.06274509803921569."""
     levels = eps * 255
     return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+def none_usable(number: int, noun: str, of: str = "") -> str:
+    """That none of so many can be used, as a sentence begins: `none of the 5 images can be used`.
+
+    >>> none_usable(1, "image")
+    'the only image cannot be used'
+    """
+    whose = f" of {of}" if of else ""
+    one, several = f"the only {noun}{whose} cannot be used", f"none of the {counted(number, noun)}{whose} can be used"
+    return one if number == 1 else several

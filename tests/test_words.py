@@ -53,3 +53,11 @@ def test_the_time_of_a_cut_is_measured_on_images_of_the_data_and_of_none_it_is_n
     batch = read_batch(scenes(None, "val"), (64, 64), range(2))
     assert cutting_seconds(batch, "grid") == 1.5
     assert cutting_seconds(batch._replace(pixels=torch.empty(0, 3, 64, 64, dtype=torch.uint8)), "grid") == 0
+
+
+def test_the_only_image_is_told_in_the_singular(attnlab):
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(b"no image")
+    Path("photos/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,0,0,5,5\n")
+    error = attnlab("analyze", "--data", "folder", "--root", "photos", "--model", "resnet8", "--out", "out").error
+    assert error == "the only image cannot be used: no image that Pillow can read; out/skipped.csv names it"

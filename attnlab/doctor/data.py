@@ -7,7 +7,7 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
-from attnlab.words import counted
+from attnlab.words import counted, none_usable
 
 TOPIC = "data"
 
@@ -75,7 +75,7 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:
-            none = f"none of the {counted(len(labels), 'image')} can be used"
+            none = none_usable(len(labels), "image")
             return Finding(TOPIC, title, none, _why(images, 0), "problem")
         images.read(usable[0])
     except (UserError, Unusable, OSError, UnicodeDecodeError) as error:

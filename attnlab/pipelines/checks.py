@@ -12,7 +12,7 @@ from attnlab.errors import UserError, expect_between
 from attnlab.failures import naming
 from attnlab.models import Classifier, load_model
 from attnlab.runs import Run
-from attnlab.words import counted
+from attnlab.words import counted, none_usable
 
 #: images or LIME samples a pass, and processes, beyond which no machine goes
 LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
@@ -79,8 +79,8 @@ def expect_usable(run: Run) -> None:
         return
     (reason, count), *_ = Counter(by_image.values()).most_common(1) or [("there are none", 0)]
     which = "" if count == len(by_image) else f", {count} of them"
-    listed = run.folder / "skipped.csv"
-    raise UserError(f"none of the {counted(len(by_image), 'image')} can be used{which}: {reason}; {listed} names them")
+    listed = f"{run.folder / 'skipped.csv'} names {'it' if len(by_image) == 1 else 'them'}"
+    raise UserError(f"{none_usable(len(by_image), 'image')}{which}: {reason}; {listed}")
 
 
 def expect_labels(classifier: Classifier, batch: Batch) -> None:

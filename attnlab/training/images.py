@@ -16,7 +16,7 @@ from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.data.sampling import choose
 from attnlab.errors import UserError
 from attnlab.seeding import seed_of
-from attnlab.words import counted
+from attnlab.words import counted, none_usable
 
 #: pixels a side that `crop-flip` moves an image by at most
 BORDER = 4
@@ -129,7 +129,7 @@ def open_images(
     if not parts:
         (reason, count), *_ = Counter(image.reason for image in skipped).most_common(1) or [("there are none", 0)]
         which = "" if count == len(positions) else f", {count} of them"
-        raise UserError(f"none of the {counted(len(positions), 'image')} of {images.name} can be used{which}: {reason}")
+        raise UserError(f"{none_usable(len(positions), 'image', images.name)}{which}: {reason}")
     if skipped:
         first = f"{skipped[0].image_id} ({skipped[0].reason})"
         warnings.warn(

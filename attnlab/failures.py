@@ -82,7 +82,12 @@ def is_lost_worker(error: BaseException) -> bool:
 
 
 def lost_worker(error: BaseException) -> str:
-    """The line for it."""
+    """The line for it; of an error raised by torch's signal while one was told already, the line of that one."""
+    earlier = error.__context__
+    while earlier is not None:
+        if isinstance(earlier, WorkerLost):
+            return str(earlier)
+        earlier = earlier.__context__
     return (
         f"a worker process ended before its work was done ({told(error)}), most often because the machine had too "
         "little memory: try fewer --workers (0 works without)"

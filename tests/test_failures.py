@@ -13,7 +13,7 @@ from common import told
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
-from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, naming
+from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, kept_in, lost_worker, naming
 from attnlab.models import load_model
 from attnlab.superpixels import segmenting
 
@@ -267,6 +267,23 @@ def test_a_worker_that_is_killed_while_it_cuts_superpixels_is_one_line(monkeypat
     monkeypatch.setitem(segmenting.__wrapped__.__globals__["SEGMENTERS"], "grid", kill)
     with pytest.raises(WorkerLost, match="try fewer --workers"), segmenting(1) as cut:
         cut(torch.rand(3, 8, 8).numpy(), "grid", 0).result()
+
+
+def test_a_second_signal_of_a_lost_worker_hides_nothing_of_what_the_first_is_told_as():
+    gone = "DataLoader worker (pid {}) is killed by signal: Killed. "
+
+    def end() -> None:
+        try:
+            with keeping(kept_in("out")):
+                raise RuntimeError(gone.format(7))
+        finally:
+            raise RuntimeError(gone.format(8))
+
+    with pytest.raises(RuntimeError, match="pid 8") as caught:
+        end()
+    line = lost_worker(caught.value)
+    assert "(pid 7)" in line
+    assert line.endswith("; what is finished is kept in out, and the same command resumes")
 
 
 @pytest.mark.parametrize("workers", [1])

@@ -146,7 +146,7 @@ def test_a_run_in_which_no_image_can_be_used_has_a_report(tmp_path, twins, check
     root.mkdir()
     (root / "a.png").write_text("no image")
     (root / "boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,5,5\n")
-    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
+    with pytest.raises(UserError, match="the only image cannot be used: no image that Pillow can read"):
         run_evaluation(
             {"first": twins["first"]}, tmp_path / "r", images=load_dataset("folder", root), positions=[0], check=check
         )

@@ -266,7 +266,7 @@ def test_a_run_of_unusable_images_alone_is_shown(tmp_path):
     (tmp_path / "data/no.png").write_bytes(b"no image")
     (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\nno.png,1,0,0,5,5\n")
     job = open_analysis(AnalyzeConfig.of(data="folder", root=tmp_path / "data", model="resnet8", out=tmp_path / "run"))
-    with pytest.raises(UserError, match="can be used: no image that Pillow can read"):
+    with pytest.raises(UserError, match="the only image cannot be used: no image that Pillow can read"):
         job.run(lambda count: None)
     text = write_report(tmp_path / "run", replay(tmp_path / "run")).read_text()
     assert Tables(text).tables["skipped"][1] == ["no.png", "no image that Pillow can read"]

@@ -17,8 +17,14 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.pending_parts import Progress, quietly
+from attnlab.report.tables import TABLES
 from attnlab.runs import Run, open_run
 from attnlab.schema import ATTENTION
+
+
+def tables_of(kind: str, *has: str) -> list[str]:
+    """Tables that a run of a command has unasked, if it has that of what tables need."""
+    return [name for name, spec in TABLES.items() if spec.kind == kind and {*has} >= {*spec.needs} and not spec.option]
 
 
 class Told(NamedTuple):

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from common import tables_of
 from conftest import Told
 
 from attnlab.attacks.parse import OTHERS
 from attnlab.data import DATASETS
+from attnlab.report.tables import BOXES, MAPS
 from attnlab_cli.app import app
 from attnlab_cli.console import image_progress
 
@@ -111,7 +113,7 @@ def test_analysis_of_the_scenes_prints_three_tables_and_where_they_lie(analyze):
     names = {path.name for path in Path("out").iterdir()} - {".lock"}
     assert names == {"checks.csv", "records", "run.json", "skipped.csv", "tables"}
     assert {path.name for path in Path("out/tables").iterdir()} == {
-        f"table{number}.{suffix}" for number in (1, 2, 3) for suffix in ("csv", "tex")
+        f"{name}.{suffix}" for name in tables_of("analyze", MAPS, BOXES) for suffix in ("csv", "tex")
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from common import tables_of
 
 from attnlab.report.tables import BOXES, MAPS, TABLES
 from attnlab.report.tables.export import write_tables
@@ -16,7 +17,7 @@ from attnlab.report.tables.layout import Layout, Value, plain
 from attnlab_cli.console import show_layout
 
 #: tables of the run, which has maps, boxes and no LIME
-NAMES = [name for name, spec in TABLES.items() if {*spec.needs} in ({MAPS}, {MAPS, BOXES}) and not spec.option]
+NAMES = tables_of("analyze", MAPS, BOXES)
 
 
 @pytest.fixture

@@ -73,6 +73,14 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def expect(browser):
+    """Assertions that wait until the page, whose policy forbids scripts handed in, comes to it."""
+    from playwright.sync_api import expect
+
+    return expect
+
+
+@pytest.fixture(scope="session")
 def report(run, tmp_path_factory) -> Path:
     """That run's page."""
     return write_report(run, replay(run), tmp_path_factory.mktemp("browser") / "report.html")

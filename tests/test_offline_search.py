@@ -5,7 +5,7 @@ from pathlib import Path
 SHIM = Path(__file__).parents[1] / "docs/assets/iframe-worker.js"
 
 
-def test_a_page_opened_as_a_file_gets_answers_of_a_worker(visit, tmp_path):
+def test_a_page_opened_as_a_file_gets_answers_of_a_worker(visit, expect, tmp_path):
     (tmp_path / "more.js").write_text("const double = (number) => 2 * number;")
     (tmp_path / "worker.js").write_text(
         'addEventListener("message", async ({data}) => {'
@@ -18,4 +18,4 @@ def test_a_page_opened_as_a_file_gets_answers_of_a_worker(visit, tmp_path):
         "worker.postMessage({more: 'more.js', number: 21});</script>"
     )
     page = visit(tmp_path / "page.html")
-    page.wait_for_function("document.title === '42'")
+    expect(page).to_have_title("42")

@@ -36,8 +36,9 @@ def test_all_images_are_shown_and_nothing_is_asked_for(visit, run, report):
     assert page.locator("#count").inner_text() == "300 of 300 images"
     assert page.locator(".card").count() < 60  # drawn as the page is scrolled
     assert shown(page) == records_of(run, 4 / 255)["image_id"].tolist()
-    drawn = "() => [...document.images].every((image) => image.hidden || !image.src || image.naturalWidth === 64)"
-    page.wait_for_function(drawn)
+    drawn = "[...document.images].every((image) => image.hidden || !image.src || image.naturalWidth === 64)"
+    while not page.evaluate(drawn):
+        page.wait_for_timeout(30)
 
 
 def test_filters_choose_what_the_records_say(visit, run, report):
@@ -89,7 +90,7 @@ def test_another_eps_shows_its_figures_groups_and_distributions(visit, run, repo
         assert [chart.get_attribute("data-eps") for chart in page.locator(".charts:visible").all()] == [text]
 
 
-def test_an_image_opens_large_with_its_figures_and_closes_again(visit, run, report):
+def test_an_image_opens_large_with_its_figures_and_closes_again(visit, expect, run, report):
     page = visit(report)
     page.locator(".card").nth(3).click()
     record = records_of(run, 4 / 255).iloc[3]
@@ -99,7 +100,7 @@ def test_an_image_opens_large_with_its_figures_and_closes_again(visit, run, repo
     assert page.locator("#stage svg rect.over").count() == len(record["boxes"])
     page.keyboard.press("Escape")
     assert page.locator("#view").is_hidden()
-    page.wait_for_function("document.activeElement.dataset.at === '3'")
+    expect(page.locator(".card[data-at='3']")).to_be_focused()
 
 
 def test_the_slider_divides_clean_from_adversarial(visit, report):
@@ -140,7 +141,7 @@ def test_maps_are_drawn_where_the_records_have_their_highest_cell(visit, run, re
             assert cells[int(row * 8), int(column * 8)] >= 0.95 * cells.max()
 
 
-def test_the_keyboard_is_enough(visit, report):
+def test_the_keyboard_is_enough(visit, expect, report):
     page = visit(report)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -161,10 +162,10 @@ def test_the_keyboard_is_enough(visit, report):
         page.keyboard.press(key)
         assert page.locator("#view-name").inner_text() == f"val-{name:05d}"
     page.keyboard.press("Escape")
-    page.wait_for_function(f"document.activeElement.dataset.at === '{columns - 1}'")  # the browser closes in a while
+    expect(page.locator(f".card[data-at='{columns - 1}']")).to_be_focused()  # the browser closes in a while
 
 
-def test_the_fragment_restores_what_was_seen(visit, report):
+def test_the_fragment_restores_what_was_seen(visit, expect, report):
     page = visit(report)
     page.select_option("[name=eps]", "16/255")
     page.check("[name=group][value=fail]", force=True)
@@ -187,7 +188,7 @@ def test_the_fragment_restores_what_was_seen(visit, report):
     assert not again.is_checked("[name=boxes]")
     assert again.evaluate("location.hash") == fragment
     again.evaluate("location.hash = ''")  # as the browser's back button does
-    again.wait_for_function("document.getElementById('count').textContent === '300 of 300 images'")
+    expect(again.locator("#count")).to_have_text("300 of 300 images")
     assert again.locator("#view").is_hidden()
 
 
@@ -222,7 +223,7 @@ def on_a_phone(visit, report):
     return page
 
 
-def test_on_a_phone_the_images_are_within_two_screens_and_links_unfold_what_is_above(visit, report):
+def test_on_a_phone_the_images_are_within_two_screens_and_links_unfold_what_is_above(visit, expect, report):
     page = on_a_phone(visit, report)
     assert page.locator(".card").first.bounding_box()["y"] < 2 * 844
     assert page.locator("[name=sort]").is_hidden()
@@ -232,7 +233,7 @@ def test_on_a_phone_the_images_are_within_two_screens_and_links_unfold_what_is_a
     page.click("nav a[href='#tables']")
     assert page.locator("[data-table=table1]").is_visible()
     scroll = page.locator(".scroll", has=page.locator("[data-table=table1]"))
-    page.wait_for_function("document.querySelector('.scroll').classList.contains('wider')")
+    expect(scroll).to_contain_class("wider")
     assert "swipe" in scroll.evaluate("one => getComputedStyle(one, '::before').content")
     assert page.evaluate("document.documentElement.scrollWidth") == 390  # the page itself does not scroll sideways
 

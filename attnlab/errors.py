@@ -8,7 +8,7 @@ class UserError(ValueError):
     """Wrong input that the user can mend; the command line prints its text as one line and exits with 1."""
 
 
-def expect_between(value: int, lowest: int, highest: int, what: str) -> None:
+def check_between(value: int, lowest: int, highest: int, what: str) -> None:
     """Check a whole number.
 
     Raises:
@@ -36,7 +36,7 @@ class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure
     """One image that cannot be used; its text is the reason written to skipped.csv."""
 
 
-def expect_one_of(value: str, names: Iterable[str], what: str) -> str:
+def check_one_of(value: str, names: Iterable[str], what: str) -> str:
     """Return `value` if it is one of `names`.
 
     Raises:

@@ -153,7 +153,7 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return f"attnlab {options}" if program in PROGRAMS else ""
 
 
-def expect_same(
+def check_same(
     folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> None:
     """Check that a run's manifest asks for what it did before.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from attnlab.errors import expect_one_of
+from attnlab.errors import check_one_of
 
 Spec = TypeVar("Spec")
 
@@ -55,4 +55,4 @@ class Registry(dict[str, Spec]):
         Raises:
             UserError: If there is no such name; the text lists the names and the nearest.
         """
-        return self[expect_one_of(name, self, what or self.what)]
+        return self[check_one_of(name, self, what or self.what)]

@@ -31,8 +31,8 @@ from attnlab.manifests import (
     BATCHES,
     FILE,
     SCHEMA_VERSION,
+    check_same,
     command_of,
-    expect_same,
     now,
     read_manifest,
     tell_other_surroundings,
@@ -240,7 +240,7 @@ def open_run(
         manifest: What the run is; its "kind", "options", "data", "model" and batch sizes decide the results and must
             not differ.
         schema: Of its records.
-        defaults: See `expect_same`.
+        defaults: See `check_same`.
 
     Raises:
         UserError: If the folder holds a run with other options (the text says which), or something else.
@@ -250,7 +250,7 @@ def open_run(
         before = run.manifest
         if not any((folder / "records").glob("part-*")):  # nothing was computed yet
             before |= {key: manifest[key] for key in BATCHES if key in manifest}
-        expect_same(folder, before, manifest, defaults)
+        check_same(folder, before, manifest, defaults)
         if before != run.manifest:
             run.write_manifest(before)
     elif is_vacant(folder):

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from attnlab.errors import expect_between
+from attnlab.errors import check_between
 
 #: above every seed, so that one fits whatever it is written to
 SEEDS = 2**63
@@ -13,10 +13,10 @@ def seed_of(seed: int, image_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8], "big")
 
 
-def expect_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
     """Check a run's seed.
 
     Raises:
         UserError: If it is negative or out of range.
     """
-    expect_between(seed, 0, SEEDS - 1, "--seed")
+    check_between(seed, 0, SEEDS - 1, "--seed")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.errors import expect_one_of
+from attnlab.errors import check_one_of
 from attnlab.worker_pool import worker_pool
 
 Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -85,7 +85,7 @@ def superpixels(image: Image, method: str, seed: int) -> Labels:
     Raises:
         UserError: If there is no such method.
     """
-    segmenter = SEGMENTERS[expect_one_of(method, SEGMENTERS, "--lime-superpixels")]
+    segmenter = SEGMENTERS[check_one_of(method, SEGMENTERS, "--lime-superpixels")]
     colour = np.repeat(image, 4 - len(image), axis=0)[:3] if len(image) < 3 else image
     labels = segmenter(np.ascontiguousarray(colour.transpose(1, 2, 0), dtype=np.float64), seed)
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.uint16)

@@ -15,7 +15,7 @@ from common import analyze_images
 from attnlab.attacks import Attack
 from attnlab.data import load_dataset
 from attnlab.errors import UserError
-from attnlab.manifests import expect_same
+from attnlab.manifests import check_same
 from attnlab.records import read_records
 from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
@@ -106,10 +106,10 @@ def report_run_of(out: Path):
 def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
     told_by = {"kind": "analyze", "options": {"attack": {"objective": "margin"}, "other": {}}}
     asked = {"kind": "analyze", "options": {"attack": {"objective": "margin", "rule": "sign"}, "other": {}}}
-    expect_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
+    check_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
     asked["options"]["attack"]["rule"] = "momentum"
     with pytest.raises(UserError, match=r"other options \(attack rule was 'sign', is 'momentum'\); choose"):
-        expect_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
+        check_same(tmp_path, told_by, asked, {"attack": asdict(Attack())})
 
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):

@@ -15,7 +15,7 @@ from attnlab.attention import METHODS
 from attnlab.compat import torchvision
 from attnlab.data import DATASETS, load_dataset
 from attnlab.models import BUILT_IN, load_model
-from attnlab.models.names import expect_model, torchvision_names
+from attnlab.models.names import check_model_name, torchvision_names
 from attnlab.training.parse import known_defenses, parse_defense
 from attnlab_cli.app import app
 
@@ -49,12 +49,12 @@ def test_names_of_torchvision_read_from_its_source_are_those_it_lists():
 
 
 def test_a_model_is_refused_before_torch_is_imported_in_the_words_of_loading():
-    assert told(expect_model, "resnet5") == told(load_model, "resnet5")
+    assert told(check_model_name, "resnet5") == told(load_model, "resnet5")
 
 
 @pytest.mark.parametrize("name", ["timm:anything", "net.py:build", "runs/aad", "resnet8", "vit_b_16"])
 def test_a_model_that_files_alone_cannot_tell_wrong_is_left_to_be_loaded(name):
-    expect_model(name)
+    check_model_name(name)
 
 
 def test_a_wrong_name_is_refused_before_torch_is_imported(tmp_path):

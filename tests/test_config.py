@@ -13,7 +13,7 @@ from attnlab.attacks import ATTACKS
 from attnlab.config import AnalyzeConfig
 from attnlab.config.option import Options, option, variant
 from attnlab.errors import UserError
-from attnlab.manifests import expect_same
+from attnlab.manifests import check_same
 
 CONFIGS = [getattr(config, name) for name in config.__all__]
 
@@ -102,7 +102,7 @@ def test_an_option_that_a_manifest_lacks_has_its_default(tmp_path):
     defaults = {"rule": "sign", "attack": {"rule": "sign"}, "attacks": {"a": {"rule": "sign"}, "b": {"rule": "sign"}}}
 
     def compare(new: dict, old: dict = options) -> None:
-        expect_same(tmp_path, manifest | {"options": old}, manifest | {"options": new}, defaults)
+        check_same(tmp_path, manifest | {"options": old}, manifest | {"options": new}, defaults)
 
     compare(options | {"rule": "sign"})
     compare(options, options | {"rule": "sign"})

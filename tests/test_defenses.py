@@ -12,7 +12,7 @@ from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.training import DEFENSES, ENDINGS, Defense, Ending
 from attnlab.training.parse import known_defenses, parse_defense, spelled_out
-from attnlab.training.sources import draw_source, expect_sources
+from attnlab.training.sources import check_sources, draw_source
 
 
 def test_every_defence_is_named_alone_and_with_aad():
@@ -184,8 +184,8 @@ def test_a_draw_depends_on_seed_and_step_alone(resnet8, static):
 
 
 def test_sources_that_cannot_stand_in_are_refused(resnet8, static):
-    expect_sources(resnet8, static)
+    check_sources(resnet8, static)
     with pytest.raises(UserError, match="--sources CHECKPOINT"):
-        expect_sources(resnet8, [])
+        check_sources(resnet8, [])
     with pytest.raises(UserError, match="expected source 2 with channels 3 as the trained model has, got 1"):
-        expect_sources(resnet8, [static[0], load_model("lenet", "none")])
+        check_sources(resnet8, [static[0], load_model("lenet", "none")])

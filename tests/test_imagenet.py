@@ -10,7 +10,7 @@ from PIL import Image
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, Skipped
 from attnlab.errors import Unusable
-from attnlab.manifests import expect_same
+from attnlab.manifests import check_same
 from attnlab.pipelines.provenance import describe_data
 
 #: image, size, wnid, boxes
@@ -77,7 +77,7 @@ def test_a_run_with_imagenets_boxes_as_they_were_read_before_is_not_resumed(tmp_
     now = describe_data(images, [0])
     assert now["box_corners"] == "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
     before = {key: value for key, value in now.items() if key != "box_corners"} | {"sha256": "0" * 64}
-    line = told(expect_same, tmp_path, {"options": {}, "data": before}, {"options": {}, "data": now})
+    line = told(check_same, tmp_path, {"options": {}, "data": before}, {"options": {}, "data": now})
     assert "data box_corners is new: '0-based inclusive, read as x0, y0, x1 + 1, y1 + 1'" in line
     assert "box_corners" not in describe_data(load_dataset("scenes"), [0])  # whose runs are resumed as ever
 

@@ -11,7 +11,7 @@ from trainings import A_STEP, PASSES, die, during, training
 from attnlab.errors import UserError
 from attnlab.training import trainer
 from attnlab.training.log import Line, read_log
-from attnlab.training.tensorboard_log import Board, expect_tensorboard
+from attnlab.training.tensorboard_log import Board, check_tensorboard
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -130,4 +130,4 @@ def test_without_the_package_there_is_one_line_and_no_folder(attnlab, monkeypatc
     assert error.endswith("; pip install 'attnlab[tensorboard]', or train without it")
     assert not Path("out").exists()
     with pytest.raises(UserError):
-        expect_tensorboard()
+        check_tensorboard()

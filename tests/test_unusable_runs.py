@@ -12,7 +12,7 @@ from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_dataset
 from attnlab.data.sampling import choose
 from attnlab.files import file_of
-from attnlab.pipelines.checks import expect_passes
+from attnlab.pipelines.checks import check_passes
 from attnlab.pipelines.lime_stage import lime_settings
 
 HUGE = 10**5000
@@ -117,9 +117,9 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
         (lambda: samples("many"), "expected --lime-samples to be a whole number or auto, got 'many'"),
         (lambda: parse_attack("pgd" + "9" * 5000), "expected an attack of "),
         (lambda: parse_attack("pgd99999999"), "expected steps of at most 100000, got 99999999"),
-        (lambda: expect_passes(10**30, 0), "expected --batch-size of at most 65536"),
-        (lambda: expect_passes(8, -1), "expected --workers of at least 0, got -1"),
-        (lambda: expect_passes(8, 2**31), "expected --workers of at most 1024"),
+        (lambda: check_passes(10**30, 0), "expected --batch-size of at most 65536"),
+        (lambda: check_passes(8, -1), "expected --workers of at least 0, got -1"),
+        (lambda: check_passes(8, 2**31), "expected --workers of at most 1024"),
     ],
 )
 def test_numbers_beyond_sense_are_refused(call, message):

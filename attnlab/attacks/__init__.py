@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from attnlab.errors import UserError, expect_between
+from attnlab.errors import UserError, check_between
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ class Attack:
         """Check every value once."""
         OBJECTIVES.expect(self.objective)
         RULES.expect(self.rule)
-        expect_budget(self.eps, "eps")
+        check_budget(self.eps, "eps")
         if self.step_size is not None:
-            expect_budget(self.step_size, "step size")
-        expect_between(self.steps, 1, MOST_STEPS, "steps")
-        expect_between(self.restarts, 1, MOST_RESTARTS, "restarts")
+            check_budget(self.step_size, "step size")
+        check_between(self.steps, 1, MOST_STEPS, "steps")
+        check_between(self.restarts, 1, MOST_RESTARTS, "restarts")
         if self.restarts > 1 and not self.random_start:
             raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
         if self.sigma is not None and not 0 <= self.sigma < float("inf"):
@@ -136,18 +136,18 @@ class Attack:
         return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
 
 
-def expect_step(value: float) -> None:
+def check_step(value: float) -> None:
     """Refuse what is no length of a step that leads anywhere.
 
     Raises:
         UserError: If it is 0, or no budget.
     """
-    expect_budget(value, "--step-size")
+    check_budget(value, "--step-size")
     if not value:
         raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
 
 
-def expect_budget(value: float, what: str) -> None:
+def check_budget(value: float, what: str) -> None:
     """Refuse what is no length in pixels of [0, 1].
 
     Raises:
@@ -213,7 +213,7 @@ class OtherAttack:
     def __post_init__(self) -> None:
         """Check every value once."""
         OTHER_ATTACKS.expect(self.method)
-        expect_budget(self.eps, "eps")
+        check_budget(self.eps, "eps")
 
     @property
     def uses_gradient(self) -> bool:

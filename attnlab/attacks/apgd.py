@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attnlab.attacks.objectives import cross_entropy
 from attnlab.attacks.seeding import uniform
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
@@ -147,7 +147,7 @@ def apgd(
     Raises:
         UserError: If the objective is unknown or needs more classes than there are.
     """
-    climbed = OBJECTIVES[expect_one_of(objective, OBJECTIVES, "objective")]
+    climbed = OBJECTIVES[check_one_of(objective, OBJECTIVES, "objective")]
     if objective == "dlr-targeted" and classifier.classes < max(4, target_rank + 1):
         raise UserError(
             f"expected at least {max(4, target_rank + 1)} classes for dlr-targeted of rank {target_rank}, got "

@@ -15,11 +15,11 @@ from attnlab.attacks import (
     OTHER_ATTACKS,
     Attack,
     OtherAttack,
-    expect_budget,
-    expect_step,
+    check_budget,
+    check_step,
 )
 from attnlab.data import DATASETS
-from attnlab.errors import UserError, expect_between, nearest
+from attnlab.errors import UserError, check_between, nearest
 
 #: sigma of Table 7
 SIGMA = 10.0
@@ -45,7 +45,7 @@ def parse_eps(text: str | float, what: str = "eps") -> float:
     True
     """
     if not isinstance(text, str):
-        expect_budget(text, what)
+        check_budget(text, what)
         return text
     written = text.strip()
     numerator, slash, denominator = written.partition("/")
@@ -54,7 +54,7 @@ def parse_eps(text: str | float, what: str = "eps") -> float:
     except (ValueError, ZeroDivisionError):
         hint = f"; did you mean {written.replace(',', '.')}?" if DECIMAL_COMMA.fullmatch(written) else ""
         raise UserError(f"expected {what} as a number or a fraction such as 8/255, got {text!r}{hint}") from None
-    expect_budget(value, what)
+    check_budget(value, what)
     _hint_at_grey_levels(written, value, what)
     return value
 
@@ -180,10 +180,10 @@ def parse_attacks(
     budget = DATASETS.expect(data).budget
     radius = budget.eps if eps is None else parse_eps(eps)
     length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
-    expect_step(length)
+    check_step(length)
     if steps is not None:
-        expect_between(steps, 1, MOST_STEPS, "--steps")
-    expect_between(restarts, 1, MOST_RESTARTS, "--restarts")
+        check_between(steps, 1, MOST_STEPS, "--steps")
+    check_between(restarts, 1, MOST_RESTARTS, "--restarts")
     named: dict[str, Attack | OtherAttack | None] = {}
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:

@@ -13,7 +13,7 @@ from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.models.outputs import expect_gradient
+from attnlab.models.outputs import check_gradient
 
 
 class CleanGradient(NamedTuple):
@@ -209,6 +209,6 @@ def _loss_gradient(classifier: Classifier, point: Tensor, aim: AttackContext, at
             logits, maps = logits_and_maps(classifier, point, aim.labels, create_graph=True)
             value = objective.value(logits, aim.target, attack.label_smoothing)
             value = value + attack.sigma * attention_deviation(aim.areas, normalize_max(maps))  # eq. 12
-        expect_gradient(logits)
+        check_gradient(logits)
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from attnlab.errors import UserError
 from attnlab.hooks import capture, frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.models.outputs import expect_gradient
+from attnlab.models.outputs import check_gradient
 
 
 def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def cam_from_activations(
     if classifier.head is not None:
         weights = classifier.head_weight()[classes] / features[0, 0].numel()  # (N, C)
     else:
-        expect_gradient(logits)
+        check_gradient(logits)
         with torch.enable_grad():
             score = logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, activations, retain_graph=True, create_graph=create_graph)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.masked_inference import HIDES, MaskedInference
-from attnlab.errors import UserError, expect_between, expect_one_of
+from attnlab.errors import UserError, check_between, check_one_of
 from attnlab.hooks import frozen_eval
 from attnlab.seeding import seed_of
 from attnlab.superpixels import SEGMENTERS, Weights, strongest
@@ -50,9 +50,9 @@ class LimeSettings:
 
     def __post_init__(self) -> None:
         """Check every value once."""
-        expect_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
-        expect_one_of(self.hide, HIDES, "--lime-hide")
-        expect_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
+        check_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
+        check_one_of(self.hide, HIDES, "--lime-hide")
+        check_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
         if not self.features or min(self.features) < 1:
             raise UserError(
                 f"expected numbers of features from 1 on, got {', '.join(map(str, self.features)) or 'none'}"

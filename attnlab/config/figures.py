@@ -11,7 +11,7 @@ from attnlab.config.sections import (
     DataOptions,
     ModelOptions,
     RunOptions,
-    expect_split,
+    check_split,
 )
 
 
@@ -39,7 +39,7 @@ class ShownDataOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
-        expect_split(self.name, self.split)
+        check_split(self.name, self.split)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 from attnlab.config.names import WORDS, known_names
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Leaf(NamedTuple):
             return value
         for one in value if isinstance(value, tuple) else (value,):
             if known.choices or known.names:
-                expect_one_of(one, known.choices or known_names(known.names), self.flag)
+                check_one_of(one, known.choices or known_names(known.names), self.flag)
         if known.least is not None and value < known.least:
             raise UserError(f"expected {self.flag} of at least {known.least}, got {value}")
         if known.check:

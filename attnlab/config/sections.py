@@ -9,10 +9,10 @@ from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
 from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
 from attnlab.data import DATASETS
-from attnlab.errors import expect_one_of
+from attnlab.errors import check_one_of
 from attnlab.models import LAYOUTS, PRECISIONS
-from attnlab.models.names import expect_model
-from attnlab.seeding import expect_seed
+from attnlab.models.names import check_model_name
+from attnlab.seeding import check_seed
 
 #: pixels are normalised with: a number, or one for each colour
 Statistic = float | tuple[float, ...]
@@ -20,7 +20,7 @@ Statistic = float | tuple[float, ...]
 
 def among(*names: str) -> Any:
     """A check: the value is one of these names, which the command line does not list."""
-    return lambda value, flag: expect_one_of(value, names, flag)
+    return lambda value, flag: check_one_of(value, names, flag)
 
 
 def each(check: Any) -> Any:
@@ -70,10 +70,10 @@ def numbers(text: str) -> tuple[float, ...]:
         raise ValueError(f"expected numbers with commas between them, got {text!r}") from None
 
 
-def expect_split(data: str, split: str | None) -> None:
+def check_split(data: str, split: str | None) -> None:
     """Refuse a split that the data set does not have."""
     if split is not None and DATASETS[data].splits:
-        expect_one_of(split, DATASETS[data].splits, "--split")
+        check_one_of(split, DATASETS[data].splits, "--split")
 
 
 def step_size(text: str) -> float:
@@ -105,7 +105,7 @@ class DataOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
-        expect_split(self.name, self.split)
+        check_split(self.name, self.split)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,12 @@ class ModelOptions(Options):
     """
 
     name: str | None = option(
-        None, name="model", check=lambda value, flag: expect_model(value), kinds=("models",), or_file=True, decides=True
+        None,
+        name="model",
+        check=lambda value, flag: check_model_name(value),
+        kinds=("models",),
+        or_file=True,
+        decides=True,
     )
     weights: str | None = option("default", or_file=True, decides=True)
     weights_key: str | None = option(None, decides=True, sparse=True)
@@ -165,7 +170,7 @@ class ModelsOptions(Options):
         default=(),
         name="models",
         flag="model",
-        check=each(lambda value, flag: expect_model(value)),
+        check=each(lambda value, flag: check_model_name(value)),
         decides=False,
     )
     weights: tuple[str, ...] = variant(ModelOptions, "weights", default=(), decides=False)
@@ -222,7 +227,7 @@ class RunOptions(Options):
     """
 
     out: Path | None = option(None, parse=Path)
-    seed: int = option(0, check=lambda value, flag: expect_seed(value), decides=True)
+    seed: int = option(0, check=lambda value, flag: check_seed(value), decides=True)
     device: str = option("auto", kinds=("devices",))
     precision: str = option("fp32", choices=tuple(PRECISIONS), decides=True)
     layout: str = option("folded", choices=tuple(LAYOUTS), decides=True)

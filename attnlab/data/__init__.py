@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def load_dataset(name: str, root: Path | str | None = None, split: str | None = 
     Raises:
         UserError: If the name or the split is unknown, files are missing, or two images share an id.
     """
-    from attnlab.data.base import expect_unique
+    from attnlab.data.base import check_unique
 
     spec = DATASETS.expect(name)
     folder = _existing(root, name, spec.holds) if spec.holds else Path()
     split = spec.split if split is None else split
-    images = spec.open(folder, expect_one_of(split, spec.splits, "--split") if spec.splits else split)
-    expect_unique(images.image_ids, name)
+    images = spec.open(folder, check_one_of(split, spec.splits, "--split") if spec.splits else split)
+    check_unique(images.image_ids, name)
     return images
 
 

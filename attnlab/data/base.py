@@ -169,7 +169,7 @@ def as_id(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def expect_unique(image_ids: Sequence[str], name: str) -> None:
+def check_unique(image_ids: Sequence[str], name: str) -> None:
     """Refuse a data set that gives two images one id: records would be doubled, and files overwritten.
 
     Raises:

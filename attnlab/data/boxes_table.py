@@ -68,7 +68,7 @@ def read_boxes_table(path: Path) -> BoxesTable:
         table.images.append(_image(row[image], place))
         table.labels.append(row[label])
         table.boxes.append(_box(words, place))
-    _expect_pixels(path, [box for box in table.boxes if box is not None])
+    _check_pixels(path, [box for box in table.boxes if box is not None])
     return table
 
 
@@ -126,7 +126,7 @@ def _box(words: Sequence[str], place: str) -> Box | None:
     return None if all(map(math.isnan, values)) else values
 
 
-def _expect_pixels(path: Path, boxes: Sequence[Box]) -> None:
+def _check_pixels(path: Path, boxes: Sequence[Box]) -> None:
     """Refuse boxes in fractions of the image's size."""
     if boxes and all(0 <= value <= 1 or math.isnan(value) for box in boxes for value in box):
         raise UserError(

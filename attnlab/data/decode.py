@@ -64,7 +64,7 @@ def decode(path: Path, *, upright: bool = False, over_white: bool = True) -> Dec
 
 def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     """An opened file's first frame as RGB."""
-    _expect_eight_bits(image)
+    _check_eight_bits(image)
     notes = []
     picture = image
     if over_white and image.has_transparency_data:
@@ -82,7 +82,7 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     return Decoded(picture, tuple(notes))
 
 
-def _expect_eight_bits(image: Image.Image) -> None:
+def _check_eight_bits(image: Image.Image) -> None:
     """Refuse deeper pixels, whose range RGB would clip (I, I;16, F) or whose low byte Pillow drops (RGB;16B, ...)."""
     deep = f"mode {image.mode}" if image.mode[0] in "IF" else ""
     for tile in getattr(image, "tile", ()):

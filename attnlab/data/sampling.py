@@ -6,7 +6,7 @@ import numpy as np
 
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
-from attnlab.seeding import expect_seed
+from attnlab.seeding import check_seed
 
 
 def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed: int = 0) -> list[int]:
@@ -24,7 +24,7 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
     total = len(images.image_ids)
     if not total:
         raise UserError(f"expected images, got none in {images.name}")
-    expect_seed(seed)
+    check_seed(seed)
     if limit is not None and limit < 1:
         raise UserError(f"expected --limit of at least 1, got {limit}")
     count = total if limit is None else min(total, limit)

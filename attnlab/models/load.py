@@ -16,7 +16,7 @@ from attnlab.models import BUILT_IN
 from attnlab.models.checkpoint import DESCRIPTION, STATED, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.names import unknown_model
-from attnlab.models.own_code import build_from_file, code_hash, expect_trusted, is_own_code
+from attnlab.models.own_code import build_from_file, check_trusted, code_hash, is_own_code
 from attnlab.models.preprocessing import Statistic, size_of
 from attnlab.models.weights import classes_of, load_state, read_state
 from attnlab.models.wrappers import unwrapped
@@ -113,7 +113,7 @@ def _from_checkpoint(
     if model not in _names() and Path(model).is_dir():
         raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
     own = weights == "default"
-    expect_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
+    check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
     file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
     try:
         classifier = _load(model, file, layer, _stated(description) | stated, 0, weights_key)

@@ -11,7 +11,7 @@ from attnlab.models import BUILT_IN
 MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder, or one of attnlab's own"
 
 
-def expect_model(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Check a model's name as far as files alone tell: nothing is imported, built or downloaded.
 
     Raises:

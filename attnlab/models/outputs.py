@@ -38,7 +38,7 @@ def logits_of(output: object, count: int) -> Tensor:
     return two_classes(at_least_float32(logits))
 
 
-def expect_gradient(logits: Tensor) -> None:
+def check_gradient(logits: Tensor) -> None:
     """Refuse logits that were made without a graph.
 
     Args:

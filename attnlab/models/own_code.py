@@ -20,7 +20,7 @@ def is_own_code(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py")
 
 
-def expect_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "") -> None:
+def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "") -> None:
     """Refuse code that a file names and the user does not; where the user trusts it, say which file runs.
 
     Args:

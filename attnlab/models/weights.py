@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.failures import told
 from attnlab.models.weights_file import read_content
 
@@ -92,7 +92,7 @@ def _named(found: Mapping[str, State], key: str, path: Path) -> State:
             return below
     starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in found.values() for name in state if "." in name)
     known = [name for name in found if name] or list(starts) or ["(none)"]
-    expect_one_of(key, known, f"--weights-key for {path}")
+    check_one_of(key, known, f"--weights-key for {path}")
     raise AssertionError  # what is known was looked at before
 
 
@@ -130,7 +130,7 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
     shapes = [f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(fitted[name].shape)})" for name in other]
     kept = OrderedDict((name, value) for name, value in fitted.items() if name not in other)
     kept._metadata = fitted._metadata  # type: ignore[attr-defined]
-    _expect_plain(kept, wanted, path)
+    _check_plain(kept, wanted, path)
     try:
         missing, unknown = network.load_state_dict(kept, strict=False)  # modules rename old names of their own here
     except Exception as error:  # what a module's own hooks make of other tensors
@@ -145,10 +145,10 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
         raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(differences)}")
     if groups := dict.fromkeys(name.partition(".")[0] for name in [*left_out, *unknown]):
         warnings.warn(f"the network has no place for {', '.join(groups)} of {path}: left out", stacklevel=2)
-    _expect_finite(network, path)
+    _check_finite(network, path)
 
 
-def _expect_finite(network: nn.Module, path: Path) -> None:
+def _check_finite(network: nn.Module, path: Path) -> None:
     """Check the numbers of a network; buffers may hold infinity, as masks of attention do.
 
     Raises:
@@ -166,7 +166,7 @@ def _expect_finite(network: nn.Module, path: Path) -> None:
             )
 
 
-def _expect_plain(state: State, wanted: State, path: Path) -> None:
+def _check_plain(state: State, wanted: State, path: Path) -> None:
     """Check that tensors can be copied as they are: quantised numbers, say, mean others than they are.
 
     Raises:

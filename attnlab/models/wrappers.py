@@ -26,8 +26,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
             if name in vars(network):
                 setattr(inner, name, vars(network)[name])
         network = inner
-    _expect_python(network)
-    _expect_weights(network)
+    _check_python(network)
+    _check_weights(network)
     return network
 
 
@@ -41,7 +41,7 @@ def _inner(network: nn.Module) -> nn.Module | None:
     return getattr(network, "_orig_mod", None) if type(network).__name__ == "OptimizedModule" else None
 
 
-def _expect_python(network: nn.Module) -> None:
+def _check_python(network: nn.Module) -> None:
     """Refuse modules that run no Python, so that no hook of a layer is called."""
     for name, module in network.named_modules():
         where = f"its module {name!r}" if name else "it"
@@ -59,7 +59,7 @@ def _expect_python(network: nn.Module) -> None:
             )
 
 
-def _expect_weights(network: nn.Module) -> None:
+def _check_weights(network: nn.Module) -> None:
     """Refuse weights that are sparse, quantised, without values, or not all on one device."""
     unshaped = next((name for name, parameter in network.named_parameters() if is_lazy(parameter)), None)
     if unshaped is not None:

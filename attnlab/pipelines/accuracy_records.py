@@ -13,7 +13,7 @@ from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import expect_finite, expect_labels
+from attnlab.pipelines.checks import check_finite, check_labels
 from attnlab.pipelines.pending_parts import Row, Rows
 from attnlab.seeding import seed_of
 
@@ -57,18 +57,18 @@ def accuracy_rows(
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
         return rows
-    expect_labels(classifier, batch)
+    check_labels(classifier, batch)
     images, labels = batch.tensors(classifier.device)
     seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
     with naming(f"{name}'s images", batch.image_ids), frozen_eval(classifier), torch.no_grad():
         logits = classifier(images)
-    expect_finite(logits, batch)
+    check_finite(logits, batch)
     clean = attack_result(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
     target = AttackBatch(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
     with naming(f"{name}'s images", batch.image_ids):
         found = strike(target)
     for one in found.values():
-        expect_finite(one.margins[:, None], batch)
+        check_finite(one.margins[:, None], batch)
     columns = {attack: _columns(found.get(attack, clean)) for attack in attacks}
     clean_columns = _columns(clean)
     for place, position in enumerate(batch.positions):

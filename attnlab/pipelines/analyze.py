@@ -19,13 +19,13 @@ from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import expect_fit, expect_passes, expect_usable
+from attnlab.pipelines.checks import check_fit, check_passes, check_usable
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder
 from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
-from attnlab.pipelines.runnable import expect_attackable
+from attnlab.pipelines.runnable import check_attackable
 from attnlab.records import CHECKS, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
@@ -116,7 +116,7 @@ class Analysis:
                 work.complete(records, progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))
-            expect_usable(run)
+            check_usable(run)
         return run
 
     @contextmanager
@@ -185,8 +185,8 @@ def open_analysis(
         named["attack_name"] = config.attack.name
     if config.lime.compile:
         classifier.compile_inference()
-    expect_fit(classifier, images)
-    expect_attackable(classifier)
+    check_fit(classifier, images)
+    check_attackable(classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
     workers = config.run.workers
     config = config.having(
@@ -200,7 +200,7 @@ def open_analysis(
     cost = ""
     if config.with_lime:
         config, cost = _settle_lime(config, classifier, images, used)
-    expect_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
+    check_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
     return Analysis(config, classifier, images, used, attacks, cost, named)
 
 

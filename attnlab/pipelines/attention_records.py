@@ -12,7 +12,7 @@ from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import expect_finite, expect_labels
+from attnlab.pipelines.checks import check_finite, check_labels
 from attnlab.pipelines.fused_pass import BatchOutput, fused_pass
 from attnlab.pipelines.lime_stage import LimeStage, LimeTask
 from attnlab.pipelines.pending_parts import Rows
@@ -73,7 +73,7 @@ def _rows(
     rows: Rows = {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
     if not batch.positions:
         return rows, None, []
-    expect_labels(classifier, batch)
+    check_labels(classifier, batch)
     images, labels = batch.tensors(classifier.device)
     masks = batch.masks.to(classifier.device)
     seeds = [seed_of(config.run.seed, image_id) for image_id in batch.image_ids]
@@ -82,7 +82,7 @@ def _rows(
     with naming("images", batch.image_ids):
         clean, adversarial = fused_pass(classifier, images, labels, attacks, method, target, seeds)
     for seen in (clean, *adversarial):
-        expect_finite(seen.logits, batch)
+        check_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
     attacked = [
         _columns(seen, labels, masks) | {"shared_cells": _shared_cells(clean.maps, seen.maps)} for seen in adversarial

@@ -6,9 +6,9 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from attnlab.data.base import ImageSet, expect_unique
+from attnlab.data.base import ImageSet, check_unique
 from attnlab.data.resizing import Batch
-from attnlab.errors import UserError, expect_between
+from attnlab.errors import UserError, check_between
 from attnlab.failures import naming
 from attnlab.models import Classifier, load_model
 from attnlab.runs import Run
@@ -18,13 +18,13 @@ from attnlab.words import counted, none_usable
 LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
 
 
-def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:
+def check_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:
     """Check that a model takes a data set's images and knows its classes.
 
     Raises:
         UserError: If colour channels or classes differ, or two images share an id.
     """
-    expect_unique(images.image_ids, images.name)
+    check_unique(images.image_ids, images.name)
     which = f"{name}, " if name else ""
     if images.channels != classifier.channels:
         raise UserError(
@@ -38,7 +38,7 @@ def expect_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None
         )
 
 
-def expect_trainable(classifier: Classifier) -> None:
+def check_trainable(classifier: Classifier) -> None:
     """Check that a step of training can move a model.
 
     Raises:
@@ -55,18 +55,18 @@ def expect_trainable(classifier: Classifier) -> None:
             )
 
 
-def expect_passes(batch_size: int, workers: int, lime_batch_size: int = 1) -> None:
+def check_passes(batch_size: int, workers: int, lime_batch_size: int = 1) -> None:
     """Check how a run is divided.
 
     Raises:
         UserError: If a number is out of range.
     """
-    expect_between(batch_size, 1, LARGEST_BATCH, "--batch-size")
-    expect_between(lime_batch_size, 1, LARGEST_BATCH, "--lime-batch-size")
-    expect_between(workers, 0, MOST_WORKERS, "--workers")
+    check_between(batch_size, 1, LARGEST_BATCH, "--batch-size")
+    check_between(lime_batch_size, 1, LARGEST_BATCH, "--lime-batch-size")
+    check_between(workers, 0, MOST_WORKERS, "--workers")
 
 
-def expect_usable(run: Run) -> None:
+def check_usable(run: Run) -> None:
     """Refuse a run none of whose images could be used, where every number would be of nothing.
 
     Raises:
@@ -83,7 +83,7 @@ def expect_usable(run: Run) -> None:
     raise UserError(f"{none_usable(len(by_image), 'image')}{which}: {reason}; {listed}")
 
 
-def expect_labels(classifier: Classifier, batch: Batch) -> None:
+def check_labels(classifier: Classifier, batch: Batch) -> None:
     """Check that the model knows every label of a batch.
 
     Raises:
@@ -94,7 +94,7 @@ def expect_labels(classifier: Classifier, batch: Batch) -> None:
             raise UserError(f"expected labels from 0 to {classifier.classes - 1}, got {label} for image {image_id}")
 
 
-def expect_finite(logits: Tensor, batch: Batch) -> None:
+def check_finite(logits: Tensor, batch: Batch) -> None:
     """Check a model's answers.
 
     Raises:

@@ -19,7 +19,7 @@ from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, run_attacks
-from attnlab.pipelines.checks import expect_fit, expect_passes, expect_usable, load_source
+from attnlab.pipelines.checks import check_fit, check_passes, check_usable, load_source
 from attnlab.pipelines.opening import open_images, open_model, ready_attacks, run_folder
 from attnlab.pipelines.pairs import Pair, pair_up
 from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
@@ -139,7 +139,7 @@ class Evaluation:
                     works[name].complete(records, progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))
-            expect_usable(run)
+            check_usable(run)
             if config.check:
                 white_box = self.source is None
                 write_checks(run, models, images, self.attacks, used[:size], geometry, white_box=white_box)
@@ -209,7 +209,7 @@ def open_evaluation(
             stated=model.mean is not None,
             trust_code=model.trust_code,
         ).place(hardware.choose_device(run.device), run.precision, run.layout)
-    _expect_together(models, source, images, stop=config.attack.stop)
+    _check_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
     workers, classifier = config.run.workers, models[first]
@@ -221,7 +221,7 @@ def open_evaluation(
         or recorded(out, "batch_size")
         or hardware.batch_size(classifier.device, classifier.input_size),
     )
-    expect_passes(config.run.batch_size or 1, config.run.workers or 0)
+    check_passes(config.run.batch_size or 1, config.run.workers or 0)
     return Evaluation(config, models, source, images, used, attacks, save, named)
 
 
@@ -257,7 +257,7 @@ def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _expect_together(models: Models, source: Classifier | None, images: ImageSet, *, stop: bool) -> None:
+def _check_together(models: Models, source: Classifier | None, images: ImageSet, *, stop: bool) -> None:
     """Check that models, images and the model that images are made on fit each other.
 
     Raises:
@@ -266,7 +266,7 @@ def _expect_together(models: Models, source: Classifier | None, images: ImageSet
     if source is not None and stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
     for name, classifier in models.items():
-        expect_fit(classifier, images, name)
+        check_fit(classifier, images, name)
         for what in ("channels", "input_size", "classes"):
             wanted, got = getattr(classifier, what), getattr(source or classifier, what)
             if wanted != got:

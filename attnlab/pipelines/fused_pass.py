@@ -16,7 +16,7 @@ from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.models.outputs import expect_gradient
+from attnlab.models.outputs import check_gradient
 
 
 class BatchOutput(NamedTuple):
@@ -79,9 +79,9 @@ def _look(
         if method is None:
             logits = classifier(images)
             if not cut:
-                expect_gradient(logits)
+                check_gradient(logits)
             return logits, None
         classes = labels if target == "true" else None
         logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
-        expect_gradient(logits)
+        check_gradient(logits)
         return logits, maps

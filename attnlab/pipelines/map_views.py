@@ -12,7 +12,7 @@ from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier
-from attnlab.pipelines.checks import expect_labels
+from attnlab.pipelines.checks import check_labels
 from attnlab.seeding import seed_of
 from attnlab.views import MapSeries, MapView
 
@@ -75,7 +75,7 @@ def on_device(classifier: Classifier, batch: Batch, seed: int) -> tuple[Tensor, 
     Raises:
         UserError: If the classifier does not know a label.
     """
-    expect_labels(classifier, batch)
+    check_labels(classifier, batch)
     seeds = [seed_of(seed, image_id) for image_id in batch.image_ids]
     return *batch.tensors(classifier.device), seeds
 

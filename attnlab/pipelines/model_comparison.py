@@ -24,7 +24,7 @@ from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import expect_fit
+from attnlab.pipelines.checks import check_fit
 from attnlab.pipelines.map_views import compare, on_device
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
@@ -180,7 +180,7 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
         tell_unfinished(name)
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():
-        expect_fit(classifier, images, title)
+        check_fit(classifier, images, title)
         if classifier.input_size != first.input_size:
             raise UserError(
                 f"expected models of one input size, got {first.input_size} and {classifier.input_size} of {title}"

@@ -42,7 +42,7 @@ def ready_attack(options: MapAttackOptions, data: str) -> Attack:
     if isinstance(options.name, str):
         named = parse_one(options.name, data, **options.strength())
         return replace(named, label_smoothing=options.label_smoothing)
-    _expect_alone(options, {"attack", "eps"})
+    _check_alone(options, {"attack", "eps"})
     return options.name
 
 
@@ -54,13 +54,13 @@ def ready_attacks(options: EvaluatedAttackOptions, data: str) -> Attacks:
     """
     if isinstance(options.name, str):
         return parse_attacks(options.name, data, eps=options.eps, **options.strength())
-    _expect_alone(options, {"attacks", "transfer", "stop"})
+    _check_alone(options, {"attacks", "transfer", "stop"})
     if not options.name:
         raise UserError("expected --attacks to name one or more, got none")
     return options.name
 
 
-def _expect_alone(options: AttackOptions, allowed: set[str]) -> None:
+def _check_alone(options: AttackOptions, allowed: set[str]) -> None:
     """Refuse options of an attack's name beside an attack that is ready."""
     values = options.flat()
     given = [leaf.name for leaf in options.leaves() if values[leaf.name] != leaf.field.default]

@@ -14,10 +14,10 @@ from attnlab.data.older_versions import as_recorded
 from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
-from attnlab.manifests import expect_same
+from attnlab.manifests import check_same
 from attnlab.models import load_model
 from attnlab.models.load import runs_code
-from attnlab.models.own_code import expect_trusted, is_own_code
+from attnlab.models.own_code import check_trusted, is_own_code
 from attnlab.pipelines import hardware
 from attnlab.pipelines.provenance import describe_data
 from attnlab.runs import Run
@@ -75,7 +75,7 @@ def replay(
     known_root = Path(manifest["root"]) if manifest.get("root") else None
     images, earlier = as_recorded(load_dataset(options["data"], root or known_root, options["split"]), manifest["data"])
     if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model tells it itself
-        expect_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
+        check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
     classifier = load_model(
         options["model"],
@@ -88,7 +88,7 @@ def replay(
     )
     classifier = classifier.place(hardware.choose_device(device), options["precision"], options["layout"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
-    expect_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
+    check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:
         warnings.warn(f"{folder} was made by an older version: {earlier}", stacklevel=1)  # once, whoever asks
     chosen = set(wanted)

@@ -16,7 +16,7 @@ from attnlab.data.resizing import ResizedDataset, Sample, collate, load_batches
 from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import expect_labels
+from attnlab.pipelines.checks import check_labels
 from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
 
@@ -55,7 +55,7 @@ def first_look(
         items = (item for item in map(prepared.__getitem__, positions[:TRIED]) if isinstance(item, Sample))
         batch = collate(list(islice(items, IMAGES)))
         if batch.positions:
-            expect_labels(classifier, batch)
+            check_labels(classifier, batch)
             with naming("images", batch.image_ids):
                 signs = check_outputs(classifier, *batch.tensors(classifier.device), gradients=gradients)
             found += [(name, told) for told in signs]

@@ -14,7 +14,7 @@ BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gr
 NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"
 
 
-def expect_attackable(classifier: Classifier) -> None:
+def check_attackable(classifier: Classifier) -> None:
     """Check that an analysis can attack a model: each of its attacks climbs a gradient, whatever its maps need.
 
     Raises:

@@ -9,7 +9,7 @@ import pandas as pd
 from attnlab.config import SweepConfig
 from attnlab.errors import UserError
 from attnlab.files import write_whole
-from attnlab.manifests import expect_same
+from attnlab.manifests import check_same
 from attnlab.pipelines.opening import run_folder
 from attnlab.pipelines.train import Watch, prepare_training, quietly, training_defaults
 from attnlab.training import AAD
@@ -57,7 +57,7 @@ def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
     for alpha, beta in product(config.alphas, config.betas):
         folder = out / f"alpha-{alpha:g}-beta-{beta:g}"
         with prepare_training(config.training(alpha, beta, folder)) as training:
-            _expect_one_grid(out, folder)
+            _check_one_grid(out, folder)
             with watch(training) as shown:
                 training.run(*shown)
         write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
@@ -86,14 +86,14 @@ def sweep_table(out: Path | str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
 
 
-def _expect_one_grid(out: Path, folder: Path) -> None:
+def _check_one_grid(out: Path, folder: Path) -> None:
     """Check that the trainings of a sweep that are begun differ from another one in alpha and beta alone."""
     mine = read_manifest(folder)
     for path in out.glob(TRAININGS):
         if is_begun(path.parent):
             other = read_manifest(path.parent)
             other["options"] |= {key: mine["options"][key] for key in WEIGHTS.values()}
-            expect_same(out, prolonged(path.parent, other, mine), mine, training_defaults())
+            check_same(out, prolonged(path.parent, other, mine), mine, training_defaults())
 
 
 def _written(values: Sequence[float]) -> str:

@@ -19,19 +19,19 @@ from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import expect_fit, expect_trainable, load_source
+from attnlab.pipelines.checks import check_fit, check_trainable, load_source
 from attnlab.pipelines.opening import run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
 from attnlab.training import AAD, ENDINGS, Defense
 from attnlab.training.distributed import launched, world
 from attnlab.training.folder import MANIFEST, open_training
-from attnlab.training.images import expect_batch, hold_out, open_images
+from attnlab.training.images import check_batch, hold_out, open_images
 from attnlab.training.log import OnLog, OnStep
 from attnlab.training.parse import parse_defense, spelled_out
 from attnlab.training.recipes import Plan, plan_for
-from attnlab.training.sources import expect_sources
-from attnlab.training.tensorboard_log import expect_tensorboard
+from attnlab.training.sources import check_sources
+from attnlab.training.tensorboard_log import check_tensorboard
 from attnlab.training.trainer import Training
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
@@ -90,7 +90,7 @@ def prepare_training(
     )
     plan = settled_plan(config)
     if run.tensorboard:
-        expect_tensorboard()
+        check_tensorboard()
     if options.sources and not parsed.ensemble:
         raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
     if classifier is not None and config.model.name is None:
@@ -99,15 +99,15 @@ def prepare_training(
     if data.name == "folder" and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)
-    expect_batch(len(used), plan.batch_size)
+    check_batch(len(used), plan.batch_size)
     place = _device(run)
     if classifier is None:
         classifier = _open_model(config, plan)
     classifier = classifier.place(place, "fp32", run.layout)
-    expect_fit(classifier, images)
-    expect_trainable(classifier)
+    check_fit(classifier, images)
+    check_trainable(classifier)
     if not images.classes:
-        _expect_labels(classifier, images)
+        _check_labels(classifier, images)
     if run.compiled and parsed.attends and classifier.head is None:
         raise UserError(
             f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
@@ -115,7 +115,7 @@ def prepare_training(
         )
     static = _open_sources(config, place)
     if parsed.ensemble:
-        expect_sources(classifier, static)
+        check_sources(classifier, static)
     folder = run.out or run_folder(data.name, Path(plan.model).name, written, str(run.seed))
     manifest = {
         "kind": "train",
@@ -166,7 +166,7 @@ def prepare_training(
 
 
 def training_defaults() -> dict[str, Any]:
-    """What a training's options were before there were such options, see `expect_same`."""
+    """What a training's options were before there were such options, see `check_same`."""
     plan = {one.name: one.default for one in fields(Plan) if one.default is not MISSING}
     defense = {f"defense's {one.name}": one.default for one in fields(Defense) if one.default is not MISSING}
     return {**TrainConfig.defaults(), **plan, **defense}
@@ -250,7 +250,7 @@ def _anywhere(model: str) -> str:
     return f"{Path(path).resolve()}:{function}" if path.endswith(".py") else model
 
 
-def _expect_labels(classifier: Classifier, images: ImageSet) -> None:
+def _check_labels(classifier: Classifier, images: ImageSet) -> None:
     """Check that a model knows all labels of a set that does not name its classes.
 
     Raises:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from attnlab.errors import UserError
 from attnlab.files import is_vacant, write_whole
-from attnlab.manifests import expect_same, now, tell_other_surroundings
+from attnlab.manifests import check_same, now, tell_other_surroundings
 from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_description, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.training.checkpointing import FILE as STATE
@@ -54,7 +54,7 @@ def is_begun(folder: Path) -> bool:
 def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
     """Make the folder, or check that it holds a training with the same options, or with fewer epochs of them.
 
-    `defaults` are as of `expect_same`.
+    `defaults` are as of `check_same`.
 
     Raises:
         UserError: If it holds another one (the text says what differs), or something else.
@@ -63,7 +63,7 @@ def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str,
         before = read_manifest(folder)
         if is_begun(folder) or before.get("kind") != manifest["kind"]:
             longer = prolonged(folder, before, manifest)
-            expect_same(folder, longer, manifest, defaults)
+            check_same(folder, longer, manifest, defaults)
             if len(read_epochs(folder / LOG)) < manifest["options"]["epochs"]:
                 tell_other_surroundings(folder, before, manifest)
             if longer is not before:
@@ -74,7 +74,7 @@ def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str,
     _write(folder, {**manifest, "started": now()})
 
 
-def expect_state(folder: Path) -> None:
+def check_state(folder: Path) -> None:
     """Check that a training of several epochs still has the state it goes on from: without it all would begin again.
 
     Raises:
@@ -139,7 +139,7 @@ def tell_unfinished(name: str) -> None:
         warnings.warn(f"the training of {name} is not finished: epoch {done} of {wanted}", stacklevel=2)
 
 
-def expect_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str) -> None:
+def check_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str) -> None:
     """Check that a finished training's checkpoints can be loaded; make those again whose weights are kept elsewhere.
 
     Args:

@@ -160,7 +160,7 @@ def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) 
     return [index for index in used if index not in kept], held
 
 
-def expect_batch(images: int, batch_size: int) -> None:
+def check_batch(images: int, batch_size: int) -> None:
     """Refuse fewer images than a batch.
 
     Raises:

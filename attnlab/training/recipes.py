@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attnlab.attacks import expect_budget, expect_step
+from attnlab.attacks import check_budget, check_step
 from attnlab.data import DATASETS
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.registry import loaded
 
 OPTIMIZERS = ("adam", "sgd")
@@ -61,11 +61,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Check every value once."""
-        expect_one_of(self.optimizer, OPTIMIZERS, "--optimizer")
-        expect_one_of(self.schedule, SCHEDULES, "--schedule")
-        expect_one_of(self.augment, AUGMENTATIONS, "--augment")
-        expect_budget(self.eps, "--eps")
-        expect_step(self.step_size)
+        check_one_of(self.optimizer, OPTIMIZERS, "--optimizer")
+        check_one_of(self.schedule, SCHEDULES, "--schedule")
+        check_one_of(self.augment, AUGMENTATIONS, "--augment")
+        check_budget(self.eps, "--eps")
+        check_step(self.step_size)
         for name in ("epochs", "batch_size", "steps"):
             option, value = f"--{name.replace('_', '-')}", getattr(self, name)
             if value < 1:
@@ -178,8 +178,8 @@ def plan_for(data: str, name: str = DEFAULT_PLAN) -> Plan:
         UserError: If there is none.
     """
     trainable = [known for known, spec in DATASETS.items() if spec.plans is not None]
-    plans: Mapping[str, Plan] = loaded(DATASETS[expect_one_of(data, trainable, "--data")].plans)
-    return plans[expect_one_of(name, plans, f"--plan for {data}")]
+    plans: Mapping[str, Plan] = loaded(DATASETS[check_one_of(data, trainable, "--data")].plans)
+    return plans[check_one_of(name, plans, f"--plan for {data}")]
 
 
 def all_plans() -> dict[str, Mapping[str, Plan]]:

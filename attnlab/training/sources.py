@@ -7,7 +7,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.seeding import seed_of
 
 
-def expect_sources(current: Classifier, static: Sequence[Classifier]) -> None:
+def check_sources(current: Classifier, static: Sequence[Classifier]) -> None:
     """Refuse static classifiers that cannot attack in place of the current one.
 
     Raises:

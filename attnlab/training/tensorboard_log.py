@@ -8,7 +8,7 @@ from attnlab.errors import UserError
 from attnlab.training.log import Line
 
 
-def expect_tensorboard() -> None:
+def check_tensorboard() -> None:
     """Check that the package is there.
 
     Raises:

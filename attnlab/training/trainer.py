@@ -21,8 +21,8 @@ from attnlab.training.adversary import Adversary
 from attnlab.training.average import average_of, exchange, exchanged, update
 from attnlab.training.checkpointing import load_state, save_state
 from attnlab.training.divergence import diverged, is_finite
-from attnlab.training.folder import LAST, SNAPSHOTS, expect_checkpoints, expect_state
-from attnlab.training.images import DRAWS, Batch, augmented, expect_batch, order_of
+from attnlab.training.folder import LAST, SNAPSHOTS, check_checkpoints, check_state
+from attnlab.training.images import DRAWS, Batch, augmented, check_batch, order_of
 from attnlab.training.log import LOG, Log, OnLog, OnStep, read_log
 from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.setup import TrainingSetup
@@ -53,7 +53,7 @@ class Training(TrainingSetup):
             UserError: If a figure is not finite, images are fewer than a batch, or processes do not share the folder.
             KeyboardInterrupt: If it was interrupted; where it stands is saved.
         """
-        expect_batch(len(self.images), self.plan.batch_size)
+        check_batch(len(self.images), self.plan.batch_size)
         device = self.classifier.device
         kept = keeping(kept_in(self.folder, "what was saved of it"))
         with kept, torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
@@ -79,7 +79,7 @@ class Session:
         self.average = average_of(self.network, training.plan.ema) if training.plan.ema else None
         #: what is saved beside the optimizer
         self.modules = {"network": self.network, **({"average": self.average} if self.average else {})}
-        expect_state(training.folder)
+        check_state(training.folder)
         self.progress = load_state(training.folder, self.modules, self.optimizer)
         if not self.world.agree(self.done):
             raise UserError(
@@ -120,7 +120,7 @@ class Session:
                 exchange(self.network, self.average)  # for good
             if self.world.first:
                 training = self.training
-                expect_checkpoints(training.folder, training.classifier, training.model, training.name)
+                check_checkpoints(training.folder, training.classifier, training.model, training.name)
         finally:
             del self.step  # what `ProcessGroup.wrap` gave must not outlive the processes' group
             if self.board is not None:
@@ -198,7 +198,7 @@ class Session:
         window, self.progress = self.progress.window, replace(self.progress, window=())
         if self.log is not None and window:
             means = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
-            self._expect_folder()
+            self._check_folder()
             at = {"epoch": self.progress.epoch + 1, "step": self.progress.step, "of": self.training.steps}
             self.log.write(at | means)
 
@@ -242,7 +242,7 @@ class Session:
         if not is_finite(self.network):
             raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
         if self.world.first:
-            self._expect_folder()
+            self._check_folder()
             save_state(self.training.folder, self.modules, self.optimizer, self.progress)
         self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
@@ -272,7 +272,7 @@ class Session:
         chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
         better = chosen > self.progress.best
         if self.log is not None:
-            self._expect_folder()
+            self._check_folder()
             folders = [training.folder / LAST, *([training.folder] if better else [])]
             if training.snapshots:
                 folders.append(training.folder / SNAPSHOTS / f"{epoch:03d}")
@@ -281,7 +281,7 @@ class Session:
             self.log.write({"epoch": epoch, **figures, "best": better})
         return chosen
 
-    def _expect_folder(self) -> None:
+    def _check_folder(self) -> None:
         """Check that the folder is still the one that was opened: writing would make a part of it again.
 
         Raises:

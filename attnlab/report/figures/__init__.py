@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.manifests import FILE, read_manifest
 from attnlab.registry import Lazy, Registry
 
@@ -113,4 +113,4 @@ def figures_of(source: str, only: Collection[str] = (), what: str = "") -> list[
         UserError: If one is unknown there; the text lists those that are not.
     """
     known = [name for name, spec in FIGURES.items() if spec.of == source]
-    return [expect_one_of(name, known, f"--only for {what or SOURCES[source]}") for name in only] or known
+    return [check_one_of(name, known, f"--only for {what or SOURCES[source]}") for name in only] or known

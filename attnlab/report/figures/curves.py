@@ -38,7 +38,7 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
         images: I_att of one eps, with the columns group and iou_att_gt.
         manifest: Of the run, with that eps alone.
     """
-    _expect_boxes(images)
+    _check_boxes(images)
     figure = blank(COLUMN, 2.2)
     axes = figure.subplots()
     edges = np.linspace(0, 1, BINS + 1)
@@ -91,7 +91,7 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
 
     Of I_att, a line for each eps.
     """
-    _expect_boxes(images)
+    _check_boxes(images)
     budgets = manifest["options"]["eps"]
     figure = blank(COLUMN, 2.6)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
@@ -205,7 +205,7 @@ def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
     return {family: dict(sorted(names.items())) for family, names in families.items() if len(names) > 1}
 
 
-def _expect_boxes(images: pd.DataFrame) -> None:
+def _check_boxes(images: pd.DataFrame) -> None:
     if not images["iou_att_gt"].notna().any():
         raise LeftOut("the images have no boxes")
 

@@ -53,7 +53,7 @@ def write_report(
     run = Run(folder)
     path = out or folder / "report.html"
     report = make_tables(run)
-    _expect_writable(path)
+    _check_writable(path)
     manifest = with_names(run.manifest)
     analysis = manifest["kind"] == "analyze"
     gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
@@ -100,7 +100,7 @@ def images_shown(folder: Path) -> int:
     return count_recorded(run) if run.manifest["kind"] == "analyze" else 0
 
 
-def _expect_writable(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     """Find out before the long work whether the file can be written."""
     if path.is_dir():
         raise UserError(f"expected --out to be a file, got the folder {path}; did you mean {path / 'report.html'}?")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from attnlab.errors import expect_one_of
+from attnlab.errors import check_one_of
 from attnlab.records import as_csv
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.escape import markdown_text
@@ -21,7 +21,7 @@ def choose_tables(report: "Report", names: Sequence[str]) -> "Report":
     Raises:
         UserError: If the report has no such table; the text lists those it has.
     """
-    wanted = [expect_one_of(name, report.frames, "--table") for name in names] or list(report.frames)
+    wanted = [check_one_of(name, report.frames, "--table") for name in names] or list(report.frames)
     return report._replace(frames={name: report.frames[name] for name in wanted})
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from attnlab.errors import UserError, expect_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.description import (
     analysis_setting,
@@ -51,7 +51,7 @@ def analysis(
     run: Run, cells: Sequence[int] | None = None, features: Sequence[int] | None = None, lime_gt: str = "matched"
 ) -> Source:
     """Read a run of `analyze`; arguments and errors as of `make_tables`."""
-    expect_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
+    check_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
     manifest = with_names(run.manifest)
     options, model = manifest["options"], manifest["model"]
     has = {

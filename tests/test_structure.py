@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = (
     "errors",
+    "arrays",
     "registry",
     "words",
     "failures",
@@ -78,6 +79,7 @@ def test_report_stands_on_records_and_geometry_alone():
         "records",
         "runs",
         "errors",
+    "arrays",
         "words",
         "files",
         "manifests",

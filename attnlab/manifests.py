@@ -12,7 +12,9 @@ from typing import Any
 from attnlab.errors import UserError
 
 FILE = "run.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: option -> what manifests of schema 1, and command lines of before, call it
+FORMER = {"resize": "geometry", "memory_format": "layout"}
 #: what of a manifest a run may be gone on with under other values, told as a warning
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
@@ -43,7 +45,7 @@ def _shape_of_attack(value: Any) -> dict[str, Any]:
 
 
 LIME = {"samples": COUNT, "superpixels": TEXT, "hide": TEXT, "patience": (*NUMBER, NONE)}
-NAMES = {"data?": TEXT, "split?": TEXT, "weights?": TEXT, "precision?": TEXT, "layout?": TEXT, "geometry?": TEXT}
+NAMES = {"data?": TEXT, "split?": TEXT, "weights?": TEXT, "precision?": TEXT, "memory_format?": TEXT, "resize?": TEXT}
 DATA = {"name?": TEXT, "sha256?": TEXT, "used?": TEXT, "has_boxes?": (bool,), "classes?": [TEXT]}
 MODEL = {
     "input_size?": [COUNT],
@@ -87,7 +89,7 @@ SHAPES: dict[str, dict[str, Any]] = {
             "methods": [TEXT],
             "attack": ATTACK,
             "target": {"*": TEXT},
-            "geometry": TEXT,
+            "resize": TEXT,
             "lime?": LIME,
             "lime_segments?": TEXT,
             "lime_floor?": (bool,),
@@ -137,9 +139,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     kind = manifest.get("kind")
     if not isinstance(kind, str) or kind not in SHAPES:
         raise _damaged(path, f"expected kind to be one of {', '.join(SHAPES)}, got {kind!r}")
+    rename_former(manifest["options"] if isinstance(manifest.get("options"), dict) else {})
     for told in chain(_misfits(manifest, SHAPES[kind], ""), _lacks(manifest)):
         raise _damaged(path, told)
     return manifest
+
+
+def rename_former(options: dict[str, Any]) -> None:
+    """Call the options of an older manifest by their names of today, in place."""
+    for name, former in FORMER.items():
+        if former in options:
+            options.setdefault(name, options.pop(former))
 
 
 def recorded(folder: Path, name: str) -> Any:

@@ -91,6 +91,6 @@ def skipped_images(run: Run) -> list[tuple[str, str]]:
             listed[row["image_id"]] = row["skipped"]
         elif boxes and run.manifest["data"]["has_boxes"] and not row["box_share"]:
             cause = "empty, inverted or outside the image" if row["dropped_boxes"] else "none given"
-            cause = "cut away by the geometry" if row["box_share"] == 0 else cause
+            cause = "cut away by the crop" if row["box_share"] == 0 else cause
             listed[row["image_id"]] = f"no usable box ({cause}); recorded, but left out of the tables"
     return list(listed.items())

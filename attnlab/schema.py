@@ -35,7 +35,7 @@ ATTENTION = pa.schema(
         "confidence": pa.float32(),  # softmax probability of the label
         "boxes": pa.list_(pa.list_(pa.float32())),  # half-open pixels at the model's size
         "dropped_boxes": pa.int32(),
-        "box_share": pa.float32(),  # of the boxes' area, what the geometry left in the frame; null: no box
+        "box_share": pa.float32(),  # of the boxes' area, what the crop left in the frame; null: no box
         "iou_att_gt": pa.float64(),  # null: no box or constant map
         "map": pa.list_(pa.float32()),  # signed, row by row
         "lime": LIME,

@@ -45,7 +45,7 @@ def floor(classifier: Classifier, images: Tensor) -> Callable[[], object]:
     """Two forwards and one input gradient, and nothing else."""
     network = classifier.network.requires_grad_(False)
     parameter = next(network.parameters())
-    x = images.to(parameter.dtype).contiguous(memory_format=classifier.layout)
+    x = images.to(parameter.dtype).contiguous(memory_format=classifier.memory_format)
 
     def run() -> object:
         watched = x.detach().requires_grad_()
@@ -104,7 +104,7 @@ def peak_memory(images: int) -> float:
 def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) -> None:
     """Print milliseconds an image, ratios, and peak memory."""
     warnings.filterwarnings("ignore")
-    plain = load_model(model, "none").place(device, layout="contiguous")
+    plain = load_model(model, "none").place(device, memory_format="contiguous")
     ways_to_place = [("fp32", "channels-last"), ("fp32", "folded"), ("bf16", "channels-last"), ("bf16", "folded")]
     placed = {" ".join(way): load_model(model, "none").place(device, *way) for way in ways_to_place}
     images = torch.rand(batch_size, 3, *plain.input_size, generator=torch.Generator().manual_seed(0)).to(device)

@@ -63,7 +63,7 @@ def main(model: str, weights: str, device: str, precision: str, batch_size: int,
     """Print milliseconds an image and step, and ratios."""
     warnings.filterwarnings("ignore")
     fast = load_model(model, weights).place(device, precision)
-    plain = load_model(model, weights).place(device, layout="contiguous")
+    plain = load_model(model, weights).place(device, memory_format="contiguous")
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(batch_size, fast.channels, *fast.input_size, generator=draw).to(device)
     labels = (torch.arange(batch_size) % fast.classes).to(device)

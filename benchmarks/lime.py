@@ -111,17 +111,17 @@ def tensor(photograph: Photograph) -> Tensor:
 @click.option("--model", default="inception_v3", show_default=True)
 @click.option("--weights", default="none", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--layout", default="folded", show_default=True, help="Of attnlab's network.")
+@click.option("--memory-format", default="folded", show_default=True, help="Of attnlab's network.")
 @click.option("--compile", "compiled", is_flag=True, help="Time attnlab with --lime-compile as well.")
 @click.option("--captum/--no-captum", default=True, show_default=True, help="Time captum's Lime as well.")
 @click.option("--samples", default=1000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(
-    model: str, weights: str, device: str, layout: str, compiled: bool, captum: bool, samples: int, rounds: int
+    model: str, weights: str, device: str, memory_format: str, compiled: bool, captum: bool, samples: int, rounds: int
 ) -> None:
     """Print seconds an explanation, and ratios."""
     warnings.filterwarnings("ignore")
-    plain = load_model(model, weights).place(device, layout="contiguous")
+    plain = load_model(model, weights).place(device, memory_format="contiguous")
     plain.network.requires_grad_(False)
     photograph = resize(data.coffee(), plain.input_size).astype(np.float32)
     ways: dict[str, Callable[[], object]] = {}
@@ -133,7 +133,7 @@ def main(
     parts: dict[str, list[float]] = {"quickshift": []}
     batches = {}
     for precision, made in product(("fp32", "bf16"), ("", " compiled") if compiled else ("",)):
-        classifier = load_model(model, weights).place(device, precision, layout)
+        classifier = load_model(model, weights).place(device, precision, memory_format)
         classifier.network.requires_grad_(False)
         if made:
             classifier.compile_inference()
@@ -145,7 +145,8 @@ def main(
     seconds = side_by_side(ways, rounds, device, warm=samples >= 1000)
     cut = float(np.median(parts["quickshift"]))
     click.echo(
-        f"{model.rpartition('/')[2]}, {plain.input_size[0]} px, {layout}, {samples} samples, median of {rounds} rounds"
+        f"{model.rpartition('/')[2]}, {plain.input_size[0]} px, {memory_format}, {samples} samples, "
+        f"median of {rounds} rounds"
     )
     click.echo(machine(device, ("torch", "torchvision", "lime", "captum", "scikit-image")))
     for name, value in seconds.items():

@@ -117,8 +117,8 @@ def main(model: str, device: str, precision: str, compiled: bool, batch_size: in
     warnings.filterwarnings("ignore")
     bf16 = precision == "bf16"
 
-    def place(layout: str = "channels-last") -> Classifier:
-        return load_model(model, "none").place(device, layout=layout)
+    def place(memory_format: str = "channels-last") -> Classifier:
+        return load_model(model, "none").place(device, memory_format=memory_format)
 
     fast = place()
     draw = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ def attack(config: AttackConfig) -> None:
     The run folder holds arrays/ID.npy (float32, channels first, pixels in [0, 1] at the model's size) and
     images/ID.png: the same in whole grey levels, brought back into the ball where rounding left it. Both are shown to
     the model, and Table 6 has both accuracies. Pixels stay at most eps from the image as the model sees it, after its
-    geometry.
+    resizing.
 
     \b
     attnlab attack --attack pgd20 --eps 8/255 --limit 100 --out adversarial

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from attnlab.config.option import Leaf, Options
 from attnlab.errors import UserError
+from attnlab.manifests import FORMER
 
 from .completion import lists_of, names_of
 
@@ -26,11 +28,13 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
         config: With a section `run` that says where to write, if there is a --smoke.
         smoke: Adds --smoke, which runs the command at its smallest size; the text says what that is.
     """
+    renamed = [leaf for leaf in config.leaves() if leaf.name in FORMER]
 
     def add(command: Command) -> Command:
         @wraps(command)
         def call(**given: Any) -> None:
             ours = {leaf.name: given.pop(leaf.name) for leaf in config.leaves()}
+            ours |= {leaf.name: value for leaf in renamed if (value := _given_as_before(leaf, given)) is not None}
             if smoke and given.pop("smoke"):
                 ours |= {leaf.name: leaf.option.smoke for leaf in config.leaves() if leaf.option.smoke is not None}
                 # the full run's folder stays free
@@ -43,9 +47,23 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
             run = click.option("--smoke", is_flag=True, help=text)(run)
         for leaf in reversed(list(config.leaves())):
             run = option_of(leaf)(run)
+        for leaf in renamed:
+            run = click.option(_former_flag(leaf), FORMER[leaf.name], type=_type_of(leaf), hidden=True)(run)
         return run
 
     return add
+
+
+def _former_flag(leaf: Leaf) -> str:
+    return f"--{FORMER[leaf.name].replace('_', '-')}"
+
+
+def _given_as_before(leaf: Leaf, given: dict[str, Any]) -> Any:
+    """Take out the value of an option that was given by its former name; None where it was not."""
+    value, source = given.pop(FORMER[leaf.name]), click.get_current_context().get_parameter_source(leaf.name)
+    if value is not None and source is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"expected {leaf.flag} alone, got {_former_flag(leaf)}, its former name, too")
+    return value
 
 
 def option_of(leaf: Leaf) -> Callable[[Command], Command]:

@@ -6,7 +6,7 @@ import click
 
 from attnlab.attacks.parse import OTHERS, attack_names
 from attnlab.attention import METHODS
-from attnlab.data import DATASETS, GEOMETRIES
+from attnlab.data import DATASETS, RESIZINGS
 from attnlab.models import BUILT_IN
 from attnlab.models.names import torchvision_names
 from attnlab.training.parse import defense_names
@@ -18,14 +18,14 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "attacks": lambda: [*OTHERS, *attack_names()],
     "defenses": defense_names,
     "methods": lambda: list(METHODS),
-    "geometries": lambda: list(GEOMETRIES),
+    "resizings": lambda: list(RESIZINGS),
 }
 
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
 def list_names(kind: str | None) -> None:
-    """Name the data sets, models, attacks, defences, attention methods and geometries there are."""
+    """Name the data sets, models, attacks, defences, attention methods and ways to resize there are."""
     for heading, names in KINDS.items():
         if kind in (None, heading):
             click.echo(f"{heading}: {', '.join(names())}")

@@ -63,7 +63,7 @@ def begun_run(folder: Path) -> Run:
         "label_smoothing": 0.0,
     }
     options = {"images": 2, "eps": [0.1], "methods": ["grad-cam"], "attack": attack}
-    options |= {"target": {"grad-cam": "true"}, "geometry": "squash"}
+    options |= {"target": {"grad-cam": "true"}, "resize": "squash"}
     data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2], "layer": "last"}
     manifest = {"kind": "analyze", "options": options, "data": data, "model": model, "features": [8]}
     return open_run(folder, manifest, ATTENTION)

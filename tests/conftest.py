@@ -54,7 +54,13 @@ def scenes_batch() -> tuple[Tensor, Tensor]:
 def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     """A finished run of 300 scenes at two budgets: more than one part."""
     out = tmp_path_factory.mktemp("runs") / "scenes"
-    options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "4/255,16/255", "batch_size": 50}
+    options = {
+        "split": "val",
+        "model": "resnet8",
+        "memory_format": "channels-last",
+        "eps": "4/255,16/255",
+        "batch_size": 50,
+    }
     analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **options)
     return out
 

@@ -64,7 +64,7 @@ def manifest(**changes: object) -> dict:
         "transfer": None,
         "saved": False,
         "attacks": {"clean": None, "pgd10": attack(), "pgd10+a3": attack(sigma=10.0)},
-        "geometry": "squash",
+        "resize": "squash",
         "seed": 0,
         "stop": False,
         "images": 4,

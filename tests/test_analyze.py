@@ -230,7 +230,7 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
 
 def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):
     """The first 60 images against what captum and plain loops gave for them (contiguous layout, one by one)."""
-    classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", layout="contiguous")
+    classifier = load_model(f"{shared}/weights/mobilenet_v2_tf.py:build").place("cpu", memory_format="contiguous")
     images = load_dataset("imagenet", shared / "imagenet-val")
     analyze_images(classifier, images, tmp_path / "run", positions=range(60), batch_size=4)
     records = read_records(tmp_path / "run")

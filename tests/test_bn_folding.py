@@ -207,10 +207,10 @@ def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():
 def test_analyses_and_evaluations_fold_unless_told_otherwise(attnlab):
     for command in ("analyze", "evaluate"):
         folded_norms = []
-        for number, words in enumerate([(), ("--layout", "channels-last")]):
+        for number, words in enumerate([(), ("--memory-format", "channels-last")]):
             out = f"{command}-{number}"
             assert attnlab(command, "--limit", 4, "--workers", 0, "--out", out, *words).code == 0
             manifest = json.loads(Path(out, "run.json").read_text())
             model = manifest["model"] if command == "analyze" else manifest["model"]["resnet8"]
-            folded_norms.append((manifest["options"]["layout"], model["folded_batch_norms"]))
+            folded_norms.append((manifest["options"]["memory_format"], model["folded_batch_norms"]))
         assert folded_norms == [("folded", 7), ("channels-last", 0)]

@@ -8,7 +8,7 @@ import torch
 from common import NET
 from torch import nn
 
-from attnlab.models import LAYOUTS, Classifier, load_model
+from attnlab.models import MEMORY_FORMATS, Classifier, load_model
 
 
 class Shared(nn.Module):
@@ -62,7 +62,7 @@ def test_images_of_a_network_without_mean_and_std_are_taken_as_they_are_and_left
     assert torch.equal(Classifier(network).normalise(before)[:, 2], before[:, 2] / 0.5)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", MEMORY_FORMATS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_weights_are_known_again_wherever_and_however_they_are_placed(layout, precision):
     came = load_model("resnet8").fingerprint()

@@ -81,7 +81,7 @@ def test_list_runs_from_a_checkout():
 
 def test_list_names_what_there_is(attnlab):
     out = attnlab("list").out
-    for name in ("data: ", "models: ", "attacks: ", "defenses: ", "methods: ", "geometries: "):
+    for name in ("data: ", "models: ", "attacks: ", "defenses: ", "methods: ", "resizings: "):
         assert name in out
     for name in (
         "scenes",
@@ -211,7 +211,7 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(analyze, words, m
         (["--layer", "stage4"], "expected a layer of the model, got 'stage4'", "stage3, classifier"),
         (["--layer", "classifier"], "expected a layer whose output is a spatial map", "name another with --layer"),
         (["--target", "tru"], "expected ", "got 'tru'; did you mean 'true'?"),
-        (["--geometry", "squish"], "expected ", "got 'squish'; did you mean 'squash'?"),
+        (["--resize", "squish"], "expected ", "got 'squish'; did you mean 'squash'?"),
         (["--device", "gpu"], "expected --device to be auto, cpu or an accelerator", "got 'gpu'; try --device cpu"),
         (
             ["--model", "squeezenet1_1", "--weights", "none"],
@@ -245,4 +245,20 @@ def test_cells_that_are_none_are_refused(analyze, attnlab):
     analyze()
     assert attnlab("tables", "out", "--cells", "65").error == (
         "expected cells from 1 to 64, the size of this model's maps, got 65"
+    )
+
+
+@pytest.mark.parametrize(
+    ("former", "name", "value"), [("--geometry", "--resize", "crop"), ("--layout", "--memory-format", "contiguous")]
+)
+def test_an_option_is_understood_by_its_former_name_and_shown_by_its_new_one(attnlab, former, name, value):
+    shown = attnlab("analyze", "--help").out
+    assert name in shown
+    assert former not in shown
+    assert attnlab("analyze", "--limit", "2", former, value, "--out", "run").code == 0
+    assert attnlab("analyze", "--limit", "2", name, value, "--out", "run").code == 0
+    refused = attnlab("analyze", former, value, name, value)
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        2,
+        f"Error: expected {name} alone, got {former}, its former name, too",
     )

@@ -31,8 +31,8 @@ def analyze(attnlab) -> Command:
 
 def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(analyze):
     analyze()
-    assert analyze("--geometry", "crop").error == (
-        "out holds a run with other options (geometry was 'squash', is 'crop'); choose another --out"
+    assert analyze("--resize", "crop").error == (
+        "out holds a run with other options (resize was 'squash', is 'crop'); choose another --out"
     )
     error = analyze("--eps", "0.5", "--limit", 9).error
     assert f"eps was [{16 / 255}], is [0.5]" in error

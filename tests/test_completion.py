@@ -62,7 +62,7 @@ def test_a_wrong_name_is_refused_before_torch_is_imported(tmp_path):
         "analyze --data coko": "--data to be one of ",
         "analyze --attack PGD": "an attack of ",
         "analyze --method gradcam": "--method to be one of ",
-        "analyze --geometry Crop": "--geometry to be one of ",
+        "analyze --resize Crop": "--resize to be one of ",
         "analyze --model resnet5": "--model to be a torchvision name, ",
         "evaluate --attacks clean,PGD20": "an attack of ",
         "evaluate --model resnet8 --model resnet9x": "--model to be a torchvision name, ",

@@ -89,7 +89,7 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(command, words, s
 
 
 def test_a_wrong_geometry_is_one_line_and_leaves_no_run_behind(command):
-    error = command("--geometry", "squish").error
+    error = command("--resize", "squish").error
     assert error.endswith("got 'squish'; did you mean 'squash'?")
     assert not Path("out").exists()
 

@@ -33,7 +33,7 @@ def analysis(twins, tmp_path_factory) -> Path:
         ({"attacks": {"clean": None}}, "attacks fgsm is not asked for"),
         ({"attacks": ATTACKS_USED | {"pgd8": ATTACKS_USED["pgd4"]}}, r"\(attacks pgd8 is new\)"),
         ({"attacks": ATTACKS_USED | {"fgsm": Attack(eps=0.5)}}, r"\(attacks fgsm eps was 0\.0235\d*, is 0\.5\)"),
-        ({"geometry": "crop"}, r"geometry was 'squash', is 'crop'"),
+        ({"resize": "crop"}, r"resize was 'squash', is 'crop'"),
     ],
 )
 def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(evaluated, twins, change, told):

@@ -108,7 +108,7 @@ def test_a_kept_finished_run_is_not_computed_again_by_its_command(kept, attnlab,
     ("file", "option", "other", "message"),
     [
         ("analysis/run.json", "precision", ("--precision", "bf16"), "(precision was 'fp32', is 'bf16')"),
-        ("begun/run.json", "layout", ("--layout", "contiguous"), "(layout was 'folded', is 'contiguous'; "),
+        ("begun/run.json", "layout", ("--layout", "contiguous"), "(memory_format was 'folded', is 'contiguous'; "),
         ("evaluation/run.json", "stop", ("--stop",), "(stop was False, is True)"),
         ("training/training.json", "compiled", ("--compile",), "(compiled was False, is True)"),
         ("training/training.json", "optimizer", ("--optimizer", "sgd"), "(optimizer was 'adam', is 'sgd')"),

@@ -272,4 +272,4 @@ def test_composed_images_show_each_superpixel_or_hide_it_to_the_bit(scenes_batch
         for sample in range(6)
     ]
     assert torch.equal(torch.cat(seen), torch.stack(expected))
-    assert torch.cat(seen).is_contiguous(memory_format=classifier.layout)
+    assert torch.cat(seen).is_contiguous(memory_format=classifier.memory_format)

@@ -23,7 +23,7 @@ def compared(shared, tmp_path, images: int):
     """The reference's rows, attnlab's records of the same images, one by one in contiguous layout."""
     model = shared / "weights" / "mobilenet_v2_tf.py"
     reference = list(reference_imagenet.rows(shared / "imagenet-val", model, EPS, images))
-    classifier = load_model(f"{model}:build").place("cpu", layout="contiguous")
+    classifier = load_model(f"{model}:build").place("cpu", memory_format="contiguous")
     data = load_dataset("imagenet", shared / "imagenet-val")
     analyze_images(classifier, data, tmp_path / "run", eps=EPS, positions=range(images), batch_size=1)
     return reference, read_records(tmp_path / "run")

@@ -51,7 +51,7 @@ def test_views_come_in_the_order_of_the_run_each_once(run):
 def test_random_starts_are_those_of_the_run(tmp_path, resnet8):
     from attnlab.attacks.parse import parse_attack
 
-    options = {"split": "val", "model": "resnet8", "layout": "channels-last", "eps": "4/255", "seed": 5}
+    options = {"split": "val", "model": "resnet8", "memory_format": "channels-last", "eps": "4/255", "seed": 5}
     analyze_images(
         resnet8, load_dataset("scenes"), tmp_path / "run", attack=parse_attack("pgd3"), **options, positions=range(40)
     )
@@ -82,7 +82,7 @@ def older_run(out: Path, resnet8, data: str, root: Path) -> Path:
     """A run as an older version made it, which read boxes and pixels otherwise and said nothing of them."""
     images, _ = as_recorded(load_dataset(data, root), {})
     names = {"data": data, "split": "val", "model": "resnet8", "weights": "default"}
-    description = {**names, "precision": "fp32", "layout": "channels-last"}
+    description = {**names, "precision": "fp32", "memory_format": "channels-last"}
     analyze_images(resnet8, images, out, **description, root=root)
     assert not {"box_corners", "pixel_rule"} & set(json.loads((out / "run.json").read_text())["data"])
     return out

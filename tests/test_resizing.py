@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnlab.boxes import mask_of
 from attnlab.compat import torchvision
-from attnlab.data import GEOMETRIES, load_dataset
+from attnlab.data import RESIZINGS, load_dataset
 from attnlab.data.base import Example
 from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, place, read_batch
 from attnlab.errors import Unusable
@@ -24,11 +24,9 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
-def moved(
-    image: Image.Image, box: list[float], size: tuple[int, int], geometry: str
-) -> tuple[list[list[float]], float]:
+def moved(image: Image.Image, box: list[float], size: tuple[int, int], resize: str) -> tuple[list[list[float]], float]:
     """A box at the model's size and the share of its area that is left."""
-    _, boxes, share = place(image, torch.tensor([box]).double(), size, geometry)
+    _, boxes, share = place(image, torch.tensor([box]).double(), size, resize)
     return boxes.tolist(), share
 
 
@@ -47,7 +45,7 @@ def moved(
     ],
 )
 def test_crop_resizes_the_shorter_side_to_eight_sevenths(image, size, resized):
-    assert GEOMETRIES["crop"](image, size) == resized
+    assert RESIZINGS["crop"](image, size) == resized
 
 
 @pytest.mark.parametrize("name", ["resnet50", "inception_v3"])
@@ -70,21 +68,21 @@ def test_squash_equals_pillows_own_resize(mode):
     np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), theirs)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_an_image_of_the_models_size_is_not_blurred_by_squash(geometry):
+@pytest.mark.parametrize("resize", RESIZINGS)
+def test_an_image_of_the_models_size_is_not_blurred_by_squash(resize):
     image = noise(64, 64)
-    pixels, _, _ = place(image, NO_BOXES, (64, 64), geometry)
+    pixels, _, _ = place(image, NO_BOXES, (64, 64), resize)
     same = np.array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image))
-    assert same == (geometry == "squash")
+    assert same == (resize == "squash")
 
 
 # ------------------------------------------------------------------ boxes
 
 
-def by_hand(box: np.ndarray, image: tuple[int, int], size: tuple[int, int], geometry: str) -> np.ndarray:
+def by_hand(box: np.ndarray, image: tuple[int, int], size: tuple[int, int], resize: str) -> np.ndarray:
     """Where a box (x0, y0, x1, y1) of an image (width, height) comes to lie, in plain arithmetic."""
     width, height = image
-    if geometry == "squash":
+    if resize == "squash":
         return box * np.array([size[1] / width, size[0] / height] * 2)
     short = round(min(size) * 8 / 7)
     new = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
@@ -93,27 +91,27 @@ def by_hand(box: np.ndarray, image: tuple[int, int], size: tuple[int, int], geom
     return scaled.clip(0, np.array([size[1], size[0]] * 2))
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("resize", RESIZINGS)
 @pytest.mark.parametrize("side", [224, 299])
-def test_boxes_equal_plain_arithmetic(geometry, side):
+def test_boxes_equal_plain_arithmetic(resize, side):
     random = np.random.default_rng(0)
     for _ in range(50):
         width, height = random.integers(60, 700, 2)
         corners = np.sort(random.random((2, 2)) * [width, height], axis=0)
         box = corners.reshape(-1)
-        expected = by_hand(box, (width, height), (side, side), geometry)
-        got, _ = moved(Image.new("L", (int(width), int(height))), box.tolist(), (side, side), geometry)
+        expected = by_hand(box, (width, height), (side, side), resize)
+        got, _ = moved(Image.new("L", (int(width), int(height))), box.tolist(), (side, side), resize)
         if (expected[2:] > expected[:2]).all():
             np.testing.assert_allclose(got[0], expected, atol=1e-3)
         else:
             assert got == []
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_mask_edges_equal_rational_arithmetic_also_halfway_between_pixels(geometry):
+@pytest.mark.parametrize("resize", RESIZINGS)
+def test_mask_edges_equal_rational_arithmetic_also_halfway_between_pixels(resize):
     random, halves = np.random.default_rng(0), 0
     for width, height in [(400, 512), (512, 333), (500, 375), (375, 500), (448, 300), (586, 586)]:
-        rows, columns = GEOMETRIES[geometry]((height, width), (256, 256))
+        rows, columns = RESIZINGS[resize]((height, width), (256, 256))
         left, top = round((columns - 256) / 2), round((rows - 256) / 2)
         for _ in range(40):
             (x0, x1), (y0, y1) = (
@@ -126,18 +124,16 @@ def test_mask_edges_equal_rational_arithmetic_also_halfway_between_pixels(geomet
             expected = torch.zeros(256, 256, dtype=torch.bool)
             expected[edges[2] : edges[3], edges[0] : edges[1]] = True
             image, box = Image.new("L", (width, height)), torch.tensor([[x0, y0, x1, y1]]).double()
-            assert torch.equal(mask_of(place(image, box, (256, 256), geometry)[1], 256, 256), expected)
+            assert torch.equal(mask_of(place(image, box, (256, 256), resize)[1], 256, 256), expected)
     assert halves > 20
 
 
 def test_a_box_moves_with_what_it_frames():
-    """A white rectangle on black: after either geometry the box still frames exactly the bright pixels."""
+    """A white rectangle on black: after either way to resize the box still frames exactly the bright pixels."""
     image = np.zeros((300, 420), np.uint8)
     image[90:210, 120:300] = 255
-    for geometry in GEOMETRIES:
-        pixels, boxes, _ = place(
-            Image.fromarray(image), torch.tensor([[120, 90, 300, 210]]).double(), (64, 64), geometry
-        )
+    for resize in RESIZINGS:
+        pixels, boxes, _ = place(Image.fromarray(image), torch.tensor([[120, 90, 300, 210]]).double(), (64, 64), resize)
         assert ((pixels[0] > 127) == mask_of(boxes, 64, 64)).all()
 
 
@@ -245,10 +241,10 @@ def fields(batches: list[Batch]) -> list[list[object]]:
     return [[value.tolist() if isinstance(value, Tensor) else value for value in batch] for batch in batches]
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_worker_processes_give_the_same_batches_in_the_same_order(geometry):
+@pytest.mark.parametrize("resize", RESIZINGS)
+def test_worker_processes_give_the_same_batches_in_the_same_order(resize):
     images = Few(*(boxed([index, 1, index + 5, 9]) for index in range(5)), Unusable("broken"), boxed([1, 1, 4, 4]))
-    prepared = ResizedDataset(images, (16, 16), geometry)
+    prepared = ResizedDataset(images, (16, 16), resize)
     batches = [[0, 1, 2], [6, 5], [4], [3]]
     here, elsewhere = (list(load_batches(prepared, batches, workers)) for workers in (0, 2))
     assert fields(here) == fields(elsewhere)

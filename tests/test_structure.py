@@ -79,7 +79,7 @@ def test_report_stands_on_records_and_geometry_alone():
         "records",
         "runs",
         "errors",
-    "arrays",
+        "arrays",
         "words",
         "files",
         "manifests",

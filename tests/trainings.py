@@ -92,7 +92,7 @@ def training(
     """A training of 5 steps an epoch (22 images in batches of 4) that validates on 7 images."""
     names = {"plan": PLAN, "images": noise(22, 0, device), "held_out": noise(7, 1, device), "seed": 3} | options
     model = f"{networks}:{build}"
-    classifier = load_model(model, "none", seed=1).place(device, layout="contiguous")
+    classifier = load_model(model, "none", seed=1).place(device, memory_format="contiguous")
     weights = {"alpha": 0.1, "beta": 0.1} if "aad" in defense else {}
     return Training(classifier, model, defense, parse_defense(defense, **weights), folder=folder, **names)
 

@@ -97,11 +97,13 @@ class MaskedInference:
 
     def _flat(self, images: Tensor) -> Tensor:
         """Images or their segments value by value as the network has them in memory, (N, C, H, W) to (N, C H W)."""
-        return (images.permute(0, 2, 3, 1) if self.classifier.layout == torch.channels_last else images).flatten(1)
+        return (images.permute(0, 2, 3, 1) if self.classifier.memory_format == torch.channels_last else images).flatten(
+            1
+        )
 
     def _unflat(self, flat: Tensor) -> Tensor:
         channels, height, width = self.shape
-        if self.classifier.layout == torch.channels_last:
+        if self.classifier.memory_format == torch.channels_last:
             return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
         return flat.view(-1, channels, height, width)
 

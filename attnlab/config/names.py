@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
 from attnlab.attention import CLASSES, METHODS
-from attnlab.data import DATASETS, GEOMETRIES, DatasetSpec, split_names
+from attnlab.data import DATASETS, RESIZINGS, DatasetSpec, split_names
 from attnlab.models import BUILT_IN, DEVICES
 from attnlab.training import DEFENSES, FILLS
 from attnlab.training.parse import defense_names, known_defenses
@@ -16,7 +16,7 @@ from attnlab.words import as_fraction
 KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "data": DATASETS,
     "splits": split_names,
-    "geometries": GEOMETRIES,
+    "resizings": RESIZINGS,
     "models": BUILT_IN,
     "devices": DEVICES,
     "methods": METHODS,

@@ -10,7 +10,7 @@ from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
 from attnlab.data import DATASETS
 from attnlab.errors import check_one_of
-from attnlab.models import LAYOUTS, PRECISIONS
+from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
 from attnlab.seeding import check_seed
 
@@ -91,7 +91,7 @@ class DataOptions(Options):
         split: Split of the data set.
         limit: Number of images to use: the first ones, or with --stratify some of every class. By default all.
         stratify: Let --limit take images of all classes in turn, drawn with --seed.
-        geometry: How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the
+        resize: How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the
             centre).
     """
 
@@ -100,7 +100,7 @@ class DataOptions(Options):
     split: str | None = option(None, kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split))
     limit: int | None = option(None, least=1, smoke=4)
     stratify: bool = False
-    geometry: str = option("squash", names="geometries", decides=True)
+    resize: str = option("squash", names="resizings", decides=True)
 
     def __post_init__(self) -> None:
         """Check what several options say together."""
@@ -218,9 +218,9 @@ class RunOptions(Options):
         seed: Seed of everything random, combined with each image's name.
         device: Device to compute on: auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ...
         precision: Precision of the network's arithmetic.
-        layout: Memory layout of the network: `folded` is channels-last with batch norms folded into convolutions, which
-            changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a quarter), `contiguous`
-            by a third.
+        memory_format: Memory format of the network: `folded` is channels-last with batch norms folded into
+            convolutions, which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a
+            quarter), `contiguous` by a third.
         batch_size: Images per forward pass; by default a number that suits device and model.
         workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
             is nothing to decode or cut.
@@ -230,6 +230,6 @@ class RunOptions(Options):
     seed: int = option(0, check=lambda value, flag: check_seed(value), decides=True)
     device: str = option("auto", kinds=("devices",))
     precision: str = option("fp32", choices=tuple(PRECISIONS), decides=True)
-    layout: str = option("folded", choices=tuple(LAYOUTS), decides=True)
+    memory_format: str = option("folded", choices=tuple(MEMORY_FORMATS), decides=True)
     batch_size: int | None = option(None, least=1)
     workers: int | None = option(None, least=0)

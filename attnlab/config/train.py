@@ -135,7 +135,7 @@ class TrainingRunOptions(Options):
         out: Folder; by default runs/DATA-MODEL-DEFENSE-SEED.
         seed: Seed of weights, order of images, augmentation, random starts and dropout.
         precision: Precision of forward and backward passes.
-        layout: Memory layout of the network.
+        memory_format: Memory format of the network.
         compiled: Compile the training step and the attack's passes with torch.compile.
         cuda_graph: On a GPU: record the attack as a CUDA graph and replay it, which is faster than launching every
             kernel.
@@ -149,7 +149,9 @@ class TrainingRunOptions(Options):
     seed: int = variant(RunOptions, "seed", check=training_seed)
     device: str = variant(RunOptions, "device")
     precision: str = variant(RunOptions, "precision", choices=("fp32", "bf16"))
-    layout: str = variant(RunOptions, "layout", default="channels-last", choices=("channels-last", "contiguous"))
+    memory_format: str = variant(
+        RunOptions, "memory_format", default="channels-last", choices=("channels-last", "contiguous")
+    )
     compiled: bool = option(False, flag="compile", decides=True)
     cuda_graph: bool = True
     snapshots: bool = False

@@ -103,8 +103,8 @@ DATASETS = Registry(
 
 #: how images reach the model's size: (height and width of the image, of the model) -> those to resize to before the
 #: centre is cut out
-GEOMETRIES: Registry[Callable[[Size, Size], Size]] = Registry(
-    "--geometry",
+RESIZINGS: Registry[Callable[[Size, Size], Size]] = Registry(
+    "--resize",
     {"squash": Lazy("attnlab.data.resizing:squash"), "crop": Lazy("attnlab.data.resizing:crop")},
 )
 

@@ -27,7 +27,7 @@ class Labelled(NamedTuple):
 
 
 class Example(Labelled):
-    """One image as it is stored, before geometry; unpacks to image, label and boxes.
+    """One image as it is stored, before it is resized; unpacks to image, label and boxes.
 
     Attributes:
         image: Mode RGB, or L for a grey data set.

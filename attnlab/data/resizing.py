@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from attnlab.boxes import doubts, mask_of, usable
 from attnlab.compat import functional, tv_tensors
-from attnlab.data import GEOMETRIES, Size
+from attnlab.data import RESIZINGS, Size
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
 from attnlab.failures import keeping
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
         boxes: Usable boxes, half-open pixels of the sample, (B, 4), float32.
         dropped_boxes: Number of boxes that were empty, inverted or outside the image.
         mask: Union of the boxes, (H, W), bool.
-        box_share: Share of the boxes' area that the geometry left in the frame; NaN without a box.
+        box_share: Share of the boxes' area that the crop left in the frame; NaN without a box.
         notes: What users are told once, in words that follow "3 of 12 images".
     """
 
@@ -99,12 +99,12 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
     Attributes:
         images: Any image set.
         size: Height and width the model wants.
-        geometry: A name in GEOMETRIES.
+        resize: A name in RESIZINGS.
     """
 
     images: ImageSet
     size: Size
-    geometry: str = "squash"
+    resize: str = "squash"
 
     def __getitem__(self, index: int) -> "Sample | Skipped":
         """Return the sample of that index, or why there is none."""
@@ -115,7 +115,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             return Skipped(index, image_id, str(reason))
         image, stored = example.image, example.boxes
         boxes = usable(stored, image.height, image.width)
-        pixels, moved, share = place(image, boxes, self.size, self.geometry)
+        pixels, moved, share = place(image, boxes, self.size, self.resize)
         return Sample(
             position=index,
             image_id=image_id,
@@ -133,20 +133,20 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         return len(self.images.image_ids)
 
 
-def place(image: Image.Image, boxes: Tensor, size: Size, geometry: str) -> tuple[Tensor, Tensor, float]:
+def place(image: Image.Image, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
     """Bring an image and its boxes to the model's size.
 
     Args:
         image: Mode RGB or L.
         boxes: Half-open pixels of the image, (B, 4), float64.
         size: Height and width of the result.
-        geometry: A name in GEOMETRIES.
+        resize: A name in RESIZINGS.
 
     Returns:
         Pixels (C, H, W) uint8; the boxes that are still in the frame (B', 4) float32; the share of the boxes' area
         that is, NaN without boxes.
     """
-    frame = list(GEOMETRIES[geometry]((image.height, image.width), size))
+    frame = list(RESIZINGS[resize]((image.height, image.width), size))
     # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32
     scaled = boxes * torch.tensor([*frame[::-1]] * 2) / torch.tensor([image.width, image.height] * 2)
     resized = tv_tensors.BoundingBoxes(scaled, format="XYXY", canvas_size=frame)
@@ -176,16 +176,16 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     )
 
 
-def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8), geometry: str = "squash") -> Batch:
+def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8), resize: str = "squash") -> Batch:
     """Some images of a set side by side, at a model's size.
 
     Args:
         images: Any image set.
         size: Height and width the model wants: a classifier's `input_size`.
         positions: Indices of the images; those that cannot be used are left out and listed.
-        geometry: A name in GEOMETRIES.
+        resize: A name in RESIZINGS.
     """
-    prepared = ResizedDataset(images, size, geometry)
+    prepared = ResizedDataset(images, size, resize)
     return collate([prepared[position] for position in positions])
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attnlab.models.classifier import Classifier
     from attnlab.models.load import load_model
 
-__all__ = ["BUILT_IN", "LAYOUTS", "PRECISIONS", "Classifier", "load_model"]
+__all__ = ["BUILT_IN", "MEMORY_FORMATS", "PRECISIONS", "Classifier", "load_model"]
 
 #: where a model runs, as it is completed; cuda:1 and others are known to torch
 DEVICES = ("auto", "cpu", "cuda")
@@ -35,8 +35,8 @@ PRECISIONS = Registry(
     },
 )
 #: of a network in memory; `folded` has batch norms folded into the convolutions before them, too
-LAYOUTS = Registry(
-    "--layout",
+MEMORY_FORMATS = Registry(
+    "--memory-format",
     {
         "folded": Lazy("torch:channels_last"),
         "channels-last": Lazy("torch:channels_last"),

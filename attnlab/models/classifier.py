@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer, frozen_eval
-from attnlab.models import LAYOUTS, PRECISIONS
+from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
 from attnlab.models.feature_map import find_feature_map
 from attnlab.models.layouts import FIRST
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
         self.as_it_is = set(means) == {0.0} and set(stds) == {1.0}
         for name, values in (("mean", means), ("std", stds)):
             self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1), persistent=False)
-        self.layout = torch.contiguous_format
+        self.memory_format = torch.contiguous_format
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
@@ -106,11 +106,11 @@ class Classifier(nn.Module):
         return self.logits(self.normalise(images))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """What the network takes: the images normalised pixel by pixel, in its precision and layout, (N, C, H, W)."""
+        """Normalise images pixel by pixel, in the precision and memory format that the network takes."""
         # a copy in any case, as the network may work in place
         images = images.clone() if self.as_it_is else (images - self.mean).div_(self.std)  # type: ignore[operator, arg-type]
         floats = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
-        return images.to(next(floats, images.dtype), memory_format=self.layout)
+        return images.to(next(floats, images.dtype), memory_format=self.memory_format)
 
     def logits(self, normalised: Tensor) -> Tensor:
         """Logits of images that are normalised already, (N, K)."""
@@ -204,20 +204,22 @@ class Classifier(nn.Module):
         assert isinstance(weight, Tensor)
         return two_classes(at_least_float32(weight).T).T
 
-    def place(self, device: torch.device | str, precision: str = "fp32", layout: str = "channels-last") -> "Classifier":
-        """Move to a device for inference, in a precision of PRECISIONS and a memory layout of LAYOUTS.
+    def place(
+        self, device: torch.device | str, precision: str = "fp32", memory_format: str = "channels-last"
+    ) -> "Classifier":
+        """Move to a device for inference, in a precision of PRECISIONS and a memory format of MEMORY_FORMATS.
 
-        The network itself is changed: cast, and in the layout "folded" without the batch norms that could be folded.
+        The network itself is changed: cast, and in the format "folded" without the batch norms that could be folded.
         """
         self.prove_head()
         came, self._compiled = self.sha256, None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self.layout = loaded(LAYOUTS[layout])
-        if layout == "folded":
+        self.memory_format = loaded(MEMORY_FORMATS[memory_format])
+        if memory_format == "folded":
             pairs = self.foldable()
             fold_batch_norms(self.network.eval(), pairs)
             self.folded += len(pairs)
-        self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.layout)  # type: ignore[call-overload]
+        self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.memory_format)  # type: ignore[call-overload]
         self.to(device)
         self._placed, self._proven = (came, self.fingerprint()), weights_key(self.network)
         return self

@@ -105,9 +105,9 @@ class Analysis:
             if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
                 with keeping(kept_in(out)):
                     name = config.model.name or "model"
-                    write_found(out, first_look({name: classifier}, images, used, config.data.geometry))
+                    write_found(out, first_look({name: classifier}, images, used, config.data.resize))
             progress(work.done)
-            prepared = ResizedDataset(images, classifier.input_size, config.data.geometry)
+            prepared = ResizedDataset(images, classifier.input_size, config.data.resize)
             with keeping(kept_in(out)), self._explaining(workers) as explainer:
                 batches = load_batches(prepared, work.batches(size), workers)
                 records = attention_records(
@@ -156,7 +156,7 @@ class Analysis:
             "attack": attack,
             "eps": [one.eps for one in self.attacks],
             "target": {method: config.target_of(method) for method in config.methods},
-            "geometry": config.data.geometry,
+            "resize": config.data.resize,
             **({"seed": config.run.seed} if config.with_lime or self.attacks[0].random_start else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
         }
@@ -177,7 +177,10 @@ def open_analysis(
     named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
         config = config.having(model=config.model.name or hardware.model_for(config.data.name))
-        named |= config.model.recorded() | {"precision": config.run.precision, "layout": config.run.layout}
+        named |= config.model.recorded() | {
+            "precision": config.run.precision,
+            "memory_format": config.run.memory_format,
+        }
     name = config.model.name or "model"
     if classifier is None:
         classifier = open_model(name, config.model.weights or "default", config.model, config.run)
@@ -220,7 +223,7 @@ def _settle_lime(
     if size or recorded(out, "lime_batch_size"):
         return config.having(lime_batch_size=size or recorded(out, "lime_batch_size")), ""
     size, speed = hardware.lime_batch_size(classifier)
-    tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.geometry)
+    tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.resize)
     cutting = hardware.cutting_seconds(tried, config.lime.superpixels)
     cost = lime_cost(config, len(used), speed, cutting, config.run.workers or 0)
     return config.having(lime_batch_size=size), cost + note

@@ -104,7 +104,7 @@ class Evaluation:
         """Write what is missing of the records; arguments and errors as of `evaluate`."""
         config, models, images, used, out = self.config, self.models, self.images, self.positions, self.out
         size, workers = config.run.batch_size or 1, config.run.workers or 0
-        geometry, stop = config.data.geometry, config.attack.stop
+        resize, stop = config.data.resize, config.attack.stop
         able = {name: self._able(name) for name in models}
         loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
         manifest, first = self.manifest(able), 0
@@ -119,14 +119,14 @@ class Evaluation:
                 if not is_checked(out):
                     looked_at = {**models, **({} if self.source is None else {"transfer": self.source})}
                     with keeping(kept_in(out)):
-                        found = first_look(looked_at, images, used, geometry)
+                        found = first_look(looked_at, images, used, resize)
                     # else they are looked for again at the end, beside others; an empty list would say that those were
                     if found and not config.check:
                         write_found(out, found)
             progress(sum(work.done for work in works.values()))
             for name, classifier in models.items():
                 batches = load_batches(
-                    ResizedDataset(images, classifier.input_size, geometry), works[name].batches(size), workers
+                    ResizedDataset(images, classifier.input_size, resize), works[name].batches(size), workers
                 )
                 rows = partial(accuracy_rows, name, classifier, self.source)
                 strike = (
@@ -142,7 +142,7 @@ class Evaluation:
             check_usable(run)
             if config.check:
                 white_box = self.source is None
-                write_checks(run, models, images, self.attacks, used[:size], geometry, white_box=white_box)
+                write_checks(run, models, images, self.attacks, used[:size], resize, white_box=white_box)
         return run
 
     def _able(self, name: str) -> Attacks:
@@ -159,7 +159,7 @@ class Evaluation:
         options = {
             **self.named,
             "attacks": {name: None if attack is None else asdict(attack) for name, attack in self.attacks.items()},
-            "geometry": config.data.geometry,
+            "resize": config.data.resize,
             "seed": config.run.seed,
             "stop": config.attack.stop,
             "images": len(self.positions),
@@ -208,7 +208,7 @@ def open_evaluation(
             model.layer,
             stated=model.mean is not None,
             trust_code=model.trust_code,
-        ).place(hardware.choose_device(run.device), run.precision, run.layout)
+        ).place(hardware.choose_device(run.device), run.precision, run.memory_format)
     _check_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
@@ -253,7 +253,7 @@ def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
         **config.model.recorded(),
         "transfer": config.attack.transfer,
         "precision": config.run.precision,
-        "layout": config.run.layout,
+        "memory_format": config.run.memory_format,
     }
 
 

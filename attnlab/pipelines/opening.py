@@ -105,7 +105,7 @@ def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, r
         std=options.std,
         weights_key=options.weights_key,
         trust_code=options.trust_code,
-    ).place(hardware.choose_device(run.device), run.precision, run.layout)
+    ).place(hardware.choose_device(run.device), run.precision, run.memory_format)
     tell_unfinished(name if weights == "default" else weights)
     return classifier
 

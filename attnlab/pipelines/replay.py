@@ -62,7 +62,9 @@ def replay(
     if manifest["kind"] != "analyze":
         raise UserError(f"expected a run of `attnlab analyze`, got one of `attnlab {manifest['kind']}` in {folder}")
     options = manifest["options"]
-    missing = [name for name in ("data", "split", "model", "weights", "precision", "layout") if name not in options]
+    missing = [
+        name for name in ("data", "split", "model", "weights", "precision", "memory_format") if name not in options
+    ]
     if missing:
         raise UserError(
             f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"
@@ -86,7 +88,7 @@ def replay(
         weights_key=options.get("weights_key"),
         trust_code=trust_code,
     )
-    classifier = classifier.place(hardware.choose_device(device), options["precision"], options["layout"])
+    classifier = classifier.place(hardware.choose_device(device), options["precision"], options["memory_format"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:
@@ -95,7 +97,7 @@ def replay(
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-    prepared = ResizedDataset(images, classifier.input_size, options["geometry"])
+    prepared = ResizedDataset(images, classifier.input_size, options["resize"])
     attack = Attack(**options["attack"])
     processes = hardware.workers(images) if workers is None else workers
     gone: list[Skipped] = []

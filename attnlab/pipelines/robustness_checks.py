@@ -36,7 +36,7 @@ def first_look(
     models: Mapping[str, Classifier],
     images: ImageSet,
     positions: Sequence[int],
-    geometry: str = "squash",
+    resize: str = "squash",
     *,
     gradients: bool = True,
 ) -> Found:
@@ -46,12 +46,12 @@ def first_look(
         models: Name -> classifier.
         images: Any image set.
         positions: Indices of the run's images.
-        geometry: How images reach the model's size.
+        resize: How images reach the model's size.
         gradients: See `check_outputs`.
     """
     found: Found = []
     for name, classifier in models.items():
-        prepared = ResizedDataset(images, classifier.input_size, geometry)
+        prepared = ResizedDataset(images, classifier.input_size, resize)
         items = (item for item in map(prepared.__getitem__, positions[:TRIED]) if isinstance(item, Sample))
         batch = collate(list(islice(items, IMAGES)))
         if batch.positions:
@@ -75,7 +75,7 @@ def write_checks(
     images: ImageSet,
     attacks: Attacks,
     positions: Sequence[int],
-    geometry: str = "squash",
+    resize: str = "squash",
     *,
     white_box: bool = True,
 ) -> None:
@@ -87,7 +87,7 @@ def write_checks(
         images: The images of the run.
         attacks: What was done.
         positions: Indices of the images to look at the models with.
-        geometry: How images reach the models' size.
+        resize: How images reach the models' size.
         white_box: The attacks climb the gradients of the models themselves, so that their order tells something.
     """
     if is_checked(run.folder) or all(attack is None for attack in attacks.values()):
@@ -99,7 +99,7 @@ def write_checks(
     budgets = [attack.eps for attack in attacks.values() if attack is not None]
     found: Found = []
     for name, classifier in models.items():
-        prepared = ResizedDataset(images, classifier.input_size, geometry)
+        prepared = ResizedDataset(images, classifier.input_size, resize)
         (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
         if batch.positions and budgets:
             pixels, labels = batch.tensors(classifier.device)

@@ -103,7 +103,7 @@ def prepare_training(
     place = _device(run)
     if classifier is None:
         classifier = _open_model(config, plan)
-    classifier = classifier.place(place, "fp32", run.layout)
+    classifier = classifier.place(place, "fp32", run.memory_format)
     check_fit(classifier, images)
     check_trainable(classifier)
     if not images.classes:
@@ -221,7 +221,7 @@ def _open_sources(config: TrainConfig, place: torch.device) -> tuple[Classifier,
     """The static models of an ensemble."""
     stated, trust_code = config.model.mean is not None, config.model.trust_code
     loaded = (load_source("--sources", name, stated=stated, trust_code=trust_code) for name in config.defense.sources)
-    return tuple(source.place(place, "fp32", config.run.layout) for source in loaded)
+    return tuple(source.place(place, "fp32", config.run.memory_format) for source in loaded)
 
 
 def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:

@@ -114,7 +114,7 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
     of_method = f"{method} maps of the {options['target'][method]} class"
     details = [options["attack_name"], f"eps {eps_of(options['eps'])}", *strength_of(options["attack"]), of_method]
     details += [] if lime else notes
-    details += [f"geometry {options['geometry']}", *precision_of(options)]
+    details += [f"resize {options['resize']}", *precision_of(options)]
     details += [lime_of(options["lime"]), *notes] if lime else []
     about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, 'correctly classified image')}"
     return f"{about}; {', '.join(details)}; brackets: 95 % bootstrap interval"

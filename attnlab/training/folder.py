@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from attnlab.errors import UserError
 from attnlab.files import is_vacant, write_whole
-from attnlab.manifests import check_same, now, tell_other_surroundings
+from attnlab.manifests import check_same, now, rename_former, tell_other_surroundings
 from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_description, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.training.checkpointing import FILE as STATE
@@ -42,6 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         or type(options.setdefault("epochs", 0)) is not int
     ):
         raise UserError(f"{path} is damaged: expected a JSON object with the training's options; choose another --out")
+    rename_former(options)
     return manifest
 
 

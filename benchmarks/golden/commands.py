@@ -78,15 +78,17 @@ COMMANDS = [
     ),
     Command(
         "analyze --limit 20 --stratify --seed 3 --split test --attack pgd3 --restarts 2 --step-size 4/255 --eps 8/255 "
-        "--label-smoothing 0.1 --target predicted --geometry crop --layer stage2 --batch-size 7 --out pgd",
+        "--label-smoothing 0.1 --target predicted --resize crop --layer stage2 --batch-size 7 --out pgd",
         folder="pgd",
     ),
     Command(
-        "analyze --limit 12 --attack iter-stepll3+a3 --sigma 5 --precision fp64 --layout contiguous --format json "
-        "--out a3",
+        "analyze --limit 12 --attack iter-stepll3+a3 --sigma 5 --precision fp64 --memory-format contiguous "
+        "--format json --out a3",
         folder="a3",
     ),
-    Command("analyze --limit 12 --precision bf16 --layout channels-last --format markdown --out bf16", folder="bf16"),
+    Command(
+        "analyze --limit 12 --precision bf16 --memory-format channels-last --format markdown --out bf16", folder="bf16"
+    ),
     Command("analyze --limit 8 --model net.py:build --weights none --seed 2 --attack fgsm --out own", folder="own"),
     Command(f"{TRAIN} 2 --defense none --out plain", folder="plain"),
     Command(f"{TRAIN} 2 --defense madry+aad --steps 2 --snapshots --out aad", folder="aad"),

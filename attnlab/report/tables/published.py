@@ -20,7 +20,7 @@ PAPER6 = {
 def published(manifest: Mapping[str, Any]) -> Paper | None:
     """The paper's numbers, if the run is the paper's: InceptionV3 on all of ImageNet's validation split, StepLL.
 
-    Maps are of Mixed_7c and of the classes that the paper explains. Any eps and geometry will do: it names neither.
+    Maps are of Mixed_7c and of the classes that the paper explains. Any eps and resizing will do: it names neither.
     """
     options = manifest["options"]
     attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}

@@ -18,7 +18,9 @@ from attnlab.errors import UserError
 from attnlab.files import alone_in
 from attnlab.pipelines import train as training_pipeline
 from attnlab.pipelines.train import prepare_training
-from attnlab.training import adversary
+from attnlab.training import DEFENSES, adversary
+
+WEIGHTED = ", ".join(name for name, defense in DEFENSES.items() if defense.weight)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ from attnlab.training import adversary
         (["--weight-decay", "-1"], "expected --weight-decay of at least 0, got -1"),
         (
             ["--loss-weight", "1"],
-            "expected --loss-weight with alp, trades, mart alone, whose losses have a second part, got ",
+            f"expected --loss-weight with {WEIGHTED} alone, whose losses have a second part, got ",
         ),
         (["--held-out", "60"], "expected --held-out from 1 to 59, there being 60 training images, got 60"),
         (

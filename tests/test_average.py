@@ -44,7 +44,7 @@ def by_hand(history: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def test_the_exported_weights_are_the_average_by_hand_and_the_trained_ones_as_without_it(networks, tmp_path):
     ours, history = training(networks, tmp_path / "ours", plan=AVERAGED), []
-    ours.run(tick=lambda _done: history.append(weights_of(ours.classifier)))
+    ours.run(on_step=lambda _done: history.append(weights_of(ours.classifier)))
     assert len(history) == 3 * STEPS
     exported = load_file(ours.folder / "last" / WEIGHTS)
     for key, value in by_hand(history).items():

@@ -11,8 +11,8 @@ from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.training import DEFENSES, ENDINGS, Defense, Ending
+from attnlab.training.adversary import check_sources, draw_source
 from attnlab.training.parse import known_defenses, parse_defense, spelled_out
-from attnlab.training.sources import check_sources, draw_source
 
 
 def test_every_defence_is_named_alone_and_with_aad():

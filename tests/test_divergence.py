@@ -9,9 +9,8 @@ from trainings import STEPS, during, interrupt, training
 from attnlab.errors import UserError
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training.checkpointing import FILE
-from attnlab.training.divergence import is_finite
 from attnlab.training.trainer import Training
-from attnlab.training.validate import hits
+from attnlab.training.validate import hits, is_finite
 
 BROKEN = "weights or logits of held-out images became infinite or NaN"
 
@@ -102,7 +101,7 @@ def test_a_weight_that_is_infinite_behind_finite_logits_is_in_no_checkpoint(netw
             ours.classifier.network.second.bias.data[0] = -torch.inf  # the ReLU behind it gives 0
 
     with pytest.raises(UserError, match=f"{BROKEN} in epoch 1; there is no"):
-        ours.run(tick=switch_off)
+        ours.run(on_step=switch_off)
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 

@@ -10,8 +10,7 @@ from trainings import A_STEP, PASSES, die, during, training
 
 from attnlab.errors import UserError
 from attnlab.training import trainer
-from attnlab.training.log import Line, read_log
-from attnlab.training.tensorboard_log import Board, check_tensorboard
+from attnlab.training.log import Board, Line, check_tensorboard, read_log
 
 Curves = dict[str, list[tuple[int, float]]]
 

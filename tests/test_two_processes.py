@@ -64,7 +64,7 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
             trainer.save_state = write_slowly if during_second else write
             try:
                 ours.run(
-                    tick=lambda _done: ours.classifier.network.norm.running_var.fill_(torch.inf) if spoilt else None
+                    on_step=lambda _done: ours.classifier.network.norm.running_var.fill_(torch.inf) if spoilt else None
                 )
             except KeyboardInterrupt:
                 (folder / f"interrupted-{rank}").touch()

@@ -24,14 +24,13 @@ from attnlab.pipelines.opening import run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
 from attnlab.training import AAD, ENDINGS, Defense
+from attnlab.training.adversary import check_sources
 from attnlab.training.distributed import launched, world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import check_batch, hold_out, open_images
-from attnlab.training.log import OnLog, OnStep
+from attnlab.training.log import OnLog, OnStep, check_tensorboard
 from attnlab.training.parse import parse_defense, spelled_out
 from attnlab.training.recipes import Plan, plan_for
-from attnlab.training.sources import check_sources
-from attnlab.training.tensorboard_log import check_tensorboard
 from attnlab.training.trainer import Training
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared

@@ -1,19 +1,21 @@
-"""The adversary of a training: it attacks the network in training, as fast as the device lets it."""
+"""Who attacks the images of a training: the network in training, as fast as the device lets it, or a static one."""
 
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.hooks import out_of_memory
 from attnlab.models.bn_folding import folded
 from attnlab.models.classifier import Classifier
+from attnlab.seeding import seed_of
 
 #: times that an attack is made kernel by kernel before a GPU records it: libraries and compilers settle in the first
 #: one, and whether it can be recorded shows in the second
@@ -23,23 +25,17 @@ SHARE = 0.1
 
 
 class Recording(NamedTuple):
-    """An attack as a CUDA graph.
-
-    Attributes:
-        graph: Replayed, it reads the inputs and writes the output.
-        inputs: Images, labels and draws.
-        output: Adversarial images; of the last replay, until the next.
-    """
+    """An attack as a CUDA graph: replayed, it reads the inputs and writes the output."""
 
     graph: torch.cuda.CUDAGraph
-    inputs: tuple[Tensor | None, ...]
-    output: Tensor
+    inputs: tuple[Tensor | None, ...]  # images, labels and draws
+    output: Images  # adversarial, of the last replay, until the next
 
-    def replay(self, *given: Tensor | None) -> Tensor:
+    def replay(self, *inputs: Tensor | None) -> Images:
         """The output for other inputs."""
-        for mine, other in zip(self.inputs, given, strict=True):
-            if mine is not None and other is not None:
-                mine.copy_(other)
+        for recorded, value in zip(self.inputs, inputs, strict=True):
+            if recorded is not None and value is not None:
+                recorded.copy_(value)
         self.graph.replay()
         return self.output
 
@@ -50,21 +46,9 @@ class Adversary:
     On a GPU, an attack that comes again is recorded as a CUDA graph and replayed: launched one by one, the kernels of a
     small network take longer to launch than to run. A recording reads weights and running statistics where they lie and
     folds them in each replay. Hooks and other Python of the network do not run in it; see `is_recordable`.
-
-    Attributes:
-        classifier: In whatever mode it is.
-        victim: The same, or its compiled twin.
-        pairs: The batch norms that are folded.
     """
 
     def __init__(self, classifier: Classifier, *, compiled: bool = False, cuda_graph: bool = True) -> None:
-        """Find the norms.
-
-        Args:
-            classifier: The one in training.
-            compiled: Let torch.compile make the passes.
-            cuda_graph: Record on a GPU.
-        """
         self.classifier = classifier
         self.victim: Classifier = torch.compile(classifier) if compiled else classifier  # type: ignore[assignment]
         self.pairs = classifier.foldable()
@@ -74,21 +58,16 @@ class Adversary:
         self._recordable = False
         self._recording: Recording | None = None
 
-    def __call__(self, images: Tensor, labels: Tensor, attack: Attack, draws: Tensor | None) -> Tensor:
-        """Adversarial images, as `perturb` makes them; valid until the next call.
+    def __call__(self, images: Images, labels: Labels, attack: Attack, draws: Tensor | None) -> Images:
+        """Adversarial images, as `perturb` makes them without restarts; valid until the next call.
 
-        Args:
-            images: Pixels in [0, 1], (N, C, H, W).
-            labels: (N,).
-            attack: Without restarts.
-            draws: Of the random start, uniform in [0, 1), (N, C, H, W); None for an attack without one.
-
-        Raises:
-            UserError: If a recording fails.
+        `draws` are of the random start, uniform in [0, 1), (N, C, H, W); None for an attack without one.
         """
         if not self._records:
             return self._attack(images, labels, draws, attack)
-        key = (attack, images.shape, *self._addresses())
+        network = self.classifier.network
+        # with where all that a recording reads lies: optimizers and batch norms change it in place
+        key = (attack, images.shape, *(value.data_ptr() for value in (*network.parameters(), *network.buffers())))
         if key != self._key:
             self._key, self._times, self._recording = key, 0, None
         self._times += 1
@@ -100,23 +79,18 @@ class Adversary:
             self._recording = self._record(images, labels, draws, attack)
         return self._recording.replay(images, labels, draws)
 
-    def _addresses(self) -> list[int]:
-        """Where all that a recording reads lies: optimizers and batch norms change it in place."""
-        network = self.classifier.network
-        return [tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())]
-
-    def _attack(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Tensor:
+    def _attack(self, images: Images, labels: Labels, draws: Tensor | None, attack: Attack) -> Images:
         with folded(self.classifier.network, self.pairs):
             return perturb(self.victim, images, labels, attack, seeds=draws)
 
-    def _record(self, images: Tensor, labels: Tensor, draws: Tensor | None, attack: Attack) -> Recording:
-        mine = images.clone(), labels.clone(), None if draws is None else draws.clone()
+    def _record(self, images: Images, labels: Labels, draws: Tensor | None, attack: Attack) -> Recording:
+        inputs = images.clone(), labels.clone(), None if draws is None else draws.clone()
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
         try:
             # calls that other threads make, such as NCCL's, are none of the recording
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                output = self._attack(*mine, attack)
+                output = self._attack(*inputs, attack)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
@@ -124,7 +98,7 @@ class Adversary:
             raise UserError(
                 f"the attack cannot be recorded as a CUDA graph ({reason}); go on with --no-cuda-graph"
             ) from error
-        return Recording(graph, mine, output)
+        return Recording(graph, inputs, output)
 
 
 def is_recordable(work: Callable[[], object], device: torch.device) -> bool:
@@ -150,3 +124,24 @@ def is_recordable(work: Callable[[], object], device: torch.device) -> bool:
         drawn = not torch.equal(torch.get_rng_state(), host[0]) or random.getstate() != host[1]
     taken = torch.cuda.max_memory_allocated(device) - before
     return not drawn and taken <= SHARE * torch.cuda.get_device_properties(device).total_memory
+
+
+def check_sources(current: Classifier, static: Sequence[Classifier]) -> None:
+    """Refuse static classifiers that cannot attack in place of the current one: none, other images, other classes."""
+    if not static:
+        raise UserError("expected --sources CHECKPOINT for the ensemble defense, once for each static model, got none")
+    for number, source in enumerate(static, 1):
+        for name in ("channels", "input_size", "classes"):
+            wanted, got = getattr(current, name), getattr(source, name)
+            if wanted != got:
+                raise UserError(f"expected source {number} with {name} {wanted} as the trained model has, got {got}")
+
+
+def draw_source(current: Classifier, static: Sequence[Classifier], seed: int, step: int) -> Classifier:
+    """Draw the source of a batch uniformly from the static classifiers and the current one (Tramer et al. 2018).
+
+    A static source aims at the class that it finds the least likely itself. The draw depends on the run's seed and the
+    number of the step alone, so that a run resumes in the middle and every process draws the same.
+    """
+    sources = [current, *static]
+    return sources[seed_of(seed, f"source of step {step}") % len(sources)]

@@ -1,8 +1,7 @@
 """The moving average of a training's weights, which is validated and exported in their place."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,9 +15,9 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 def update(average: AveragedModel, network: nn.Module) -> None:
     """Take a step's weights in; counts, such as a batch norm's of its batches, are as the network has them."""
     average.update_parameters(network)
-    for mine, theirs in zip(average.module.buffers(), network.buffers(), strict=True):
-        if not mine.is_floating_point():
-            mine.copy_(theirs)
+    for averaged, current in zip(average.module.buffers(), network.buffers(), strict=True):
+        if not averaged.is_floating_point():
+            averaged.copy_(current)
 
 
 def exchange(network: nn.Module, average: AveragedModel) -> None:
@@ -26,20 +25,19 @@ def exchange(network: nn.Module, average: AveragedModel) -> None:
 
     So the average passes through the network itself, whose forward may hold what a copy would not take along.
     """
-    own, others = ((*module.parameters(), *module.buffers()) for module in (network, average.module))
-    for mine, theirs in zip(own, others, strict=True):
-        mine.data, theirs.data = theirs.data, mine.data
+    current, averaged = ((*module.parameters(), *module.buffers()) for module in (network, average.module))
+    for one, other in zip(current, averaged, strict=True):
+        one.data, other.data = other.data, one.data
 
 
 @contextmanager
-def _exchanged(network: nn.Module, average: AveragedModel) -> Iterator[None]:
+def exchanged(network: nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """`exchange` for a block, and back; nothing without an average."""
+    if average is None:
+        yield
+        return
     exchange(network, average)
     try:
         yield
     finally:
         exchange(network, average)
-
-
-def exchanged(network: nn.Module, average: AveragedModel | None) -> Any:
-    """`exchange` for a block, and back; nothing without an average."""
-    return nullcontext() if average is None else _exchanged(network, average)

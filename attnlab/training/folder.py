@@ -25,24 +25,17 @@ WHOLE = "one-cycle"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The content of training.json.
-
-    Raises:
-        UserError: If it is damaged.
-    """
+    """The content of training.json; raises UserError if it is damaged."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        manifest = None
-    options = manifest.get("options") if isinstance(manifest, dict) else None
-    if (
-        not isinstance(manifest, dict)
-        or not isinstance(options, dict)
-        or type(options.setdefault("epochs", 0)) is not int
-    ):
-        raise UserError(f"{path} is damaged: expected a JSON object with the training's options; choose another --out")
-    rename_former(options)
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if type(manifest["options"].setdefault("epochs", 0)) is not int:
+            raise TypeError("epochs is no number")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is damaged: expected a JSON object with the training's options; choose another --out"
+        ) from None
+    rename_former(manifest["options"])
     return manifest
 
 
@@ -55,10 +48,7 @@ def is_begun(folder: Path) -> bool:
 def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
     """Make the folder, or check that it holds a training with the same options, or with fewer epochs of them.
 
-    `defaults` are as of `check_same`.
-
-    Raises:
-        UserError: If it holds another one (the text says what differs), or something else.
+    `defaults` are as of `check_same`, which says what differs otherwise.
     """
     if (folder / MANIFEST).exists():
         before = read_manifest(folder)
@@ -76,11 +66,7 @@ def open_training(folder: Path, manifest: dict[str, Any], defaults: Mapping[str,
 
 
 def check_state(folder: Path) -> None:
-    """Check that a training of several epochs still has the state it goes on from: without it all would begin again.
-
-    Raises:
-        UserError: If it has none.
-    """
+    """Check that a training of several epochs still has the state it resumes from: without it all would begin again."""
     done = len(read_epochs(folder / LOG))
     if done > 1 and not (folder / STATE).exists():  # the first epoch's line is written before its state
         raise UserError(
@@ -89,41 +75,35 @@ def check_state(folder: Path) -> None:
         )
 
 
+def check_not_replaced(folder: Path, inode: int) -> None:
+    """Check that a folder is the one that was opened: writing would make a part of it again."""
+    if not folder.is_dir() or folder.stat().st_ino != inode:
+        raise UserError(
+            f"{folder} was removed while the training worked, and all that was saved with it; the same command "
+            "begins again"
+        )
+
+
 def _write(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def prolonged(folder: Path, before: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A training's manifest with the epochs asked for, where those are more and the past is the same with them.
+    """A training's manifest with the epochs asked for, where those are more.
 
-    Args:
-        folder: Of the training, for what is said.
-        before: Its manifest.
-        asked: That of the command at hand.
-
-    Raises:
-        UserError: If the epochs that were trained would have been others with so many to come.
+    Raises UserError if the epochs that were trained would have been others with so many to come.
     """
-    told, options = json.loads(json.dumps(asked["options"])), before["options"]
-    epochs = told["epochs"]
+    wanted, options = json.loads(json.dumps(asked["options"])), before["options"]
+    epochs = wanted["epochs"]
     longer = {**options, "epochs": epochs}
-    if epochs <= options["epochs"] or {key: told.get(key) for key in longer} != longer:
+    if epochs <= options["epochs"] or {key: wanted.get(key) for key in longer} != longer:
         return before
-    if told["schedule"] == WHOLE:
+    if wanted["schedule"] == WHOLE:
         raise UserError(
             f"{folder} holds a training of {counted(options['epochs'], 'epoch')}, which {epochs} cannot prolong: "
             f"with the schedule {WHOLE} every learning rate depends on the number of epochs; choose another --out"
         )
     return {**before, "options": longer}
-
-
-def epochs_of(folder: Path) -> tuple[int, int]:
-    """How many epochs of a training are done, and how many were asked for.
-
-    Raises:
-        UserError: If its manifest or log is damaged.
-    """
-    return len(read_epochs(folder / LOG)), read_manifest(folder)["options"]["epochs"]
 
 
 def tell_unfinished(name: str) -> None:
@@ -133,7 +113,7 @@ def tell_unfinished(name: str) -> None:
     if not (folder / MANIFEST).is_file():
         return
     try:
-        done, wanted = epochs_of(folder)
+        done, wanted = len(read_epochs(folder / LOG)), read_manifest(folder)["options"]["epochs"]
     except UserError:  # the weights are none the worse for it
         return
     if done < wanted:
@@ -143,14 +123,7 @@ def tell_unfinished(name: str) -> None:
 def check_checkpoints(folder: Path, classifier: Classifier, model: str, defense: str) -> None:
     """Check that a finished training's checkpoints can be loaded; make those again whose weights are kept elsewhere.
 
-    Args:
-        folder: Of the training.
-        classifier: With the weights of its last epoch.
-        model: As of `save_checkpoint`, as the defence.
-        defense: Likewise.
-
-    Raises:
-        UserError: If the best checkpoint is not whole, and its weights are lost.
+    The classifier has the last epoch's weights; model and defence are as of `save_checkpoint`.
     """
     if not _is_whole(folder / LAST, classifier):
         save_checkpoint(classifier, folder / LAST, model, defense)
@@ -175,7 +148,7 @@ def check_checkpoints(folder: Path, classifier: Classifier, model: str, defense:
 
 
 def _is_whole(folder: Path, classifier: Classifier) -> bool:
-    """Whether a checkpoint can be loaded into a network like the classifier's."""
+    """Whether a folder's checkpoint can be loaded into a network like the classifier's."""
     try:
         read_description(folder)
     except UserError:

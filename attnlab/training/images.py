@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Labels
 from attnlab.compat import functional
 from attnlab.data.base import ImageSet
 from attnlab.data.mnist_cifar import ArraySet
@@ -27,23 +28,16 @@ RESIDENT = 2_000_000_000
 
 
 class Batch(NamedTuple):
-    """Images to train on.
+    """Images to train on."""
 
-    Attributes:
-        pixels: 0 to 255, (N, C, H, W), uint8.
-        labels: (N,).
-    """
-
-    pixels: Tensor
-    labels: Tensor
+    pixels: Tensor  # 0 to 255, (N, C, H, W), uint8
+    labels: Labels
 
 
-class Images(Protocol):
+class TrainingImages(Protocol):
     """A set of training images."""
 
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
+    def __len__(self) -> int: ...
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
         """Images in that order, given as places in this set; the last batch may be smaller."""
@@ -52,18 +46,12 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Resident:
-    """Images that are all on the device.
+    """Images that are all on the device."""
 
-    Attributes:
-        pixels: (N, C, H, W), uint8.
-        labels: (N,).
-    """
-
-    pixels: Tensor
-    labels: Tensor
+    pixels: Tensor  # 0 to 255, (N, C, H, W), uint8
+    labels: Labels
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.labels)
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
@@ -75,22 +63,14 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images that worker processes read from disk.
-
-    Attributes:
-        prepared: The images.
-        positions: Indices of the images to use.
-        device: Where batches go.
-        workers: Number of processes.
-    """
+    """Images that worker processes read from disk."""
 
     prepared: ResizedDataset
-    positions: Sequence[int]
-    device: torch.device
+    positions: Sequence[int]  # indices of the images to use
+    device: torch.device  # where batches go
     workers: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.positions)
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
@@ -110,11 +90,7 @@ class Streamed:
 def open_images(
     images: ImageSet, positions: Sequence[int], size: tuple[int, int], device: torch.device, workers: int
 ) -> Resident | Streamed:
-    """Training images at a model's size, squashed; on the device if they are small enough.
-
-    Raises:
-        UserError: If none of them can be used.
-    """
+    """Training images at a model's size, squashed; on the device if they are small enough."""
     if isinstance(images, ArraySet) and images.size == size:  # nothing to read, nothing to resize
         pixels = torch.from_numpy(images.pixels[positions])
         pixels = pixels[:, None] if images.channels == 1 else pixels.permute(0, 3, 1, 2)
@@ -140,17 +116,7 @@ def open_images(
 
 
 def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
-    """Indices to train on and indices to validate on, both from all classes in turn.
-
-    Args:
-        images: Any image set.
-        count: How many to hold out.
-        seed: Of the draw.
-        limit: How many to train on; None for all others.
-
-    Raises:
-        UserError: If nothing would be held out, or nothing left to train on.
-    """
+    """Indices to train on, at most `limit`, and `count` indices to validate on, both from all classes in turn."""
     total = len(images.image_ids)
     if not 0 < count < total:
         raise UserError(f"expected --held-out from 1 to {total - 1}, there being {total} training images, got {count}")
@@ -161,11 +127,7 @@ def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) 
 
 
 def check_batch(images: int, batch_size: int) -> None:
-    """Refuse fewer images than a batch.
-
-    Raises:
-        UserError: If there are.
-    """
+    """Refuse fewer images than a batch."""
     if images < batch_size:
         raise UserError(
             f"expected at least a batch of {batch_size} training images, got {images}; a smaller --batch-size may do"
@@ -173,19 +135,13 @@ def check_batch(images: int, batch_size: int) -> None:
 
 
 def order_of(count: int, seed: int, epoch: int) -> list[int]:
-    """The images' order in an epoch: it depends on the run's seed and the epoch alone."""
+    """The images' order in an epoch, which depends on the run's seed and the epoch alone."""
     generator = torch.Generator().manual_seed(seed_of(seed, f"epoch {epoch}") % 2**63)
     return torch.randperm(count, generator=generator).tolist()
 
 
 def augmented(pixels: Tensor, how: str, draws: Tensor) -> Tensor:
-    """Images changed at random, each by itself.
-
-    Args:
-        pixels: (N, C, H, W).
-        how: A name in AUGMENTATIONS of `plan`, see there.
-        draws: In [0, 1), what each image's change follows from, (N, DRAWS).
-    """
+    """Images changed as a name in AUGMENTATIONS says, each by its own draws in [0, 1), (N, DRAWS)."""
     if how == "none":
         return pixels
     mirrored = (draws[:, 0] < 0.5).to(pixels.device)

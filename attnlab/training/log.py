@@ -1,7 +1,8 @@
-"""The log of a training: JSON lines."""
+"""The log of a training: JSON lines in a file, and the same as curves in TensorBoard."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ LOG = "log.jsonl"
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
 #: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
+#: what is a number in each line that has it
+FIGURES = {"step", "n", "clean", "robust"}
 #: called with each new line
 OnLog = Callable[[Line], None]
 #: called after each step with the number of steps made so far
@@ -21,18 +24,11 @@ OnStep = Callable[[int], None]
 
 
 class Log:
-    """A file of lines, one per event; what lies beyond the point a session goes on from is dropped first."""
+    """A file of lines, one per event; what lies beyond the point a session resumes from is dropped first."""
 
-    def __init__(self, path: Path, progress: Progress, tell: OnLog) -> None:
-        """Open the log.
-
-        Args:
-            path: Of the file.
-            progress: Where the session goes on.
-            tell: Called with each new line.
-        """
+    def __init__(self, path: Path, progress: Progress, on_log: OnLog) -> None:
         self.path = path
-        self.tells = [tell]
+        self.listeners = [on_log]
         lines = read_log(path) if path.exists() else []
         at = (progress.epoch, progress.step)
         kept = [line for line in lines if (line["epoch"] - ("step" in line), line.get("step", 0)) <= at]
@@ -42,8 +38,8 @@ class Log:
         """Add a line."""
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        for tell in self.tells:
-            tell(line)
+        for listener in self.listeners:
+            listener(line)
 
 
 def read_log(path: Path | str) -> list[Line]:
@@ -58,11 +54,9 @@ def read_log(path: Path | str) -> list[Line]:
             line = json.loads(text)
         except (ValueError, RecursionError):
             line = None
-        figures = (
-            "epoch",
-            *(name for name in ("step", "n", "clean", "robust") if isinstance(line, dict) and name in line),
-        )
-        if not isinstance(line, dict) or not all(isinstance(line.get(name), int | float) for name in figures):
+        if not isinstance(line, dict) or not all(
+            isinstance(line.get(name), int | float) for name in ("epoch", *FIGURES & line.keys())
+        ):
             raise UserError(f"{path} is damaged: line {number} is none of a log; remove it, or choose another --out")
         lines.append(line)
     return lines
@@ -71,3 +65,45 @@ def read_log(path: Path | str) -> list[Line]:
 def read_epochs(path: Path) -> list[Line]:
     """The lines of a log that tell of an epoch that is done; none where there is no log yet."""
     return [line for line in read_log(path) if "best" in line] if path.exists() else []
+
+
+def check_tensorboard() -> None:
+    """Refuse to train with curves where the package is missing."""
+    try:
+        import_module("tensorboard")
+    except ImportError as error:
+        raise UserError(
+            f"expected the package tensorboard, got {error}; pip install 'attnlab[tensorboard]', or train without it"
+        ) from None
+
+
+class Board:
+    """Event files with each line of a log once; `train/` has what a line on steps tells, `held_out/` what an epoch's.
+
+    The horizontal axis counts steps over all epochs, `steps` in each.
+    """
+
+    def __init__(self, folder: Path, lines: Iterable[Line], steps: int) -> None:
+        """Write the log so far anew: no step is seen twice where a training is resumed, and none is missing."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.steps = steps
+        # TensorBoard forgets what earlier files tell from step 0 on; they stay, since it sticks to one that it has open
+        self.writer = SummaryWriter(str(folder), purge_step=0)
+        for line in lines:
+            self._add(line)
+        self.writer.flush()
+
+    def __call__(self, line: Line) -> None:
+        """Add a line; it can be seen at once."""
+        self._add(line)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self.writer.close()
+
+    def _add(self, line: Line) -> None:
+        group, at = ("train", line["step"] - self.steps) if "step" in line else ("held_out", 0)
+        for name in line.keys() - {"epoch", "step", "of", "n", "best"}:
+            self.writer.add_scalar(f"{group}/{name}", line[name], line["epoch"] * self.steps + at)

@@ -2,35 +2,37 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in, naming
 from attnlab.hooks import train_mode
 from attnlab.models.checkpoint import save_checkpoint
+from attnlab.models.classifier import Classifier
 from attnlab.seeding import seed_of
-from attnlab.training import PERTURBATIONS
-from attnlab.training.adversary import Adversary
+from attnlab.training import PERTURBATIONS, Defense
+from attnlab.training.adversary import Adversary, draw_source
 from attnlab.training.average import average_of, exchange, exchanged, update
 from attnlab.training.checkpointing import load_state, save_state
-from attnlab.training.divergence import diverged, is_finite
-from attnlab.training.folder import LAST, SNAPSHOTS, check_checkpoints, check_state
-from attnlab.training.images import DRAWS, Batch, augmented, check_batch, order_of
-from attnlab.training.log import LOG, Log, OnLog, OnStep, read_log
+from attnlab.training.distributed import ProcessGroup
+from attnlab.training.folder import LAST, SNAPSHOTS, check_checkpoints, check_not_replaced, check_state
+from attnlab.training.images import DRAWS, Batch, TrainingImages, augmented, check_batch, order_of
+from attnlab.training.log import LOG, Board, Log, OnLog, OnStep, read_log
+from attnlab.training.recipes import Plan
 from attnlab.training.schedule import learning_rate, optimizer_of
-from attnlab.training.setup import TrainingSetup
 from attnlab.training.signals import interruptions
-from attnlab.training.sources import draw_source
 from attnlab.training.step import Step, Terms
-from attnlab.training.tensorboard_log import Board
-from attnlab.training.validate import validate
+from attnlab.training.validate import diverged, is_finite, validate
 
 #: steps between two lines of the log
 LOG_EVERY = 50
@@ -41,24 +43,51 @@ CONTINUE, SAVE, STOP = range(3)
 
 
 @dataclass(frozen=True)
-class Training(TrainingSetup):
+class Training:
     """A training that is ready to run."""
 
-    def run(self, tell: OnLog = lambda line: None, tick: OnStep = lambda done: None) -> None:
-        """Train, or go on where an earlier session stopped; the classifier ends with the last checkpoint's weights.
+    classifier: Classifier  # on its device; trained in place
+    model: str  # name that `load_model` builds the network from
+    name: str  # of the defence, spelled out: madry+aad where the user wrote aad, madry where both its weights are 0
+    defense: Defense
+    plan: Plan
+    images: TrainingImages
+    held_out: TrainingImages
+    folder: Path  # the best checkpoint lies in it, the last in `last`
+    seed: int = 0  # of order, augmentation, starts and dropout
+    sources: tuple[Classifier, ...] = ()  # static classifiers of ensemble adversarial training
+    bf16: bool = False
+    compiled: bool = False  # torch.compile makes the step and the attack's passes
+    cuda_graph: bool = True  # record the attack where a GPU can, see `Adversary`
+    snapshots: bool = False  # keep the checkpoint of every epoch in `epochs`
+    tensorboard: bool = False
+    world: ProcessGroup = field(default_factory=ProcessGroup)
 
-        `tell` is called with each line of the log in the first process, `tick` after each step with the number made.
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; images that would fill no batch sit it out, others each time."""
+        return len(self.images) // self.plan.batch_size
 
-        Raises:
-            UserError: If a figure is not finite, images are fewer than a batch, or processes do not share the folder.
-            KeyboardInterrupt: If it was interrupted; where it stands is saved.
+    def attack(self, epochs: float) -> Attack:
+        """The training attack after that many epochs."""
+        ramp = min(1.0, epochs / self.plan.ramp) if self.plan.ramp else 1.0
+        return self.defense.attack(self.plan.eps * ramp, self.plan.steps, self.plan.step_size * ramp)
+
+    def precision(self) -> Any:
+        """The context that forward passes run in."""
+        return torch.autocast(self.classifier.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def run(self, on_log: OnLog = lambda line: None, on_step: OnStep = lambda done: None) -> None:
+        """Train, or resume where an earlier session stopped; the classifier ends with the last checkpoint's weights.
+
+        `on_log` is called in the first process alone. Raises KeyboardInterrupt, with all saved, if it was interrupted.
         """
         check_batch(len(self.images), self.plan.batch_size)
         device = self.classifier.device
         kept = keeping(kept_in(self.folder, "what was saved of it"))
         with kept, torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
             try:
-                Session(self, tell, interrupted).run(tick)
+                Session(self, on_log, interrupted).run(on_step)
             finally:
                 self.classifier.eval()
 
@@ -66,8 +95,7 @@ class Training(TrainingSetup):
 class Session:
     """One process's work on a training, from where it stands to its end or an interruption."""
 
-    def __init__(self, training: Training, tell: OnLog, interrupted: Callable[[], bool]) -> None:
-        """Read where the training stands."""
+    def __init__(self, training: Training, on_log: OnLog, interrupted: Callable[[], bool]) -> None:
         self.training = training
         self.world = training.world
         self.interrupted = interrupted
@@ -97,54 +125,52 @@ class Session:
                 self.world.share_norms(self.network)
             step = self.world.wrap(step)
         self.step: nn.Module = torch.compile(step) if training.compiled else step  # type: ignore[assignment]
-        self.log = Log(training.folder / LOG, self.progress, tell) if self.world.first else None
-        self.folder = training.folder.stat().st_ino if self.log else 0
+        self.log = Log(training.folder / LOG, self.progress, on_log) if self.world.first else None
+        self.inode = training.folder.stat().st_ino if self.log else 0
         self.board: Board | None = None
         if self.log is not None and training.tensorboard:
             self.board = Board(training.folder / "tensorboard", read_log(self.log.path), training.steps)
-            self.log.tells.append(self.board)
+            self.log.listeners.append(self.board)
 
     @property
     def done(self) -> int:
         """Steps that were made so far."""
         return self.progress.epoch * self.training.steps + self.progress.step
 
-    def run(self, tick: OnStep) -> None:
+    def run(self, on_step: OnStep) -> None:
         """Train what is left of the epochs."""
-        train_mode(self.training.classifier)
+        training = self.training
+        train_mode(training.classifier)
         try:
-            while self.progress.epoch < self.training.plan.epochs:
-                self._epoch(tick)
+            while self.progress.epoch < training.plan.epochs:
+                self._epoch(on_step)
                 self._validate()
             if self.average is not None:
                 exchange(self.network, self.average)  # for good
             if self.world.first:
-                training = self.training
                 check_checkpoints(training.folder, training.classifier, training.model, training.name)
         finally:
             del self.step  # what `ProcessGroup.wrap` gave must not outlive the processes' group
             if self.board is not None:
                 self.board.close()
 
-    def _epoch(self, tick: OnStep) -> None:
-        """What is left of a pass over the images."""
-        training, plan = self.training, self.training.plan
+    def _epoch(self, on_step: OnStep) -> None:
+        """Make what is left of a pass over the images."""
+        training, size = self.training, self.training.plan.batch_size
         order = order_of(len(training.images), training.seed, self.progress.epoch)
-        left = order[self.progress.step * plan.batch_size : training.steps * plan.batch_size]
-        for batch in training.images.batches(
-            self.world.share(left, plan.batch_size), plan.batch_size // self.world.size
-        ):
+        left = self.world.share(order[self.progress.step * size : training.steps * size], size)
+        for batch in training.images.batches(left, size // self.world.size):
             with naming(f"training images of epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"):
                 self.step_on(batch)
             self.progress = replace(self.progress, step=self.progress.step + 1)
-            tick(self.done)
+            on_step(self.done)
             if self.progress.step % LOG_EVERY == 0 or self.progress.step == training.steps:
-                self._tell()
+                self._write_log()
             self._poll_signals()
 
     def step_on(self, batch: Batch) -> None:
-        """One step of the optimizer; every random draw of it depends on the seed and its place alone."""
-        training, plan = self.training, self.training.plan
+        """Make one step of the optimizer; every random draw depends on the seed and the step's number alone."""
+        training, plan, defense = self.training, self.training.plan, self.training.defense
         torch.manual_seed(self._seed(f"dropout in process {self.world.rank}"))
         draws = torch.rand(plan.batch_size, DRAWS, generator=torch.Generator().manual_seed(self._seed("augmentation")))
         images = augmented(batch.pixels, plan.augment, draws[self.world.part(plan.batch_size)]).float() / 255
@@ -161,7 +187,8 @@ class Session:
             terms.loss.backward()  # type: ignore[no-untyped-call]
             return terms
 
-        with self._perturbed(descend):
+        perturbed = PERTURBATIONS[defense.perturbation if self.done >= defense.warmup * training.steps else "none"]
+        with perturbed(self.network, descend, defense.gamma):
             terms = descend()
         self.optimizer.step()
         if self.average is not None:
@@ -170,65 +197,50 @@ class Session:
         self.names = tuple(figures)
         self.pending.append(torch.stack([value.detach().double() for value in figures.values()]))
 
-    def _perturbed(self, descend: Callable[[], object]) -> AbstractContextManager[None]:
-        """The context in which the step's gradient is taken."""
-        defense = self.training.defense
-        begun = self.done >= defense.warmup * self.training.steps
-        return PERTURBATIONS[defense.perturbation if begun else "none"](self.network, descend, defense.gamma)
-
     def _seed(self, what: str) -> int:
         """Seed of what is random in the step at hand."""
         return seed_of(self.training.seed, f"{what} of epoch {self.progress.epoch} step {self.progress.step}") % 2**63
 
-    def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor | None:
+    def _adversarial(self, images: Images, labels: Labels) -> Images | None:
         """The batch's adversarial images, where the defence reads any."""
-        training = self.training
         if self.adversary is None:
             return None
-        source = draw_source(training.classifier, training.sources, training.seed, self.done)  # or itself
+        training = self.training
         attack = training.attack(self.progress.epoch + self.progress.step / training.steps)
+        source = draw_source(training.classifier, training.sources, training.seed, self.done)  # or itself
         draws = self.world.draws_like(images, self._seed("start")) if attack.random_start else None
         if source is not training.classifier:
             return perturb(source, images, labels, attack, seeds=draws)
         return self.adversary(images, labels, attack, draws)
 
-    def _tell(self) -> None:
+    def _write_log(self) -> None:
         """Add a line on the steps since the line before to the log."""
         self._settle()
         window, self.progress = self.progress.window, replace(self.progress, window=())
         if self.log is not None and window:
             means = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
-            self._check_folder()
+            check_not_replaced(self.training.folder, self.inode)
             at = {"epoch": self.progress.epoch + 1, "step": self.progress.step, "of": self.training.steps}
             self.log.write(at | means)
 
     def _settle(self) -> None:
-        """Fetch the last steps' figures, means over the processes, and see that they are finite.
-
-        Raises:
-            UserError: If one is not.
-        """
+        """Fetch the last steps' figures, means over the processes, and refuse those that are not finite."""
         if not self.pending:
             return
         rows = (self.world.total(torch.stack(self.pending)) / self.world.size).tolist()
-        first = self.progress.step - len(rows) + 1
         self.pending = []
-        for number, row in enumerate(rows, first):
-            for name, figure in zip(self.names, row, strict=True):
+        window = [dict(zip(self.names, row, strict=True)) for row in rows]
+        for number, figures in enumerate(window, self.progress.step - len(window) + 1):
+            for name, figure in figures.items():
                 if not math.isfinite(figure):
-                    raise self._diverged(f"the term {name} became {figure}", f", step {number}")
-        window = [*self.progress.window, *(dict(zip(self.names, row, strict=True)) for row in rows)]
-        self.progress = replace(self.progress, window=tuple(window))
+                    raise self._diverged(f"the term {name} became {figure}", number)
+        self.progress = replace(self.progress, window=(*self.progress.window, *window))
 
-    def _diverged(self, what: str, where: str) -> UserError:
-        return diverged(f"{what} in epoch {self.progress.epoch + 1}{where}", self.training.folder, self.progress.epoch)
+    def _diverged(self, what: str, step: int | None = None) -> UserError:
+        return diverged(what, self.training.folder, self.progress.epoch, step)
 
     def _poll_signals(self) -> None:
-        """Save if it is time to, or if a process was interrupted, and then stop.
-
-        Raises:
-            KeyboardInterrupt: If a process was interrupted.
-        """
+        """Save if it is time to, or if a process was interrupted, and then stop."""
         wish = STOP if self.interrupted() else SAVE if monotonic() - self.saved > SAVE_EVERY else CONTINUE
         wish = self.world.largest(wish)
         if wish != CONTINUE:
@@ -240,21 +252,19 @@ class Session:
         self._settle()
         self.world.share_buffers(self.network)  # what is saved, all judge
         if not is_finite(self.network):
-            raise self._diverged("weights became infinite or NaN", f", step {self.progress.step}")
+            raise self._diverged("weights became infinite or NaN", self.progress.step)
         if self.world.first:
-            self._check_folder()
+            check_not_replaced(self.training.folder, self.inode)
             save_state(self.training.folder, self.modules, self.optimizer, self.progress)
         self.world.wait()  # who ended earlier might read the state before, or make torchrun stop the one that writes
         self.saved = monotonic()
 
     def _validate(self) -> None:
         """End an epoch: judge the weights, or their average where there is one, and keep the checkpoints it leaves."""
-        self.world.share_buffers(self.network)
         with exchanged(self.network, self.average):
-            chosen = self._judge()
-        self.progress = replace(
-            self.progress, epoch=self.progress.epoch + 1, step=0, best=max(chosen, self.progress.best)
-        )
+            accuracy = self._judge()
+        best = max(accuracy, self.progress.best)
+        self.progress = replace(self.progress, epoch=self.progress.epoch + 1, step=0, best=best)
         self._save()
 
     def _judge(self) -> float:
@@ -268,31 +278,18 @@ class Session:
                 training.classifier, training.held_out, attack, size, self.world, training.seed, self._pause
             )
         if not (is_finite(self.network) and all(map(math.isfinite, figures.values()))):
-            raise self._diverged("weights or logits of held-out images became infinite or NaN", "")
-        chosen = figures["clean" if training.defense.reads == ("clean",) else "robust"]
-        better = chosen > self.progress.best
+            raise self._diverged("weights or logits of held-out images became infinite or NaN")
+        accuracy = figures["clean" if training.defense.reads == ("clean",) else "robust"]
+        better = accuracy > self.progress.best
         if self.log is not None:
-            self._check_folder()
+            check_not_replaced(training.folder, self.inode)
             folders = [training.folder / LAST, *([training.folder] if better else [])]
             if training.snapshots:
                 folders.append(training.folder / SNAPSHOTS / f"{epoch:03d}")
             for folder in folders:
                 save_checkpoint(training.classifier, folder, training.model, training.name)
             self.log.write({"epoch": epoch, **figures, "best": better})
-        return chosen
-
-    def _check_folder(self) -> None:
-        """Check that the folder is still the one that was opened: writing would make a part of it again.
-
-        Raises:
-            UserError: If it was removed or replaced.
-        """
-        folder = self.training.folder
-        if not folder.is_dir() or folder.stat().st_ino != self.folder:
-            raise UserError(
-                f"{folder} was removed while the training worked, and all that was saved with it; the same command "
-                "begins again"
-            )
+        return accuracy
 
     def _pause(self) -> None:
         if self.world.size == 1:  # elsewhere processes may have different numbers of batches

@@ -1,7 +1,7 @@
 """How long, how fast and under which attack a model is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnlab.attacks import check_budget, check_step
 from attnlab.data import DATASETS
@@ -17,50 +17,30 @@ AUGMENTATIONS = ("none", "crop-flip", "resized-crop-flip")
 
 @dataclass(frozen=True)
 class Plan:
-    """A training plan: plain values, so that `dataclasses.asdict` is its provenance.
+    """A training plan: plain values, so that `dataclasses.asdict` is its provenance; all are checked."""
 
-    Attributes:
-        model: Name of the network that belongs to the data.
-        weights: What it starts from, as `--weights`.
-        epochs: Passes over the training images.
-        batch_size: Images a step, over all processes.
-        optimizer: `adam`, or `sgd` with Nesterov momentum 0.9.
-        learning_rate: The highest.
-        schedule: `constant`; `one-cycle` (up over the first 30 %, then down to 0, step by step); `decay` (x 0.94 every
-            second epoch).
-        weight_decay: Of all parameters.
-        eps: L-infinity budget of the training attack, pixels in [0, 1].
-        step_size: Length of its steps, pixels in [0, 1].
-        steps: Number of its steps.
-        ramp: Epochs over which eps and the step grow from 0; a small net under the full eps from the first step can
-            stay at chance.
-        augment: `none`; `crop-flip` (4 pixels of reflected border, mirrored half the time); `resized-crop-flip`
-            (8-100 % of the area, mirrored half the time).
-        held_out: Training images kept for validation.
-        ema: Decay of the moving average of the weights that is validated and exported; 0 for the weights themselves.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-
-    model: str
+    model: str  # name of the network that belongs to the data
     epochs: int
-    batch_size: int
-    learning_rate: float
-    eps: float
-    step_size: float
-    steps: int
-    weights: str = "none"
-    optimizer: str = "adam"
+    batch_size: int  # over all processes
+    learning_rate: float  # the highest
+    eps: float  # L-infinity budget of the training attack, pixels in [0, 1]
+    step_size: float  # of the attack, pixels in [0, 1]
+    steps: int  # of the attack
+    weights: str = "none"  # what it starts from, as `--weights`
+    optimizer: str = "adam"  # or `sgd`, with Nesterov momentum 0.9
+    #: or `one-cycle`, up over the first 30 %, then down to 0, step by step; or `decay`, x 0.94 every second epoch
     schedule: str = "constant"
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of all parameters
+    #: epochs over which eps and the step grow from 0; a small net under the full eps from the first step can stay at
+    #: chance
     ramp: float = 0.0
+    #: or `crop-flip` (4 pixels of reflected border, mirrored half the time), or `resized-crop-flip` (8-100 % of the
+    #: area, mirrored half the time)
     augment: str = "none"
-    held_out: int = 1000
-    ema: float = 0.0
+    held_out: int = 1000  # training images kept for validation
+    ema: float = 0.0  # decay of the moving average of the weights, which is validated and exported; 0 for none
 
     def __post_init__(self) -> None:
-        """Check every value once."""
         check_one_of(self.optimizer, OPTIMIZERS, "--optimizer")
         check_one_of(self.schedule, SCHEDULES, "--schedule")
         check_one_of(self.augment, AUGMENTATIONS, "--augment")
@@ -103,14 +83,10 @@ SCENES = {
         held_out=500,
     ),
 }
-MNIST = {
-    "short": Plan(
-        model="lenet", epochs=5, batch_size=100, learning_rate=1e-3, eps=0.3, step_size=0.075, steps=10, ramp=1
-    ),
-    "paper": Plan(
-        model="lenet", epochs=5, batch_size=100, learning_rate=1e-3, eps=0.3, step_size=0.01, steps=40, ramp=1
-    ),
-}
+MNIST_SHORT = Plan(
+    model="lenet", epochs=5, batch_size=100, learning_rate=1e-3, eps=0.3, step_size=0.075, steps=10, ramp=1
+)
+MNIST = {"short": MNIST_SHORT, "paper": replace(MNIST_SHORT, step_size=0.01, steps=40)}
 CIFAR10 = {
     "short": Plan(
         model="resnet9",
@@ -136,47 +112,30 @@ CIFAR10 = {
         augment="crop-flip",
     ),
 }
+IMAGENET_SHORT = Plan(
+    model="resnet50",
+    epochs=10,
+    batch_size=128,
+    learning_rate=0.02,
+    eps=16 / 255,
+    step_size=4 / 255,
+    steps=5,
+    weights="default",
+    optimizer="sgd",
+    schedule="one-cycle",
+    weight_decay=1e-4,
+    augment="resized-crop-flip",
+    held_out=10_000,
+)
 IMAGENET = {
-    "short": Plan(
-        model="resnet50",
-        epochs=10,
-        batch_size=128,
-        learning_rate=0.02,
-        eps=16 / 255,
-        step_size=4 / 255,
-        steps=5,
-        weights="default",
-        optimizer="sgd",
-        schedule="one-cycle",
-        weight_decay=1e-4,
-        augment="resized-crop-flip",
-        held_out=10_000,
-    ),
-    "paper": Plan(
-        model="resnet50",
-        epochs=30,
-        batch_size=128,
-        learning_rate=0.045,
-        eps=16 / 255,
-        step_size=2 / 255,
-        steps=10,
-        weights="default",
-        optimizer="sgd",
-        schedule="decay",
-        weight_decay=1e-4,
-        augment="resized-crop-flip",
-        held_out=10_000,
-    ),
+    "short": IMAGENET_SHORT,
+    "paper": replace(IMAGENET_SHORT, epochs=30, learning_rate=0.045, schedule="decay", step_size=2 / 255, steps=10),
 }
 DEFAULT_PLAN = "short"
 
 
 def plan_for(data: str, name: str = DEFAULT_PLAN) -> Plan:
-    """The plan of that name for a data set.
-
-    Raises:
-        UserError: If there is none.
-    """
+    """The plan of that name for a data set."""
     trainable = [known for known, spec in DATASETS.items() if spec.plans is not None]
     plans: Mapping[str, Plan] = loaded(DATASETS[check_one_of(data, trainable, "--data")].plans)
     return plans[check_one_of(name, plans, f"--plan for {data}")]
@@ -184,9 +143,9 @@ def plan_for(data: str, name: str = DEFAULT_PLAN) -> Plan:
 
 def all_plans() -> dict[str, Mapping[str, Plan]]:
     """Data set -> its plans by name; those that several share under the first."""
-    found: dict[str, Mapping[str, Plan]] = {}
+    by_data: dict[str, Mapping[str, Plan]] = {}
     for name, spec in DATASETS.items():
         plans = loaded(spec.plans)
-        if plans and not any(plans is others for others in found.values()):
-            found[name] = plans
-    return found
+        if plans and not any(plans is others for others in by_data.values()):
+            by_data[name] = plans
+    return by_data

@@ -22,15 +22,11 @@ Classification = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 class Loss(NamedTuple):
-    """A loss of logits.
+    """A loss of logits."""
 
-    Attributes:
-        terms: (logits of each kind in `reads`, labels (N,), classification loss, weight) -> named terms.
-        reads: Which images' logits it needs: "clean", "adversarial".
-    """
-
+    #: (logits of each kind in `reads`, labels, classification loss, weight) -> named terms, whose sum is descended
     terms: Callable[[Mapping[str, "Tensor"], "Tensor", Classification, float], dict[str, "Tensor"]]
-    reads: tuple[str, ...] = ("clean", "adversarial")
+    reads: tuple[str, ...] = ("clean", "adversarial")  # which images' logits it needs
 
 
 _IN = "attnlab.training.losses"
@@ -102,7 +98,6 @@ class Defense:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check every value once."""
         LOSSES.expect(self.loss)
         OBJECTIVES.expect(self.objective)
         FILLS.expect(self.fill)
@@ -133,14 +128,7 @@ class Defense:
         return ("clean", "adversarial") if self.attends else LOSSES[self.loss].reads
 
     def attack(self, eps: float, steps: int, step_size: float | None = None) -> Attack:
-        """The attack that makes its adversarial images.
-
-        Args:
-            eps: Radius of the L-infinity ball, pixels in [0, 1].
-            steps: Number of gradient steps, unless it is a single-step defence.
-            step_size: Length of each, pixels in [0, 1]; None for the attack's default. A single step is eps or
-                `stride` times eps long.
-        """
+        """The attack that makes its adversarial images; a single step is eps or `stride` times eps long."""
         if self.stride:
             return Attack(self.objective, eps, 1, min(1.0, self.stride * eps), random_start=True)
         if self.single_step:
@@ -165,17 +153,11 @@ DEFENSES = Registry(
 
 
 class Ending(NamedTuple):
-    """What may stand behind the name of every defence.
+    """What may stand behind the name of every defence."""
 
-    Attributes:
-        changes: Field of `Defense` -> its value, where no option says another.
-        options: Option of `parse_defense` that is refused without it -> the field it sets.
-        others: Defence -> what is published for it in place of `changes`.
-    """
-
-    changes: Mapping[str, Any]
-    options: Mapping[str, str]
-    others: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    changes: Mapping[str, Any]  # field of `Defense` -> its value, where no option says another
+    options: Mapping[str, str]  # option of `parse_defense` that is refused without it -> the field it sets
+    others: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # defence -> what is published for it instead
 
 
 #: endings, of which several may stand behind one name that change different fields; a new one is a line here

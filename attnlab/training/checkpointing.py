@@ -1,4 +1,4 @@
-"""Where a training stands: one file, written whole, from which it goes on to the same weights to the bit."""
+"""Where a training stands: one file, written whole, from which it resumes to the same weights to the bit."""
 
 import json
 from collections.abc import Mapping
@@ -19,27 +19,19 @@ FILE = "state.safetensors"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come.
+    """How far a training has come."""
 
-    Attributes:
-        epoch: Epochs that are done, their validation included.
-        step: Steps of the next one that are done.
-        best: The best validation figure so far; -1 before the first.
-        window: Figures of the last steps, those that no line of the log tells yet.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    best: float = -1.0
-    window: tuple[Mapping[str, float], ...] = ()
+    epoch: int = 0  # epochs that are done, their validation included
+    step: int = 0  # steps of the next one that are done
+    best: float = -1.0  # the best validation figure so far
+    window: tuple[Mapping[str, float], ...] = ()  # figures of the last steps, which no line of the log tells yet
 
 
 def save_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the weights of the modules, each under its name, and optimizer and progress."""
-    named = [(f"{name}.{key}", value) for name, module in modules.items() for key, value in module.state_dict().items()]
-    tensors = dict(named)
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     # copies, since the format refuses tensors that share memory
@@ -48,19 +40,15 @@ def save_state(
 
 
 def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights and optimizer back; return how far the training had come, nothing where none was saved.
-
-    Raises:
-        UserError: If the file is damaged or of another network.
-    """
+    """Put weights and optimizer back; return how far the training had come, nothing where none was saved."""
     path = folder / FILE
     if not path.exists():
         return Progress()
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            told = json.loads(file.metadata()["progress"])
-        progress = Progress(**{**told, "window": tuple(told["window"])})
+            saved = json.loads(file.metadata()["progress"])
+        progress = Progress(**{**saved, "window": tuple(saved["window"])})
         if not (type(progress.epoch) is type(progress.step) is int and isinstance(progress.best, int | float)):
             raise TypeError("epoch and step are no numbers")
         for name, module in modules.items():

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from attnlab.arrays import Images
 from attnlab.errors import UserError
 from attnlab.words import counted
 
@@ -31,11 +32,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def part(self, batch_size: int) -> slice:
-        """This process's rows of a batch.
-
-        Raises:
-            UserError: If a batch cannot be shared evenly.
-        """
+        """This process's rows of a batch."""
         if batch_size % self.size:
             raise UserError(
                 f"expected a --batch-size that {counted(self.size, 'process')} can share evenly, got {batch_size}"
@@ -72,11 +69,7 @@ class ProcessGroup:
         self.largest(0)
 
     def lead(self, act: Callable[[], None]) -> None:
-        """Let the first process do something; what it refuses, all refuse, and none waits for it in vain.
-
-        Raises:
-            UserError: What the first process raised.
-        """
+        """Let the first process do something; what it refuses, all refuse, and none waits for it in vain."""
         refused: list[UserError | None] = [None]
         if self.first:
             try:
@@ -102,7 +95,7 @@ class ProcessGroup:
                 if type(norm) in NORMS:
                     setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
 
-    def draws_like(self, images: Tensor, seed: int) -> Tensor:
+    def draws_like(self, images: Images, seed: int) -> Tensor:
         """This process's share of a batch's random numbers, uniform in [0, 1), one for each value of its images."""
         generator = torch.Generator(images.device).manual_seed(seed)
         for _ in range(self.rank + 1):  # those before are other processes'

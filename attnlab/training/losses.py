@@ -7,33 +7,34 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
 from attnlab.attention.map_metrics import above_mean, normalize_max, resize_maps
 from attnlab.training import Classification
 
 
-def soft_margin(logits: Tensor, labels: Tensor) -> Tensor:
+def soft_margin(logits: Logits, labels: Labels) -> Tensor:
     """Mean multi-label soft margin loss: a binary cross-entropy of each class, averaged (L_c of the paper's eq. 10)."""
     return F.multilabel_soft_margin_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
 
 
-def clean(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, _weight: float) -> dict[str, Tensor]:
+def clean(logits: Mapping[str, Logits], labels: Labels, classify: Classification, _weight: float) -> dict[str, Tensor]:
     """The classification loss of the clean images: no defence."""
     return {"clean": classify(logits["clean"], labels)}
 
 
 def adversarial(
-    logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, _weight: float
+    logits: Mapping[str, Logits], labels: Labels, classify: Classification, _weight: float
 ) -> dict[str, Tensor]:
     """The classification loss of the adversarial images (Madry et al. 2018, eq. 2.1)."""
     return {"adversarial": classify(logits["adversarial"], labels)}
 
 
-def mixed(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, _weight: float) -> dict[str, Tensor]:
+def mixed(logits: Mapping[str, Logits], labels: Labels, classify: Classification, _weight: float) -> dict[str, Tensor]:
     """The mean of both (Kurakin et al. 2017; Tramer et al. 2018)."""
     return {kind: 0.5 * classify(logits[kind], labels) for kind in ("clean", "adversarial")}
 
 
-def alp(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, weight: float) -> dict[str, Tensor]:
+def alp(logits: Mapping[str, Logits], labels: Labels, classify: Classification, weight: float) -> dict[str, Tensor]:
     """The mean of both, and weight * mean squared gap of the logits (adversarial logit pairing, Kannan et al. 2018).
 
     The squared gap is averaged over images and classes.
@@ -42,16 +43,16 @@ def alp(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, 
     return {**mixed(logits, labels, classify, weight), "pairing": weight * gap}
 
 
-def trades(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, weight: float) -> dict[str, Tensor]:
+def trades(logits: Mapping[str, Logits], labels: Labels, classify: Classification, weight: float) -> dict[str, Tensor]:
     """Clean loss + weight * KL(p(x) || p(x_adv)), gradient through both (TRADES, Zhang et al. 2019, eq. 5)."""
     divergence = _divergence(logits["clean"], logits["adversarial"]).mean()
     return {"clean": classify(logits["clean"], labels), "divergence": weight * divergence}
 
 
-def mart(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification, weight: float) -> dict[str, Tensor]:
+def mart(logits: Mapping[str, Logits], labels: Labels, classify: Classification, weight: float) -> dict[str, Tensor]:
     """BCE(p(x_adv), y) + weight * KL(p(x) || p(x_adv)) (1 - p_y(x)) (MART, Wang et al. 2020, eqs. 9-12).
 
-    Its boosted cross-entropy BCE = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv)) is told as two terms.
+    Its boosted cross-entropy BCE = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv)) is two terms.
     """
     attacked = logits["adversarial"]
     rival = attacked.scatter(1, labels[:, None], -torch.inf).argmax(1, keepdim=True)
@@ -66,24 +67,19 @@ def mart(logits: Mapping[str, Tensor], labels: Tensor, classify: Classification,
     }
 
 
-def hide(images: Tensor, maps: Tensor, fill: float = 0.0) -> Tensor:
-    """x_m = x * (1 - Att(x)): the images without the pixels they are classified by (eq. 7).
+def hide(images: Images, maps: Maps, fill: float = 0.0) -> Images:
+    """x_m = x * (1 - Att(x)): the images without the pixels they are classified by (eq. 7), `fill` in their place.
 
     Att(x) = [g(x) >= mean(g(x))] of the map after the ReLU, enlarged to the image (eq. 3). A step function has no
-    gradient, and none goes into the map.
-
-    Args:
-        images: Pixels in [0, 1], (N, C, H, W).
-        maps: Signed, of these images, (N, h, w). Where nothing is positive there is no area, and nothing is hidden.
-        fill: Pixel value in place of what is hidden; 0 is eq. 7.
+    gradient, and none goes into the map. A map that is positive nowhere has no area, and hides nothing.
     """
     positive = maps.detach().relu()
     areas = above_mean(resize_maps(positive, (images.shape[2], images.shape[3]))) & has_area(maps)[:, None, None]
     return torch.where(areas[:, None], fill, images)
 
 
-def rectification(logits: Tensor, masked_logits: Tensor) -> Tensor:
-    """-||p(x) - p(x_m)||_2 of each image, (N,): one of the two parts of L_r (eq. 8).
+def rectification(logits: Logits, masked_logits: Logits) -> PerImage:
+    """-||p(x) - p(x_m)||_2 of each image: one of the two parts of L_r (eq. 8).
 
     The paper's f is a "prediction vector" or "soft labels" (sections 4.1, 5.1): probabilities. Where both are equal the
     gradient is 0.
@@ -93,33 +89,25 @@ def rectification(logits: Tensor, masked_logits: Tensor) -> Tensor:
     return -distance
 
 
-def preservation(maps: Tensor, adversarial_maps: Tensor) -> Tensor:
-    """||g(x) - g(x_adv)||_1 a cell, of each image, (N,): L_p (eq. 9), gradient through both maps.
+def preservation(maps: Maps, adversarial_maps: Maps) -> PerImage:
+    """||g(x) - g(x_adv)||_1 a cell, of each image: L_p (eq. 9), gradient through both maps.
 
     Each map is taken after the ReLU and scaled to a largest value of 1, so that shrinking the maps does not help. The
     mean over the cells lies in [0, 1] and means the same for every network; the paper's sum grows with the map.
-
-    Args:
-        maps: Signed, of the clean images, (N, h, w).
-        adversarial_maps: Signed, of the adversarial images, (N, h, w).
     """
     return (normalize_max(maps) - normalize_max(adversarial_maps)).abs().mean((1, 2))
 
 
-def has_area(maps: Tensor) -> Tensor:
-    """Which maps are positive anywhere: (N,), bool. The others are zero after the ReLU, and have no area."""
+def has_area(maps: Maps) -> PerImage:
+    """Which maps are positive anywhere, bool. The others are zero after the ReLU, and have no area."""
     return maps.amax((1, 2)) > 0
 
 
-def mean_over(values: Tensor, there: Tensor) -> Tensor:
+def mean_over(values: PerImage, there: PerImage) -> Tensor:
     """Mean of the values that are there, a scalar; 0 if none is.
 
     Where several processes train together, it is so scaled that the mean over the processes is the mean over all their
     images; each of them has to call it.
-
-    Args:
-        values: (N,).
-        there: (N,), bool.
     """
     count = there.sum().to(values.dtype)
     if dist.is_available() and dist.is_initialized():
@@ -128,7 +116,7 @@ def mean_over(values: Tensor, there: Tensor) -> Tensor:
     return values.where(there, 0).sum() / count.where(count > 0, 1)
 
 
-def _divergence(clean_logits: Tensor, adversarial_logits: Tensor) -> Tensor:
-    """KL(p(x) || p(x_adv)) of each image, (N,)."""
+def _divergence(clean_logits: Logits, adversarial_logits: Logits) -> PerImage:
+    """KL(p(x) || p(x_adv)) of each image."""
     clean_log, adversarial_log = clean_logits.log_softmax(1), adversarial_logits.log_softmax(1)
     return F.kl_div(adversarial_log, clean_log, reduction="none", log_target=True).sum(1)

@@ -17,7 +17,7 @@ def parse_defense(
     Args:
         name: Such as `madry`, `alp+aad`, `trades+aad+awp`.
         loss_weight: Of the second part of the loss, where it has one; None for the defence's own.
-        classification: Loss the images are classified by: a name in CLASSIFICATIONS.
+        classification: A name in CLASSIFICATIONS.
         options: Those of ENDINGS, each for its ending: `alpha`, `beta` and `fill` of `+aad`, `awp_gamma` and
             `awp_warmup` of `+awp`; None for the ending's own value.
 
@@ -40,7 +40,7 @@ def parse_defense(
         if plus in endings:
             defense = replace(defense, **{**ending.changes, **ending.others.get(stem, {}), **asked})
         elif asked:
-            option = next(one for one, field in ending.options.items() if field in asked).replace("_", "-")
+            option = next(option for option, field in ending.options.items() if field in asked).replace("_", "-")
             raise UserError(f"expected --{option} with {plus} alone, got {name}; did you mean {name}{plus}?")
     if options:
         raise TypeError(f"expected options of {', '.join(ENDINGS)}, got {', '.join(options)}")
@@ -50,12 +50,7 @@ def parse_defense(
 def spelled_out(name: str, defense: Defense | None = None) -> str:
     """A defence's whole name, its endings in their order: madry+aad for aad.
 
-    Args:
-        name: As a user writes it.
-        defense: What it was parsed to; where both weights of attention are 0, `+aad` is left out.
-
-    Raises:
-        UserError: If it is unknown.
+    Where the defence that it was parsed to has both weights of attention at 0, `+aad` is left out.
     """
     stem, endings = _parts(name)
     plain = defense is not None and not defense.attends
@@ -63,11 +58,7 @@ def spelled_out(name: str, defense: Defense | None = None) -> str:
 
 
 def _parts(name: str) -> tuple[str, list[str]]:
-    """The defence that a name begins with, and the endings behind it, in any order.
-
-    Raises:
-        UserError: If a part is unknown or stands twice, or two change the same field.
-    """
+    """The defence that a name begins with, and the endings behind it, in any order, none twice or at odds."""
     first, *rest = name.split("+")
     stem, *others = [*SHORT.get(first, first).split("+"), *rest]
     endings = [f"+{other}" for other in others]
@@ -85,9 +76,9 @@ def defense_names() -> list[str]:
 
 def known_defenses() -> list[str]:
     """Every name of a defence, as it is completed."""
-    chosen = [some for count in range(len(ENDINGS) + 1) for some in combinations(ENDINGS, count)]
+    chosen = [endings for count in range(len(ENDINGS) + 1) for endings in combinations(ENDINGS, count)]
     stems = (*DEFENSES, *SHORT)
-    return [stem + "".join(some) for some in chosen for stem in stems if _agree([*_parts(stem)[1], *some])]
+    return [stem + "".join(endings) for endings in chosen for stem in stems if _agree([*_parts(stem)[1], *endings])]
 
 
 def _agree(endings: Sequence[str]) -> bool:

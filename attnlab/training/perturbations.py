@@ -20,13 +20,8 @@ def awp(network: nn.Module, descend: Callable[[], object], gamma: float) -> Iter
     """Move weights for the block to where the loss is higher (adversarial weight perturbation, Wu et al. 2020, eq. 10).
 
     One step from the weights, as the authors make it: each tensor of two or more dimensions (no bias, no norm) moves by
-    gamma times its own norm along its gradient. What that gradient's pass shows batch norms is not kept. Where several
-    processes train together, all move alike, by the gradient of all their images.
-
-    Args:
-        network: In train mode.
-        descend: Leaves the loss's gradient at the weights as they are in each parameter's `.grad`.
-        gamma: See above.
+    gamma times its own norm along the gradient that `descend` leaves in its `.grad`. What that pass shows batch norms
+    is not kept. Where several processes train together, all move alike, by the gradient of all their images.
     """
     with preserve_bn_stats(network):
         descend()

@@ -15,11 +15,7 @@ DECAY = 0.94
 
 
 def optimizer_of(classifier: Classifier, plan: Plan) -> torch.optim.Optimizer:
-    """The plan's optimizer of the classifier's parameters, but for those that its author froze.
-
-    Raises:
-        UserError: If all are frozen.
-    """
+    """The plan's optimizer of the classifier's parameters, but for those that its author froze."""
     parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     if not parameters:
         raise UserError("expected a model with parameters to train, got one whose parameters are all frozen")
@@ -29,17 +25,11 @@ def optimizer_of(classifier: Classifier, plan: Plan) -> torch.optim.Optimizer:
 
 
 def learning_rate(plan: Plan, step: int, steps: int) -> float:
-    """The learning rate of a step.
-
-    Args:
-        plan: Names the schedule.
-        step: Steps made before, over all epochs.
-        steps: Of an epoch.
-    """
+    """The learning rate after `step` steps over all epochs, with `steps` in each."""
     if plan.schedule == "decay":
         return float(plan.learning_rate * DECAY ** (step // steps // 2))
     if plan.schedule == "one-cycle":
-        place = (step + 0.5) / (plan.epochs * steps)  # of the step's middle: neither the first nor the last is for 0
-        part = place / RISE if place < RISE else (1 - place) / (1 - RISE)
-        return plan.learning_rate * (0.5 - 0.5 * math.cos(math.pi * part))
+        share = (step + 0.5) / (plan.epochs * steps)  # of the step's middle: neither the first nor the last is for 0
+        height = share / RISE if share < RISE else (1 - share) / (1 - RISE)
+        return plan.learning_rate * (0.5 - 0.5 * math.cos(math.pi * height))
     return plan.learning_rate

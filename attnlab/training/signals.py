@@ -1,4 +1,4 @@
-"""Interruptions that wait for the end of a step, since half a step cannot be gone on from."""
+"""Interruptions that wait for the end of a step, since half a step cannot be resumed."""
 
 import signal
 import threading
@@ -14,8 +14,7 @@ IMPATIENCE = 1.0
 def interruptions() -> Iterator[Callable[[], bool]]:
     """Note Ctrl-C, and the request to end that clusters send before they kill, instead of obeying at once.
 
-    Yields:
-        Whether there was one. Always False outside the main thread, where Python lets no one listen to signals.
+    Yields whether there was one: always False outside the main thread, where Python lets no one listen to signals.
     """
     noted: list[float] = []
 

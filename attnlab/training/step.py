@@ -1,10 +1,12 @@
 """One training step as one callable: network passes, maps, masks and terms, so that DDP and compilers wrap it whole."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attention.gradcam import capture_activations, logits_and_maps
 from attnlab.hooks import preserve_bn_stats
 from attnlab.models.classifier import Classifier
@@ -14,16 +16,11 @@ from attnlab.training.losses import has_area, hide, mean_over, preservation, rec
 
 
 class Terms(NamedTuple):
-    """What a step comes to.
+    """What a step comes to: scalars by name, no name in both."""
 
-    Attributes:
-        weighted: Name -> scalar with its graph; their sum is the loss.
-        diagnostics: Name -> scalar for the log, detached: the share of each kind of image classified correctly, the
-            attention terms before their weights (raw_...), and the share of images that drop out of them for want of an
-            area. No name is in both.
-    """
-
-    weighted: dict[str, Tensor]
+    weighted: dict[str, Tensor]  # with their graph; their sum is the loss
+    #: for the log, detached: the share of each kind of image classified correctly, the attention terms before their
+    #: weights (raw_...), and the share of images that drop out of them for want of an area
     diagnostics: dict[str, Tensor]
 
     @property
@@ -33,17 +30,11 @@ class Terms(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the network made of one kind of image.
+    """What the network made of one kind of image."""
 
-    Attributes:
-        images: Pixels in [0, 1], (N, C, H, W).
-        logits: (N, K).
-        maps: Signed, of the labels, (N, h, w); None where attention is not looked at.
-    """
-
-    images: Tensor
-    logits: Tensor
-    maps: Tensor | None
+    images: Images
+    logits: Logits
+    maps: Maps | None  # of the labels; None where attention is not looked at
 
 
 class Step(nn.Module):
@@ -58,18 +49,9 @@ class Step(nn.Module):
     images of madry+aad, all masked images) has passes of its own, with their own statistics, which are kept out of the
     running ones. So the steps of a defence and of its +aad differ in the terms, and in nothing else. Where a loss reads
     clean and adversarial images, their statistics are of both together, as Kurakin et al. (2017) advise.
-
-    Attributes:
-        classifier: In whatever mode its modules are.
-        defense: Its settings.
     """
 
     def __init__(self, classifier: Classifier, defense: Defense) -> None:
-        """Put the two together.
-
-        Raises:
-            UserError: If the defence looks at attention and the classifier has no attention layer.
-        """
         super().__init__()
         self.classifier = classifier
         self.defense = defense
@@ -80,14 +62,8 @@ class Step(nn.Module):
             with capture_activations(classifier):  # refuses a model without a layer
                 pass
 
-    def forward(self, clean: Tensor, adversarial: Tensor | None, labels: Tensor) -> Terms:
-        """The terms of a batch.
-
-        Args:
-            clean: Pixels in [0, 1], (N, C, H, W).
-            adversarial: The same images attacked; None where "adversarial" is not among `Defense.reads`.
-            labels: (N,); the maps are of these classes.
-        """
+    def forward(self, clean: Images, adversarial: Images | None, labels: Labels) -> Terms:
+        """The terms of a batch; `adversarial` is None where it is not among `Defense.reads`."""
         images = {"clean": clean, "adversarial": adversarial}
         read, kinds = LOSSES[self.defense.loss].reads, self.defense.reads
         seen = self._pass({kind: images[kind] for kind in read}, labels)  # type: ignore[misc]  # they are there
@@ -99,40 +75,36 @@ class Step(nn.Module):
         weighted = self.terms(logits, labels, self.classify, self.defense.weight)
         diagnostics = {f"{kind}_accuracy": (logits[kind].argmax(1) == labels).float().mean() for kind in kinds}
         if self.defense.attends:
-            found, without_area = self._attention(seen["clean"], seen["adversarial"])
+            terms, without_area = self._attention(seen["clean"], seen["adversarial"])
             weights = {"rectification": self.defense.alpha, "preservation": self.defense.beta}
-            weighted |= {name: weights[name] * value for name, value in found.items()}
-            diagnostics |= {f"raw_{name}": value.detach() for name, value in found.items()}
+            weighted |= {name: weights[name] * value for name, value in terms.items()}
+            diagnostics |= {f"raw_{name}": value.detach() for name, value in terms.items()}
             diagnostics["without_area"] = without_area
         return Terms(weighted, diagnostics)
 
-    def _pass(self, images: dict[str, Tensor], labels: Tensor) -> dict[str, Seen]:
-        """What one pass makes of some kinds of images.
-
-        Args:
-            images: Kind -> pixels in [0, 1], (N, C, H, W).
-            labels: (N,); the maps are of these classes, and made where attention is looked at.
-        """
-        count = len(images)
-        together = torch.cat(list(images.values()))
-        if not self.defense.attends:
-            logits = self.classifier(together).chunk(count)
-            return {kind: Seen(images[kind], part, None) for kind, part in zip(images, logits, strict=True)}
-        logits, maps = logits_and_maps(
-            self.classifier, together, labels.repeat(count), create_graph=self.defense.beta > 0
-        )
-        parts = zip(images.values(), logits.chunk(count), maps.chunk(count), strict=True)
+    def _pass(self, images: dict[str, Images], labels: Labels) -> dict[str, Seen]:
+        """What one pass makes of some kinds of images."""
+        count, together = len(images), torch.cat(list(images.values()))
+        maps: Sequence[Maps | None] = [None] * count
+        if self.defense.attends:
+            logits, signed = logits_and_maps(
+                self.classifier, together, labels.repeat(count), create_graph=self.defense.beta > 0
+            )
+            maps = signed.chunk(count)
+        else:
+            logits = self.classifier(together)
+        parts = zip(images.values(), logits.chunk(count), maps, strict=True)
         return {kind: Seen(*part) for kind, part in zip(images, parts, strict=True)}
 
     def _attention(self, clean: Seen, adversarial: Seen) -> tuple[dict[str, Tensor], Tensor]:
         """Attention terms before their weights, by name, and the share of images without an area, all scalars."""
         images, logits, maps = map(torch.cat, zip(clean, adversarial, strict=True))  # type: ignore[arg-type]  # all there
         there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
-        found = {}
+        terms = {}
         if self.defense.alpha > 0:
             with preserve_bn_stats(self.classifier):
                 masked = self.classifier(hide(images, maps, FILLS[self.defense.fill]))
-            found["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), there)  # eq. 8
+            terms["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), there)  # eq. 8
         if self.defense.beta > 0:
-            found["preservation"] = mean_over(preservation(*maps.chunk(2)), there)  # eq. 9
-        return found, 1 - there.float().mean()
+            terms["preservation"] = mean_over(preservation(*maps.chunk(2)), there)  # eq. 9
+        return terms, 1 - there.float().mean()

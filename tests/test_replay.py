@@ -15,7 +15,7 @@ from test_imagenet import plant
 
 from attnlab.config import AnalyzeConfig
 from attnlab.data import load_dataset
-from attnlab.data.older_versions import as_recorded
+from attnlab.data.base import as_recorded
 from attnlab.errors import UserError
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.provenance import describe_data

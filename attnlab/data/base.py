@@ -3,10 +3,10 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -18,25 +18,17 @@ from attnlab.errors import Unusable, UserError
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
-class Labelled(NamedTuple):
-    """The three values of an `Example`, see there."""
+@dataclass(frozen=True)
+class Example:
+    """One image as it is stored, before it is resized; unpacks to image, label and boxes."""
 
-    image: Image.Image
+    image: Image.Image  # mode RGB, or L for a grey data set
     label: int
-    boxes: Tensor
+    boxes: Tensor  # of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0
+    notes: tuple[str, ...] = ()  # what was decided in reading it, in words that follow "3 of 12 images"
 
-
-class Example(Labelled):
-    """One image as it is stored, before it is resized; unpacks to image, label and boxes.
-
-    Attributes:
-        image: Mode RGB, or L for a grey data set.
-        label: Class index.
-        boxes: Boxes of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0.
-        notes: What was decided in reading it and users are told once, in words that follow "3 of 12 images".
-    """
-
-    notes: tuple[str, ...] = ()
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.image, self.label, self.boxes))
 
 
 class ImageSet(Protocol):
@@ -45,40 +37,32 @@ class ImageSet(Protocol):
     @property
     def name(self) -> str:
         """Its name among the data sets."""
-        ...
 
     @property
     def classes(self) -> Sequence[str]:
         """Class names in the order of the labels; empty where the images come with bare class indices."""
-        ...
 
     @property
     def image_ids(self) -> Sequence[str]:
         """Names of the images, in order."""
-        ...
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width in pixels where all images share them."""
-        ...
 
     @property
     def channels(self) -> int:
         """1 or 3."""
-        ...
 
     @property
     def has_boxes(self) -> bool:
         """Whether images come with boxes at all."""
-        ...
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without reading it; None where the image cannot be used."""
-        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of what is known of the images without opening each: names, labels, boxes, file sizes."""
-        ...
 
     def read(self, index: int) -> Example:
         """Return the image of that index.
@@ -86,7 +70,6 @@ class ImageSet(Protocol):
         Raises:
             Unusable: If this one image cannot be used.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -151,9 +134,28 @@ class FileSet:
         if entry.boxes_size is not None:
             height, width = entry.boxes_size
             boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
-        example = Example(image, entry.label, boxes)
-        example.notes = notes
-        return example
+        return Example(image, entry.label, boxes, notes)
+
+
+def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, str]:
+    """The images as a run read them, whose version may be older, and how they are shown where that is another way now.
+
+    Of box corners and of how pixels are read an older version's `data` says nothing.
+    """
+    if not isinstance(images, FileSet):
+        return images, ""
+    differences = []
+    if images.box_corners and "box_corners" not in data:
+        last = torch.tensor([0, 0, 1, 1], dtype=torch.float64)  # column and row, since corners are read as inclusive
+        entries = [
+            replace(entry, boxes=entry.boxes - last) if isinstance(entry, Entry) else entry for entry in images.entries
+        ]
+        images = replace(images, entries=entries, box_corners=None, over_white=False)
+        differences.append("boxes are drawn as stored, without the last column and row that they have now")
+    if images.pixel_rule and "pixel_rule" not in data:
+        images = replace(images, upright=False, over_white=False)
+        differences.append("pictures are shown as it read them, neither turned as EXIF says nor over white")
+    return images, "; ".join(differences)
 
 
 def digest(lines: Iterable[str]) -> str:
@@ -170,11 +172,7 @@ def as_id(name: str) -> str:
 
 
 def check_unique(image_ids: Sequence[str], name: str) -> None:
-    """Refuse a data set that gives two images one id: records would be doubled, and files overwritten.
-
-    Raises:
-        UserError: If it does.
-    """
+    """Refuse a data set that gives two images one id: records would be doubled, and files overwritten."""
     if len(set(image_ids)) < len(image_ids):
         twice, count = Counter(image_ids).most_common(1)[0]
         raise UserError(f"expected every image of {name} to have an id of its own, got {twice!r} for {count} images")

@@ -10,7 +10,7 @@ from torch import Tensor
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.data import load_dataset
-from attnlab.data.older_versions import as_recorded
+from attnlab.data.base import as_recorded
 from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming

@@ -34,19 +34,18 @@ def imagenet(root: Path, split: str) -> FileSet:
     wnids, which LOC_synset_mapping.txt lists (or, without it, the annotations of all 50,000 images). Without any
     annotation, class folders alone give the labels, as in training. Boxes refer to the pixels as they are stored:
     EXIF orientation is not applied.
-
-    Raises:
-        UserError: If images, boxes or the list of classes are missing.
     """
     if split == "train":
         return _class_folders(root, next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None))
-    if boxes_file(root) is None and not _xml_files(root):
+    boxes_csv = _beside(root, BOXES_CSV)
+    xml_files = [] if boxes_csv else _xml_files(root)
+    if not (boxes_csv or xml_files):
         folders = (root / name for name in IMAGE_FOLDERS[:-1])
         holding = next((path for path in folders if any(image.parent != path for image in list_images(path))), None)
         if holding is None:
             raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
         return _class_folders(root, holding)
-    annotations = _annotations(root)
+    annotations = dict(_from_csv(boxes_csv)) if boxes_csv else {path.stem: _from_xml(path) for path in xml_files}
     wnids, names = _classes(root, annotations)
     folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
     if folder is None:
@@ -58,7 +57,7 @@ def imagenet(root: Path, split: str) -> FileSet:
         image_ids=_ids(folder, paths),
         entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
         box_corners=BOX_CORNERS,
-        boxes_from=str(boxes_file(root) or f"XML files, for want of {BOXES_CSV}"),
+        boxes_from=str(boxes_csv or f"XML files, for want of {BOXES_CSV}"),
     )
 
 
@@ -124,30 +123,14 @@ def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
     return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
 
 
-def boxes_file(root: Path) -> Path | None:
-    """LOC_val_solution.csv, in the root or beside it."""
-    return _beside(root, BOXES_CSV)
-
-
 def _beside(root: Path, name: str) -> Path | None:
     """A file in the root, beside it, or in the folder that the archive of the images is unpacked to."""
-    places = (root / name, root.parent / name, root / "ILSVRC" / name)
-    return next((path for path in places if path.is_file()), None)
-
-
-def _annotations(root: Path) -> dict[str, Annotation | Unusable]:
-    path = boxes_file(root)
-    if path is not None:
-        return dict(_from_csv(path))
-    return {path.stem: _from_xml(path) for path in _xml_files(root)}
+    paths = (root / name, root.parent / name, root / "ILSVRC" / name)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _xml_files(root: Path) -> list[Path]:
-    """The annotations of validation images: those for classification and localisation where detection's are there too.
-
-    Raises:
-        UserError: If two files are about one image.
-    """
+    """The annotations of validation images: those for localisation where detection's are there too."""
     files = sorted(root.rglob("ILSVRC2012_val_*.xml"))
     localisation = [path for path in files if "CLS-LOC" in path.parts]
     files, detection = localisation or files, [path for path in files if "DET" in path.relative_to(root).parts]
@@ -156,9 +139,9 @@ def _xml_files(root: Path) -> list[Path]:
             f"expected annotations for classification and localisation below {root}, got those for detection "
             f"({detection[0].parent}), whose objects are not the images' classes"
         )
-    there: dict[str, Path] = {}
+    by_image: dict[str, Path] = {}
     for path in files:
-        other = there.setdefault(path.stem, path)
+        other = by_image.setdefault(path.stem, path)
         if other != path:
             raise UserError(f"expected one annotation for {path.stem}, got {other} and {path}; name the folder of one")
     return files
@@ -226,5 +209,7 @@ def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int,
         return Unusable("no object in its annotation")
     if any(len(box) != 4 for box in boxes):
         return Unusable(f"a box of {len(boxes[-1])} numbers instead of 4")
-    mine = [[x0, y0, x1 + 1, y1 + 1] for name, (x0, y0, x1, y1) in zip(names, boxes, strict=True) if name == names[0]]
-    return names[0], mine, size
+    half_open = [
+        [x0, y0, x1 + 1, y1 + 1] for name, (x0, y0, x1, y1) in zip(names, boxes, strict=True) if name == names[0]
+    ]
+    return names[0], half_open, size

@@ -136,11 +136,7 @@ def split_names() -> list[str]:
 
 
 def _existing(root: Path | str | None, name: str, holds: str) -> Path:
-    """The folder that holds the data.
-
-    Raises:
-        UserError: If none was given or it does not exist.
-    """
+    """The folder that holds the data, which has to be given and to exist."""
     if root is None:
         raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {holds}")
     if not Path(root).is_dir():

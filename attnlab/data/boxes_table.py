@@ -28,27 +28,16 @@ Box = list[float]
 
 
 class BoxesTable(NamedTuple):
-    """The rows of a boxes.csv; a box is half-open pixels x0, y0, x1, y1, NaN where a number is missing.
+    """The rows of a boxes.csv; a box is half-open pixels x0, y0, x1, y1, NaN where a number is missing."""
 
-    Attributes:
-        images: Paths below the folder, as written but for `./` and surrounding spaces.
-        labels: As written.
-        boxes: None for a row without any number.
-        heading: Of the column of labels.
-    """
-
-    images: list[str]
-    labels: list[str]
-    boxes: list[Box | None]
-    heading: str
+    images: list[str]  # paths below the folder, as written but for `./` and surrounding spaces
+    labels: list[str]  # as written
+    boxes: list[Box | None]  # None for a row without any number
+    heading: str  # of the column of labels
 
 
 def read_boxes_table(path: Path) -> BoxesTable:
-    """Read a boxes.csv.
-
-    Raises:
-        UserError: If it lacks a column, or a row names no image below the folder or holds what is no number.
-    """
+    """Read a boxes.csv, and refuse one that lacks a column, names no image below the folder, or holds no numbers."""
     separator, rows = read_rows(path)
     _, first = next(rows, (0, []))
     headings = [heading.strip().lower() for heading in first]
@@ -68,7 +57,12 @@ def read_boxes_table(path: Path) -> BoxesTable:
         table.images.append(_image(row[image], place))
         table.labels.append(row[label])
         table.boxes.append(_box(words, place))
-    _check_pixels(path, [box for box in table.boxes if box is not None])
+    values = [value for box in table.boxes for value in box or ()]
+    if values and all(0 <= value <= 1 or math.isnan(value) for value in values):
+        raise UserError(
+            f"expected boxes in pixels, got coordinates from 0 to 1 alone in {path}; if they are fractions of the "
+            "images' sizes, multiply x by the width and y by the height"
+        )
     return table
 
 
@@ -80,14 +74,14 @@ def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
     images, labels = ([heading for heading in headings if heading in known] for known in (IMAGES, HEADINGS))
     corners = [names for names in CORNERS if set(names) <= set(headings)]
     boxless = not any(heading in known for known in (*CORNERS, OTHER_FORMS) for heading in headings)
-    missing = [name for name, found in zip(COLUMNS, (images, labels), strict=False) if not found]
+    missing = [name for name, known in zip(COLUMNS, (images, labels), strict=False) if not known]
     missing += [] if corners or boxless else [name for name in COLUMNS[2:] if name not in headings]
     if missing:
         hint = " (boxes are corners in pixels: left, top, right, bottom)" if set(headings) & set(OTHER_FORMS) else ""
         raise UserError(f"expected the columns {','.join(COLUMNS)} in {path}{hint}; {', '.join(missing)} missing")
-    for found in (images, labels, [", ".join(names) for names in corners]):
-        if len(found) > 1:
-            raise UserError(f"expected one of the columns {' and '.join(found)} in {path}, got {len(found)}")
+    for alike in (images, labels, [", ".join(names) for names in corners]):
+        if len(alike) > 1:
+            raise UserError(f"expected one of the columns {' and '.join(alike)} in {path}, got {len(alike)}")
     return (
         headings.index(images[0]),
         headings.index(labels[0]),
@@ -96,11 +90,7 @@ def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
 
 
 def _image(text: str, place: str) -> str:
-    """A path below the folder.
-
-    Raises:
-        UserError: If there is none, or it leads elsewhere.
-    """
+    """A path below the folder; refuses one that leads elsewhere, or none."""
     text = text.strip()
     parts = text.replace("\\", "/").split("/")
     if ".." in parts or (text and not parts[0]) or re.match("[A-Za-z]:", text):  # the last: a drive of Windows
@@ -124,12 +114,3 @@ def _box(words: Sequence[str], place: str) -> Box | None:
             raise UserError(f"expected coordinates that are numbers, got {shown!r} in {place}")
         values.append(value)
     return None if all(map(math.isnan, values)) else values
-
-
-def _check_pixels(path: Path, boxes: Sequence[Box]) -> None:
-    """Refuse boxes in fractions of the image's size."""
-    if boxes and all(0 <= value <= 1 or math.isnan(value) for box in boxes for value in box):
-        raise UserError(
-            f"expected boxes in pixels, got coordinates from 0 to 1 alone in {path}; if they are fractions of the "
-            "images' sizes, multiply x by the width and y by the height"
-        )

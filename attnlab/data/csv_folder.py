@@ -88,5 +88,5 @@ def _entries(
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether a folder tells that split apart from others."""
+    """Whether a folder has a subfolder for that split."""
     return (root / split / BOXES).is_file()

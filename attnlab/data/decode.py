@@ -25,24 +25,14 @@ FIRST_FRAME = "of several frames or pages, of which the first is used"
 
 
 class Decoded(NamedTuple):
-    """One decoded file.
+    """One decoded file."""
 
-    Attributes:
-        image: Mode RGB.
-        notes: What was decided about it, each in words that follow "3 of 12 images".
-    """
-
-    image: Image.Image
-    notes: tuple[str, ...] = ()
+    image: Image.Image  # mode RGB
+    notes: tuple[str, ...]  # what was decided about it, each in words that follow "3 of 12 images"
 
 
 def decode(path: Path, *, upright: bool = False, over_white: bool = True) -> Decoded:
-    """Decode an image file to RGB.
-
-    Args:
-        path: Of the file.
-        upright: Turn it as its EXIF orientation says, as viewers and labelling tools show it.
-        over_white: Show transparent parts over white; False drops the opacity, as older versions did.
+    """Decode an image file to RGB; `over_white=False` drops the opacity, as older versions did.
 
     Raises:
         Unusable: If it is truncated, no image, too large to be honest, or deeper than 8 bits a channel.

@@ -113,8 +113,8 @@ def _digits(split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    mine = np.isin(np.arange(len(bunch.target)) % 5, REMAINDERS[split])
-    return (bunch.images[mine] * 255 / 16).astype(np.uint8), bunch.target[mine]
+    own = np.isin(np.arange(len(bunch.target)) % 5, REMAINDERS[split])
+    return (bunch.images[own] * 255 / 16).astype(np.uint8), bunch.target[own]
 
 
 @cache

@@ -21,40 +21,33 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[str], heading: str) -> list[int]:
-    """Class index of each value; all of them are read as names, or all as indices.
+    """Class index of each value of a column; all of them are read as names, or all as indices, never in two ways.
 
-    Args:
-        values: The column.
-        images: What each row is about, for errors.
-        names: Class names in the order of their indices; empty where there are none.
-        heading: Of the column, one of HEADINGS.
-
-    Raises:
-        UserError: If a value is no class, or if both readings are possible and differ.
+    `images` are what each row is about, for errors; `names` are empty where there are none.
     """
     wanted = HEADINGS[heading]
-    found = {value: value.strip() for value in dict.fromkeys(values)}
-    by_index = {value: _index(text, len(names)) for value, text in found.items()} if wanted != "name" else {}
-    place = {name: index for index, name in reversed(list(enumerate(names)))}
-    by_name = {value: place.get(text) for value, text in found.items()} if wanted != "index" else {}
+    texts = {value: value.strip() for value in dict.fromkeys(values)}
+    by_index = {value: _index(text, len(names)) for value, text in texts.items()} if wanted != "name" else {}
+    index_of = {name: index for index, name in reversed(list(enumerate(names)))}
+    by_name = {value: index_of.get(text) for value, text in texts.items()} if wanted != "index" else {}
     as_index, as_name = (reading and None not in reading.values() for reading in (by_index, by_name))
     if as_name and as_index and by_name != by_index:
-        value = next(value for value in found if by_name[value] != by_index[value])
+        value = next(value for value in texts if by_name[value] != by_index[value])
         first, other = by_name[value], by_index[value]
         raise UserError(
-            f"expected labels with one meaning, got {found[value]!r} for image {images[values.index(value)]}, which as "
+            f"expected labels with one meaning, got {texts[value]!r} for image {images[values.index(value)]}, which as "
             f"a name in {NAMES} is class {first} and as an index class {other} ({names[other or 0]!r}); head the "
             "column label_name or label_index"
         )
     if as_name:
         count = Counter(names)
-        twice = next((text for text in found.values() if count[text] > 1), None)
+        twice = next((text for text in texts.values() if count[text] > 1), None)
         if twice is not None:
             raise UserError(
                 f"expected each label to name one class, got {twice!r}, which {NAMES} lists {count[twice]} times; "
                 "write class indices under the heading label_index, or make the names differ"
             )
-    if not (as_name or as_index) and found:
+    if not (as_name or as_index) and texts:
         raise UserError(_refusal(values, images, names, by_name, by_index))
     chosen = by_name if as_name else by_index
     return [cast(int, chosen[value]) for value in values]

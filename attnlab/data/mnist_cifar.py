@@ -24,26 +24,17 @@ CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 
 @dataclass(frozen=True)
 class ArraySet:
-    """Images of one size that fit into memory.
-
-    Attributes:
-        pixels: (N, H, W) grey or (N, H, W, 3) colour.
-        labels: (N,).
-    """
+    """Images of one size that fit into memory."""
 
     name: str
     split: str
-    pixels: Array = field(repr=False)
+    pixels: Array = field(repr=False)  # (N, H, W) grey or (N, H, W, 3) colour
     labels: Array = field(repr=False)
     classes: Sequence[str]
     has_boxes: bool = False
 
     def __post_init__(self) -> None:
-        """Check once what damaged files can hold.
-
-        Raises:
-            UserError: If there is no pixel, or a label is no class.
-        """
+        """Refuse what damaged files can hold: no pixel, or a label that is no class."""
         if not self.pixels.size:
             raise UserError(f"expected images in {self.name} {self.split}, got pixels of shape {self.pixels.shape}")
         beyond = np.flatnonzero(self.labels >= len(self.classes))
@@ -82,11 +73,7 @@ class ArraySet:
 
 
 def mnist(root: Path, split: str) -> ArraySet:
-    """Open MNIST's four IDX files, plain or gzipped, in the root or in torchvision's MNIST/raw.
-
-    Raises:
-        UserError: If a file is missing or damaged.
-    """
+    """Open MNIST's four IDX files, plain or gzipped, in the root or in torchvision's MNIST/raw."""
     prefix = {"train": "train", "test": "t10k"}[split]
     pixels, labels = (_read_idx(root, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
@@ -95,15 +82,10 @@ def mnist(root: Path, split: str) -> ArraySet:
 
 
 def cifar10(root: Path, split: str) -> ArraySet:
-    """Open CIFAR-10 in the official binary layout (cifar-10-batches-bin) or torchvision's (cifar-10-batches-py).
-
-    Raises:
-        UserError: If the files are missing or damaged.
-    """
-    files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-    names = files[split]
-    places = [root / "cifar-10-batches-bin", root]
-    binary = next((place for place in places if (place / f"{names[0]}.bin").is_file()), None)
+    """Open CIFAR-10 in the official binary layout (cifar-10-batches-bin) or torchvision's (cifar-10-batches-py)."""
+    names = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}[split]
+    folders = (root / "cifar-10-batches-bin", root)
+    binary = next((folder for folder in folders if (folder / f"{names[0]}.bin").is_file()), None)
     if binary is not None:
         pixels, labels = _read_cifar_binary([binary / f"{name}.bin" for name in names])
     elif (root / "cifar-10-batches-py").is_dir():
@@ -134,8 +116,8 @@ def _read_cifar_binary(paths: Sequence[Path]) -> tuple[Array, Array]:
 
 def _read_idx(root: Path, name: str) -> Array:
     """IDX: two zero bytes, the type (8: unsigned byte), the number of dimensions, their sizes, the values."""
-    places = [folder / f"{name}{suffix}" for folder in (root, root / "MNIST" / "raw") for suffix in ("", ".gz")]
-    path = next((path for path in places if path.is_file()), None)
+    paths = (folder / f"{name}{suffix}" for folder in (root, root / "MNIST" / "raw") for suffix in ("", ".gz"))
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise UserError(f"no {name} in {root}; expected it there or in MNIST/raw, plain or .gz")
     try:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from attnlab.arrays import Areas, Images, Labels
 from attnlab.boxes import doubts, mask_of, usable
 from attnlab.compat import functional, tv_tensors
 from attnlab.data import RESIZINGS, Size
@@ -23,29 +24,17 @@ from attnlab.words import counted
 
 
 class Sample(NamedTuple):
-    """One image at the model's size.
+    """One image at the model's size."""
 
-    Attributes:
-        position: Index in the data set.
-        image_id: Its name there.
-        pixels: 0 to 255, (C, H, W), uint8.
-        label: Class index.
-        boxes: Usable boxes, half-open pixels of the sample, (B, 4), float32.
-        dropped_boxes: Number of boxes that were empty, inverted or outside the image.
-        mask: Union of the boxes, (H, W), bool.
-        box_share: Share of the boxes' area that the crop left in the frame; NaN without a box.
-        notes: What users are told once, in words that follow "3 of 12 images".
-    """
-
-    position: int
+    position: int  # index in the data set
     image_id: str
-    pixels: Tensor
+    pixels: Tensor  # 0 to 255, (C, H, W), uint8
     label: int
-    boxes: Tensor
-    dropped_boxes: int
-    mask: Tensor
-    box_share: float
-    notes: tuple[str, ...] = ()
+    boxes: Tensor  # usable boxes, half-open pixels of the sample, (B, 4), float32
+    dropped_boxes: int  # number of boxes that were empty, inverted or outside the image
+    mask: Tensor  # union of the boxes, (H, W), bool
+    box_share: float  # share of the boxes' area that the crop left in the frame; NaN without a box
+    notes: tuple[str, ...] = ()  # what users are told once, in words that follow "3 of 12 images"
 
 
 class Skipped(NamedTuple):
@@ -59,8 +48,8 @@ class Skipped(NamedTuple):
 class Batch(NamedTuple):
     """Samples side by side, and what was skipped among them.
 
-    Only three fields are tensors, since each one that crosses from a worker process costs a file handle: pixels
-    (N, C, H, W) uint8, labels (N,), masks (N, H, W) bool. The others are lists of N values of Sample.
+    Only three fields are tensors, since each one that crosses from a worker process costs a file handle. The others are
+    lists of N values of Sample.
     """
 
     positions: list[int]
@@ -68,14 +57,14 @@ class Batch(NamedTuple):
     boxes: list[list[list[float]]]
     dropped_boxes: list[int]
     box_shares: list[float]
-    pixels: Tensor
-    labels: Tensor
-    masks: Tensor
+    pixels: Tensor  # 0 to 255, (N, C, H, W), uint8
+    labels: Labels
+    masks: Areas
     skipped: list[Skipped]
     notes: Sequence[tuple[str, ...]] = ()
 
-    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """What a classifier takes: pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device."""
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Images, Labels]:
+        """What a classifier takes, on a device: images, float32, and labels."""
         return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
 
 
@@ -94,20 +83,13 @@ def crop(image: Size, size: Size) -> Size:
 
 @dataclass(frozen=True)
 class ResizedDataset(Dataset["Sample | Skipped"]):
-    """An image set at the model's size; what a DataLoader's workers read.
-
-    Attributes:
-        images: Any image set.
-        size: Height and width the model wants.
-        resize: A name in RESIZINGS.
-    """
+    """An image set at the model's size; what a DataLoader's workers read."""
 
     images: ImageSet
-    size: Size
+    size: Size  # height and width the model wants
     resize: str = "squash"
 
     def __getitem__(self, index: int) -> "Sample | Skipped":
-        """Return the sample of that index, or why there is none."""
         image_id = self.images.image_ids[index]
         try:
             example = self.images.read(index)
@@ -129,18 +111,11 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         )
 
     def __len__(self) -> int:
-        """Number of images, usable or not."""
         return len(self.images.image_ids)
 
 
 def place(image: Image.Image, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
-    """Bring an image and its boxes to the model's size.
-
-    Args:
-        image: Mode RGB or L.
-        boxes: Half-open pixels of the image, (B, 4), float64.
-        size: Height and width of the result.
-        resize: A name in RESIZINGS.
+    """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size.
 
     Returns:
         Pixels (C, H, W) uint8; the boxes that are still in the frame (B', 4) float32; the share of the boxes' area
@@ -177,7 +152,7 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
 
 
 def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8), resize: str = "squash") -> Batch:
-    """Some images of a set side by side, at a model's size.
+    """Put some images of a set side by side, at a model's size.
 
     Args:
         images: Any image set.
@@ -194,14 +169,8 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Read the batches in order, in worker processes unless `workers` is 0.
 
-    Args:
-        prepared: The images.
-        batches: Indices of each batch.
-        workers: Number of processes that decode and resize.
-        tell: Warn after the last batch of what was decided in reading, such as transparency shown over white.
-
-    Returns:
-        One Batch per list of indices. Reading on raises WorkerLost where a process was killed.
+    After the last batch it warns, unless `tell` is False, of what was decided in reading, such as transparency shown
+    over white. Reading on raises WorkerLost where a process was killed.
     """
     loader: Any = DataLoader(
         prepared,
@@ -210,28 +179,23 @@ def load_batches(
         collate_fn=collate,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    read = _told_of_workers(iter(loader))  # processes start now
-    return _telling(read) if tell else read
+    return _telling(iter(loader), tell)  # processes start now
 
 
-def _told_of_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
-    with keeping(""):
-        yield from batches
-
-
-def _telling(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; a warning for each kind of note after the last."""
-    images: dict[str, list[str]] = defaultdict(list)
+def _telling(batches: Iterator[Batch], tell: bool) -> Iterator[Batch]:
+    """The same batches; where asked for, a warning for each kind of note after the last."""
+    noted: dict[str, list[str]] = defaultdict(list)
     total = 0
-    for batch in batches:
-        total += len(batch.positions) + len(batch.skipped)
-        for image_id, notes in zip(batch.image_ids, batch.notes, strict=False):
-            for note in notes:
-                images[note].append(image_id)
-        yield batch
-    for note, found in images.items():
-        shown = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
-        warnings.warn(f"{len(found)} of {counted(total, 'image')} {note}: {shown}", stacklevel=2)
+    with keeping(""):
+        for batch in batches:
+            total += len(batch.positions) + len(batch.skipped)
+            for image_id, notes in zip(batch.image_ids, batch.notes, strict=False):
+                for note in notes:
+                    noted[note].append(image_id)
+            yield batch
+    for note, names in noted.items() if tell else ():
+        shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        warnings.warn(f"{len(names)} of {counted(total, 'image')} {note}: {shown}", stacklevel=2)
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -10,16 +10,9 @@ from attnlab.seeding import check_seed
 
 
 def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed: int = 0) -> list[int]:
-    """Indices of the images to use, rising.
+    """Indices of the images to use, rising: at most `limit`, from the beginning.
 
-    Args:
-        images: Any image set.
-        limit: How many; None for all.
-        stratify: Take them from all classes in turn, drawn by the seed, instead of from the beginning.
-        seed: Of the draw.
-
-    Raises:
-        UserError: If there are no images, or a number is out of range.
+    With `stratify` they are taken from all classes in turn, drawn by the seed.
     """
     total = len(images.image_ids)
     if not total:
@@ -38,7 +31,7 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
             of_class[label].append(index)
     # the first of every class, then the second of every class, ...; classes in a drawn order
     classes = sorted(of_class)
-    order = [classes[place] for place in np.argsort(draw.random(len(classes)), kind="stable").tolist()]
+    order = [classes[index] for index in np.argsort(draw.random(len(classes)), kind="stable").tolist()]
     turns = max(map(len, of_class.values()), default=0)
     taken = [of_class[label][turn] for turn in range(turns) for label in order if turn < len(of_class[label])]
     return sorted(taken[:count])

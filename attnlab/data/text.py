@@ -14,11 +14,7 @@ SEPARATORS = ",;\t"
 
 
 def read_text(path: Path) -> str:
-    """A text file: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252, which is reported.
-
-    Raises:
-        UserError: If it cannot be read or is no text.
-    """
+    """A text file: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252, which is reported."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -38,13 +34,9 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
-    """A table of comma-, semicolon- or tab-separated values; its first line decides which.
+    """What separates a table's values, as its first line decides, and the rows that hold a value.
 
-    Returns:
-        What separates the values; the rows that hold a value, each with the number of the line it ends in.
-
-    Raises:
-        UserError: If it cannot be read or is malformed, the latter as the rows are read.
+    Each row comes with the number of the line it ends in; what is malformed is refused as the rows are read.
     """
     text = read_text(path)
     separator = max(SEPARATORS, key=text.partition("\n")[0].count)
@@ -58,5 +50,6 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
             if any(value.strip() for value in row):
                 yield rows.line_num, row
     except csv.Error as error:
-        told = f"cannot read {path} near line {rows.line_num}: {error}; check the quotation marks there"
-        raise UserError(told) from None
+        raise UserError(
+            f"cannot read {path} near line {rows.line_num}: {error}; check the quotation marks there"
+        ) from None

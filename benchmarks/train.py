@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from attnlab.models import Classifier, load_model
 from attnlab.training import AAD
 from attnlab.training.images import Batch, Resident
+from attnlab.training.optim import optimizer_of
 from attnlab.training.parse import parse_defense
 from attnlab.training.recipes import Plan
-from attnlab.training.schedule import optimizer_of
 from attnlab.training.trainer import Session, Training
 from benchmarks.timing import installed, machine, ratio, side_by_side
 

@@ -22,10 +22,10 @@ from attnlab.attacks import Attack
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS
-from attnlab.training.average import average_of, exchange, exchanged, update
 from attnlab.training.checkpointing import FILE
 from attnlab.training.distributed import ProcessGroup
 from attnlab.training.log import read_epochs
+from attnlab.training.optim import average_of, exchange, exchanged, update
 from attnlab.training.validate import validate
 
 AVERAGED = replace(PLAN, ema=0.8)

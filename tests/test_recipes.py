@@ -8,8 +8,8 @@ import pytest
 from trainings import PLAN
 
 from attnlab.errors import UserError
+from attnlab.training.optim import learning_rate
 from attnlab.training.recipes import Plan, all_plans, plan_for
-from attnlab.training.schedule import learning_rate
 
 PLANS = all_plans()
 

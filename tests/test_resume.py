@@ -14,7 +14,7 @@ from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import trainer
 from attnlab.training.checkpointing import FILE, Progress, load_state
 from attnlab.training.log import read_epochs
-from attnlab.training.schedule import optimizer_of
+from attnlab.training.optim import optimizer_of
 from attnlab.training.trainer import Training
 
 

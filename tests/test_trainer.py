@@ -22,7 +22,7 @@ from attnlab.training import adversary, trainer
 from attnlab.training.distributed import ProcessGroup
 from attnlab.training.images import order_of
 from attnlab.training.log import read_log
-from attnlab.training.schedule import optimizer_of
+from attnlab.training.optim import optimizer_of
 from attnlab.training.validate import validate
 
 # ------------------------------------------------------------------ what a training is

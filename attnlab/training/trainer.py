@@ -22,14 +22,13 @@ from attnlab.models.classifier import Classifier
 from attnlab.seeding import seed_of
 from attnlab.training import PERTURBATIONS, Defense
 from attnlab.training.adversary import Adversary, draw_source
-from attnlab.training.average import average_of, exchange, exchanged, update
 from attnlab.training.checkpointing import load_state, save_state
 from attnlab.training.distributed import ProcessGroup
 from attnlab.training.folder import LAST, SNAPSHOTS, check_checkpoints, check_not_replaced, check_state
 from attnlab.training.images import DRAWS, Batch, TrainingImages, augmented, check_batch, order_of
 from attnlab.training.log import LOG, Board, Log, OnLog, OnStep, read_log
+from attnlab.training.optim import average_of, exchange, exchanged, learning_rate, optimizer_of, update
 from attnlab.training.recipes import Plan
-from attnlab.training.schedule import learning_rate, optimizer_of
 from attnlab.training.signals import interruptions
 from attnlab.training.step import Step, Terms
 from attnlab.training.validate import diverged, is_finite, validate

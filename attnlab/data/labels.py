@@ -25,13 +25,33 @@ def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[st
 
     `images` are what each row is about, for errors; `names` are empty where there are none.
     """
+    if not values:
+        return []
     wanted = HEADINGS[heading]
     texts = {value: value.strip() for value in dict.fromkeys(values)}
-    by_index = {value: _index(text, len(names)) for value, text in texts.items()} if wanted != "name" else {}
     index_of = {name: index for index, name in reversed(list(enumerate(names)))}
-    by_name = {value: index_of.get(text) for value, text in texts.items()} if wanted != "index" else {}
-    as_index, as_name = (reading and None not in reading.values() for reading in (by_index, by_name))
-    if as_name and as_index and by_name != by_index:
+    by_name = {value: index_of.get(text) for value, text in texts.items()}
+    by_index = {value: _index(text, len(names)) for value, text in texts.items()}
+    readings: dict[str, dict[str, int | None]] = {}
+    if wanted != "index" and names:
+        readings[f"one of the {len(names)} names in {NAMES}"] = by_name
+    if wanted != "name":
+        readings[f"a class index below {len(names)}" if names else f"a class index (no {NAMES} here)"] = by_index
+    if not readings:
+        raise UserError(
+            f"expected {NAMES}, which numbers the names of the column label_name, beside the table or in --root"
+        )
+    complete = [reading for reading in readings.values() if None not in reading.values()]
+    if not complete:
+        # the reading that more values fit is the one that was meant
+        meant = min(readings.values(), key=lambda reading: list(reading.values()).count(None))
+        value = next(value for value in values if meant[value] is None)
+        shown = texts[value] if len(texts[value]) <= 40 else f"{texts[value][:40]}..."
+        raise UserError(
+            f"expected each label to be {', or each to be '.join(readings)}, "
+            f"got {shown!r} for image {images[values.index(value)]}"
+        )
+    if len(complete) > 1 and by_name != by_index:
         value = next(value for value in texts if by_name[value] != by_index[value])
         first, other = by_name[value], by_index[value]
         raise UserError(
@@ -39,17 +59,14 @@ def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[st
             f"a name in {NAMES} is class {first} and as an index class {other} ({names[other or 0]!r}); head the "
             "column label_name or label_index"
         )
-    if as_name:
-        count = Counter(names)
-        twice = next((text for text in texts.values() if count[text] > 1), None)
-        if twice is not None:
-            raise UserError(
-                f"expected each label to name one class, got {twice!r}, which {NAMES} lists {count[twice]} times; "
-                "write class indices under the heading label_index, or make the names differ"
-            )
-    if not (as_name or as_index) and texts:
-        raise UserError(_refusal(values, images, names, by_name, by_index))
-    chosen = by_name if as_name else by_index
+    chosen = complete[0]
+    count = Counter(names)
+    twice = next((text for text in texts.values() if count[text] > 1), None)
+    if chosen is by_name and twice is not None:
+        raise UserError(
+            f"expected each label to name one class, got {twice!r}, which {NAMES} lists {count[twice]} times; "
+            "write class indices under the heading label_index, or make the names differ"
+        )
     return [cast(int, chosen[value]) for value in values]
 
 
@@ -59,30 +76,3 @@ def _index(text: str, classes: int) -> int | None:
     if not (whole.isascii() and whole.isdecimal() and not rest.strip("0")) or len(whole) > DIGITS:
         return None
     return int(whole) if not classes or int(whole) < classes else None
-
-
-def _refusal(
-    values: Sequence[str],
-    images: Sequence[str],
-    names: Sequence[str],
-    by_name: dict[str, int | None],
-    by_index: dict[str, int | None],
-) -> str:
-    """What is wrong with a column that is neither all names nor all indices."""
-    index = f"a class index below {len(names)}" if names else f"a class index (no {NAMES} here)"
-    readings = [
-        (text, reading)
-        for text, reading in ((f"one of the {len(names)} names in {NAMES}", by_name), (index, by_index))
-        if reading and (names or reading is by_index)
-    ]
-    if not readings:
-        return f"expected {NAMES}, which numbers the names of the column label_name, beside the table or in --root"
-    # the reading that more values fit is the one that was meant
-    meant = min((reading for _, reading in readings), key=lambda reading: list(reading.values()).count(None))
-    value = next(value for value in values if meant[value] is None)
-    text = value.strip()
-    shown = text if len(text) <= 40 else f"{text[:40]}..."
-    return (
-        f"expected each label to be {', or each to be '.join(text for text, _ in readings)}, "
-        f"got {shown!r} for image {images[values.index(value)]}"
-    )

@@ -123,7 +123,11 @@ def load_dataset(name: str, root: Path | str | None = None, split: str | None = 
     from attnlab.data.base import check_unique
 
     spec = DATASETS.expect(name)
-    folder = _existing(root, name, spec.holds) if spec.holds else Path()
+    if spec.holds and root is None:
+        raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {spec.holds}")
+    folder = Path(root or "")
+    if spec.holds and not folder.is_dir():
+        raise UserError(f"expected --root to be an existing folder, got {str(root)!r}")
     split = spec.split if split is None else split
     images = spec.open(folder, check_one_of(split, spec.splits, "--split") if spec.splits else split)
     check_unique(images.image_ids, name)
@@ -133,12 +137,3 @@ def load_dataset(name: str, root: Path | str | None = None, split: str | None = 
 def split_names() -> list[str]:
     """Every name that is known of a split."""
     return list(dict.fromkeys(split for spec in DATASETS.values() for split in (*spec.splits, spec.split)))
-
-
-def _existing(root: Path | str | None, name: str, holds: str) -> Path:
-    """The folder that holds the data, which has to be given and to exist."""
-    if root is None:
-        raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {holds}")
-    if not Path(root).is_dir():
-        raise UserError(f"expected --root to be an existing folder, got {str(root)!r}")
-    return Path(root)

@@ -61,29 +61,25 @@ def _entries(
     here: Path, images: list[str], labels: list[int], table: BoxesTable, files: Collection[str]
 ) -> dict[str, Entry | Unusable]:
     """An entry for each image of the table."""
-    boxes: dict[str, list[Box]] = {image: [] for image in images}
-    known: dict[str, int] = {}
-    several: dict[str, set[int]] = {}
+    labels_of: dict[str, list[int]] = {image: [] for image in images}
+    boxes_of: dict[str, list[Box]] = {image: [] for image in images}
     for image, label, box in zip(images, labels, table.boxes, strict=True):
-        if known.setdefault(image, label) != label:
-            several.setdefault(image, {known[image]}).add(label)
+        if label not in labels_of[image]:
+            labels_of[image].append(label)
         if box is not None:
-            boxes[image].append(box)
+            boxes_of[image].append(box)
     # one tensor of all boxes, cut up: making one an image takes ten times as long
-    every = torch.tensor([box for own in boxes.values() for box in own], dtype=torch.float64).reshape(-1, 4)
+    together = torch.tensor([box for boxes in boxes_of.values() for box in boxes], dtype=torch.float64).reshape(-1, 4)
     entries: dict[str, Entry | Unusable] = {}
-    for (image, label), own in zip(
-        known.items(), torch.split(every, [len(own) for own in boxes.values()]), strict=True
-    ):
+    for image, boxes in zip(boxes_of, torch.split(together, [len(boxes) for boxes in boxes_of.values()]), strict=True):
         path = here / image
         # files are listed once; what is not among them may still lie behind a linked folder
         if image not in files and not os.path.isfile(path):
             entries[image] = Unusable(f"named in {BOXES}, but there is no such file")
-        elif image in several:
-            count = len(several[image])
+        elif (count := len(labels_of[image])) > 1:
             entries[image] = Unusable(f"boxes of {count} labels: which one the model should see is not known")
         else:
-            entries[image] = Entry(path, label, own)
+            entries[image] = Entry(path, labels_of[image][0], boxes)
     return entries
 
 

@@ -16,12 +16,9 @@ BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
 TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
-
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
 #: how the annotations give a box, as a run records it
 BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
-
 #: wnid, boxes (half-open pixels), and the height and width they refer to (None: the image's own)
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 
@@ -46,7 +43,7 @@ def imagenet(root: Path, split: str) -> FileSet:
             raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
         return _class_folders(root, holding)
     annotations = dict(_from_csv(boxes_csv)) if boxes_csv else {path.stem: _from_xml(path) for path in xml_files}
-    wnids, names = _classes(root, annotations)
+    wnids, names = _listed(root) or _numbered(root, annotations)
     folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
     if folder is None:
         raise UserError(f"no images below {root}; expected ILSVRC2012_val_*.JPEG there or in {root / 'val'}")
@@ -55,7 +52,10 @@ def imagenet(root: Path, split: str) -> FileSet:
         name="imagenet",
         classes=names,
         image_ids=_ids(folder, paths),
-        entries=[_entry(path, annotations.get(path.stem), wnids) for path in paths],
+        entries=[
+            _entry(path, annotations.get(path.stem) or Unusable("no annotation for this image"), wnids)
+            for path in paths
+        ],
         box_corners=BOX_CORNERS,
         boxes_from=str(boxes_csv or f"XML files, for want of {BOXES_CSV}"),
     )
@@ -91,9 +91,7 @@ def _ids(folder: Path, paths: Sequence[Path]) -> list[str]:
     return [as_id(name) for name in ids]
 
 
-def _entry(path: Path, annotation: Annotation | Unusable | None, wnids: Mapping[str, int]) -> Entry | Unusable:
-    if annotation is None:
-        return Unusable("no annotation for this image")
+def _entry(path: Path, annotation: Annotation | Unusable, wnids: Mapping[str, int]) -> Entry | Unusable:
     if isinstance(annotation, Unusable):
         return annotation
     wnid, boxes, size = annotation
@@ -102,11 +100,8 @@ def _entry(path: Path, annotation: Annotation | Unusable | None, wnids: Mapping[
     return Entry(path, wnids[wnid], torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4), size)
 
 
-def _classes(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
-    """Class index per wnid, and class names."""
-    listed = _listed(root)
-    if listed is not None:
-        return listed
+def _numbered(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
+    """Class index per wnid, and wnids as class names, of annotations that name them all."""
     wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
     if len(wnids) != 1000:
         raise UserError(f"cannot number the classes: no {SYNSETS} in {root}, and its boxes name {len(wnids)} of 1000")
@@ -209,7 +204,5 @@ def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int,
         return Unusable("no object in its annotation")
     if any(len(box) != 4 for box in boxes):
         return Unusable(f"a box of {len(boxes[-1])} numbers instead of 4")
-    half_open = [
-        [x0, y0, x1 + 1, y1 + 1] for name, (x0, y0, x1, y1) in zip(names, boxes, strict=True) if name == names[0]
-    ]
-    return names[0], half_open, size
+    same = [[x0, y0, x1 + 1, y1 + 1] for name, (x0, y0, x1, y1) in zip(names, boxes, strict=True) if name == names[0]]
+    return names[0], same, size

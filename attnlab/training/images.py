@@ -41,7 +41,6 @@ class TrainingImages(Protocol):
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
         """Images in that order, given as places in this set; the last batch may be smaller."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,8 @@ def parse_defense(
 ) -> Defense:
     """The defence of that name: one in DEFENSES or SHORT, with endings of ENDINGS behind it or not.
 
-    Args:
-        name: Such as `madry`, `alp+aad`, `trades+aad+awp`.
-        loss_weight: Of the second part of the loss, where it has one; None for the defence's own.
-        classification: A name in CLASSIFICATIONS.
-        options: Those of ENDINGS, each for its ending: `alpha`, `beta` and `fill` of `+aad`, `awp_gamma` and
-            `awp_warmup` of `+awp`; None for the ending's own value.
+    `loss_weight` is of the second part of the loss; `options` are those of ENDINGS, each for its ending: `alpha`,
+    `beta` and `fill` of `+aad`, `awp_gamma` and `awp_warmup` of `+awp`. None stands for the defence's own value.
 
     Raises:
         UserError: If a part of the name is unknown, with the names and the nearest, a value does not fit, or one is

@@ -8,11 +8,8 @@ from pathlib import Path
 import torch
 
 from attnlab.data.base import Entry, FileSet, as_id, is_image, list_files
-from attnlab.data.boxes_table import COLUMNS, Box, BoxesTable, read_boxes_table
-from attnlab.data.labels import NAMES, read_labels, read_names
+from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, BoxesTable, read_boxes_table, read_labels, read_names
 from attnlab.errors import Unusable, UserError
-
-BOXES = "boxes.csv"
 
 
 def folder(root: Path, split: str) -> FileSet:

@@ -32,11 +32,7 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path, *, upright: bool = False, over_white: bool = True) -> Decoded:
-    """Decode an image file to RGB; `over_white=False` drops the opacity, as older versions did.
-
-    Raises:
-        Unusable: If it is truncated, no image, too large to be honest, or deeper than 8 bits a channel.
-    """
+    """Decode an image file to RGB, or raise Unusable; `over_white=False` drops the opacity, as older versions did."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as on damaged EXIF data

@@ -7,7 +7,7 @@ photographs that ship inside scikit-image. Digit sides run from a quarter to mos
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -41,10 +41,10 @@ class Scenes:
     channels: int = 3
     has_boxes: bool = True
 
-    @property
-    def image_ids(self) -> Sequence[str]:
+    @cached_property
+    def image_ids(self) -> Sequence[str]:  # asked for with each image that is read
         """`val-00000` and so on."""
-        return _image_ids(self.split)
+        return tuple(f"{self.split}-{index:05d}" for index in range(LENGTHS[self.split]))
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without making it: the digit is the first draw."""
@@ -100,11 +100,6 @@ def _contrasting_colour(pick: Any, grey: int) -> np.ndarray[Any, np.dtype[np.int
         colour = np.array([pick(256), pick(256), pick(256)], np.int32)
         if abs(int(colour.mean()) - grey) >= CONTRAST:
             return colour
-
-
-@cache
-def _image_ids(split: str) -> tuple[str, ...]:
-    return tuple(f"{split}-{index:05d}" for index in range(LENGTHS[split]))
 
 
 @cache

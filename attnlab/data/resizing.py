@@ -117,9 +117,8 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
 def place(image: Image.Image, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
     """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size.
 
-    Returns:
-        Pixels (C, H, W) uint8; the boxes that are still in the frame (B', 4) float32; the share of the boxes' area
-        that is, NaN without boxes.
+    Returns pixels (C, H, W) uint8, the boxes that are still in the frame (B', 4) float32, and the share of the boxes'
+    area that is, NaN without boxes.
     """
     frame = list(RESIZINGS[resize]((image.height, image.width), size))
     # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32

@@ -13,7 +13,8 @@ from attnlab.config import TrainConfig
 from attnlab.config.train import TrainingRunOptions
 from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet, digest
-from attnlab.data.csv_folder import BOXES, has_split
+from attnlab.data.boxes_table import BOXES
+from attnlab.data.csv_folder import has_split
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier, load_model

@@ -41,7 +41,7 @@ class Recording(NamedTuple):
 
 
 class Adversary:
-    """Attacks a classifier whose weights change from call to call, with its batch norms folded, see `models.fold`.
+    """Attacks a classifier whose weights change from call to call, with its batch norms folded (`models.bn_folding`).
 
     On a GPU, an attack that comes again is recorded as a CUDA graph and replayed: launched one by one, the kernels of a
     small network take longer to launch than to run. A recording reads weights and running statistics where they lie and

@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,15 +34,6 @@ class Batch(NamedTuple):
     labels: Labels
 
 
-class TrainingImages(Protocol):
-    """A set of training images."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
-        """Images in that order, given as places in this set; the last batch may be smaller."""
-
-
 @dataclass(frozen=True)
 class Resident:
     """Images that are all on the device."""
@@ -54,7 +45,7 @@ class Resident:
         return len(self.labels)
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
-        """Images in that order; the last batch may be smaller."""
+        """Images in that order, given as places in this set; the last batch may be smaller."""
         rows = torch.tensor(order, device=self.pixels.device)
         for at in range(0, len(order), size):
             yield Batch(self.pixels[rows[at : at + size]], self.labels[rows[at : at + size]])
@@ -86,9 +77,12 @@ class Streamed:
             yield Batch(batch.pixels[rows].to(self.device), batch.labels[rows].to(self.device))
 
 
+TrainingImages = Resident | Streamed
+
+
 def open_images(
     images: ImageSet, positions: Sequence[int], size: tuple[int, int], device: torch.device, workers: int
-) -> Resident | Streamed:
+) -> TrainingImages:
     """Training images at a model's size, squashed; on the device if they are small enough."""
     if isinstance(images, ArraySet) and images.size == size:  # nothing to read, nothing to resize
         pixels = torch.from_numpy(images.pixels[positions])

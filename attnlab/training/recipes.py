@@ -31,8 +31,7 @@ class Plan:
     #: or `one-cycle`, up over the first 30 %, then down to 0, step by step; or `decay`, x 0.94 every second epoch
     schedule: str = "constant"
     weight_decay: float = 0.0  # of all parameters
-    #: epochs over which eps and the step grow from 0; a small net under the full eps from the first step can stay at
-    #: chance
+    #: epochs over which eps and the step grow from 0; a small net under the full eps at once can stay at chance
     ramp: float = 0.0
     #: or `crop-flip` (4 pixels of reflected border, mirrored half the time), or `resized-crop-flip` (8-100 % of the
     #: area, mirrored half the time)

@@ -12,43 +12,24 @@ from attnlab.errors import UserError, check_one_of
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its field's name, type and default, and its help in the class's docstring.
+    """What is known of an option beside its field's name, type and default, and its help in the class's docstring."""
 
-    Attributes:
-        name: By which `Options.of` and run.json know it; by default the field's name behind the section's prefix.
-        flag: How the command line spells it, without dashes; by default the name.
-        choices: The values there are, where the command line lists them.
-        least: The lowest value.
-        parse: Makes the value of a text. It raises UserError, or ValueError for what is wrong usage.
-        names: Kind of names, see `known_names`, of which it is one, or several.
-        check: Called with a value that is given and the option's spelling; raises UserError.
-        kinds: Kinds of names that the shell completes beside `names`.
-        many: The shell completes the last of several names with commas between them.
-        or_file: Where no name fits, the shell completes a path.
-        metavar: Stands for the value in `--help`.
-        decides: It decides the results: run.json records it, and a run is resumed with the same value alone.
-        sparse: run.json records it only where it is not the default.
-        smoke: The value that `--smoke` takes; None for the one that is given.
-        usual: What the command takes where the field is None, for `--help`.
-        like: The class and field that have its help, if its own class does not.
-    """
-
-    name: str = ""
-    flag: str = ""
-    choices: tuple[str, ...] = ()
-    least: int | None = None
-    parse: Callable[[str], Any] | None = None
-    names: str = ""
-    check: Callable[[Any, str], object] | None = None
-    kinds: tuple[str, ...] = ()
-    many: bool = False
-    or_file: bool = False
-    metavar: str | None = None
-    decides: bool = False
-    sparse: bool = False
-    smoke: Any = None
-    usual: str = ""
-    like: "tuple[type[Options], str] | None" = None
+    name: str = ""  # in `Options.of` and run.json; by default the field's behind the section's prefix
+    flag: str = ""  # how the command line spells it, without dashes; by default the name
+    choices: tuple[str, ...] = ()  # the values there are, where the command line lists them
+    least: int | None = None  # the lowest value
+    parse: Callable[[str], Any] | None = None  # value of a text; raises UserError, or ValueError for wrong usage
+    names: str = ""  # kind of names, see `known_names`, of which it is one, or several
+    check: Callable[[Any, str], object] | None = None  # of a given value and the flag; raises UserError
+    kinds: tuple[str, ...] = ()  # kinds of names that the shell completes beside `names`
+    many: bool = False  # the shell completes the last of several names with commas between them
+    or_file: bool = False  # where no name fits, the shell completes a path
+    metavar: str | None = None  # stands for the value in `--help`
+    decides: bool = False  # run.json records it, and a run is resumed with the same value alone
+    sparse: bool = False  # run.json records it only where it is not the default
+    smoke: Any = None  # value that `--smoke` takes; None for the one that is given
+    usual: str = ""  # what the command takes where the field is None, for `--help`
+    like: "tuple[type[Options], str] | None" = None  # class and field that have its help, if its own class does not
 
 
 def option(default: Any, **more: Any) -> Any:
@@ -65,19 +46,12 @@ def variant(section: "type[Options]", field_name: str, /, **changes: Any) -> Any
 
 
 class Leaf(NamedTuple):
-    """An option in its place.
-
-    Attributes:
-        owner: The class that has the field.
-        field: The field.
-        option: What is known of it.
-        name: See `Option`.
-    """
+    """An option in its place: a field of a class."""
 
     owner: "type[Options]"
     field: "Field[Any]"
     option: Option
-    name: str
+    name: str  # see `Option`
 
     @property
     def flag(self) -> str:
@@ -93,18 +67,14 @@ class Leaf(NamedTuple):
     def help(self) -> str:
         """What the docstring of its class says of it, or of the class that it is a variant of."""
         for owner in self.owner.__mro__:
-            told = re.search(rf"\n    {self.field.name}: (.*(?:\n {{8}}.*)*)", inspect.cleandoc(owner.__doc__ or ""))
-            if told and issubclass(owner, Options):
-                return " ".join(told[1].split())
+            text = re.search(rf"\n    {self.field.name}: (.*(?:\n {{8}}.*)*)", inspect.cleandoc(owner.__doc__ or ""))
+            if text and issubclass(owner, Options):
+                return " ".join(text[1].split())
         section, name = self.option.like or (Options, "")
         return next((leaf.help for leaf in section.own() if leaf.field.name == name), "")
 
     def settled(self, value: Any) -> Any:
-        """A value as the field holds it: parsed where it is text, and checked.
-
-        Raises:
-            UserError: If it is none of the option's.
-        """
+        """A value as the field holds it: parsed where it is text, and checked."""
         known = self.option
         if isinstance(value, str) and known.parse:
             try:
@@ -118,9 +88,9 @@ class Leaf(NamedTuple):
         value = tuple(value) if isinstance(value, list) else value
         if value is None or value == self.field.default:
             return value
-        for one in value if isinstance(value, tuple) else (value,):
-            if known.choices or known.names:
-                check_one_of(one, known.choices or known_names(known.names), self.flag)
+        if names := known.choices or (known.names and known_names(known.names)):
+            for item in value if isinstance(value, tuple) else (value,):
+                check_one_of(item, names, self.flag)
         if known.least is not None and value < known.least:
             raise UserError(f"expected {self.flag} of at least {known.least}, got {value}")
         if known.check:
@@ -134,14 +104,11 @@ class Options:
 
     Its docstring has each option's help, in which `{name}` stands for a text in WORDS.
 
-    Attributes:
-        PREFIX: Stands before the names of its options.
-
     Raises:
         UserError: If a value is out of range.
     """
 
-    PREFIX: ClassVar[str] = ""
+    PREFIX: ClassVar[str] = ""  # stands before the names of its options
 
     def __init_subclass__(cls) -> None:
         """Put the words into its help."""
@@ -155,20 +122,20 @@ class Options:
     @classmethod
     def own(cls) -> list[Leaf]:
         """Its options, without those of its sections."""
-        found = ((one, one.metadata.get("option", Option())) for one in fields(cls) if one.default is not MISSING)
-        return [Leaf(cls, one, known, known.name or cls.PREFIX + one.name) for one, known in found]
+        own = [(field, field.metadata.get("option", Option())) for field in fields(cls) if field.default is not MISSING]
+        return [Leaf(cls, field, option, option.name or cls.PREFIX + field.name) for field, option in own]
 
     @classmethod
     def sections(cls) -> "dict[str, type[Options]]":
         """Its sections by their fields' names."""
-        return {one.name: one.default_factory for one in fields(cls) if one.default is MISSING}  # type: ignore[misc]
+        return {field.name: field.default_factory for field in fields(cls) if field.default is MISSING}  # type: ignore[misc]
 
     @classmethod
     def leaves(cls) -> Iterator[Leaf]:
         """All its options, in the order of the fields."""
         own, sections = {leaf.field.name: leaf for leaf in cls.own()}, cls.sections()
-        for one in fields(cls):
-            yield from sections[one.name].leaves() if one.name in sections else [own[one.name]]
+        for name in (known.name for known in fields(cls)):
+            yield from sections[name].leaves() if name in sections else [own[name]]
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -1,5 +1,6 @@
 """Sections that the configurations of several commands share, by what their options are about."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,28 +47,21 @@ def texts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from `5,10,20`.
-
-    Raises:
-        ValueError: If they are none.
-    """
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise ValueError(f"expected whole numbers with commas between them, got {text!r}") from None
-
-
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers from `0,0.01,0.1`.
+    """Numbers from `0,0.01,0.1`."""
+    return _numbers(text, float, "numbers")
 
-    Raises:
-        ValueError: If they are none.
-    """
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers from `5,10,20`."""
+    return _numbers(text, int, "whole numbers")
+
+
+def _numbers(text: str, kind: Callable[[str], Any], words: str) -> tuple[Any, ...]:
     try:
-        return tuple(float(number) for number in text.split(","))
+        return tuple(kind(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(f"expected numbers with commas between them, got {text!r}") from None
+        raise ValueError(f"expected {words} with commas between them, got {text!r}") from None
 
 
 def check_split(data: str, split: str | None) -> None:

@@ -12,11 +12,6 @@ from attnlab.training.parse import parse_defense
 from attnlab.training.recipes import DEFAULT_PLAN, plan_for
 
 
-def training_eps(text: str) -> float:
-    """Budget of the training attack, see `parse_eps`."""
-    return parse_eps(text, "--eps")
-
-
 def training_seed(seed: int, _flag: str) -> None:
     """Refuse a seed that torch's generators do not take."""
     if not -(2**63) <= seed < 2**63:
@@ -115,7 +110,7 @@ class PlanOptions(Options):
     epochs: int | None = option(None, smoke=1)
     batch_size: int | None = option(None, smoke=4)
     learning_rate: float | None = None
-    eps: float | None = option(None, parse=training_eps)
+    eps: float | None = option(None, parse=lambda text: parse_eps(text, "--eps"))
     step_size: float | None = option(None, parse=step_size)
     steps: int | None = option(None, smoke=1)
     ramp: float | None = None

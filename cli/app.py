@@ -44,7 +44,7 @@ def _show_warning(message: Warning | str, *_place: object) -> None:
 
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by whoever began this process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by the process that began this one
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     before, code = threading.enumerate(), None
@@ -100,7 +100,7 @@ def _run() -> None:
         if error.filename is None:  # it may be of standard output, which is flushed once more at exit
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:  # whoever read the output has seen enough, as `head` does
+        if error.errno == errno.EPIPE:  # the reader of the output has seen enough, as `head` does
             sys.exit(1)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "; finished parts are kept: make room, and the same command goes on" if full else ""
@@ -115,17 +115,17 @@ def _run() -> None:
         from attnlab.hooks import out_of_memory
 
         if isinstance(error, TorchDynamoException):
-            told = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
-            _fail(f"torch.compile failed ({told}); do without the option that asks for it, in another --out")
+            reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+            _fail(f"torch.compile failed ({reason}); do without the option that asks for it, in another --out")
         if not out_of_memory(error):
             raise
-        told = str(error).splitlines()[0].partition(". ")[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         hint = "what is finished is kept: try a smaller --batch-size in another --out"
-        _fail(f"too little memory ({told}); {hint}")
+        _fail(f"too little memory ({reason}); {hint}")
 
 
 def _fail_of_worker(error: BaseException) -> None:
-    """Tell a worker process that was killed, where the error is of one."""
+    """Print which worker process was killed, where the error comes from one."""
     if "torch" in sys.modules or "concurrent.futures.process" in sys.modules:  # else there are none
         from attnlab.failures import is_lost_worker, lost_worker
 

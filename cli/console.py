@@ -30,7 +30,7 @@ PLAIN_EVERY = 10
 def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], None]]:
     """Show images done, images a second and time left; nothing where there are no images.
 
-    Yields a function to call with the number newly done; its first call tells how many were done by an earlier run.
+    Yields a function to call with the number newly done; its first call gives how many an earlier run did.
     `out` is what an interrupted command keeps its images in, None where it keeps none.
     """
     done = 0
@@ -66,8 +66,8 @@ def _lines(total: int) -> Callable[[int], None]:
             last = now
             speed = (done - before) / max(now - start, 1e-9)
             left = timedelta(seconds=round((total - done) / speed)) if speed else None
-            told = f", {speed:.1f} images/s, {left} left" if left else f", {speed:.1f} images/s" if speed else ""
-            click.echo(f"{done} of {counted(total, 'image')}{told}", err=True)
+            pace = f", {speed:.1f} images/s, {left} left" if left else f", {speed:.1f} images/s" if speed else ""
+            click.echo(f"{done} of {counted(total, 'image')}{pace}", err=True)
 
     return show
 
@@ -119,8 +119,8 @@ def _number(value: "Value") -> Text:
 class Shown(NamedTuple):
     """How a training is shown: with each line of its log, and with each step."""
 
-    tell: Callable[[dict[str, Any]], None]
-    tick: Callable[[int], None]
+    on_log: Callable[[dict[str, Any]], None]
+    on_step: Callable[[int], None]
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _training_lines(epochs: int, steps: int) -> Shown:
     start = time.monotonic()
     first: int | None = None
 
-    def tell(line: dict[str, Any]) -> None:
+    def on_log(line: dict[str, Any]) -> None:
         nonlocal first, start
         if "step" not in line:
             click.echo(_of_epoch(line, epochs), err=True)
@@ -165,7 +165,7 @@ def _training_lines(epochs: int, steps: int) -> Shown:
         left = f", {timedelta(seconds=round((epochs * steps - done) / speed))} left" if done > first else ""
         click.echo(f"epoch {line['epoch']} of {epochs}, step {line['step']} of {steps}: {_terms(line)}{left}", err=True)
 
-    return Shown(tell, lambda done: None)
+    return Shown(on_log, lambda done: None)
 
 
 @contextmanager
@@ -181,18 +181,18 @@ def _training_bar(epochs: int, steps: int) -> Iterator[Shown]:
     terms = Text(style="dim")
     task: TaskID | None = None
 
-    def tick(done: int) -> None:
+    def on_step(done: int) -> None:
         nonlocal task
         epoch = f"{min((done - 1) // steps + 1, epochs)} of {epochs}"
         if task is None:  # what an earlier session made is none of this one's speed
             task = bar.add_task(epoch, total=epochs * steps, completed=done)
         bar.update(task, description=epoch, completed=done)
 
-    def tell(line: dict[str, Any]) -> None:
+    def on_log(line: dict[str, Any]) -> None:
         if "step" in line:
             terms.plain = _terms(line)
         else:
             live.console.print(_of_epoch(line, epochs), markup=False, highlight=False)
 
     with Live(Group(bar, terms), console=Console(stderr=True), transient=True) as live:
-        yield Shown(tell, tick)
+        yield Shown(on_log, on_step)

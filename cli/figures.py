@@ -22,11 +22,11 @@ def _table() -> str:
     lines = []
     for source, source_words in SOURCES.items():
         specs = {name: spec for name, spec in FIGURES.items() if spec.of == source}
-        told = {
+        texts = {
             name: "; ".join(filter(None, (spec.title, spec.needs and f"needs {spec.needs}")))
             for name, spec in specs.items()
         }
-        text = ", ".join(name + (f" ({words})" if words else "") for name, words in told.items())
+        text = ", ".join(name + (f" ({words})" if words else "") for name, words in texts.items())
         lines.append(fill(text, 106, initial_indent=f"{source_words:<17}", subsequent_indent=" " * 17))
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ from .completion import lists_of, names_of
 
 Command = Callable[..., Any]
 
-#: what --smoke comes to, of commands that look at images
+#: what --smoke runs, of commands that read images
 SMALLEST = "on 4 images (LIME with 20 samples, attacks from one start)"
 
 

@@ -79,7 +79,7 @@ def show_run(
     *,
     controls: bool = False,
 ) -> None:
-    """Make and print a run's tables; in a format, people are told the rest on standard error."""
+    """Make and print a run's tables; with --format all else goes to standard error."""
     from attnlab.report.tables.export import write_tables
     from attnlab.report.tables.formats import FORMATS, choose_tables
 

@@ -11,7 +11,7 @@ from attnlab.training.recipes import all_plans
 from .console import training_progress
 from .from_config import options_of
 
-#: what --smoke comes to
+#: what --smoke runs
 SMALLEST = "one epoch of 8 images under one step of attack"
 
 

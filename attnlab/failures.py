@@ -68,7 +68,7 @@ def keeping(kept: str) -> Iterator[None]:
 
 def kept_in(folder: object, what: str = "what is finished") -> str:
     """What is kept of a run whose records or steps lie in a folder."""
-    return f"{what} is kept in {folder}, and the same command resumes"
+    return f"{what} is kept in {folder}, repeat the command to resume"
 
 
 def is_lost_worker(error: BaseException) -> bool:

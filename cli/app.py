@@ -103,7 +103,7 @@ def _run() -> None:
         if error.errno == errno.EPIPE:  # the reader of the output has seen enough, as `head` does
             sys.exit(1)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; finished parts are kept: make room, and the same command goes on" if full else ""
+        hint = "; finished parts are kept: make room and repeat the command to resume" if full else ""
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}{hint}")
     except (KeyboardInterrupt, click.Abort):  # Abort is a RuntimeError
         click.echo("Interrupted.", err=True)

@@ -1,4 +1,4 @@
-"""The analysis run: against an independent reference, cut short and gone on with, in any batch size."""
+"""The analysis run: against an independent reference, cut short and resumed, in any batch size."""
 
 from dataclasses import replace
 

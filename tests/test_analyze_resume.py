@@ -1,4 +1,4 @@
-"""An analysis that is killed or interrupted, and gone on with."""
+"""An analysis that is killed or interrupted, and resumed."""
 
 import json
 import os

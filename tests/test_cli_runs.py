@@ -1,4 +1,4 @@
-"""The run folder and odd data on the command line: what is refused, interrupted, gone on with, left out."""
+"""The run folder and odd data on the command line: what is refused, interrupted, resumed, left out."""
 
 import csv
 import errno
@@ -102,8 +102,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(analyze, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         assert analyze().error == (
-            "No space left on device: out/records/part-00000.parquet; finished parts are kept: make room, and the same "
-            "command goes on"
+            "No space left on device: out/records/part-00000.parquet; finished parts are kept: make room and repeat "
+            "the command to resume"
         )
     left = {path.name for path in Path("out").rglob("*") if path.is_file()}
     assert left == {".lock", "run.json", "checks.csv", "part-00000.unfinished"}
@@ -164,7 +164,7 @@ def test_interruption_exits_with_130_and_says_how_to_go_on(analyze, monkeypatch)
     monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", interrupted)
     done = analyze()
     assert done.code == 130
-    assert "0 of 8 images; what is finished is kept in out, the same command goes on." in done.err
+    assert "0 of 8 images; what is finished is kept in out, repeat the command to resume." in done.err
     assert done.err.endswith("Interrupted.\n")
 
 

@@ -1,4 +1,4 @@
-"""The evaluation run: against attacks made one by one, in any batch size, cut short and gone on with."""
+"""The evaluation run: against attacks made one by one, in any batch size, cut short and resumed."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""LIME inside a run: what is recorded, cut short and gone on with, in any batch size."""
+"""LIME inside a run: what is recorded, cut short and resumed, in any batch size."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Trainings that are cut short, or go wrong, and are gone on with: to the same weights to the bit."""
+"""Trainings that are cut short, or go wrong, and resumed: to the same weights to the bit."""
 
 from dataclasses import replace
 from errno import ENOSPC

@@ -191,8 +191,8 @@ def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, mo
 
     monkeypatch.setattr(save_adversarial, "write_whole", full)
     assert attnlab("attack", "--limit", 2, "--workers", 0, "--out", "out").error == (
-        "No space left on device: out/arrays/test-00000.npy; finished parts are kept: make room, and the same command "
-        "goes on"
+        "No space left on device: out/arrays/test-00000.npy; finished parts are kept: make room and repeat the "
+        "command to resume"
     )
 
 

@@ -1,4 +1,4 @@
-"""`attnlab train` on ImageNet's training split, by one process and by two, interrupted and gone on with."""
+"""`attnlab train` on ImageNet's training split, by one process and by two, interrupted and resumed."""
 
 import json
 import os

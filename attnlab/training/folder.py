@@ -79,8 +79,8 @@ def check_not_replaced(folder: Path, inode: int) -> None:
     """Check that a folder is the one that was opened: writing would make a part of it again."""
     if not folder.is_dir() or folder.stat().st_ino != inode:
         raise UserError(
-            f"{folder} was removed while the training worked, and all that was saved with it; the same command "
-            "begins again"
+            f"{folder} was removed while the training worked, and all that was saved with it; repeat the "
+            "command to begin again"
         )
 
 

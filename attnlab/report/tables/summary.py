@@ -76,7 +76,7 @@ def _skipped(images: int) -> list[str]:
 
 
 def _unfinished(source: Source) -> list[str]:
-    return ["unfinished: the same command goes on with this run"] if source.manifest["finished"] is None else []
+    return ["unfinished: repeat the command to resume"] if source.manifest["finished"] is None else []
 
 
 def _checks(folder: Path, none: str = "") -> list[str]:

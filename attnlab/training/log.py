@@ -90,20 +90,16 @@ class Board:
         self.steps = steps
         # TensorBoard forgets what earlier files tell from step 0 on; they stay, since it sticks to one that it has open
         self.writer = SummaryWriter(str(folder), purge_step=0)
-        for line in lines:
-            self._add(line)
-        self.writer.flush()
+        self(*lines)
 
-    def __call__(self, line: Line) -> None:
-        """Add a line; it can be seen at once."""
-        self._add(line)
+    def __call__(self, *lines: Line) -> None:
+        """Add lines; they can be seen at once."""
+        for line in lines:
+            group, at = ("train", line["step"] - self.steps) if "step" in line else ("held_out", 0)
+            for name in line.keys() - {"epoch", "step", "of", "n", "best"}:
+                self.writer.add_scalar(f"{group}/{name}", line[name], line["epoch"] * self.steps + at)
         self.writer.flush()
 
     def close(self) -> None:
         """End the file."""
         self.writer.close()
-
-    def _add(self, line: Line) -> None:
-        group, at = ("train", line["step"] - self.steps) if "step" in line else ("held_out", 0)
-        for name in line.keys() - {"epoch", "step", "of", "n", "best"}:
-            self.writer.add_scalar(f"{group}/{name}", line[name], line["epoch"] * self.steps + at)

@@ -16,8 +16,6 @@ COLUMNS = ("image", "label", "x0", "y0", "x1", "y1")
 IMAGES = ("image", "filename", "file_name", "path")
 #: headings of labels -> the one possible reading of the column; "" where the values decide
 LABELS = {"label": "", "class": "", "label_name": "name", "class_name": "name", "label_index": "index"}
-#: digits that an index can have
-DIGITS = 9
 #: headings of left, top, right, bottom; whatever they are called, they are read as half-open pixels
 CORNERS = (
     COLUMNS[2:],
@@ -87,11 +85,8 @@ def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
     for alike in (images, labels, [", ".join(names) for names in corners]):
         if len(alike) > 1:
             raise UserError(f"expected one of the columns {' and '.join(alike)} in {path}, got {len(alike)}")
-    return (
-        headings.index(images[0]),
-        headings.index(labels[0]),
-        [headings.index(name) for name in (corners[0] if corners else ())],
-    )
+    places = [headings.index(name) for names in corners for name in names]
+    return headings.index(images[0]), headings.index(labels[0]), places
 
 
 def _image(text: str, place: str) -> str:
@@ -179,6 +174,6 @@ def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[st
 def _index(text: str, classes: int) -> int | None:
     """A class index, also as a spreadsheet writes it, `3.0`; None if it is none."""
     whole, _, rest = text.partition(".")
-    if not (whole.isascii() and whole.isdecimal() and not rest.strip("0")) or len(whole) > DIGITS:
+    if not (whole.isascii() and whole.isdecimal() and not rest.strip("0")) or len(whole) > 9:
         return None
     return int(whole) if not classes or int(whole) < classes else None

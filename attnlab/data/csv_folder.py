@@ -30,7 +30,11 @@ def folder(root: Path, split: str) -> FileSet:
         raise UserError(f"no boxes: expected {root / BOXES} or {root / split / BOXES}{hint}")
     table = read_boxes_table(here / BOXES)
     files = set(list_files(here))
-    images = [_spelled(name, files) for name in table.images]
+    # with slashes, unless a file is called what a table from Windows would write
+    images = [
+        posixpath.normpath(name.replace("\\", "/")) if "\\" in name and name not in files else name
+        for name in table.images
+    ]
     names = next((read_names(path) for path in (here / NAMES, root / NAMES) if path.is_file()), [])
     labels = read_labels(table.labels, images, names, table.heading)
     entries = _entries(here, images, labels, table, files)
@@ -47,11 +51,6 @@ def folder(root: Path, split: str) -> FileSet:
         has_boxes=any(box is not None for box in table.boxes),
         upright=True,
     )
-
-
-def _spelled(name: str, files: Collection[str]) -> str:
-    """An image's path with slashes, unless a file is called what a table from Windows would write."""
-    return posixpath.normpath(name.replace("\\", "/")) if "\\" in name and name not in files else name
 
 
 def _entries(

@@ -20,8 +20,6 @@ from attnlab.errors import Unusable
 ORIENTATION = 0x0112
 #: how pixels are read of the data sets that turn pictures, as a run records it
 UPRIGHT = "turned upright as EXIF says, transparent parts over white, more than 8 bits a channel left out"
-OVER_WHITE = "with transparent parts, shown over white"
-FIRST_FRAME = "of several frames or pages, of which the first is used"
 
 
 class Decoded(NamedTuple):
@@ -56,7 +54,7 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     if over_white and image.has_transparency_data:
         picture = image.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]  # of one channel: two numbers
-            notes.append(OVER_WHITE)
+            notes.append("with transparent parts, shown over white")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     picture = picture.convert("RGB")
     if upright:
@@ -64,7 +62,7 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     with contextlib.suppress(EOFError, OSError, SyntaxError, ValueError):  # a later frame may be damaged
         # an MPO is a phone's JPEG with previews behind the photograph
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            notes.append(FIRST_FRAME)
+            notes.append("of several frames or pages, of which the first is used")
     return Decoded(picture, tuple(notes))
 
 

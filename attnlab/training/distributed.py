@@ -14,9 +14,6 @@ from attnlab.arrays import Images
 from attnlab.errors import UserError
 from attnlab.words import counted
 
-#: what torch can make a synchronised batch norm of, and lose nothing
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
 
 @dataclass(frozen=True)
 class ProcessGroup:
@@ -92,7 +89,7 @@ class ProcessGroup:
             return
         for module in list(network.modules()):
             for name, norm in list(module.named_children()):
-                if type(norm) in NORMS:
+                if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
                     setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
 
     def draws_like(self, images: Images, seed: int) -> Tensor:

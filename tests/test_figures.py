@@ -12,13 +12,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.report.figures import curves, defenses
+from attnlab.report.figures import curves, models
 from attnlab.report.figures.analysis import series_of
-from attnlab.report.figures.attacked_images import figure1, figure3
-from attnlab.report.figures.failure_cases import figure13
+from attnlab.report.figures.analyzed_images import figure1, figure3, figure13
+from attnlab.report.figures.models import figure2, figure12
 from attnlab.report.figures.overlay import overlay
 from attnlab.report.figures.panels import Panel, Row, class_name, difference, draw_panels, prediction_text, shares
-from attnlab.report.figures.rounds import figure2, figure12
 from attnlab.report.figures.style import COLUMN, MARK, PAGE, mark, save
 from attnlab.report.figures.sweep import figure8, sweep_grid
 from attnlab.views import Examples, MapSeries, MapView, ReplayedImage
@@ -190,11 +189,11 @@ def test_figure_13_has_pairs_of_image_and_map_and_leaves_missing_places_empty():
     [
         (lambda: figure2(views(("", [series(5)] * 2))), 2 * 7, "round 5"),
         (lambda: figure12(views(("StepLL", [series(3)]), ("StepLL + A3", [series(3)]))), 2 * 5, "StepLL + A3"),
-        (lambda: defenses.figure6(views(("", [series(3)]), columns=["1", "5", "epoch 9"])), 1 + 3 + 3, "epoch 9"),
-        (lambda: defenses.figure7(views(("", [series(2)] * 2), columns=["raw", "aad"])), 2 * 5, "aad"),
-        (lambda: defenses.figure9(views(("", [series(4)] * 2), columns=[*"abcd"])), 2 * 9, "d"),
+        (lambda: models.figure6(views(("", [series(3)]), columns=["1", "5", "epoch 9"])), 1 + 3 + 3, "epoch 9"),
+        (lambda: models.figure7(views(("", [series(2)] * 2), columns=["raw", "aad"])), 2 * 5, "aad"),
+        (lambda: models.figure9(views(("", [series(4)] * 2), columns=[*"abcd"])), 2 * 9, "d"),
         (
-            lambda: defenses.figure10(views(("(a)", [series(2)] * 3), ("(b)", [series(2)]), columns=["u", "v"])),
+            lambda: models.figure10(views(("(a)", [series(2)] * 3), ("(b)", [series(2)]), columns=["u", "v"])),
             12,
             "(b)",
         ),
@@ -210,7 +209,7 @@ def test_figures_of_models_have_a_panel_for_each_view(make, panels, said):
 def test_maps_of_several_models_are_relative_to_their_largest_value():
     np.testing.assert_allclose(shares(np.array([[-1.0, 2.0], [4.0, 0.0]])), [[0, 0.5], [1, 0]])
     assert (shares(np.array([[-1.0]])) == 0).all()
-    bars = bars_of(defenses.figure7(views(("", [series(2)]), columns=["raw", "aad"])).figure)
+    bars = bars_of(models.figure7(views(("", [series(2)]), columns=["raw", "aad"])).figure)
     assert [bar.get_yticklabels()[1].get_text() for bar in bars] == ["1", "1"]
 
 
@@ -270,7 +269,15 @@ def test_accuracy_against_steps_tells_the_share_at_each_number_of_steps():
     ]
     columns = ["model", "image_id", "label", "clean_prediction", "attack", "prediction"]
     attacks = {"pgd5": {"steps": 5}, "pgd10": {"steps": 10}}
-    manifest = {"options": {"attacks": attacks, "data": "scenes", "split": "test", "images": 4}}
+    manifest = {
+        "options": {
+            "attacks": attacks,
+            "models": {"m": {"defense": "none"}},
+            "data": "scenes",
+            "split": "test",
+            "images": 4,
+        }
+    }
     figure, caption = curves.accuracy_against_steps(pd.DataFrame(rows, columns=columns), manifest)
     (axes,) = figure.axes
     assert caption.endswith("scenes test, 4 images.")

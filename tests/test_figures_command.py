@@ -45,11 +45,11 @@ def test_an_analysis_is_drawn_into_its_own_folder(attnlab, mine):
 
 
 def test_figure_1_shows_the_images_of_the_rule_or_those_that_are_named(attnlab, mine, monkeypatch):
-    from attnlab.report.figures import attacked_images
+    from attnlab.report.figures import analyzed_images
 
     shown = []
-    draw = attacked_images.figure1
-    monkeypatch.setattr(attacked_images, "figure1", lambda images, **k: shown.append(images) or draw(images, **k))
+    draw = analyzed_images.figure1
+    monkeypatch.setattr(analyzed_images, "figure1", lambda images, **k: shown.append(images) or draw(images, **k))
     assert attnlab("figures", mine, "--only", "figure1").code == 0
     records = i_att(read_records(mine))
     for images, eps in zip(shown, (4 / 255, 16 / 255), strict=True):

@@ -61,32 +61,28 @@ class FigureSpec:
 FIGURES: Registry[FigureSpec] = Registry(
     "--only",
     {
-        "figure1": FigureSpec("analyze", "maps", "attacked_images:figure1", "medians", each_eps=True),
-        "figure3": FigureSpec("analyze", "LIME", "attacked_images:figure3", "medians of LIME", each_eps=True),
-        "figure13": FigureSpec("analyze", "failure cases", "failure_cases:figure13", "failures", 3),
+        "figure1": FigureSpec("analyze", "maps", "analyzed_images:figure1", "medians", each_eps=True),
+        "figure3": FigureSpec("analyze", "LIME", "analyzed_images:figure3", "medians of LIME", each_eps=True),
+        "figure13": FigureSpec("analyze", "failure cases", "analyzed_images:figure13", "failures", 3),
         "iou-distributions": FigureSpec("analyze", "of both groups", "curves:iou_distributions", each_eps=True),
         "success-against-iou": FigureSpec("analyze", "of the attack", "curves:success_against_iou"),
         "iou-against-eps": FigureSpec("analyze", "", "curves:iou_against_eps", needs="a run with several --eps"),
         "accuracy-against-steps": FigureSpec("evaluate", "", "curves:accuracy_against_steps", needs=SEVERAL_STEPS),
         "figure8": FigureSpec("sweep", "accuracy over alpha, over beta", "sweep:figure8"),
         "sweep": FigureSpec("sweep", "over both", "sweep:sweep_grid", needs="several --alphas and several --betas"),
-        "figure2": FigureSpec("checkpoint", "rounds of an attack", "rounds:figure2", "steps", 2),
-        "figure12": FigureSpec("checkpoint", "likewise with A3", "rounds:figure12", "steps with A3"),
-        "figure6": FigureSpec("checkpoint", "epochs", "defenses:figure6", "snapshots", 2, needs="train --snapshots"),
-        "figure7": FigureSpec("checkpoints", "adversarial images", "defenses:figure7", "compared", 2),
-        "figure9": FigureSpec("checkpoints", "maps under each", "defenses:figure9", "compared", 2),
-        "figure10": FigureSpec("checkpoints", "success and failure", "defenses:figure10", "defended", 4, needs=OTHER),
-        "figure11": FigureSpec("checkpoints", "likewise", "defenses:figure11", "defended by stepll", 4, needs=STEPLL),
+        "figure2": FigureSpec("checkpoint", "rounds of an attack", "models:figure2", "steps", 2),
+        "figure12": FigureSpec("checkpoint", "likewise with A3", "models:figure12", "steps with A3"),
+        "figure6": FigureSpec("checkpoint", "epochs", "models:figure6", "snapshots", 2, needs="train --snapshots"),
+        "figure7": FigureSpec("checkpoints", "adversarial images", "models:figure7", "compared", 2),
+        "figure9": FigureSpec("checkpoints", "maps under each", "models:figure9", "compared", 2),
+        "figure10": FigureSpec("checkpoints", "success and failure", "models:figure10", "defended", 4, needs=OTHER),
+        "figure11": FigureSpec("checkpoints", "likewise", "models:figure11", "defended by stepll", 4, needs=STEPLL),
     },
 )
 
 
 def source_of(places: Sequence[str]) -> str:
-    """What figures of a folder, or of one or several models, are drawn of: a key of SOURCES.
-
-    Raises:
-        UserError: If it is a folder that holds nothing of the kind.
-    """
+    """What figures of a folder, or of one or several models, are drawn of: a key of SOURCES."""
     folder = Path(places[0])
     if len(places) > 1:
         return "checkpoints"
@@ -101,16 +97,7 @@ def source_of(places: Sequence[str]) -> str:
     return str(read_manifest(folder)["kind"])
 
 
-def figures_of(source: str, only: Collection[str] = (), what: str = "") -> list[str]:
-    """Names of the figures of a source: all, or those that are asked for.
-
-    Args:
-        source: A key of SOURCES.
-        only: Names that are asked for.
-        what: What the figures are drawn of, for errors, such as a run's folder.
-
-    Raises:
-        UserError: If one is unknown there; the text lists those that are not.
-    """
+def figures_of(source: str, only: Collection[str] = (), folder: str = "") -> list[str]:
+    """Names of the figures of a source: all, or those that are asked for; an unknown name is refused."""
     known = [name for name, spec in FIGURES.items() if spec.of == source]
-    return [check_one_of(name, known, f"--only for {what or SOURCES[source]}") for name in only] or known
+    return [check_one_of(name, known, f"--only for {folder or SOURCES[source]}") for name in only] or known

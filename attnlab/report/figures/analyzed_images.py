@@ -1,4 +1,4 @@
-"""Figs. 1 and 3 of the paper: maps of images before and after an attack."""
+"""Figs. 1, 3 and 13 of the paper: images of an analysis with their maps, before and after its attack."""
 
 from matplotlib.figure import Figure
 
@@ -33,17 +33,37 @@ def figure3(images: Examples, *, grid: bool = False) -> Drawing:
     return Drawing(_before_and_after(images, "LIME weight", ious=False, grid=False), caption)
 
 
+def figure13(images: Examples, *, grid: bool = False) -> Drawing:
+    """Failure cases (Fig. 13), found and not picked: see `choose.scattered` and `choose.misled`.
+
+    In each row, which is a group, pairs of the image with its boxes and its map.
+    """
+    pairs = max(len(members) for _, members in images.groups)
+    rows = []
+    for name, members in images.groups:
+        panels: list[Panel | None] = []
+        for image in members:
+            (view,) = image.clean
+            prediction = prediction_text(view, image.label, images.classes)
+            panels.append(Panel(view.pixels, boxes=image.boxes, below=[prediction], right=True))
+            panels.append(Panel(view.pixels, view.map, image.boxes, below=[iou_text(view)]))
+        rows.append(Row(name, panels + [None] * (2 * pairs - len(panels))))
+    figure = draw_panels(rows, ["image", "attention"] * pairs, bar="attention", grid=grid, together=2)
+    caption = f"Figure 13. Images that are difficult to form attention on. {images.rule}; {images.setting}."
+    return Drawing(figure, caption)
+
+
 def _before_and_after(images: Examples, bar: str, *, ious: bool, grid: bool) -> Figure:
     rows = []
-    for group, one in ((group, one) for group, members in images.groups for one in members):
-        (clean,), (attacked,) = one.clean, one.adversarial
+    for group, image in ((group, image) for group, members in images.groups for image in members):
+        (clean,), (attacked,) = image.clean, image.adversarial
         change, factor = difference(clean.pixels, attacked.pixels)
-        said, said_then = (prediction_text(view, one.label, images.classes) for view in (clean, attacked))
-        iou, iou_then = ([iou_text(view)] if ious else [] for view in (clean, attacked))
+        before, after = (prediction_text(view, image.label, images.classes) for view in (clean, attacked))
+        iou, iou_after = ([iou_text(view)] if ious else [] for view in (clean, attacked))
         panels = [
-            Panel(clean.pixels, None, one.boxes, [said], clean.prediction == one.label),
-            Panel(clean.pixels, clean.map, one.boxes, iou),
-            Panel(attacked.pixels, attacked.map, one.boxes, [said_then, *iou_then], attacked.prediction == one.label),
+            Panel(clean.pixels, None, image.boxes, [before], clean.prediction == image.label),
+            Panel(clean.pixels, clean.map, image.boxes, iou),
+            Panel(attacked.pixels, attacked.map, image.boxes, [after, *iou_after], attacked.prediction == image.label),
             Panel(change, below=[f"\N{MULTIPLICATION SIGN} {factor}"]),
         ]
         rows.append(Row(group, panels))

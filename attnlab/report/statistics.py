@@ -1,62 +1,54 @@
 """Intervals around what a sample tells."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 RESAMPLES = 2_000
+NO_INTERVAL = (float("nan"), float("nan"))
+
+Sample = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Interval = tuple[float, float]
 
 
-def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean (Efron 1979), from 2,000 resamples.
+def bootstrap_interval(values: Sample) -> Interval:
+    """95 % percentile bootstrap interval of the mean (Efron 1979), always the same; NaN of fewer than two values."""
+    return _bootstrap(np.mean, values)
 
-    Args:
-        values: One value per image, (n,).
-        seed: The same values and seed give the same interval.
 
-    Returns:
-        Lower and upper end; NaN where there are fewer than two values.
-    """
-    if len(values) < 2:
-        return float("nan"), float("nan")
+def bootstrap_difference(first: Sample, second: Sample) -> Interval:
+    """95 % percentile bootstrap interval of mean(first) - mean(second), two samples of their own; NaN likewise."""
+    return _bootstrap(lambda one, other, axis: one.mean(axis) - other.mean(axis), first, second)
+
+
+def _bootstrap(statistic: Callable[..., Any], *samples: Sample) -> Interval:
+    if min(map(len, samples)) < 2:
+        return NO_INTERVAL
     interval = stats.bootstrap(
-        (np.asarray(values, np.float64),),
-        np.mean,
+        [np.asarray(sample, np.float64) for sample in samples],
+        statistic,
         n_resamples=RESAMPLES,
-        batch=max(1, 1_000_000 // len(values)),
+        batch=max(1, 1_000_000 // sum(map(len, samples))),
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of mean(first) - mean(second), two samples of their own, 2,000 resamples.
-
-    Args:
-        first: One value per image, (n,).
-        second: One value per image, (m,).
-        seed: The same values and seed give the same interval.
-
-    Returns:
-        Lower and upper end; NaN where either has fewer than two values.
-    """
-    if min(len(first), len(second)) < 2:
-        return float("nan"), float("nan")
-    interval = stats.bootstrap(
-        (np.asarray(first, np.float64), np.asarray(second, np.float64)),
-        lambda one, other, axis: one.mean(axis) - other.mean(axis),
-        n_resamples=RESAMPLES,
-        batch=max(1, 1_000_000 // (len(first) + len(second))),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+def mean_interval(values: npt.ArrayLike) -> tuple[int, float, float, float]:
+    """Number of values that are not NaN, their mean, and its bootstrap interval; NaN where there is none."""
+    numbers = np.asarray(values, np.float64)
+    known = numbers[~np.isnan(numbers)]
+    return len(known), float(known.mean()) if len(known) else float("nan"), *bootstrap_interval(known)
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int) -> Interval:
     """95 % interval of a share (Wilson 1927); NaN without trials."""
     if not trials:
-        return float("nan"), float("nan")
+        return NO_INTERVAL
     interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -64,9 +56,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p-value that two models are equally accurate (McNemar 1947).
 
-    Args:
-        only_first: Number of images that the first model alone classifies correctly.
-        only_second: Number of those that the second alone does.
+    Each number is of the images that one of them alone classifies correctly.
     """
     if not only_first + only_second:
         return 1.0

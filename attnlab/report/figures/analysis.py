@@ -18,17 +18,11 @@ from attnlab.words import as_fraction
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis.
-
-    Attributes:
-        manifest: Its content of run.json, with names.
-        records: As `read_records` gives them.
-        named: Names of the images that Figs. 1 and 3 are to show; empty for those that the rule chooses.
-    """
+    """An analysis: its manifest with names, its records as `read_records` gives them."""
 
     manifest: Manifest
     records: pd.DataFrame = field(repr=False)
-    named: Sequence[str] = ()
+    named: Sequence[str] = ()  # images that Figs. 1 and 3 are to show; empty for those that the rule chooses
 
     @property
     def method(self) -> str:
@@ -36,11 +30,7 @@ class Analysis:
         return map_method(self.manifest["options"]) or "grad-cam"
 
     def images(self, method: str = "", eps: float | None = None) -> pd.DataFrame:
-        """I_att, with what a method made of it, by default that of the maps; of one eps or of all.
-
-        Raises:
-            LeftOut: If the run is without that method, or there is no image.
-        """
+        """I_att, with what a method made of it, by default that of the maps; of one eps or of all."""
         method = method or self.method
         if method not in self.manifest["options"]["methods"]:
             raise LeftOut(f"the run has no maps of {method}; analyze with --method {method} makes them")
@@ -57,35 +47,23 @@ class Analysis:
 
 
 class Choice(NamedTuple):
-    """Images of an analysis that a figure is to show.
+    """Images of an analysis that a figure is to show."""
 
-    Attributes:
-        groups: What each group of images is called, and their names; the same group may stand twice.
-        method: Whose maps are shown.
-        eps: Place of the eps that is shown among those of the run; None where the images are shown as they are.
-        subject: What the maps are, in words.
-        rule: How the images were chosen, in words.
-    """
+    groups: list[tuple[str, list[str]]]  # what each group is called, and its images' names; a group may stand twice
+    method: str  # whose maps are shown
+    eps: int | None  # index among those of the run; None where the images are shown as they are
+    subject: str  # what the maps are, in words
+    rule: str  # how the images were chosen, in words
 
-    groups: list[tuple[str, list[str]]]
-    method: str
-    eps: int | None
-    subject: str
-    rule: str
-
-    def examples(self, found: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Examples:
-        """The figure's images, once they are read again, or why they are not.
-
-        Raises:
-            LeftOut: If one was not found.
-        """
-        if isinstance(found, LeftOut):
-            raise found
-        gone = [name for _, names in self.groups for name in names if name not in found]
+    def examples(self, images: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Examples:
+        """The figure's images, once they are read again; raises LeftOut where they are not."""
+        if isinstance(images, LeftOut):
+            raise images
+        gone = [name for _, names in self.groups for name in names if name not in images]
         if gone:
             raise LeftOut(f"image {gone[0]} cannot be read any more")
         groups = [
-            (group, [series_of(found[name], self.method, self.eps, manifest) for name in names])
+            (group, [series_of(images[name], self.method, self.eps, manifest) for name in names])
             for group, names in self.groups
         ]
         budget = None if self.eps is None else manifest["options"]["eps"][self.eps]
@@ -100,30 +78,28 @@ def eps_parts(budgets: Sequence[float]) -> dict[str, float]:
 
 
 def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Manifest) -> MapSeries:
-    """The view of an image and, unless `eps` is None, that of its adversarial counterpart at this place of the run."""
+    """The view of an image and, unless `eps` is None, that of its adversarial counterpart at this index of the run's.
+
+    Maps of LIME hold the weights of an explanation's strongest superpixels that speak for the class, 0 elsewhere.
+    """
     record = image.record
     attacked = [] if eps is None else [(image.adversarial[eps], record["adversarial"][eps])]
-    height, width = manifest["model"]["input_size"]
     views = []
     for pixels, row in [(image.clean, record), *attacked]:
         if method == "lime":
-            seen, iou = lime_map(row["lime"], int(manifest["features"][0]), (height, width)), None
+            weights = np.asarray(row["lime"]["weights"])
+            kept = np.where(strongest(weights, int(manifest["features"][0])), weights, 0.0)
+            attention, iou = kept[segments_of(row["lime"], tuple(manifest["model"]["input_size"]))], None
         else:
-            seen, iou = map_of(row["map"], manifest["model"]["map_shape"]), row["iou_att_gt"]
-        views.append(MapView(pixels, seen, row["prediction"], row["confidence"], iou=np.nan if iou is None else iou))
+            attention, iou = map_of(row["map"], manifest["model"]["map_shape"]), row["iou_att_gt"]
+        iou = np.nan if iou is None else iou
+        views.append(MapView(pixels, attention, row["prediction"], row["confidence"], iou=iou))
     return MapSeries(record["image_id"], record["label"], boxes_of(record), views[:1], views[1:])
 
 
 def map_of(values: Sequence[float], shape: Sequence[int]) -> Map:
     """A map as the records hold it, row by row, as (h, w)."""
     return np.asarray(values, np.float64).reshape(shape)
-
-
-def lime_map(explanation: Mapping[str, Any], features: int, size: tuple[int, int]) -> Map:
-    """Weights of an explanation's strongest superpixels that speak for the class, 0 elsewhere, (H, W)."""
-    weights = np.asarray(explanation["weights"])
-    kept: Map = np.where(strongest(weights, features), weights, 0.0)[segments_of(explanation, size)]
-    return kept
 
 
 def boxes_of(record: Mapping[str, Any]) -> npt.NDArray[np.float64]:

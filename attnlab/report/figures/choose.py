@@ -20,11 +20,7 @@ RULE = {
 
 
 def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) -> Choice:
-    """Images of Figs. 1 and 3: those that are named, or of each group the typical one.
-
-    Raises:
-        LeftOut: If there is no image, or no map of one that is named.
-    """
+    """Images of Figs. 1 and 3: those that are named, or of each group the typical one."""
     method = "lime" if lime else analysis.method
     images = analysis.images(method, eps)
     if analysis.named:
@@ -32,8 +28,8 @@ def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) 
         without = set(records.loc[records[column].isna(), "image_id"]) & set(analysis.named)
         if without:
             raise LeftOut(f"there is no map of {method} of image {min(without)}")
-        of = images.set_index("image_id")["group"]
-        groups, rule = [(of.get(name, "misclassified"), [name]) for name in analysis.named], "as named"
+        group_of = images.set_index("image_id")["group"]
+        groups, rule = [(group_of.get(name, "misclassified"), [name]) for name in analysis.named], "as named"
     else:
         groups, rule = list(typical(images).items()), RULE[measured_by(images)]
     subject = f"Maps of {method}"
@@ -44,11 +40,7 @@ def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) 
 
 
 def failures(analysis: Analysis, _eps: float | None, count: int) -> Choice:
-    """Images of Fig. 13: the most scattered maps, and the lowest IoUs of images whose label the model is sure of.
-
-    Raises:
-        LeftOut: If there is no image.
-    """
+    """Images of Fig. 13: the most scattered maps, and the lowest IoUs of images whose label the model is sure of."""
     images = analysis.images().drop_duplicates("image_id")
     maps = [map_of(values, analysis.manifest["model"]["map_shape"]) for values in images["map"]]
     groups = [
@@ -66,20 +58,14 @@ def failures(analysis: Analysis, _eps: float | None, count: int) -> Choice:
 
 
 def typical(images: pd.DataFrame) -> dict[str, list[str]]:
-    """Of each group the image whose IoU with the boxes is the group's median: the images of Figs. 1 and 3.
+    """Of each group of I_att at one eps the image whose IoU with the boxes is the group's median, if it has any image.
 
     Where there is no IoU, the confidence in the label stands in; of an even number of images the lower middle is taken.
-
-    Args:
-        images: I_att of one eps.
-
-    Returns:
-        Group -> its image id; none for a group without images.
     """
     measure = measured_by(images)
     of_groups = {group: images[images["group"] == group] for group in GROUPS}
     return {
-        group: [str(rows["image_id"].iloc[place]) for place in quantile_examples(rows[measure].to_numpy(), 1)]
+        group: [str(rows["image_id"].iloc[row]) for row in quantile_examples(rows[measure].to_numpy(), 1)]
         for group, rows in of_groups.items()
     }
 
@@ -92,44 +78,37 @@ def measured_by(images: pd.DataFrame) -> str:
 def scatter(attention: Map) -> float:
     """How far a map's positive attention lies from its centre: the root of its mean square distance.
 
-    Cells are taken as points of a unit square, so that evenly spread attention comes to about 0.41, and attention in
-    one cell to 0. NaN where nothing is positive.
-
-    Args:
-        attention: Signed map, (h, w).
+    Cells are points of a unit square, so that evenly spread attention comes to about 0.41, and attention in one cell to
+    0. NaN where nothing is positive.
     """
     weights = np.clip(attention, 0, None)
     total = weights.sum()
     if not total > 0:
         return float("nan")
     rows, columns = ((np.arange(size) + 0.5) / size for size in attention.shape)
-    places = np.stack(np.broadcast_arrays(rows[:, None], columns))  # (2, h, w)
-    centre = (places * weights).sum((1, 2)) / total
-    squares = ((places - centre[:, None, None]) ** 2).sum(0)
+    points = np.stack(np.broadcast_arrays(rows[:, None], columns))  # (2, h, w)
+    centre = (points * weights).sum((1, 2)) / total
+    squares = ((points - centre[:, None, None]) ** 2).sum(0)
     return float(np.sqrt((squares * weights).sum() / total))
 
 
 def scattered(image_ids: Sequence[str], maps: Sequence[Map], count: int) -> list[str]:
     """The images with the highest `scatter`, that first: the paper's first kind of failure (section 5.7)."""
-    values = np.array([scatter(one) for one in maps])
+    values = np.array([scatter(attention) for attention in maps])
     order = np.argsort(-values, kind="stable")  # NaN comes last
-    return [image_ids[place] for place in order[:count] if not np.isnan(values[place])]
+    return [image_ids[index] for index in order[:count] if not np.isnan(values[index])]
 
 
 def misled(images: pd.DataFrame, count: int) -> list[str]:
-    """The images with the lowest IoU among those whose label the model is sure of, that first.
+    """The images with the lowest IoU among those whose label the model is sure of, that first, each image once.
 
     They stand for the paper's second kind of failure (section 5.7): the model relies on what is not the object.
-
-    Args:
-        images: I_att, each image once.
-        count: How many at most.
     """
     sure = images[(images["confidence"] >= HIGH_CONFIDENCE) & images["iou_att_gt"].notna()]
     return [str(name) for name in sure.sort_values("iou_att_gt", kind="stable")["image_id"].iloc[:count]]
 
 
-#: ways to choose images: from an analysis, one of its eps and how many images to a Choice
+#: ways to choose images: from an analysis, one of its eps and how many images to a Choice, or LeftOut
 CHOICES: dict[str, Callable[[Analysis, Any, int], Choice]] = {
     "medians": medians,
     "medians of LIME": partial(medians, lime=True),

@@ -15,18 +15,20 @@ from attnlab.report.figures.style import (
     GROUP_COLOURS,
     GROUP_MARKERS,
     LINES,
-    PAGE,
     blank,
+    errorbars,
+    side_by_side,
     styled,
 )
-from attnlab.report.statistics import bootstrap_interval, wilson_interval
+from attnlab.report.statistics import mean_interval, wilson_interval
 from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.tables.accuracy import table6
 from attnlab.report.tables.iou import table3
 from attnlab.views import LeftOut
 from attnlab.words import as_fraction, counted
 
 BINS = 20
-#: bins of IoU in which success rates are told
+#: bins of IoU in which success rates are shown
 RATE_BINS = 10
 
 
@@ -34,23 +36,20 @@ RATE_BINS = 10
 def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """Distributions of the IoU of attention and boxes, of successfully attacked and other images (behind Table 1).
 
-    Args:
-        images: I_att of one eps, with the columns group and iou_att_gt.
-        manifest: Of the run, with that eps alone.
+    Of I_att at one eps, the only one that the manifest has.
     """
     _check_boxes(images)
-    figure = blank(COLUMN, 2.2)
-    axes = figure.subplots()
+    figure, (axes,) = side_by_side(1, 2.2)
     edges = np.linspace(0, 1, BINS + 1)
     for group in GROUPS:
         values = images.loc[images["group"] == group, "iou_att_gt"].dropna().to_numpy()
         if not len(values):
             continue
-        counts, _ = np.histogram(values, edges)
+        shares = np.histogram(values, edges)[0] / len(values)
         colour = GROUP_COLOURS[group]
         name = f"{group} (n = {len(values)}, mean {values.mean():.3f})"
-        axes.stairs(counts / len(values), edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(counts / len(values), edges, color=colour, linewidth=1.1, label=name)
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(shares, edges, color=colour, linewidth=1.1, label=name)
         axes.axvline(values.mean(), 0, 0.78, color=colour, linewidth=1, linestyle="--" if group == "succeed" else ":")
     axes.set(xlim=(0, 1), xlabel="IoU of attention and boxes", ylabel="share of the group")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -64,24 +63,18 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     return Drawing(figure, caption)
 
 
-def success_rates(images: pd.DataFrame, bins: int = RATE_BINS) -> pd.DataFrame:
-    """Share of attacks that succeed in bins of equal width of the IoU of attention and boxes.
+def success_rates(images: pd.DataFrame) -> pd.DataFrame:
+    """Share of attacks that succeed in bins of the IoU of attention and boxes; the last bin holds 1 too.
 
-    Args:
-        images: I_att of one eps, with the columns group and iou_att_gt.
-        bins: Number of bins from 0 to 1; the last one holds 1 too.
-
-    Returns:
-        Columns iou (middle of the bin), n, rate, ci_low, ci_high (95 %, Wilson), a row for each bin with images.
+    Of I_att at one eps to columns iou (middle of the bin), n, rate, ci_low, ci_high (95 %, Wilson), a row for each bin
+    with images.
     """
     known = images.dropna(subset="iou_att_gt")
-    places = np.minimum((known["iou_att_gt"].to_numpy() * bins).astype(int), bins - 1)
+    bins = (known["iou_att_gt"] * RATE_BINS).astype(int).clip(upper=RATE_BINS - 1)
     rows = []
-    for place in np.unique(places):
-        succeeded = (known["group"] == "succeed").to_numpy()[places == place]
-        low, high = wilson_interval(int(succeeded.sum()), len(succeeded))
-        middle = (place + 0.5) / bins
-        rows.append({"iou": middle, "n": len(succeeded), "rate": succeeded.mean(), "ci_low": low, "ci_high": high})
+    for number, succeeded in (known["group"] == "succeed").groupby(bins):
+        interval = wilson_interval(int(succeeded.sum()), len(succeeded))
+        rows.append(((number + 0.5) / RATE_BINS, len(succeeded), succeeded.mean(), *interval))
     return pd.DataFrame(rows, columns=["iou", "n", "rate", "ci_low", "ci_high"])
 
 
@@ -95,11 +88,10 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     budgets = manifest["options"]["eps"]
     figure = blank(COLUMN, 2.6)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
-    shift = 0.008 * (np.arange(len(budgets)) - (len(budgets) - 1) / 2)
     for number, eps in enumerate(budgets):
         rates = success_rates(images[images["eps"] == eps])
-        colour, marker = LINES[number % len(LINES)]
-        _with_intervals(axes, rates["iou"] + shift[number], rates, "rate", colour, marker, f"ε = {as_fraction(eps)}")
+        shift = 0.008 * (number - (len(budgets) - 1) / 2)
+        errorbars(axes, rates["iou"] + shift, rates, "rate", *LINES[number % len(LINES)], f"ε = {as_fraction(eps)}")
     counts = success_rates(images[images["eps"] == budgets[0]])
     bars = below.bar(counts["iou"], counts["n"], 0.9 / RATE_BINS, color="0.75")
     below.bar_label(bars, fontsize=6, padding=0.5)
@@ -131,18 +123,17 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     cells = max([k for k in CELLS if k <= min(most, 10)], default=max(most, 1))
     overlap = table3(images, budgets, cells=[cells])
     boxes = images["adv_iou_att_gt"].notna().any()
-    figure = blank(PAGE if boxes else COLUMN, 2.2)
-    panels = figure.subplots(1, 2 if boxes else 1, squeeze=False)[0]
+    figure, panels = side_by_side(2 if boxes else 1, 2.2)
     if boxes:
-        axes = panels[0]
         for group in GROUPS:
-            mine = images[images["group"] == group]
-            rows = [_mean(mine.loc[mine["eps"] == eps, "adv_iou_att_gt"].dropna().to_numpy()) for eps in budgets]
-            _over_eps(axes, budgets, pd.DataFrame(rows), "mean", group)
-        once = images.drop_duplicates("image_id")["iou_att_gt"].mean()
-        axes.axhline(once, color="0.5", linestyle=":", linewidth=1, label="original images")
-        axes.set(xlabel="ε", ylabel="IoU of adversarial\nattention and boxes")
-        axes.legend()
+            ious = images.loc[images["group"] == group, ["eps", "adv_iou_att_gt"]]
+            means = [mean_interval(ious.loc[ious["eps"] == eps, "adv_iou_att_gt"]) for eps in budgets]
+            rows = pd.DataFrame(means, columns=["n", "mean", "ci_low", "ci_high"])
+            _over_eps(panels[0], budgets, rows, "mean", group)
+        original = images.drop_duplicates("image_id")["iou_att_gt"].mean()
+        panels[0].axhline(original, color="0.5", linestyle=":", linewidth=1, label="original images")
+        panels[0].set(xlabel="ε", ylabel="IoU of adversarial\nattention and boxes")
+        panels[0].legend()
     axes = panels[-1]
     for group in GROUPS:
         _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group)
@@ -166,21 +157,17 @@ def accuracy_against_steps(records: pd.DataFrame, manifest: Manifest) -> Drawing
     families = step_families(options["attacks"])
     if not families:
         raise LeftOut
-    models = list(dict.fromkeys(records["model"]))
-    figure = blank(COLUMN if len(families) == 1 else PAGE, 2.4)
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    accuracies = table6(records, options["data"], options["models"])
+    figure, panels = side_by_side(len(families), 2.4, sharey=True)
     for axes, (family, names) in zip(panels, families.items(), strict=True):
-        for number, model in enumerate(models):
-            mine = records[records["model"] == model]
-            rows = pd.DataFrame([_accuracy(mine[mine["attack"] == name]) for name in names.values()])
+        for number, (model, rows) in enumerate(accuracies.groupby("model", sort=False)):
             colour, marker = LINES[number % len(LINES)]
-            _with_intervals(axes, list(names), rows, "accuracy", colour, marker, model)
-            images = mine.drop_duplicates("image_id")
+            of_steps = rows.set_index("attack").reindex(list(names.values()))
+            errorbars(axes, list(names), of_steps, "accuracy", colour, marker, str(model))
+            images = records[records["model"] == model].drop_duplicates("image_id")
             clean = 100 * (images["clean_prediction"] == images["label"]).mean()
             axes.axhline(clean, color=colour, linestyle=":", linewidth=1)
-        axes.set_xscale("log")
-        axes.set_xticks(list(names), [str(steps) for steps in names])
-        axes.xaxis.set_minor_locator(NullLocator())
+        _log_ticks(axes, {steps: str(steps) for steps in names})
         axes.set(xlabel=f"steps of {family}", ylim=(-3, 103))
     panels[0].set_ylabel("accuracy (%)")
     panels[-1].legend(title="dotted: without an attack", title_fontsize=6)
@@ -192,11 +179,7 @@ def accuracy_against_steps(records: pd.DataFrame, manifest: Manifest) -> Drawing
 
 
 def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[int, str]]:
-    """Attacks that differ in their number of steps alone: name -> steps, rising, -> the attack's name.
-
-    Args:
-        attacks: Settings of each attack, as the manifest has them; one without steps has no place here.
-    """
+    """Attacks, as the manifest has them, that differ in their steps alone: name -> steps, rising, -> attack's name."""
     families: dict[str, dict[int, str]] = {}
     for name, settings in attacks.items():
         if settings and "steps" in settings:
@@ -210,28 +193,14 @@ def _check_boxes(images: pd.DataFrame) -> None:
         raise LeftOut("the images have no boxes")
 
 
-def _with_intervals(axes: Axes, x: Any, rows: pd.DataFrame, column: str, colour: str, marker: str, name: str) -> None:
-    """A line through values with their intervals."""
-    value = rows[column].to_numpy(float)
-    ends = np.abs(np.stack([value - rows["ci_low"], rows["ci_high"] - value]))  # an end may differ by a rounding
-    axes.errorbar(np.asarray(x), value, np.nan_to_num(ends), color=colour, marker=marker, elinewidth=0.8, label=name)
-
-
 def _over_eps(axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str) -> None:
-    _with_intervals(axes, list(budgets), rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], group)
-    if min(budgets) > 0:  # so that small ones keep their distance
+    errorbars(axes, budgets, rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], group)
+    _log_ticks(axes, {eps: as_fraction(eps) for eps in budgets})
+
+
+def _log_ticks(axes: Axes, labels: Mapping[float, str]) -> None:
+    """Label these places of a logarithmic axis alone; where 0 is among them, of a linear one."""
+    if min(labels) > 0:  # so that small ones keep their distance
         axes.set_xscale("log")
-    axes.set_xticks(list(budgets), [as_fraction(eps) for eps in budgets])
+    axes.set_xticks(list(labels), list(labels.values()))
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _mean(values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap_interval(values)
-    return {"mean": float(values.mean()) if len(values) else float("nan"), "ci_low": low, "ci_high": high}
-
-
-def _accuracy(rows: pd.DataFrame) -> dict[str, float]:
-    correct = int((rows["prediction"] == rows["label"]).sum())
-    low, high = wilson_interval(correct, len(rows))
-    share = 100 * correct / len(rows) if len(rows) else float("nan")
-    return {"accuracy": share, "ci_low": 100 * low, "ci_high": 100 * high}

@@ -15,25 +15,14 @@ from attnlab.views import Examples, LeftOut
 
 
 class Drawing(NamedTuple):
-    """A figure.
-
-    Attributes:
-        figure: To be saved, or shown in a notebook.
-        caption: What it shows, how its images were chosen.
-    """
+    """A figure, to be saved or shown in a notebook, and its caption: what it shows, how its images were chosen."""
 
     figure: Figure
     caption: str
 
 
 class Drawn(NamedTuple):
-    """What was drawn.
-
-    Attributes:
-        folder: Of the files.
-        captions: Of each figure, by name.
-        notes: Lines for people: what was left out and why, what is unfinished.
-    """
+    """What was drawn into a folder: the captions by the names of the files, and what was left out and why."""
 
     folder: Path
     captions: dict[str, str]
@@ -53,42 +42,33 @@ Inputs = Mapping[str, Examples | Numbers] | LeftOut
 def draw(
     figures: Iterable[tuple[str, Inputs]],
     folder: Path,
-    what: str,
+    source: str,
     only: Collection[str] = (),
     unfinished: str = "",
     *,
     grid: bool = False,
 ) -> Drawn:
-    """Draw figures and save them.
+    """Draw figures of FIGURES, by name, into a folder; refuse where one of `only` cannot be drawn, or none can.
 
-    Args:
-        figures: Names in FIGURES, and what each is drawn of.
-        folder: Where the files go.
-        what: What is drawn, for errors, such as a run's folder.
-        only: Names of figures that must not be left out.
-        unfinished: Written over each figure, if it says anything.
-        grid: Draw the borders of the maps' cells.
-
-    Raises:
-        UserError: If a figure of `only` cannot be made, or none can (NothingDrawn); or if the folder cannot be written.
+    `source` is what they are drawn of, for errors; `unfinished` is written over each, if it says anything.
     """
     captions: dict[str, str] = {}
     notes = [f"unfinished: {unfinished}"] if unfinished else []
     for name, inputs in figures:
         try:
             for file, drawing in _drawings(name, inputs, notes, grid=grid):
-                caption = f"{drawing.caption}{f' Unfinished: {unfinished}.' if unfinished else ''}"
+                captions[file] = drawing.caption
                 if unfinished:
+                    captions[file] += f" Unfinished: {unfinished}."
                     mark(drawing.figure, f"unfinished: {unfinished}")
-                save(drawing.figure, folder, file, caption)
-                captions[file] = caption
+                save(drawing.figure, folder, file, captions[file])
         except LeftOut as left_out:
             reason = str(left_out) or f"it needs {FIGURES[name].needs}"
             if name in only:
-                raise UserError(f"{name} cannot be drawn of {what}: {reason}") from None
+                raise UserError(f"{name} cannot be drawn of {source}: {reason}") from None
             notes.append(f"{name} is left out: {reason}")
     if not captions:
-        raise NothingDrawn(f"nothing can be drawn of {what}: {'; '.join(notes)}")
+        raise NothingDrawn(f"nothing can be drawn of {source}: {'; '.join(notes)}")
     return Drawn(folder, captions, notes)
 
 
@@ -101,12 +81,9 @@ def _drawings(name: str, inputs: Inputs, notes: list[str], *, grid: bool) -> Ite
     for part, data in inputs.items():
         file = f"{name}-{part}" if part else name
         if isinstance(data, Examples):
-            groups = [(group, images) for group, images in data.groups if images]
-            notes += [
-                f"{file}: there is no image for the row {group}, which is left out"
-                for group, images in data.groups
-                if not images
-            ]
-            yield file, FIGURES[name](data._replace(groups=groups), grid=grid)
+            empty = [group for group, images in data.groups if not images]
+            notes += [f"{file}: there is no image for the row {group}, which is left out" for group in empty]
+            shown = [(group, images) for group, images in data.groups if images]
+            yield file, FIGURES[name](data._replace(groups=shown), grid=grid)
         else:
             yield file, FIGURES[name](*data)

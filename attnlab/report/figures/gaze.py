@@ -35,7 +35,7 @@ def gaze(
         for label, corners in zip(labels, boxes, strict=True)
     ]
     drawn = [
-        Row(name, [view_panel(one, view, classes, relative=True) for one, view in zip(images, views, strict=True)])
+        Row(name, [view_panel(image, view, classes, relative=True) for image, view in zip(images, views, strict=True)])
         for name, views in rows.items()
     ]
     return draw_panels(drawn, bar="relative attention", grid=grid)

@@ -49,7 +49,7 @@ def overlay(
     else:
         exact = attention.shape == image.shape[:2]  # one value a pixel, as of superpixels
         values = _repeat(attention, scale) if exact else resize_maps(attention, large.shape[:2])
-        picture = blend(large, values, _highest(attention) if high is None else high)
+        picture = blend(large, values, highest(attention) if high is None else high)
         if cells:
             _lines(picture, attention.shape)
     for box in boxes:
@@ -64,15 +64,9 @@ def resize_maps(attention: Map, size: tuple[int, ...]) -> npt.NDArray[np.float32
 
 
 def blend(image: Array, values: Array, high: float) -> Picture:
-    """Colours of the values over the image in grey.
+    """Colours of the values, (H, W), over the image in grey: levels 0 to 255, (H, W, 3), uint8.
 
-    Args:
-        image: Pixels in [0, 1], (H, W, C).
-        values: (H, W); those from `high` on have the last colour, those up to 0 none.
-        high: Above 0, or nothing is coloured.
-
-    Returns:
-        Levels 0 to 255, (H, W, 3), uint8.
+    Values from `high` on have the last colour, those up to 0 none; nothing is coloured where `high` is not above 0.
     """
     grey = image[..., 0] if image.shape[2] == 1 else image @ LUMINANCE
     colours, left = _colours()
@@ -100,7 +94,8 @@ def _repeat(values: Array, scale: int) -> Array:
     return values if scale == 1 else np.repeat(np.repeat(values, scale, 0), scale, 1)
 
 
-def _highest(attention: Map) -> float:
+def highest(attention: Map) -> float:
+    """The largest value of a map, NaN counting as 0."""
     return float(np.nan_to_num(attention).max())
 
 

@@ -26,27 +26,11 @@ AHEAD = 8
 
 
 def write_overlays(
-    folder: Path,
-    images: Iterable[ReplayedImage],
-    out: Path | None = None,
-    *,
-    grid: bool = False,
-    workers: int = 2,
+    folder: Path, images: Iterable[ReplayedImage], out: Path | None = None, *, grid: bool = False, workers: int = 2
 ) -> int:
-    """Write overlays/ID-clean.png and ID-adversarial.png of images; both have the colour scale of the pair's maximum.
+    """Write overlays/ID-clean.png and ID-adversarial.png of an analysis' images into `out`, by default its figures/.
 
-    Args:
-        folder: The analysis.
-        images: Of it, read again.
-        out: Where overlays/ goes; by default the run's figures/.
-        grid: Draw the borders of the maps' cells.
-        workers: Processes that make and write pictures, at least 1.
-
-    Returns:
-        Number of pictures.
-
-    Raises:
-        UserError: If the run has no maps, or the folder cannot be written.
+    Both have the colour scale of the pair's maximum. Returns the number of pictures.
     """
     manifest = Run(folder).manifest
     if map_method(manifest["options"]) is None:
@@ -85,7 +69,7 @@ def _pictures(target: Path, image: ReplayedImage, shape: Any, names: Sequence[st
     record, boxes = image.record, boxes_of(image.record)
     shown = [("clean", image.clean, record), *zip(names, image.adversarial, record["adversarial"], strict=True)]
     maps = [map_of(row["map"], shape) for _, _, row in shown]
-    high = max(float(one.max()) for one in maps)
+    high = max(float(values.max()) for values in maps)
     for (name, pixels, _), attention in zip(shown, maps, strict=True):
         path = file_of(target, record["image_id"], f"-{name}.png")
         yield path, (pixels * 255).round().astype(np.uint8), attention, boxes, high

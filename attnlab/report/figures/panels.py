@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from attnlab.report.figures.overlay import Array, colour_bar, overlay
+from attnlab.report.figures.overlay import Array, colour_bar, highest, overlay
 from attnlab.report.figures.style import BLACK, BLUE, COLUMN, PAGE, VERMILION, styled
 from attnlab.views import Map, MapSeries, MapView
 
@@ -26,21 +26,13 @@ LETTER = 0.056
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a grid.
+    """One image of a grid, a map over it, boxes around it and lines of text below."""
 
-    Attributes:
-        image: Pixels in [0, 1], (H, W, C).
-        map: Drawn over it, (h, w); None for none.
-        boxes: Drawn around, half-open pixels, (B, 4).
-        below: Lines of text.
-        right: The first of them tells a prediction: True in blue where it is right, False in red.
-    """
-
-    image: Array
-    map: Map | None = None
-    boxes: Array = field(default_factory=lambda: np.empty((0, 4)))
+    image: Array  # pixels in [0, 1], (H, W, C)
+    map: Map | None = None  # (h, w)
+    boxes: Array = field(default_factory=lambda: np.empty((0, 4)))  # half-open pixels, (B, 4)
     below: Sequence[str] = ()
-    right: bool | None = None
+    right: bool | None = None  # the first line is a prediction: True in blue where it is right, False in red
 
 
 @dataclass(frozen=True)
@@ -51,66 +43,53 @@ class Row:
     panels: Sequence[Panel | None]
 
     @property
-    def high(self) -> float:
-        """The largest value of the row's maps: the end of its colour scale; 0 where none is positive."""
-        maps = [panel.map for panel in self.panels if panel is not None and panel.map is not None]
-        return max((float(np.nan_to_num(one).max()) for one in maps), default=0.0)
+    def maps(self) -> list[Map]:
+        """The maps of its panels."""
+        return [panel.map for panel in self.panels if panel and panel.map is not None]
 
 
 @styled
 def draw_panels(
     rows: Sequence[Row], titles: Sequence[str] = (), *, bar: str = "", grid: bool = False, together: int = 0
 ) -> Figure:
-    """A grid of panels, each row with one colour scale and its bar.
+    """A grid of panels under their columns' titles, each row with one colour scale and its bar, called `bar`.
 
-    Args:
-        rows: Of as many panels each.
-        titles: Of the columns.
-        bar: What the maps' values are called.
-        grid: Draw the borders of the maps' cells.
-        together: Columns that belong together, with a wider gap behind them; 0 for all.
-
-    Returns:
-        A column's width where it has up to three columns, else a page's.
+    It is as wide as a column with up to three columns, else as a page. `grid` draws the borders of the maps' cells;
+    `together` columns belong together, with a wider gap behind them; 0 for all.
     """
     columns = max(len(row.panels) for row in rows)
     width = COLUMN if columns <= 3 else PAGE
     apart = [GROUP_GAP * (column // together) if together else 0.0 for column in range(columns)]
     side = (width - LABEL - BAR - GAP * columns - apart[-1]) / columns
-    heights = [side * _aspect(row) for row in rows]
-    texts = [LINE * max((len(panel.below) for panel in row.panels if panel), default=0) + GAP for row in rows]
+    aspects = [[panel.image.shape[0] / panel.image.shape[1] for panel in row.panels if panel] for row in rows]
+    heights = [side * max(ratios) for ratios in aspects]
+    texts = [LINE * max(len(panel.below) for panel in row.panels if panel) + GAP for row in rows]
     height = sum(heights) + sum(texts) + TITLE
     figure = Figure(figsize=(width, height))
+
+    def axes_at(*inches: float) -> Axes:
+        return figure.add_axes(tuple(np.divide(inches, (width, height, width, height))))
+
     top = height - TITLE
     for number, (row, tall, text) in enumerate(zip(rows, heights, texts, strict=True)):
         top -= tall
+        high = max(map(highest, row.maps), default=0.0)
         for column, panel in enumerate(row.panels):
             if panel is None:
                 continue
-            place = (LABEL + column * (side + GAP) + apart[column], top, side, tall)
-            axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
-            draw_panel(axes, panel, row.high, grid=grid, letters=int((side + GAP) / LETTER))
+            axes = axes_at(LABEL + column * (side + GAP) + apart[column], top, side, tall)
+            _draw(axes, panel, high, grid=grid, letters=int((side + GAP) / LETTER))
             if not number and titles:
                 axes.set_title(titles[column], fontsize=7, pad=3)
         figure.text(0.06 / width, (top + tall / 2) / height, row.label, rotation=90, ha="center", va="center")
-        if any(panel is not None and panel.map is not None for panel in row.panels):
-            left = LABEL + columns * (side + GAP) + apart[-1]
-            place = (left, top, 0.07, tall)
-            _bar(figure.add_axes(tuple(np.divide(place, (width, height, width, height)))), row.high, bar)
+        if row.maps:
+            _bar(axes_at(LABEL + columns * (side + GAP) + apart[-1], top, 0.07, tall), high, bar)
         top -= text
     return figure
 
 
-def draw_panel(axes: Axes, panel: Panel, high: float, *, grid: bool = False, letters: int = 80) -> None:
-    """Draw a panel: the picture in pixels of the image, the boxes where they are, the text below.
-
-    Args:
-        axes: Where.
-        panel: What.
-        high: End of the colour scale.
-        grid: Draw the borders of the map's cells.
-        letters: That fit into a line of text.
-    """
+def _draw(axes: Axes, panel: Panel, high: float, *, grid: bool, letters: int) -> None:
+    """Draw a panel in pixels of its image: the map up to a highest value, lines cut where more letters do not fit."""
     tall, wide = panel.image.shape[:2]
     scale = max(1, -(-LEAST // min(tall, wide)))
     axes.imshow(overlay(panel.image, panel.map, high=high, scale=scale), extent=(0, wide, tall, 0))
@@ -125,6 +104,7 @@ def draw_panel(axes: Axes, panel: Panel, high: float, *, grid: bool = False, let
             Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=1, path_effects=casing)
         )
     axes.set(xlim=(0, wide), ylim=(tall, 0), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     for number, line in enumerate(panel.below):
         colour = BLACK if number or panel.right is None else BLUE if panel.right else VERMILION
         axes.annotate(
@@ -138,34 +118,43 @@ def draw_panel(axes: Axes, panel: Panel, high: float, *, grid: bool = False, let
             fontsize=7,
             color=colour,
         )
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
-def view_panel(one: MapSeries, view: MapView, classes: Sequence[str], *, relative: bool = False) -> Panel:
+def _bar(axes: Axes, high: float, name: str) -> None:
+    axes.imshow(colour_bar(128), extent=(0, 1, 0, 1), aspect="auto")
+    axes.set(xticks=[], ylim=(0, 1))
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_yticks([0, 1], ["0", f"{high:.2g}"] if high > 0 else ["", "≤ 0"], fontsize=6)
+    axes.tick_params(length=1.5, pad=1)
+    axes.set_ylabel(name, fontsize=6)
+    axes.yaxis.set_label_coords(5, 0.5)  # clear of the longest number
+
+
+def view_panel(image: MapSeries, view: MapView, classes: Sequence[str], *, relative: bool = False) -> Panel:
     """A view's map over its image, the prediction below; `relative` shows it as shares of its largest value."""
     shown = shares(view.map) if relative else view.map
-    below = [prediction_text(view, one.label, classes)]
-    return Panel(view.pixels, shown, one.boxes, below, view.prediction == one.label)
+    below = [prediction_text(view, image.label, classes)]
+    return Panel(view.pixels, shown, image.boxes, below, view.prediction == image.label)
 
 
-def label_panel(one: MapSeries, classes: Sequence[str]) -> Panel:
+def label_panel(image: MapSeries, classes: Sequence[str]) -> Panel:
     """The image itself, its label below."""
-    return Panel(one.clean[0].pixels, boxes=one.boxes, below=[class_name(one.label, classes)])
+    return Panel(image.clean[0].pixels, boxes=image.boxes, below=[class_name(image.label, classes)])
 
 
 def shares(attention: Map) -> Map:
     """A map after the ReLU as shares of its largest value; all 0 where nothing is positive."""
     positive = np.clip(attention, 0, None)
-    highest = positive.max()
-    result: Map = positive / highest if highest > 0 else positive
+    largest = positive.max()
+    result: Map = positive / largest if largest > 0 else positive
     return result
 
 
 def prediction_text(view: MapView, label: int, classes: Sequence[str]) -> str:
     """What stands below a map: the predicted class with its confidence, as in Fig. 6.
 
-    Where the prediction is wrong and its own confidence not known, the label's is told, named as such.
+    Where the prediction is wrong and its own confidence not known, the label's is shown, named as such.
     """
     name = class_name(view.prediction, classes)
     if view.prediction == label:
@@ -191,20 +180,3 @@ def difference(clean: Array, adversarial: Array) -> tuple[Array, int]:
     largest = float(np.abs(change).max())
     factor = max(1, round(1 / (3 * largest))) if largest > 0 else 1
     return (0.5 + factor * change).clip(0, 1), factor
-
-
-def _aspect(row: Row) -> float:
-    """The highest ratio of height to width in the row."""
-    shapes = [panel.image.shape for panel in row.panels if panel is not None]
-    return max((shape[0] / shape[1] for shape in shapes), default=1.0)
-
-
-def _bar(axes: Axes, high: float, name: str) -> None:
-    axes.imshow(colour_bar(128), extent=(0, 1, 0, 1), aspect="auto")
-    axes.set(xticks=[], ylim=(0, 1))
-    axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
-    axes.set_yticks([0, 1], ["0", f"{high:.2g}"] if high > 0 else ["", "≤ 0"], fontsize=6)
-    axes.tick_params(length=1.5, pad=1)
-    axes.set_ylabel(name, fontsize=6)
-    axes.yaxis.set_label_coords(5, 0.5)  # clear of the longest number

@@ -1,4 +1,4 @@
-"""The figures of a folder of results: of an analysis, an evaluation, a sweep."""
+"""Figures of a folder: of a run of `analyze` or `evaluate`, or of a sweep, finished or not."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,29 +22,19 @@ Chosen = Mapping[str, Choice | Numbers] | LeftOut
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a folder that are to be drawn.
-
-    Attributes:
-        folder: Of the results.
-        manifest: Of the run, with names; empty for a sweep.
-        figures: Name of each figure -> what it is to be drawn of.
-        only: Names of figures that must not be left out.
-        unfinished: How far the run has come; empty if it is finished.
-    """
+    """Figures of a folder that are to be drawn, by name, and what each is to be drawn of."""
 
     folder: Path
-    manifest: Manifest = field(repr=False)
+    manifest: Manifest = field(repr=False)  # of the run, with names; empty for a sweep
     figures: Mapping[str, Chosen] = field(repr=False)
-    only: Collection[str] = ()
-    unfinished: str = ""
+    only: Collection[str] = ()  # names of figures that must not be left out
+    unfinished: str = ""  # how far the run has come; empty if it is finished
 
     @property
     def image_ids(self) -> list[str]:
         """Names of the images that the figures show: `attnlab.pipelines.replay.replay` reads them again."""
-        parts = [
-            part for chosen in self.figures.values() if not isinstance(chosen, LeftOut) for part in chosen.values()
-        ]
-        choices = [part for part in parts if isinstance(part, Choice)]
+        chosen = [parts for parts in self.figures.values() if not isinstance(parts, LeftOut)]
+        choices = [choice for parts in chosen for choice in parts.values() if isinstance(choice, Choice)]
         return list(dict.fromkeys(name for choice in choices for _, names in choice.groups for name in names))
 
 
@@ -52,7 +42,7 @@ def plan_figures(folder: Path, only: Collection[str] = (), named: Sequence[str] 
     """Choose what the figures of a folder are drawn of, by what it holds.
 
     Args:
-        folder: Of a run of `analyze` or `evaluate`, or of a sweep, finished or not.
+        folder: Of the run or the sweep.
         only: Names of figures; by default all that can be made.
         named: Names of the images of Figs. 1 and 3; by default chosen by `choose.typical`.
 
@@ -69,14 +59,14 @@ def plan_figures(folder: Path, only: Collection[str] = (), named: Sequence[str] 
     run = Run(folder)
     manifest = with_names(run.manifest)
     if source == "evaluate":
-        answers = (read_evaluation(folder), manifest)
-        return Plan(folder, manifest, {name: {"": answers} for name in names}, only, unfinished(run))
+        records: Numbers = read_evaluation(folder), manifest
+        return Plan(folder, manifest, {name: {"": records} for name in names}, only, _unfinished(run))
     analysis = Analysis(manifest, read_records(folder), named)
     unknown = [name for name in named if name not in set(analysis.records["image_id"])]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     chosen = {name: _chosen(FIGURES[name], analysis) for name in names}
-    return Plan(folder, manifest, chosen, only, unfinished(run))
+    return Plan(folder, manifest, chosen, only, _unfinished(run))
 
 
 def draw_run(plan: Plan, images: Iterable[ReplayedImage] = (), out: Path | None = None, *, grid: bool = False) -> Drawn:
@@ -92,13 +82,13 @@ def draw_run(plan: Plan, images: Iterable[ReplayedImage] = (), out: Path | None 
     Raises:
         UserError: As `draw`.
     """
-    found: dict[str, ReplayedImage] | LeftOut = {}
+    replayed: dict[str, ReplayedImage] | LeftOut = {}
     if plan.image_ids:
         try:
-            found = {image.record["image_id"]: image for image in images}
+            replayed = {image.record["image_id"]: image for image in images}
         except UserError as error:
-            found = LeftOut(str(error))
-    figures = ((name, _inputs(chosen, found, plan.manifest)) for name, chosen in plan.figures.items())
+            replayed = LeftOut(str(error))
+    figures = ((name, _inputs(chosen, replayed, plan.manifest)) for name, chosen in plan.figures.items())
     return draw(figures, out or plan.folder / "figures", str(plan.folder), plan.only, plan.unfinished, grid=grid)
 
 
@@ -113,19 +103,17 @@ def _chosen(spec: FigureSpec, analysis: Analysis) -> Chosen:
         return reason
 
 
-def _inputs(chosen: Chosen, found: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Inputs:
+def _inputs(chosen: Chosen, replayed: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Inputs:
     """The same with the images that were read again."""
     if isinstance(chosen, LeftOut):
         return chosen
     try:
-        return {
-            part: data.examples(found, manifest) if isinstance(data, Choice) else data for part, data in chosen.items()
-        }
+        return {part: of.examples(replayed, manifest) if isinstance(of, Choice) else of for part, of in chosen.items()}
     except LeftOut as reason:
         return reason
 
 
-def unfinished(run: Run) -> str:
+def _unfinished(run: Run) -> str:
     """How far a run has come; empty if it is finished."""
     if run.manifest["finished"] is not None:
         return ""

@@ -1,10 +1,15 @@
 """One style for all figures: sizes, colours, how they are saved."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attnlab.errors import UserError
@@ -17,17 +22,9 @@ SUFFIXES = ("png", "pdf")
 MARK = 0.15
 
 #: of Okabe and Ito (2008): told apart by the colour-blind too
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-#: for lines side by side: told apart by their markers too
-LINES = tuple(zip((BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK), "osD^vPX", strict=True))
+BLUE, VERMILION, BLACK = "#0072B2", "#D55E00", "#000000"
+#: colours and markers of lines side by side: told apart by their markers too
+LINES = tuple(zip((BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", BLACK), "osD^vPX", strict=True))
 GROUP_COLOURS = {"succeed": VERMILION, "fail": BLUE}
 GROUP_MARKERS = {"succeed": "s", "fail": "o"}
 
@@ -60,6 +57,21 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def side_by_side(count: int, height: float, *, sharey: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    """A figure and its axes in one row: as wide as a column with one, as a page with several."""
+    figure = blank(COLUMN if count == 1 else PAGE, height)
+    return figure, figure.subplots(1, count, sharey=sharey, squeeze=False)[0]
+
+
+def errorbars(
+    axes: Axes, x: npt.ArrayLike, rows: pd.DataFrame, column: str, colour: str, marker: str, name: str = ""
+) -> None:
+    """Draw a line through the values of a column, with their intervals, `ci_low` to `ci_high`, where there are any."""
+    value = rows[column].to_numpy(float)
+    ends = np.nan_to_num(np.abs([value - rows["ci_low"], rows["ci_high"] - value]))  # an end may differ by a rounding
+    axes.errorbar(np.asarray(x), value, ends, color=colour, marker=marker, elinewidth=0.8, label=name or None)
+
+
 def mark(figure: Figure, text: str) -> None:
     """Write a warning into a figure, such as that its run is unfinished: in a line of its own."""
     if figure.get_layout_engine() is not None:
@@ -78,19 +90,14 @@ def mark(figure: Figure, text: str) -> None:
 
 @styled
 def save(figure: Figure, folder: Path, name: str, caption: str = "") -> list[Path]:
-    """Write a figure as FOLDER/NAME.png, NAME.pdf, and its caption, if there is one, as NAME.txt.
-
-    Raises:
-        UserError: If the folder cannot be written.
-    """
+    """Write a figure as FOLDER/NAME.png, NAME.pdf, and its caption, if there is one, as NAME.txt."""
     paths = [folder / f"{name}.{suffix}" for suffix in SUFFIXES]
     try:
         for path, suffix in zip(paths, SUFFIXES, strict=True):
             content = BytesIO()
-            dateless = (
-                {"CreationDate": None} if suffix == "pdf" else None
-            )  # so that the same records give the same file
-            figure.savefig(content, format=suffix, dpi=300, metadata=dateless)
+            # without a date, so that the same records give the same file
+            metadata = {"CreationDate": None} if suffix == "pdf" else None
+            figure.savefig(content, format=suffix, dpi=300, metadata=metadata)
             write_whole(path, content.getvalue())
         if caption:
             write_whole(folder / f"{name}.txt", f"{caption}\n".encode())

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from attnlab.errors import UserError
 from attnlab.report.figures.drawing import Drawing
-from attnlab.report.figures.style import BLUE, COLUMN, PAGE, VERMILION, blank, styled
+from attnlab.report.figures.style import BLUE, VERMILION, errorbars, side_by_side, styled
 from attnlab.report.statistics import wilson_interval
 from attnlab.views import LeftOut
 
@@ -24,11 +24,7 @@ READ = [*SYMBOLS, "n", *KINDS]
 
 
 def read_sweep(path: Path) -> pd.DataFrame:
-    """Read a sweep's table, as `figure8` takes it.
-
-    Raises:
-        UserError: If it is damaged.
-    """
+    """Read a sweep's table, as `figure8` takes it."""
     try:
         table = pd.read_csv(path)
         return table.astype({column: "int64" if column == "n" else "float64" for column in READ})
@@ -41,23 +37,17 @@ def read_sweep(path: Path) -> pd.DataFrame:
 def figure8(table: pd.DataFrame, _manifest: object = None) -> Drawing:
     """Accuracy against alpha and against beta, clean on the left axis and adversarial on the right one (Fig. 8).
 
-    Where both were varied, the other is held at its value in the training of the highest adversarial accuracy.
-
-    Args:
-        table: Columns alpha, beta, clean, robust (percent) and n (images), a row for each training.
-
-    Returns:
-        A panel for each weight that was varied, with 95 % Wilson intervals.
+    Where both were varied, the other is held at its value in the training of the highest adversarial accuracy. The
+    table has columns alpha, beta, clean, robust (percent) and n (images), a row for each training.
     """
     if not len(table):
         raise LeftOut("no training of the sweep is finished")
     varied = varied_weights(table) or ["alpha"]
     best = table.sort_values("robust", kind="stable").iloc[-1]
-    figure = blank(PAGE if len(varied) == 2 else COLUMN, 2.3)
-    for letter, name, axes in zip("ab", varied, figure.subplots(1, len(varied), squeeze=False)[0], strict=False):
+    figure, panels = side_by_side(len(varied), 2.3)
+    for letter, name, axes in zip("ab", varied, panels, strict=False):
         other = "beta" if name == "alpha" else "alpha"
-        rows = table[table[other] == best[other]].sort_values(name)
-        _two_axes(axes, rows, name)
+        _two_axes(axes, table[table[other] == best[other]].sort_values(name), name)
         which = f"({letter}) " if len(varied) == 2 else ""
         axes.set_title(f"{which}{LOSSES[name]}, {SYMBOLS[other]} = {best[other]:g}")
     caption = (
@@ -72,13 +62,12 @@ def figure8(table: pd.DataFrame, _manifest: object = None) -> Drawing:
 def sweep_grid(table: pd.DataFrame, _manifest: object = None) -> Drawing:
     """Accuracy over the whole grid of alpha and beta, clean and adversarial (Fig. 8, both weights at once).
 
-    Args:
-        table: As for `figure8`; a training that is not finished leaves its cell empty.
+    Of the table of `figure8`; a training that is not finished leaves its cell empty.
     """
     if len(varied_weights(table)) < 2:
         raise LeftOut
-    figure = blank(PAGE, 2.6)
-    for axes, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
+    figure, panels = side_by_side(2, 2.6)
+    for axes, kind in zip(panels, KINDS, strict=True):
         _heat_map(axes, table, kind)
     caption = "Accuracy on held-out images over α and β, clean and under PGD with the training's budget."  # noqa: RUF001
     return Drawing(figure, caption)
@@ -94,13 +83,11 @@ def _two_axes(left: Axes, rows: pd.DataFrame, name: str) -> None:
     right.spines["right"].set_visible(True)
     places = np.arange(len(rows))  # 0 has no place on a logarithmic axis
     sides = ((left, -0.02), (right, 0.02))  # beside each other, so that both intervals are seen
-    for (axes, shift), (kind, (name_of, colour, marker)) in zip(sides, KINDS.items(), strict=True):
-        values = rows[kind].to_numpy(float)
-        counts = zip(values, rows["n"], strict=True)
+    for (axes, shift), (kind, (title, colour, marker)) in zip(sides, KINDS.items(), strict=True):
+        counts = zip(rows[kind], rows["n"], strict=True)
         ends = 100 * np.array([wilson_interval(round(value * n / 100), n) for value, n in counts])
-        ends = np.abs(ends.T - values)
-        axes.errorbar(places + shift, values, ends, color=colour, marker=marker, elinewidth=0.8)
-        axes.set_ylabel(name_of, color=colour)
+        errorbars(axes, places + shift, rows.assign(ci_low=ends[:, 0], ci_high=ends[:, 1]), kind, colour, marker)
+        axes.set_ylabel(title, color=colour)
         axes.tick_params(axis="y", colors=colour)
     left.set_xticks(places, [f"{value:g}" for value in rows[name]])
     left.set_xlabel(SYMBOLS[name])

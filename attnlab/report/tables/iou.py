@@ -12,7 +12,7 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared
 from attnlab.errors import UserError
-from attnlab.report.statistics import bootstrap_interval
+from attnlab.report.statistics import mean_interval
 from attnlab.report.tables import CELLS, GROUPS, LOW_IOU, NONE, TABLES, Paper
 
 
@@ -72,7 +72,7 @@ def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper:
         for group in GROUPS:
             values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
             percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
-            n, *mean = _mean(values)
+            n, *mean = mean_interval(values)
             theirs = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
             rows.append((eps, group, n, percent, *mean, *theirs))
     return spec.tidy(rows)
@@ -99,7 +99,7 @@ def by_size(
     for eps in budgets:
         for size, of_images in values.items():
             for group in GROUPS:
-                mean = _mean(of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()])
+                mean = mean_interval(of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()])
                 theirs = dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
                 rows.append((eps, size, group, *mean, theirs.get(size, NONE)))
     return spec.tidy(rows)
@@ -118,9 +118,3 @@ def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     changed = images["adv_prediction"] != images["prediction"]
     images["group"] = np.where(changed, *GROUPS)
     return images
-
-
-def _mean(values: np.ndarray) -> tuple[int, float, float, float]:
-    """Number of values that are known, their mean, and its interval; NaN where there is none."""
-    known = values[~np.isnan(values)]
-    return len(known), known.mean() if len(known) else NONE, *bootstrap_interval(known)

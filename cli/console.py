@@ -113,7 +113,7 @@ def show_layout(layout: "Layout", title: str, note: str = "") -> None:
 
 def _number(value: "Value") -> Text:
     """A number with its interval fainter behind it."""
-    return Text(value.told()).append(f" {value.interval()}" if value.interval() else "", style="dim")
+    return Text(value.text()).append(f" {value.interval()}" if value.interval() else "", style="dim")
 
 
 class Shown(NamedTuple):

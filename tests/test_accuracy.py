@@ -91,7 +91,7 @@ def test_three_models_make_three_pairs(records):
 
 def texts(layout) -> list[list[str]]:
     """The cells of a layout's lines as people read them."""
-    return [[cell.told() if isinstance(cell, Value) else cell for cell in line] for line in layout.lines]
+    return [[cell.text() if isinstance(cell, Value) else cell for cell in line] for line in layout.lines]
 
 
 def test_table_6_in_full_has_n_and_both_ends_of_the_intervals_below_each_model(records):

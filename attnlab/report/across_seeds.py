@@ -4,14 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from attnlab.report.tables import NONE
-
 
 def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Table 6 with one row for each defence and attack, whatever the number of trainings.
-
-    Args:
-        tables: Of each training, as `table6` makes them.
+    """One row for each defence and attack from the Table 6 of each training.
 
     Returns:
         Columns dataset, defense, attack, seeds (trainings), n (images of each), accuracy (mean over the trainings, in
@@ -19,7 +14,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     keys = ["dataset", "defense", "attack"]
     by_training = pd.concat(tables, ignore_index=True).groupby(keys, sort=False)
-    found = by_training.agg(
+    rows = by_training.agg(
         seeds=("accuracy", "size"),
         n=("n", "min"),
         accuracy=("accuracy", "mean"),
@@ -28,7 +23,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         highest=("accuracy", "max"),
         paper=("paper", "first"),
     )
-    return found.reset_index()
+    return rows.reset_index()
 
 
 def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -45,21 +40,10 @@ def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tup
     rows = []
     for first, second in pairs:
         shared = sorted(records.get(first, {}).keys() & records.get(second, {}).keys())
-        each = [_accuracies(records[first][seed]) - _accuracies(records[second][seed]) for seed in shared]
-        for attack in dict.fromkeys(name for one in each for name in one.index):
-            values = pd.Series([one[attack] for one in each])
-            rows.append(
-                {
-                    "attack": attack,
-                    "first": first,
-                    "second": second,
-                    "seeds": len(values),
-                    "difference": values.mean(),
-                    "sd": values.std() if len(values) > 1 else NONE,
-                    "lowest": values.min(),
-                    "highest": values.max(),
-                }
-            )
+        by_seed = [_accuracies(records[first][seed]) - _accuracies(records[second][seed]) for seed in shared]
+        for attack, values in pd.DataFrame(by_seed).items():
+            spread = values.mean(), values.std(), values.min(), values.max()
+            rows.append((attack, first, second, len(values), *spread))
     columns = ["attack", "first", "second", "seeds", "difference", "sd", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -144,6 +144,5 @@ def _known(value: float) -> float | None:
 
 def _lime_area(explanation: Record, manifest: Mapping[str, Any]) -> str:
     """The area of the run's first number of superpixels."""
-    labels = segments_of(explanation, tuple(manifest["model"]["input_size"]))
-    assert labels is not None
-    return as_mask(area(np.asarray(explanation["weights"]), labels, manifest["features"][0]))
+    segments = segments_of(explanation, tuple(manifest["model"]["input_size"]))
+    return as_mask(area(np.asarray(explanation["weights"]), segments, manifest["features"][0]))

@@ -1,4 +1,4 @@
-"""Tables 6 and 7 of the paper: accuracy under attack; records in, a tidy frame out."""
+"""Tables 6 and 7 of the paper: accuracy under attack; records as `read_evaluation` gives them in, a tidy frame out."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -19,7 +19,7 @@ def table6(
     Args:
         records: As `read_evaluation` gives them.
         dataset: Name of the data set.
-        models: Of each model its `name` and `defense`.
+        models: Of each model its `defense`.
         paper: The published numbers, where they are of this data set.
         worst: Count an image as lost if any point that was looked at is misclassified, and not the last one alone.
     """
@@ -27,8 +27,8 @@ def table6(
     for (model, attack), group in records.groupby(["model", "attack"], sort=False):
         defense = models[str(model)]["defense"]
         correct = group["steps_to_success"].isna() & _correct(group) if worst else _correct(group)
-        theirs = _published6(paper, dataset, defense, str(attack))
-        rows.append((dataset, model, defense, attack, *_accuracy(correct), theirs))
+        published = _published6(paper, dataset, defense, str(attack))
+        rows.append((dataset, model, defense, attack, *_accuracy(correct), published))
     return TABLES["table6"].tidy(rows)
 
 
@@ -40,39 +40,34 @@ def table6_worst(records: pd.DataFrame, dataset: str, models: Models) -> pd.Data
 def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
     """Accuracy under each attack of the images that the model classifies correctly, in percent (Table 7).
 
-    Args:
-        records: As `read_evaluation` gives them.
-        paper: The published numbers, where the attacks are the paper's.
+    `paper` is the published numbers, where the attacks are the paper's.
     """
     images = records[records["clean_prediction"] == records["label"]]
-    theirs = (paper or {}).get("table7", {})
+    published = (paper or {}).get("table7", {})
     rows = []
     for model, attack in records[["model", "attack"]].drop_duplicates().itertuples(index=False):
         group = images[(images["model"] == model) & (images["attack"] == attack)]
-        rows.append((model, attack, *_accuracy(_correct(group)), theirs.get(attack, NONE)))
+        rows.append((model, attack, *_accuracy(_correct(group)), published.get(attack, NONE)))
     return TABLES["table7"].tidy(rows)
 
 
 def paired(records: pd.DataFrame) -> pd.DataFrame:
-    """Each two models held against each other on the same images, by exact McNemar tests.
-
-    Args:
-        records: As `read_evaluation` gives them.
+    """Each two models held against each other on the same images, by exact McNemar tests; empty with one model.
 
     Returns:
         only_first, only_second: images that one model alone classifies correctly; difference: accuracy of the first
-        less that of the second, in points. Empty with one model.
+        less that of the second, in points.
     """
     rows = []
     for attack, group in records.groupby("attack", sort=False):
         wide = group.assign(correct=_correct(group)).pivot_table(
             index="image_id", columns="model", values="correct", aggfunc="first", sort=False
         )
-        wide = wide.dropna()
+        wide = wide.dropna().astype(bool)
         # a model without gradients has no records of attacks that climb one
         for first, second in combinations([model for model in dict.fromkeys(records["model"]) if model in wide], 2):
-            ahead = int((wide[first].astype(bool) & ~wide[second].astype(bool)).sum())
-            behind = int((wide[second].astype(bool) & ~wide[first].astype(bool)).sum())
+            ahead = int((wide[first] & ~wide[second]).sum())
+            behind = int((wide[second] & ~wide[first]).sum())
             difference = 100 * (ahead - behind) / len(wide) if len(wide) else NONE
             rows.append((attack, first, second, len(wide), ahead, behind, difference, mcnemar(ahead, behind)))
     return TABLES["paired"].tidy(rows)
@@ -84,11 +79,12 @@ def _correct(records: pd.DataFrame) -> "pd.Series[bool]":
 
 def _accuracy(correct: "pd.Series[bool]") -> tuple[int, float, float, float]:
     """Number of images, accuracy in percent and its interval."""
-    low, high = wilson_interval(int(correct.sum()), len(correct))
-    return len(correct), 100 * int(correct.sum()) / len(correct) if len(correct) else NONE, 100 * low, 100 * high
+    count, total = int(correct.sum()), len(correct)
+    low, high = wilson_interval(count, total)
+    return total, 100 * count / total if total else NONE, 100 * low, 100 * high
 
 
 def _published6(paper: Paper | None, dataset: str, defense: str, attack: str) -> float:
-    theirs = (paper or {}).get("table6", {})
-    values = theirs.get(dataset, {}).get(defense)
-    return float(values[theirs["attacks"].index(attack)]) if values and attack in theirs["attacks"] else NONE
+    table = (paper or {}).get("table6", {})
+    values = table.get(dataset, {}).get(defense)
+    return float(values[table["attacks"].index(attack)]) if values and attack in table["attacks"] else NONE

@@ -20,13 +20,8 @@ MEASURES = ("attention", "centred frame", "random area", "attention less centred
 def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, int]) -> pd.DataFrame:
     """Mean IoU with the boxes of attention and of areas of the same size that look at nothing, by group.
 
-    Args:
-        images: I_att, one row per image and eps; those whose map is constant are left out.
-        budgets: The eps of the run.
-        size: Height and width of the images in pixels.
-
-    Returns:
-        A row per eps and name in MEASURES; `difference` is fail less succeed, the interval (95 % bootstrap) its.
+    Of I_att, one row per image and eps, those whose map is constant left out, to a row per eps and name in MEASURES;
+    `difference` is fail less succeed, the interval (95 % bootstrap) its. `size` is the images' height and width.
     """
     measured = images.dropna(subset="iou_att_gt")
     once = measured.drop_duplicates("image_id")
@@ -41,10 +36,9 @@ def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, in
         of_eps = measured["eps"] == eps
         for measure, value in values.items():
             succeed, fail = (value[of_eps & (measured["group"] == group)].to_numpy(float) for group in GROUPS)
-            low, high = bootstrap_difference(fail, succeed)
-            means = [part.mean() if len(part) else NONE for part in (succeed, fail)]
-            sizes = [len(part) for part in (succeed, fail)]
-            rows.append((eps, measure, sizes[0], means[0], sizes[1], means[1], means[1] - means[0], low, high))
+            means = [sample.mean() if len(sample) else NONE for sample in (succeed, fail)]
+            interval = bootstrap_difference(fail, succeed)
+            rows.append((eps, measure, len(succeed), means[0], len(fail), means[1], means[1] - means[0], *interval))
     return TABLES["controls"].tidy(rows)
 
 
@@ -59,9 +53,7 @@ def from_the_centre(size: tuple[int, int]) -> np.ndarray:
 def blind_ious(mask: np.ndarray, outwards: np.ndarray) -> tuple[float, float]:
     """IoU with a mask of the centred frame of its size, and of two random areas of its size: s / (2 - s), s its share.
 
-    Args:
-        mask: Ground truth, (H, W), bool, not empty.
-        outwards: From `from_the_centre`.
+    The mask is the ground truth, (H, W), bool, not empty; `outwards` comes from `from_the_centre`.
     """
     count = int(mask.sum())
     shared = int(mask.ravel()[outwards[:count]].sum())

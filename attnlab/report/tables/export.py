@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from html import escape
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from attnlab.runs import Run
 
 
 class Report(NamedTuple):
-    """Tables, captions and summary of a run.
+    """Tables, captions and summary of a run. A notebook shows it.
 
     Attributes:
         summary: Lines for people: images, accuracy, what was left out.
@@ -31,14 +30,11 @@ class Report(NamedTuple):
     frames: dict[str, pd.DataFrame]
 
     def _repr_html_(self) -> str:
-        """The tables and the summary, for a notebook."""
-        tables = (
-            frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, border=0)
-            for frame in self.frames.values()
-        )
-        captions = (f"<p>{escape(f'{name}: {caption}')}</p>" for name, caption in self.captions.items())
-        told = "".join(f"<p>{escape(line)}</p>" for line in self.summary)
-        return "".join(chain.from_iterable(zip(captions, tables, strict=True))) + told
+        parts = []
+        for name, frame in self.frames.items():
+            table = frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, border=0)
+            parts += [f"<p>{escape(f'{name}: {self.captions[name]}')}</p>", table]
+        return "".join([*parts, *(f"<p>{escape(line)}</p>" for line in self.summary)])
 
 
 def make_tables(

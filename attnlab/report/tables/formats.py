@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def choose_tables(report: "Report", names: Sequence[str]) -> "Report":
-    """The report with the tables of those names alone; with all of them where none is named.
-
-    Raises:
-        UserError: If the report has no such table; the text lists those it has.
-    """
+    """The report with the tables of those names alone, which it must have; with all of them where none is named."""
     wanted = [check_one_of(name, report.frames, "--table") for name in names] or list(report.frames)
     return report._replace(frames={name: report.frames[name] for name in wanted})
 
@@ -35,16 +31,11 @@ def csv_of(report: "Report") -> str:
 
 def json_of(report: "Report") -> str:
     """One object, table name -> list of rows, each an object of column -> value; null where there is no value."""
-    rows = {
-        name: frame.astype(object).where(frame.notna(), None).to_dict("records")
-        for name, frame in report.frames.items()
-    }
-    text = json.dumps(rows, indent=1, ensure_ascii=False)
+    frames = {name: frame.astype(object).where(frame.notna(), None) for name, frame in report.frames.items()}
+    text = json.dumps({name: frame.to_dict("records") for name, frame in frames.items()}, indent=1, ensure_ascii=False)
     # control characters that JSON allows would reach the terminal
-    shown = (
-        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
-    )
-    return "".join(shown) + "\n"
+    harmless = (letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text)
+    return "".join(harmless) + "\n"
 
 
 def latex_of(report: "Report") -> str:

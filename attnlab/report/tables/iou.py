@@ -43,9 +43,6 @@ def table3(
     """Mean IoU of the k highest cells of the clean and the adversarial map (Table 3).
 
     Arguments as for `table1`; cells: every k.
-
-    Raises:
-        UserError: If a map has fewer than k cells.
     """
     with_area = images.dropna(subset="shared_cells")
     shared = np.array(with_area["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
@@ -59,11 +56,7 @@ def table3(
 def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
     """Per group its share of the images, and the mean of a column over those that have a value: Tables 1 and 2.
 
-    Args:
-        name: Of the table, whose mean names the column.
-        images: One row per image and eps.
-        budgets: The eps of the run.
-        paper: The published numbers, where the run is the paper's.
+    The column is that of the table's mean; arguments as for `table1`.
     """
     spec, published = TABLES[name], (paper or {}).get(name, {})
     rows = []
@@ -79,20 +72,11 @@ def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper:
 
 
 def by_size(
-    name: str,
-    images: pd.DataFrame,
-    budgets: Sequence[float],
-    values: Mapping[int, np.ndarray],
-    paper: Paper | None,
+    name: str, images: pd.DataFrame, budgets: Sequence[float], values: Mapping[int, np.ndarray], paper: Paper | None
 ) -> pd.DataFrame:
     """Mean of a value per size of area and group: Tables 3, 4 and 5.
 
-    Args:
-        name: Of the table.
-        images: One row per image and eps.
-        budgets: The eps of the run.
-        values: Of each size, a value per row of `images`; NaN where there is none.
-        paper: The published numbers, where the run is the paper's.
+    `values` has of each size a value per row of `images`, NaN where there is none; other arguments as for `table1`.
     """
     spec, published = TABLES[name], (paper or {}).get(name)
     rows = []
@@ -115,6 +99,5 @@ def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     correct = records["prediction"] == records["label"]
     usable = records["box_share"] > 0 if has_boxes else True
     images = records[correct & usable].copy()
-    changed = images["adv_prediction"] != images["prediction"]
-    images["group"] = np.where(changed, *GROUPS)
+    images["group"] = np.where(images["adv_prediction"] != images["prediction"], *GROUPS)
     return images

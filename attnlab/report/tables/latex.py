@@ -1,6 +1,6 @@
 """Tables as LaTeX, in the paper's layout (booktabs): a layout and a caption in, text out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -53,13 +53,8 @@ COMMENT = 110
 def as_latex(layout: Layout, caption: str, *, label: str = "", source: str = "") -> str:
     r"""A table of that layout in a booktabs environment, intervals in brackets below their values.
 
-    A table that fits no column of a two-column paper is a `table*`, which spans both and is a `table` elsewhere.
-
-    Args:
-        layout: Of the table.
-        caption: Short, as a paper has it.
-        label: What `\ref` finds it by; none where empty.
-        source: Where its numbers come from, for a comment.
+    A table that fits no column of a two-column paper is a `table*`, which spans both and is a `table` elsewhere. The
+    source, where its numbers come from, is a comment; `\ref` finds it by its label, if there is one.
     """
     columns, span = len(layout.first) + len(layout.heads), len(layout.heads) // max(1, len(layout.groups))
     top = [""] * len(layout.first) + [rf"\multicolumn{{{span}}}{{c}}{{{_head(group)}}}" for group in layout.groups]
@@ -79,7 +74,7 @@ def as_latex(layout: Layout, caption: str, *, label: str = "", source: str = "")
         rf"\begin{{tabular}}{{{'c' * columns}}}",
         r"\toprule",
         *([_line(top), rules] if layout.groups else []),
-        _line([_head(head) for head in (*layout.first, *layout.heads)]),
+        _line(map(_head, (*layout.first, *layout.heads))),
         r"\midrule",
         *(line for cells in layout.lines for line in _lines(cells)),
         r"\bottomrule",
@@ -108,8 +103,8 @@ def _width(layout: Layout, size: Size) -> float:
         subscript = head.partition("_")[2] if head in SYMBOLS else ""  # of a smaller size
         widest = _letters(head.removesuffix(subscript)) + INTERVAL * _letters(subscript)
         for cell in cells:
-            told, interval = (cell.told(), cell.interval()) if isinstance(cell, Value) else (cell, "")
-            widest = max(widest, _letters(told), INTERVAL * _letters(interval))
+            text, below = _texts(cell)
+            widest = max(widest, _letters(text), INTERVAL * _letters(below))
         total += size.letters * widest + 2 * size.gap
     return total
 
@@ -118,7 +113,7 @@ def _letters(text: str) -> float:
     return sum(WIDTHS.get(character, 5.2 if character.islower() else 7.3) for character in text)
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
@@ -136,8 +131,13 @@ def _head(text: str) -> str:
 
 def _lines(cells: Sequence[Cell]) -> list[str]:
     """A line of values, and below it one of their intervals where there are any."""
-    lines = [_line([latex_text(cell.told() if isinstance(cell, Value) else cell) for cell in cells])]
-    intervals = [cell.interval() if isinstance(cell, Value) else "" for cell in cells]
+    texts, intervals = zip(*map(_texts, cells), strict=True)
+    lines = [_line(map(latex_text, texts))]
     if any(intervals):
-        lines.append(_line([rf"{{\scriptsize {told}}}" if told else "" for told in intervals]))
+        lines.append(_line(rf"{{\scriptsize {text}}}" if text else "" for text in intervals))
     return lines
+
+
+def _texts(cell: Cell) -> tuple[str, str]:
+    """The text of a cell and of its interval."""
+    return (cell.text(), cell.interval()) if isinstance(cell, Value) else (cell, "")

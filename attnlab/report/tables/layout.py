@@ -25,13 +25,13 @@ class Value(NamedTuple):
     high: float | None = None
     paper: float | None = None
 
-    def told(self) -> str:
+    def text(self) -> str:
         """The number as text; two dashes where there is none."""
         return "--" if pd.isna(self.number) else f"{self.number:.{self.digits}f}{self.unit}"
 
     def __str__(self) -> str:
         """The number and its interval."""
-        return f"{self.told()} {self.interval()}".rstrip()
+        return f"{self.text()} {self.interval()}".rstrip()
 
     def interval(self) -> str:
         """The interval as text, in brackets; empty where there is none."""
@@ -44,19 +44,12 @@ Cell = str | Value
 
 
 class Layout(NamedTuple):
-    """A table as it is set.
+    """A table as it is set."""
 
-    Attributes:
-        first: Heads of the columns that name a line.
-        groups: Heads that stand above equally many of the other columns each; there may be none.
-        heads: Of the other columns.
-        lines: A cell for each of `first` and `heads`.
-    """
-
-    first: list[str]
-    groups: list[str]
-    heads: list[str]
-    lines: list[list[Cell]]
+    first: list[str]  # heads of the columns that name a line
+    groups: list[str]  # heads that stand above equally many of the other columns each; there may be none
+    heads: list[str]  # of the other columns
+    lines: list[list[Cell]]  # a cell for each of `first` and `heads`
 
     def columns(self) -> list[tuple[Cell, ...]]:
         """The cells of each column."""
@@ -136,10 +129,7 @@ def accuracies(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
 def plain(frame: pd.DataFrame, spec: TableSpec | None = None, form: Form = "full") -> Layout:
     """A frame as it stands, without columns that are empty; it is full in any form.
 
-    Args:
-        frame: Any.
-        spec: Of the table, for the digits of numbers that are neither counts nor p-values; two without one.
-        form: Plays no part.
+    The table's spec gives the digits of numbers that are neither counts nor p-values; without one there are two.
     """
     digits = {column.name: column.digits for column in spec.columns} if spec else {}
     shown = frame.dropna(axis=1, how="all")

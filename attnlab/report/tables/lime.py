@@ -32,10 +32,10 @@ def lime_tables(
     features: Sequence[int] = FEATURES,
     ground_truth: str = "matched",
 ) -> dict[str, pd.DataFrame]:
-    """Tables 4 and 5, and what stands beside them.
+    """Tables 4 and 5, and what stands beside them, of I_att with LIME explanations, one row per image and eps.
 
     Args:
-        images: I_att with LIME explanations, one row per image and eps.
+        images: I_att.
         budgets: The eps of the run.
         size: Height and width of the images in pixels.
         paper: The published numbers, where the run is the paper's.
@@ -46,68 +46,53 @@ def lime_tables(
         table4: IoU of the clean image's area with the ground truth; table4_adversarial: of the adversarial image's;
         table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. An image whose areas are
         both empty has no IoU and is left out of n: none of its strongest superpixels speaks for the class.
-
-    Raises:
-        UserError: If a number of features is below 1.
     """
     if min(features) < 1:
         raise UserError(f"expected numbers of features from 1 on, got {list(features)}")
     images = images.dropna(subset="lime")
-    values = {name: {count: np.full(len(images), np.nan) for count in features} for name in LIME_TABLES}
-    for row, (_, image) in enumerate(images.iterrows()):
-        for name, by_count in lime_ious(image.to_dict(), size, features, ground_truth).items():
-            for count, iou in by_count.items():
-                values[name][count][row] = iou
-    return {name: by_size(name, images, budgets, of_table, paper) for name, of_table in values.items()}
+    ious = [lime_ious(image.to_dict(), size, features, ground_truth) for _, image in images.iterrows()]
+    return {
+        name: by_size(
+            name, images, budgets, {count: np.array([of[name][count] for of in ious]) for count in features}, paper
+        )
+        for name in LIME_TABLES
+    }
 
 
 def lime_ious(
     image: Mapping[Any, Any], size: Size, features: Sequence[int] = FEATURES, ground_truth: str = "matched"
 ) -> dict[str, dict[int, float]]:
-    """What Tables 4 and 5 average, of one image at one eps.
+    """What Tables 4 and 5 average, of one image at one eps: table -> number of features -> IoU.
 
-    Args:
-        image: Its boxes, and its explanations by the names in EXPLANATIONS, of which some may be None.
-        size: Height and width of the image in pixels.
-        features: Numbers of superpixels an area is made of.
-        ground_truth: A name in GROUND_TRUTHS.
-
-    Returns:
-        Of each name in LIME_TABLES and each number of features the IoU; NaN where there is none.
+    The image has boxes, and explanations by the names in EXPLANATIONS, of which some may be None: their IoU is NaN.
     """
-    labels = [segments_of(image[name], size) for name in EXPLANATIONS]
+    segments = {name: None if image[name] is None else segments_of(image[name], size) for name in EXPLANATIONS}
     ious: dict[str, dict[int, float]] = {name: {} for name in LIME_TABLES}
     for count in features:
         clean, attacked, again = (
-            None if cut is None else area(np.asarray(image[name]["weights"]), cut, count)
-            for name, cut in zip(EXPLANATIONS, labels, strict=True)
+            None if labels is None else area(np.asarray(image[name]["weights"]), labels, count)
+            for name, labels in segments.items()
         )
-        pairs = {
-            "table4": (clean, _truth(image["boxes"], clean, size, ground_truth)),
-            "table4_adversarial": (attacked, _truth(image["boxes"], attacked, size, ground_truth)),
-            "table5": (clean, attacked),
-            "noise_floor": (clean, again),
-        }
-        for name, pair in pairs.items():
-            ious[name][count] = _iou(*pair)
+        ious["table4"][count] = _iou(clean, _truth(image["boxes"], clean, ground_truth))
+        ious["table4_adversarial"][count] = _iou(attacked, _truth(image["boxes"], attacked, ground_truth))
+        ious["table5"][count] = _iou(clean, attacked)
+        ious["noise_floor"][count] = _iou(clean, again)
     return ious
 
 
-def segments_of(explanation: Struct | None, size: Size) -> Labels | None:
-    """Superpixel of each pixel that an explanation weighs, (H, W); None without an explanation."""
-    if explanation is None:
-        return None
+def segments_of(explanation: Struct, size: Size) -> Labels:
+    """Superpixel of each pixel that an explanation weighs, (H, W)."""
     return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
 
 
-def _truth(boxes: Sequence[Sequence[float]], area_: Mask | None, size: Size, ground_truth: str) -> Mask | None:
-    """The boxes as a mask; for `matched` their common frame, scaled to the area's size."""
-    if len(boxes) == 0 or area_ is None:
+def _truth(boxes: Sequence[Sequence[float]], mask: Mask | None, ground_truth: str) -> Mask | None:
+    """The boxes as a mask; for `matched` their common frame, scaled to the size of an area."""
+    if len(boxes) == 0 or mask is None:
         return None
     corners = np.stack([np.asarray(box, float) for box in boxes])
     if ground_truth == "matched":
-        corners = matched_box(corners, float(area_.sum()))
-    return rasterise(corners, *size)
+        corners = matched_box(corners, float(mask.sum()))
+    return rasterise(corners, *mask.shape)
 
 
 def _iou(first: Mask | None, second: Mask | None) -> float:

@@ -21,11 +21,9 @@ from attnlab.runs import Run
 
 
 class Source(NamedTuple):
-    """A run, read.
+    """A run, read: its manifest with names, and what it has of what a table may need, such as MAPS.
 
     Attributes:
-        manifest: Content of run.json, with names.
-        has: What it has of what a table may need, such as MAPS.
         given: What a table's function may ask for. Of an analysis: records, images (I_att, one row per image and eps,
             with the attack's outcome as `group`), budgets (every eps), size (of the images in pixels), shape (of the
             maps in cells, where there are any), cells, features, ground_truth, paper; of an evaluation: records,
@@ -81,11 +79,7 @@ def analysis(
 
 
 def evaluation(run: Run) -> Source:
-    """Read a run of `evaluate`.
-
-    Raises:
-        UserError: If there are no records, or of a model that run.json does not name.
-    """
+    """Read a run of `evaluate`, whose run.json must name every model that has records."""
     manifest = with_names(run.manifest)
     options = manifest["options"]
     has = {

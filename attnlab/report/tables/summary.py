@@ -81,9 +81,8 @@ def _unfinished(source: Source) -> list[str]:
 
 def _checks(folder: Path, none: str = "") -> list[str]:
     """A line for each finding in a run's checks.csv; `none` where the checks found nothing, empty for no line."""
-    found = read_checks(folder)
-    if found is None:
-        there = (folder / CHECKS).exists()
-        return [f"{CHECKS} is damaged: the command that made this run makes it again"] if there else []
-    lines = [f"check: {model}: {told}" for model, told in found]
-    return lines or ([none] if none else [])
+    findings = read_checks(folder)
+    if findings is None:
+        exists = (folder / CHECKS).exists()
+        return [f"{CHECKS} is damaged: the command that made this run makes it again"] if exists else []
+    return [f"check: {model}: {finding}" for model, finding in findings] or ([none] if none else [])

@@ -1,10 +1,16 @@
 """Small drawings of a page, as SVG whose colours the page's style sheet sets."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
 
+from attnlab.records import read_evaluation
+from attnlab.report.description import with_names
+from attnlab.report.page.cards import Gallery
+from attnlab.report.tables import GROUPS
+from attnlab.runs import Run
 from attnlab.words import counted
 
 BINS = 20
@@ -13,38 +19,94 @@ WIDTH, HEIGHT = 380, 210
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 12, 38
 #: pixels of an interval's drawing, and of the room at both ends for its marks
 BAR_WIDTH, BAR_HEIGHT, BAR_ENDS = 140, 18, 6
+#: classes of the style sheet that colour one model each; further models begin again
+COLOURS = tuple(f"series{number}" for number in range(6))
 
 
-def histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str, str]) -> Markup:
-    """Distributions of a value in [0, 1], one outline each, every one as shares of its own group.
+class Chart(NamedTuple):
+    """A histogram."""
 
-    Args:
-        values: Of each group the values of its images, (n,); NaN where an image has none.
-        axis: What the value is.
-        colours: Of each group its class in the style sheet.
+    svg: Markup
+    outlines: list[tuple[str, str]]  # of each its class and what it says, for those who do not see it
+
+
+def of_figures(gallery: Gallery, index: int) -> list[Chart]:
+    """At one eps a chart per drawn figure of the images, with an outline for each group."""
+    charts = []
+    for figure in gallery.figures:
+        if figure.drawn:
+            values = gallery.values(figure, index)
+            outlines = [(group, _summary(numbers)) for group, numbers in values.items()]
+            charts.append(Chart(_histogram(values, figure.name, {group: group for group in GROUPS}), outlines))
+    return charts
+
+
+def of_attacks(run: Run) -> list[Chart]:
+    """Of each attack a chart of how probable the label is at its last point, with an outline for each model."""
+    records = read_evaluation(run.folder)
+    records["probability"] = np.exp(-records["loss"])  # the loss is the label's cross-entropy
+    models = list(with_names(run.manifest)["options"]["models"])
+    colours = {model: COLOURS[number % len(COLOURS)] for number, model in enumerate(models)}
+    charts = []
+    for attack, rows in records.groupby("attack", sort=False):
+        by_model = rows.groupby("model", sort=False)["probability"]
+        values = {str(model): numbers.to_numpy() for model, numbers in by_model}
+        outlines = [(colours[model], f"{model}: {_summary(numbers)}") for model, numbers in values.items()]
+        charts.append(Chart(_histogram(values, f"probability of the label, {attack}", colours), outlines))
+    return charts
+
+
+def _histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str, str]) -> Markup:
+    """Distributions of a value in [0, 1], an outline of its own class for each group, as shares of the group.
+
+    The values of a group are NaN where an image has none; `axis` says what they are.
     """
-    known = {group: mine[~np.isnan(mine)] for group, mine in values.items()}
-    shares = {group: 100 * np.histogram(mine, BINS, (0, 1))[0] / max(1, len(mine)) for group, mine in known.items()}
+    known = {group: numbers[~np.isnan(numbers)] for group, numbers in values.items()}
+    shares = {group: 100 * np.histogram(some, BINS, (0, 1))[0] / max(1, len(some)) for group, some in known.items()}
     highest = max(5.0, *(share.max() for share in shares.values()))
     step = next(step for step in (2, 5, 10, 20, 25, 50) if highest / step <= 4.5)
     top = step * np.ceil(highest / step)
     parts = [_axes(axis, step, top)]
     for group, share in shares.items():
-        parts.append(_outline(colours[group], share, top))
+        edges = np.linspace(0, 1, BINS + 1)[1:]
+        steps = "".join(f"V{_y(height, top)}H{_x(edge)}" for edge, height in zip(edges, share, strict=True))
+        parts.append(f'<path class="{colours[group]}" d="M{_x(0)} {_y(0, top)}{steps}V{_y(0, top)}"/>')
         if len(known[group]):
             x = _x(known[group].mean())
             parts.append(f'<line class="mean {colours[group]}" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-    told = "; ".join(f"{group}: {summary(mine)}" for group, mine in values.items())
-    label = escape(f"Histogram of {axis}. {told}")
+    groups = "; ".join(f"{group}: {_summary(numbers)}" for group, numbers in values.items())
+    label = escape(f"Histogram of {axis}. {groups}")
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
     )
 
 
-def summary(values: np.ndarray) -> str:
+def _summary(values: np.ndarray) -> str:
     """How many values are known, not NaN, and their mean."""
     known = values[~np.isnan(values)]
     return counted(len(known), "image") + (f", mean {known.mean():.3f}" if len(known) else "")
+
+
+def _axes(axis: str, step: float, top: float) -> str:
+    parts = []
+    for share in np.arange(0, top + step / 2, step):
+        y = _y(share, top)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5}" text-anchor="end">{share:g}{" %" if share else ""}</text>')
+    for value in np.linspace(0, 1, 6):
+        y = HEIGHT - BOTTOM + 15
+        parts.append(f'<text x="{_x(value)}" y="{y}" text-anchor="middle">{value:.1f}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>')
+    return "".join(parts)
+
+
+def _x(value: float) -> float:
+    return round(float(LEFT + value * (WIDTH - LEFT - RIGHT)), 1)
+
+
+def _y(share: float, top: float) -> float:
+    return round(float(HEIGHT - BOTTOM - share / top * (HEIGHT - TOP - BOTTOM)), 1)
 
 
 def interval(value: float, low: float, high: float, paper: float | None, top: float) -> Markup:
@@ -67,31 +129,3 @@ def interval(value: float, low: float, high: float, paper: float | None, top: fl
         f'<svg class="bar" viewBox="0 0 {BAR_WIDTH} {BAR_HEIGHT}" width="{BAR_WIDTH}" height="{BAR_HEIGHT}" '
         f'aria-hidden="true">{"".join(parts)}</svg>'
     )
-
-
-def _axes(axis: str, step: float, top: float) -> str:
-    bottom = HEIGHT - BOTTOM
-    parts = []
-    for share in np.arange(0, top + step / 2, step):
-        y = _y(share, top)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5}" text-anchor="end">{share:g}{" %" if share else ""}</text>')
-    for value in np.linspace(0, 1, 6):
-        parts.append(f'<text x="{_x(value)}" y="{bottom + 15}" text-anchor="middle">{value:.1f}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>')
-    return "".join(parts)
-
-
-def _outline(colour: str, shares: np.ndarray, top: float) -> str:
-    edges = np.linspace(0, 1, BINS + 1)
-    steps = "".join(f"V{_y(share, top)}H{_x(edges[place + 1])}" for place, share in enumerate(shares))
-    return f'<path class="{colour}" d="M{_x(0)} {_y(0, top)}{steps}V{_y(0, top)}"/>'
-
-
-def _x(value: float) -> float:
-    return round(float(LEFT + value * (WIDTH - LEFT - RIGHT)), 1)
-
-
-def _y(share: float, top: float) -> float:
-    return round(float(HEIGHT - BOTTOM - share / top * (HEIGHT - TOP - BOTTOM)), 1)

@@ -15,8 +15,8 @@ from attnlab.words import counted
 
 #: where an image stands that the tables leave out
 MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"
-#: of which images a figure is that holds them against each other
-BOTH = "original / adversarial"
+#: of which images a figure is: of each kind, or of both, held against each other
+PAIR, BOTH = ("clean", "adversarial"), "original / adversarial"
 #: the number of cells whose IoU is drawn as a distribution
 DRAWN_CELLS = 10
 
@@ -24,19 +24,12 @@ Record = Mapping[str, Any]
 
 
 class Figure(NamedTuple):
-    """A number that each image has.
+    """A number that each image has."""
 
-    Attributes:
-        key: Its name in the page's data.
-        row: What it is.
-        of: `clean` or `adversarial`, of which image it is; BOTH where it holds them against each other.
-        drawn: Its distribution is drawn.
-    """
-
-    key: str
-    row: str
-    of: str
-    drawn: bool = True
+    key: str  # its name in the page's data
+    row: str  # what it is
+    of: str  # one of PAIR, or BOTH
+    drawn: bool = True  # as a distribution
 
     @property
     def name(self) -> str:
@@ -46,38 +39,26 @@ class Figure(NamedTuple):
 
 def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
     """Which numbers the images of an analysis have."""
-    pair = ("clean", "adversarial")
     has_boxes = manifest["data"]["has_boxes"]
-    figures = [Figure(f"confidence_{of}", "label's confidence", of) for of in pair]
+    figures = [Figure(f"confidence_{of}", "label's confidence", of) for of in PAIR]
     if map_method(manifest["options"]) is not None:
         if has_boxes:
-            figures += [Figure(f"iou_{of}", "IoU with boxes", of) for of in pair]
+            figures += [Figure(f"iou_{of}", "IoU with boxes", of) for of in PAIR]
         cells = [k for k in CELLS if k < np.prod(manifest["model"]["map_shape"])]
-        drawn = DRAWN_CELLS if DRAWN_CELLS in cells else cells[0] if cells else 0
+        drawn = DRAWN_CELLS if DRAWN_CELLS in cells else min(cells, default=0)
         figures += [Figure(f"cells_{k}", f"IoU of {counted(k, 'cell')}", BOTH, drawn=k == drawn) for k in cells]
-    if "lime" in manifest["options"]["methods"]:
-        for count in manifest["features"]:
-            drawn = count == manifest["features"][0]
-            if has_boxes:
-                row = f"LIME IoU with boxes, {counted(count, 'superpixel')}"
-                figures += [Figure(f"lime_{of}_{count}", row, of, drawn) for of in pair]
-            figures.append(Figure(f"lime_{count}", f"LIME IoU of {counted(count, 'superpixel')}", BOTH, drawn))
-            if manifest["options"]["lime_floor"]:
-                figures.append(
-                    Figure(
-                        f"lime_seeds_{count}", f"LIME IoU of two seeds, {counted(count, 'superpixel')}", "clean", False
-                    )
-                )
+    for count in manifest["features"] if "lime" in manifest["options"]["methods"] else ():
+        number, first = counted(count, "superpixel"), count == manifest["features"][0]
+        if has_boxes:
+            figures += [Figure(f"lime_{of}_{count}", f"LIME IoU with boxes, {number}", of, first) for of in PAIR]
+        figures.append(Figure(f"lime_{count}", f"LIME IoU of {number}", BOTH, first))
+        if manifest["options"]["lime_floor"]:
+            figures.append(Figure(f"lime_seeds_{count}", f"LIME IoU of two seeds, {number}", "clean", False))
     return figures
 
 
 def describe(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
-    """What the page knows of an image.
-
-    Args:
-        record: Its row of the records, as in `attnlab.records.ATTENTION`.
-        manifest: Of the run.
-        figures: As `figures_of` gives them.
+    """What the page knows of an image, from its row of the records.
 
     Returns:
         id, label, predictions (of the clean image, then of each eps), groups (of each eps), boxes, share (of the image
@@ -91,18 +72,16 @@ def describe(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figu
     image = {
         "id": record["image_id"],
         "label": record["label"],
-        "predictions": [record["prediction"], *(one["prediction"] for one in attacked)],
-        "groups": [_group(record, one, manifest["data"]["has_boxes"]) for one in attacked],
+        "predictions": [record["prediction"], *(row["prediction"] for row in attacked)],
+        "groups": [_group(record, row, manifest["data"]["has_boxes"]) for row in attacked],
         "boxes": boxes,
         "share": float(rasterise(np.array(boxes).reshape(-1, 4), height, width).mean()),
         "values": {figure.key: values[figure.key] for figure in figures},
     }
-    maps = [record["map"], *(one["map"] for one in attacked)]
-    if maps[0] is not None:
-        image["maps"] = [as_map(one) for one in maps]
-    explanations = [record["lime"], *(one["lime"] for one in attacked)]
-    if explanations[0] is not None:
-        image["lime"] = [_lime_area(one, manifest) for one in explanations]
+    if record["map"] is not None:
+        image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
+    if record["lime"] is not None:
+        image["lime"] = [_lime_area(row["lime"], manifest) for row in (record, *attacked)]
     return image
 
 
@@ -119,22 +98,22 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     attacked = record["adversarial"]
     values = {
         "confidence_clean": record["confidence"],
-        "confidence_adversarial": [one["confidence"] for one in attacked],
+        "confidence_adversarial": [row["confidence"] for row in attacked],
         "iou_clean": record["iou_att_gt"],
-        "iou_adversarial": [one["iou_att_gt"] for one in attacked],
+        "iou_adversarial": [row["iou_att_gt"] for row in attacked],
     }
     for k in CELLS:
-        shared = [one["shared_cells"][k - 1] if k <= len(one["shared_cells"] or ()) else None for one in attacked]
+        shared = [row["shared_cells"][k - 1] if k <= len(row["shared_cells"] or ()) else None for row in attacked]
         values[f"cells_{k}"] = [None if both is None else iou_of_shared(both, k) for both in shared]
     if "lime" in manifest["options"]["methods"]:
         size = tuple(manifest["model"]["input_size"])
-        explained = {name: record[name] for name in ("boxes", "lime", "lime_again")}
-        ious = [lime_ious({**explained, "adv_lime": one["lime"]}, size, manifest["features"]) for one in attacked]
+        clean = {name: record[name] for name in ("boxes", "lime", "lime_again")}
+        ious = [lime_ious({**clean, "adv_lime": row["lime"]}, size, manifest["features"]) for row in attacked]
         for count in manifest["features"]:
             values[f"lime_clean_{count}"] = _known(ious[0]["table4"][count])
             values[f"lime_seeds_{count}"] = _known(ious[0]["noise_floor"][count])
-            values[f"lime_adversarial_{count}"] = [_known(one["table4_adversarial"][count]) for one in ious]
-            values[f"lime_{count}"] = [_known(one["table5"][count]) for one in ious]
+            values[f"lime_adversarial_{count}"] = [_known(tables["table4_adversarial"][count]) for tables in ious]
+            values[f"lime_{count}"] = [_known(tables["table5"][count]) for tables in ious]
     return values
 
 

@@ -22,14 +22,9 @@ Pixels = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def fit(count: int, size: Size) -> tuple[Size, int]:
-    """Size and quality of thumbnails so that a page holds them.
+    """Height and width of so many thumbnails of images of a size, and their JPEG quality, so that a page holds them.
 
-    Args:
-        count: Number of thumbnails; all get one size, so that none looks sharper than its neighbour.
-        size: Height and width of the images in pixels.
-
-    Returns:
-        Height and width of the thumbnails, at most those of the images; their JPEG quality.
+    All get one size, at most that of the images, so that none looks sharper than its neighbour.
     """
     best, least = QUALITIES
     if count * size[0] * size[1] * QUALITIES[best] <= BUDGET:
@@ -40,13 +35,7 @@ def fit(count: int, size: Size) -> tuple[Size, int]:
 
 
 def as_jpeg(pixels: Pixels, size: Size, quality: int) -> str:
-    """An image as a JPEG file, base64.
-
-    Args:
-        pixels: In [0, 1], (H, W, C); C is 1 or 3.
-        size: Height and width to shrink to.
-        quality: Of its compression, to 100.
-    """
+    """An image, pixels in [0, 1], (H, W, C) with C 1 or 3, shrunk to a size, as a JPEG file of that quality, base64."""
     levels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
     if size != pixels.shape[:2]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from attnlab.errors import UserError
@@ -19,9 +19,8 @@ from attnlab.manifests import command_of
 from attnlab.records import skipped_images
 from attnlab.report.description import title, with_names
 from attnlab.report.page.about import facts
-from attnlab.report.page.cards import Gallery, collect, count_recorded, highlights
-from attnlab.report.page.charts import interval
-from attnlab.report.page.distributions import of_attacks, of_figures
+from attnlab.report.page.cards import Gallery, collect, count_recorded
+from attnlab.report.page.charts import interval, of_attacks, of_figures
 from attnlab.report.tables import GROUPS, TABLES
 from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
@@ -57,45 +56,37 @@ def write_report(
     manifest = with_names(run.manifest)
     analysis = manifest["kind"] == "analyze"
     gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
-    budgets = _budgets(manifest)
-    places = range(len(budgets) if gallery.counted else 0)
-    distributions = [of_figures(gallery, place) for place in places] if analysis else [of_attacks(run)]
-    content = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            title=title(manifest),
-            kind=manifest["kind"],
-            unfinished=manifest["finished"] is None,
-            command=command_of(manifest),
-            facts=facts(manifest),
-            summary=report.summary,
-            manifest=json.dumps(run.manifest, indent=2),
-            tables=[
-                (name, TABLES[name], TABLES[name].lay_out(frame, "page"), report.captions[name])
-                for name, frame in report.frames.items()
-            ],
-            groups=GROUPS,
-            interval=interval,
-            budgets=budgets,
-            highlights=[highlights(gallery, place) for place in places],
-            distributions=[charts for charts in distributions if charts],
-            skipped=skipped_images(run),
-            gallery=gallery,
-            data=_data(gallery, manifest),
-            **_inlined(),
-        )
+    budgets = [as_fraction(eps) for eps in manifest["options"]["eps"]] if analysis else []
+    indices = range(len(budgets) if gallery.counted else 0)
+    distributions = [of_figures(gallery, index) for index in indices] if analysis else [of_attacks(run)]
+    content = _template().render(
+        title=title(manifest),
+        kind=manifest["kind"],
+        unfinished=manifest["finished"] is None,
+        command=command_of(manifest),
+        facts=facts(manifest),
+        summary=report.summary,
+        manifest=json.dumps(run.manifest, indent=2),
+        tables=[
+            (name, TABLES[name], TABLES[name].lay_out(frame, "page"), report.captions[name])
+            for name, frame in report.frames.items()
+        ],
+        groups=GROUPS,
+        interval=interval,
+        budgets=budgets,
+        highlights=[gallery.highlights(index) for index in indices],
+        distributions=[charts for charts in distributions if charts],
+        skipped=skipped_images(run),
+        gallery=gallery,
+        data=_data(gallery, manifest, budgets),
+        **_inlined(),
     )
     write_whole(path, content.encode())
     return path
 
 
 def images_shown(folder: Path) -> int:
-    """Number of images a page of that run shows: those with a record, of an evaluation none.
-
-    Raises:
-        UserError: If the folder holds no readable run.
-    """
+    """Number of images a page of that run shows: those with a record, of an evaluation none."""
     run = Run(folder)
     return count_recorded(run) if run.manifest["kind"] == "analyze" else 0
 
@@ -112,16 +103,12 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}; --out FILE puts the report elsewhere") from None
 
 
-def _budgets(manifest: dict[str, Any]) -> list[str]:
-    return [as_fraction(eps) for eps in manifest["options"]["eps"]] if manifest["kind"] == "analyze" else []
-
-
-def _data(gallery: Gallery, manifest: dict[str, Any]) -> dict[str, Any]:
+def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dict[str, Any]:
     """What the page's script reads."""
     model = manifest["model"]
     with_lime = "lime" in manifest["options"].get("methods", [])
     return {
-        "eps": _budgets(manifest),
+        "eps": budgets,
         "classes": manifest["data"]["classes"],
         "size": model.get("input_size"),
         "map_shape": model.get("map_shape"),
@@ -132,14 +119,10 @@ def _data(gallery: Gallery, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("attnlab.report.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _template() -> Template:
+    loader = PackageLoader("attnlab.report.page")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return page.get_template("report.html")
 
 
 def _inlined() -> dict[str, Markup]:

@@ -87,10 +87,9 @@ def _hint_at_grey_levels(written: str, value: float, what: str) -> None:
 
 
 def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, others: Sequence[str] = ()) -> Attack:
-    """The attack of that name: one in ATTACKS, an iterative one with its number of steps behind it, `+a3` behind both.
+    """The attack of a name such as `pgd20` or `iter-stepll+a3`: one in ATTACKS, its number of steps, `+a3` behind both.
 
     Args:
-        name: Such as `pgd`, `pgd20`, `iter-stepll+a3`.
         steps: Of an iterative attack whose name carries none.
         sigma: Weight of the attention deviation, for `+a3`.
         others: Names that would do here too, for the error's text.
@@ -142,11 +141,7 @@ def known_attacks() -> list[str]:
 
 
 def parse_one(name: str, data: str, **options: Any) -> Attack:
-    """The attack of that name, one of the loop; options as for `parse_attacks`.
-
-    Raises:
-        UserError: If it is none, or a value is out of range.
-    """
+    """The attack of that name, one of the loop; options as for `parse_attacks`."""
     parse_attack(name)  # refuses what is none of the loop's, and names those that are
     attack = parse_attacks(name, data, **options)[name]
     assert isinstance(attack, Attack)
@@ -188,13 +183,14 @@ def parse_attacks(
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:
             named[name] = None
-            continue
-        if name in OTHER_ATTACKS:
+        elif name in OTHER_ATTACKS:
             named[name] = OtherAttack(name, radius)
-            continue
-        steps_of = budget.steps if steps is None else steps
-        attack = replace(parse_attack(name, steps=steps_of, sigma=sigma, others=OTHERS), eps=radius)
-        if _parts(name)[0] in iterative_attacks():
-            attack = replace(attack, step_size=length)
-        named[name] = replace(attack, restarts=restarts) if attack.random_start else attack
+        else:
+            attack = parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=OTHERS)
+            named[name] = replace(
+                attack,
+                eps=radius,
+                step_size=length if _parts(name)[0] in iterative_attacks() else attack.step_size,
+                restarts=restarts if attack.random_start else attack.restarts,
+            )
     return named

@@ -10,6 +10,7 @@ from attnlab.registry import Lazy, Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attnlab.arrays import Images, Labels, Logits, PerImage
     from attnlab.models.classifier import Classifier
 
 #: the image as it is, among the attacks of an evaluation
@@ -21,18 +22,14 @@ MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
 
 
 class Objective(NamedTuple):
-    """An objective.
+    """What an attack climbs."""
 
-    Attributes:
-        value: (logits (N, K), aim, label smoothing) -> value per image, (N,).
-        aim: (clean logits, labels (N,)) -> what `value` needs to know, fixed from the start: a class per image, (N,),
-            or probabilities, (N, K). The clean logits are a function that makes them, called where they are needed.
-        smooths: Whether label smoothing changes it.
-    """
-
-    value: Callable[["Tensor", "Tensor", float], "Tensor"]
-    aim: Callable[[Callable[[], "Tensor"], "Tensor"], "Tensor"]
-    smooths: bool = False
+    # (logits, aim, label smoothing) -> value per image, (N,)
+    value: Callable[["Logits", "Tensor", float], "PerImage"]
+    # (function that makes the clean logits, labels) -> what `value` needs to know, fixed from the start: a class per
+    # image, (N,), or probabilities, (N, K)
+    aim: Callable[[Callable[[], "Logits"], "Labels"], "Tensor"]
+    smooths: bool = False  # whether label smoothing changes it
 
 
 _IN = "attnlab.attacks.objectives"
@@ -53,17 +50,12 @@ State = tuple["Tensor", ...]
 
 
 class Rule(NamedTuple):
-    """A step rule.
+    """How a step follows from gradients."""
 
-    Attributes:
-        direction: (gradient (N, C, H, W), state) -> direction of the step, (N, C, H, W), a new tensor whose entries lie
-            in [-1, 1], and the state after it.
-        look: (point (N, C, H, W), state, step length) -> where the gradient is taken: the point itself while there is
-            no state. None for a rule that takes it at the point throughout.
-    """
-
+    # (gradient (N, C, H, W), state) -> direction, a new tensor with entries in [-1, 1], and the state after it
     direction: Callable[["Tensor", State], tuple["Tensor", State]]
-    look: Callable[["Tensor", State, float], "Tensor"] | None = None
+    # (point, state, step length) -> where the gradient is taken: the point itself while there is no state
+    look: Callable[["Images", State, float], "Tensor"] | None = None  # None: at the point throughout
 
 
 _RULES = "attnlab.attacks.rules"
@@ -80,33 +72,19 @@ RULES = Registry(
 
 @dataclass(frozen=True)
 class Attack:
-    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
+    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance."""
 
-    Attributes:
-        objective: Name in OBJECTIVES of what is climbed.
-        eps: Radius of the L-infinity ball, pixels in [0, 1].
-        steps: Number of gradient steps.
-        step_size: Length of a step, pixels in [0, 1]; None for eps if there is one step, for 2.5 eps / steps (Madry et
-            al. 2018) if there are more.
-        random_start: Start from a point drawn uniformly from the ball instead of from the image.
-        restarts: Number of starts; an image keeps the one that serves the attack best.
-        sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
-        label_smoothing: Share of the cross-entropy's target that is spread over all classes.
-        rule: Name in RULES of how a step follows from gradients.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-
-    objective: str = "cross-entropy"
-    eps: float = 16 / 255
+    objective: str = "cross-entropy"  # a name in OBJECTIVES
+    eps: float = 16 / 255  # radius of the L-infinity ball, pixels in [0, 1]
     steps: int = 1
-    step_size: float | None = None
-    random_start: bool = False
-    restarts: int = 1
-    sigma: float | None = None
-    label_smoothing: float = 0.0
-    rule: str = "sign"
+    step_size: float | None = None  # pixels in [0, 1]; None: see `step_length`
+    random_start: bool = False  # from a point drawn uniformly from the ball instead of from the image
+    restarts: int = 1  # number of starts; an image keeps the one that serves the attack best
+    sigma: float | None = (
+        None  # weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it
+    )
+    label_smoothing: float = 0.0  # share of the cross-entropy's target that is spread over all classes
+    rule: str = "sign"  # a name in RULES
 
     def __post_init__(self) -> None:
         """Check every value once."""
@@ -130,29 +108,21 @@ class Attack:
 
     @property
     def step_length(self) -> float:
-        """Length of a step, pixels in [0, 1]."""
+        """Length of a step, pixels in [0, 1]; unless set, eps for one, 2.5 eps / steps for more (Madry et al. 2018)."""
         if self.step_size is not None:
             return self.step_size
         return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
 
 
 def check_step(value: float) -> None:
-    """Refuse what is no length of a step that leads anywhere.
-
-    Raises:
-        UserError: If it is 0, or no budget.
-    """
+    """Refuse a length of a step that leads nowhere."""
     check_budget(value, "--step-size")
     if not value:
         raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
 
 
 def check_budget(value: float, what: str) -> None:
-    """Refuse what is no length in pixels of [0, 1].
-
-    Raises:
-        UserError: If it is out of [0, 1]; the text guesses at grey levels.
-    """
+    """Refuse a length that is not in [0, 1]; where it may be in grey levels, the error says so."""
     if not 0 <= value <= 1:
         likely = f"; did you mean {value:g}/255?" if 1 < value <= 255 else ""
         raise UserError(f"expected {what} in [0, 1], got {value:g}{likely}")
@@ -174,15 +144,11 @@ ATTACKS = Registry(
 
 
 class AttackFunction(NamedTuple):
-    """An attack outside the loop.
+    """An attack outside the loop."""
 
-    Attributes:
-        run: (classifier, images (N, C, H, W), labels (N,), eps, seeds of the images) -> adversarial images.
-        gradient: Whether it uses a gradient.
-    """
-
-    run: Callable[["Classifier", "Tensor", "Tensor", float, Sequence[int]], "Tensor"]
-    gradient: bool = True
+    # (classifier, images, labels, eps, seeds of the images) -> adversarial images
+    run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
+    gradient: bool = True  # whether it uses one
 
 
 #: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here
@@ -197,18 +163,10 @@ OTHER_ATTACKS = Registry(
 
 @dataclass(frozen=True)
 class OtherAttack:
-    """Settings of an attack in OTHER_ATTACKS; what else it is made of is as published.
-
-    Attributes:
-        method: A name in OTHER_ATTACKS.
-        eps: Radius of the L-infinity ball, pixels in [0, 1].
-
-    Raises:
-        UserError: If a value is out of range.
-    """
+    """Settings of an attack in OTHER_ATTACKS; what else it is made of is as published."""
 
     method: str
-    eps: float
+    eps: float  # radius of the L-infinity ball, pixels in [0, 1]
 
     def __post_init__(self) -> None:
         """Check every value once."""
@@ -220,8 +178,8 @@ class OtherAttack:
         """Whether it uses a gradient of the classifier."""
         return OTHER_ATTACKS[self.method].gradient
 
-    def __call__(self, classifier: "Classifier", images: "Tensor", labels: "Tensor", seeds: Sequence[int]) -> "Tensor":
-        """Adversarial images, pixels in [0, 1], (N, C, H, W); where none was found, what the attack was left with."""
+    def __call__(self, classifier: "Classifier", images: "Images", labels: "Labels", seeds: Sequence[int]) -> "Images":
+        """Adversarial images; where none was found, what the attack was left with."""
         return OTHER_ATTACKS[self.method].run(classifier, images, labels, self.eps, seeds)
 
 

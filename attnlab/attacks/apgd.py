@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels, Logits, PerImage
 from attnlab.attacks.objectives import cross_entropy
 from attnlab.attacks.seeding import uniform
 from attnlab.errors import UserError, check_one_of
@@ -18,21 +19,22 @@ ALPHA = 0.75
 RHO = 0.75
 
 
-def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+def dlr_targeted(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
     """-(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2) of each image, (N,), pi sorting downwards (eq. 6); K >= 4."""
     first, _, third, fourth = logits.topk(4).values.unbind(1)
     gap = logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])
     return gap[:, 0] / (first - (third + fourth) / 2 + 1e-12)
 
 
-#: name -> function(logits (N, K), labels (N,), targets (N,)) -> what is climbed, (N,)
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+#: (logits, labels, targets) -> what is climbed
+Objective = Callable[[Logits, Labels, Labels], PerImage]
+OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": lambda logits, labels, _targets: cross_entropy(logits, labels),
     "dlr-targeted": dlr_targeted,
 }
 
 
-def rivals(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
+def rivals(logits: Logits, labels: Labels, rank: int) -> Labels:
     """The class other than the label that comes `rank`-th by its logit, the highest being 1, (N,)."""
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return others.topk(rank).indices[:, -1]
@@ -40,21 +42,18 @@ def rivals(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
 
 def checkpoints(steps: int) -> list[int]:
     """Steps after which the step size is judged: ceil(p_j * steps), p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)."""
-    before, now, found = 0, 22, []
+    before, now, judged = 0, 22, set()
     while now <= 100:  # p in hundredths: as fractions, 0.41 * 100 would round up to 42
-        found.append(-(-now * steps // 100))
+        judged.add(-(-now * steps // 100))
         before, now = now, now + max(now - before - 3, 6)
-    return sorted(set(found))
+    return sorted(judged)
 
 
 def to_halve(history: Tensor, last: int, now: int, halved: Tensor) -> Tensor:
     """Which images halve their step at a checkpoint, (N,), bool (conditions 1 and 2 of sec. 3.3).
 
-    Args:
-        history: Objective after 0, 1, ... steps, (N, at least now + 1).
-        last: Checkpoint before this one, 0 at first.
-        now: This checkpoint.
-        halved: Whether the step was halved at the last one, (N,).
+    `history` is the objective after 0, 1, ... steps, (N, at least now + 1); `last` the checkpoint before this one, 0 at
+    first; `halved` says whether the step was halved there, (N,).
     """
     window = history[:, last : now + 1]
     rises = (window[:, 1:] > window[:, :-1]).sum(1)
@@ -65,9 +64,9 @@ def to_halve(history: Tensor, last: int, now: int, halved: Tensor) -> Tensor:
 class _Climb(NamedTuple):
     """Where each image that still stands is; every field has a row per image."""
 
-    places: Tensor  # in the batch
-    labels: Tensor
-    targets: Tensor
+    rows: Tensor  # in the batch
+    labels: Labels
+    targets: Labels
     lowest: Tensor  # bounds of ball and pixel range, (n, C, H, W)
     highest: Tensor
     last: Tensor  # x^(k-1)
@@ -91,7 +90,7 @@ class _Climb(NamedTuple):
         return self._replace(last=self.point, point=torch.clamp(point, self.lowest, self.highest))
 
     def note(self, k: int, values: Tensor, gradient: Tensor) -> "_Climb":
-        """The point after k steps, with its objective and gradient taken down, and the best point so far."""
+        """Record the point after k steps, with its objective and gradient, and the best point so far."""
         better = _column(values > self.history.amax(1))
         self.history[:, k] = values
         return self._replace(
@@ -103,27 +102,27 @@ class _Climb(NamedTuple):
     def judge(self, last: int, now: int) -> "_Climb":
         """At a checkpoint: halve the step where it is too long, and go on from the best point there."""
         halve = to_halve(self.history, last, now, self.halved)
-        rows = _column(halve)
+        back = _column(halve)
         return self._replace(
-            point=torch.where(rows, self.best, self.point),
-            gradient=torch.where(rows, self.best_gradient, self.gradient),
-            step_size=torch.where(rows, self.step_size / 2, self.step_size),
+            point=torch.where(back, self.best, self.point),
+            gradient=torch.where(back, self.best_gradient, self.gradient),
+            step_size=torch.where(back, self.step_size / 2, self.step_size),
             halved=halve,
         )
 
 
 def apgd(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     eps: float,
     seeds: Sequence[int],
     *,
     objective: str = "cross-entropy",
     target_rank: int = 1,
     steps: int = 100,
-) -> Tensor:
-    """Adversarial images by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1).
+) -> Images:
+    """Attack by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1).
 
     An image leaves the batch with the first point that is misclassified: going on could not change the outcome. It
     costs at most steps + 2 forward passes, one of them of the clean image. Where the paper leaves a choice open, it
@@ -132,17 +131,15 @@ def apgd(
 
     Args:
         classifier: Any; it is attacked in eval mode and given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,); images of another prediction are returned as they are.
+        labels: Images of another prediction are returned as they are.
         eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of each image's random start, N of them.
+        seeds: Of each image's random start.
         objective: Name in OBJECTIVES of what is climbed.
         target_rank: For "dlr-targeted": the target is the class of that rank among the others, by the clean logits.
-        steps: Number of gradient steps.
 
     Returns:
-        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached: the breaking point where there is one, the
-        point of highest objective elsewhere.
+        Pixels at most eps from the images, detached: the breaking point where there is one, the point of highest
+        objective elsewhere.
 
     Raises:
         UserError: If the objective is unknown or needs more classes than there are.
@@ -154,29 +151,29 @@ def apgd(
             f"{classifier.classes}; climb cross-entropy instead"
         )
     images = images.detach()
-    found = images.clone()
+    adversarial = images.clone()
     with frozen_eval(classifier):
         climb = _start(classifier, images, labels, eps, seeds, target_rank, steps)
         last, judged = 0, checkpoints(steps)
         for k in range(steps + 1):
-            if len(climb.places) == 0:
-                return found
+            if len(climb.rows) == 0:
+                return adversarial
             if k > 0:
                 climb = climb.step(first=k == 1)
             logits, values, gradient = _observe(classifier, climb, climbed)
             climb = climb.note(k, values, gradient)
             broken = logits.argmax(1) != climb.labels
             if broken.any():
-                found[climb.places[broken]] = climb.point[broken]
+                adversarial[climb.rows[broken]] = climb.point[broken]
                 climb = climb.of(~broken)
             if k in judged:
                 climb, last = climb.judge(last, k), k
-    found[climb.places] = climb.best
-    return found
+    adversarial[climb.rows] = climb.best
+    return adversarial
 
 
 def _start(
-    classifier: Classifier, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], rank: int, steps: int
+    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], rank: int, steps: int
 ) -> _Climb:
     """The images that the clean pass classifies correctly, each at its random start."""
     with torch.no_grad():
@@ -185,22 +182,26 @@ def _start(
     noise = eps * noise / noise.abs().amax((1, 2, 3), keepdim=True)
     lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
     point = torch.clamp(images + noise, lowest, highest)
-    rows = len(images)
-    targets = rivals(logits, labels, min(rank, logits.shape[1] - 1))
-    history = torch.full((rows, steps + 1), -torch.inf, dtype=logits.dtype, device=images.device)
-    step_size = torch.full((rows, 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
-    still = torch.zeros_like(images)
-    halved = torch.zeros_like(labels, dtype=torch.bool)
-    places = torch.arange(rows, device=images.device)
+    count, still = len(images), torch.zeros_like(images)
     climb = _Climb(
-        places, labels, targets, lowest, highest, point, point, still, point, still, history, step_size, halved
+        rows=torch.arange(count, device=images.device),
+        labels=labels,
+        targets=rivals(logits, labels, min(rank, logits.shape[1] - 1)),
+        lowest=lowest,
+        highest=highest,
+        last=point,
+        point=point,
+        gradient=still,
+        best=point,
+        best_gradient=still,
+        history=torch.full((count, steps + 1), -torch.inf, dtype=logits.dtype, device=images.device),
+        step_size=torch.full((count, 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device),
+        halved=torch.zeros_like(labels, dtype=torch.bool),
     )
     return climb.of(logits.argmax(1) == labels)
 
 
-def _observe(
-    classifier: Classifier, climb: _Climb, objective: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _observe(classifier: Classifier, climb: _Climb, objective: Objective) -> tuple[Logits, PerImage, Tensor]:
     """Logits, objective and its gradient at the points."""
     point = climb.point.detach().requires_grad_()
     with torch.enable_grad():

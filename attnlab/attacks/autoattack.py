@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
+from attnlab.arrays import Images, Labels
 from attnlab.attacks.apgd import apgd
 from attnlab.attacks.seeding import reseed
 from attnlab.attacks.square import square
@@ -22,15 +22,15 @@ HORIZON = 10_000
 
 def autoattack(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     eps: float,
     seeds: Sequence[int],
     *,
     steps: int = 100,
     queries: int = 5000,
-) -> Tensor:
-    """Adversarial images by a cascade of parameter-free attacks: APGD-CE, APGD-T of up to nine targets, Square.
+) -> Images:
+    """Attack by a cascade of parameter-free attacks: APGD-CE, APGD-T of up to nine targets, Square.
 
     The standard suite holds FAB-T too, between the last two. It is left out, so the accuracy under this cascade is
     at least that under the whole suite: an upper bound of it. With fewer than four classes APGD-T is left out, since
@@ -38,32 +38,31 @@ def autoattack(
 
     Args:
         classifier: Any; it is attacked in eval mode and given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,); images of another prediction are returned as they are.
+        labels: Images of another prediction are returned as they are.
         eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of all that is random about each image, N of them.
+        seeds: Of all that is random about each image.
         steps: Of each APGD.
         queries: Of Square.
 
     Returns:
-        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached; the clean image where no attack broke it.
+        Pixels at most eps from the images, detached; the clean image where no attack broke it.
     """
-    found = images.detach().clone()
+    adversarial = images.detach().clone()
     with frozen_eval(classifier):
         for turn, attack in enumerate(_cascade(classifier.classes, steps, queries)):
             with torch.no_grad():
-                places = (classifier(found).argmax(1) == labels).nonzero()[:, 0]
-            if len(places) == 0:
+                rows = (classifier(adversarial).argmax(1) == labels).nonzero()[:, 0]
+            if len(rows) == 0:
                 break
-            some = reseed([seeds[place] for place in places.tolist()], turn)
-            tried = attack(classifier, images[places], labels[places], eps, some)
+            own_seeds = reseed([seeds[row] for row in rows.tolist()], turn)
+            tried = attack(classifier, images[rows], labels[rows], eps, own_seeds)
             with torch.no_grad():
-                broken = classifier(tried).argmax(1) != labels[places]
-            found[places[broken]] = tried[broken]
-    return found
+                broken = classifier(tried).argmax(1) != labels[rows]
+            adversarial[rows[broken]] = tried[broken]
+    return adversarial
 
 
-def _cascade(classes: int, steps: int, queries: int) -> list[Callable[..., Tensor]]:
+def _cascade(classes: int, steps: int, queries: int) -> list[Callable[..., Images]]:
     targets = min(TARGETS, classes - 1) if classes >= LEAST_CLASSES else 0
     return [
         partial(apgd, steps=steps),

@@ -5,60 +5,59 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.arrays import Areas, Labels, Logits, Maps, PerImage
+
 #: confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
 KAPPA = 50.0
 
 
-def cross_entropy(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(logits: Logits, classes: Labels, smoothing: float = 0.0) -> PerImage:
     """Cross-entropy of each image, (N,): away from the class (Goodfellow et al. 2015)."""
     return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
 
-def towards(logits: Tensor, classes: Tensor, smoothing: float = 0.0) -> Tensor:
+def towards(logits: Logits, classes: Labels, smoothing: float = 0.0) -> PerImage:
     """Negative cross-entropy of each image, (N,): towards the class (Kurakin et al. 2017; eq. 4 of the paper)."""
     return -cross_entropy(logits, classes, smoothing)
 
 
-def cw(logits: Tensor, classes: Tensor, _smoothing: float = 0.0) -> Tensor:
+def cw(logits: Logits, classes: Labels, _smoothing: float = 0.0) -> PerImage:
     """-relu(z_y - max_{j != y} z_j + kappa) of each image, (N,), kappa 50 (Carlini and Wagner 2017)."""
     return -(margin(logits, classes) + KAPPA).relu()
 
 
-def divergence(logits: Tensor, probabilities: Tensor, _smoothing: float = 0.0) -> Tensor:
+def divergence(logits: Logits, probabilities: Tensor, _smoothing: float = 0.0) -> PerImage:
     """KL(p(x) || p(x_adv)) of each image, (N,) (TRADES, Zhang et al. 2019). At x itself it has no gradient."""
     return F.kl_div(logits.log_softmax(1), probabilities, reduction="none").sum(1)
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
+def margin(logits: Logits, labels: Labels) -> PerImage:
     """z_y - max_{j != y} z_j of each image, (N,): below 0 where the label is not the prediction."""
     others = logits.scatter(1, labels[:, None], -float("inf"))
     return logits.gather(1, labels[:, None])[:, 0] - others.amax(1)
 
 
-def attention_deviation(areas: Tensor, maps: Tensor) -> Tensor:
-    """||Att(x) - g(x_adv)||_1 a cell, of each image, (N,) (A3, eq. 11 of the paper).
+def attention_deviation(areas: Areas, maps: Maps) -> PerImage:
+    """||Att(x) - g(x_adv)||_1 a cell, of each image, (N,) (A3, eq. 11 of the paper); 0 for an image without an area.
 
     The paper does not say at what size the maps are compared, and its sum grows with that size. The mean over the cells
-    lies in [0, 1], so that sigma means the same for every network; the sum is sigma times the number of cells.
-
-    Args:
-        areas: Binary area of the clean map, (N, h, w); all False where there is none, and then the value is 0.
-        maps: Current maps scaled to [0, 1], (N, h, w).
+    of maps scaled to [0, 1] lies there too, so that sigma means the same for every network; the sum is sigma times the
+    number of cells.
     """
     there = areas.flatten(1).any(1)
     return (areas.to(maps.dtype) - maps).abs().mean((1, 2)) * there
 
 
-def true_label(_clean_logits: Callable[[], Tensor], labels: Tensor) -> Tensor:
+def true_label(_clean_logits: Callable[[], Logits], labels: Labels) -> Labels:
     """The label."""
     return labels
 
 
-def least_likely(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
+def least_likely(clean_logits: Callable[[], Logits], _labels: Labels) -> Tensor:
     """y_LL: the class of lowest confidence on the clean image, over all classes (eq. 4 of the paper)."""
     return clean_logits().argmin(1)
 
 
-def clean_probabilities(clean_logits: Callable[[], Tensor], _labels: Tensor) -> Tensor:
+def clean_probabilities(clean_logits: Callable[[], Logits], _labels: Labels) -> Tensor:
     """p(x): the clean image's probabilities."""
     return clean_logits().softmax(1)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnlab.arrays import Images, Labels, Logits
 from attnlab.hooks import first_inputs, frozen_eval
 from attnlab.models.classifier import Classifier
 
@@ -30,16 +31,11 @@ NO_GRADIENT = "the outputs have no gradient: no attack that climbs one can be ma
 
 
 def check_outputs(
-    classifier: Classifier, images: Tensor, labels: Tensor, *, count: int = IMAGES, gradients: bool = True
+    classifier: Classifier, images: Images, labels: Labels, *, count: int = IMAGES, gradients: bool = True
 ) -> list[str]:
-    """What is suspicious about a model's outputs.
+    """Name what is suspicious about a model's outputs for the first `count` images; it is given back as it was.
 
-    Args:
-        classifier: Any; it is given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W); the first `count` of them are looked at.
-        labels: (N,).
-        count: How many.
-        gradients: Look at the gradients too; those of a network that was not trained yet may well be zero.
+    `gradients` looks at the gradients too; those of a network that was not trained yet may well be zero.
     """
     images, labels = images[:count], labels[:count]
     devices = [images.device] if images.device.type == "cuda" else []
@@ -47,9 +43,9 @@ def check_outputs(
     with torch.random.fork_rng(devices), frozen_eval(classifier), torch.no_grad():
         with first_inputs(classifier.network, nn.Conv2d) as seen:
             passes = [classifier(images) for _ in range(PASSES)]
-        found = [*_probabilities(passes[0]), *_normalised_twice(classifier, images, seen)]
-        found += _random(classifier, passes) or _company(classifier, images, passes[0])
-        return found + (_gradients(classifier, images, labels) if gradients else [])
+        signs = [*_probabilities(passes[0]), *_normalised_twice(classifier, images, seen)]
+        signs += _random(classifier, passes) or _company(classifier, images, passes[0])
+        return signs + (_gradients(classifier, images, labels) if gradients else [])
 
 
 def has_gradient(classifier: Classifier) -> bool:
@@ -64,7 +60,7 @@ def has_gradient(classifier: Classifier) -> bool:
     return gradient is not None
 
 
-def _probabilities(logits: Tensor) -> list[str]:
+def _probabilities(logits: Logits) -> list[str]:
     """A softmax or a sigmoid at the end."""
     behind = (
         "losses and margins are made for logits, and a {} before them flattens their gradients; return what goes into "
@@ -89,7 +85,7 @@ def _probabilities(logits: Tensor) -> list[str]:
 def _random(classifier: Classifier, passes: list[Tensor]) -> list[str]:
     """Logits that differ from pass to pass."""
     scale = passes[0].abs().max()
-    differs = max(float((one - passes[0]).abs().max()) for one in passes[1:])
+    differs = max(float((logits - passes[0]).abs().max()) for logits in passes[1:])
     if not differs > ROUNDINGS * torch.finfo(_arithmetic(classifier)).eps * scale:
         return []
     return [
@@ -98,7 +94,7 @@ def _random(classifier: Classifier, passes: list[Tensor]) -> list[str]:
     ]
 
 
-def _company(classifier: Classifier, images: Tensor, logits: Tensor) -> list[str]:
+def _company(classifier: Classifier, images: Images, logits: Logits) -> list[str]:
     """Logits of an image that depend on the others in its batch."""
     if len(images) < 2:
         return []
@@ -112,7 +108,7 @@ def _company(classifier: Classifier, images: Tensor, logits: Tensor) -> list[str
     ]
 
 
-def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[str]:
+def _gradients(classifier: Classifier, images: Images, labels: Labels) -> list[str]:
     watched = images.detach().requires_grad_()
     with torch.enable_grad():
         loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
@@ -128,7 +124,7 @@ def _gradients(classifier: Classifier, images: Tensor, labels: Tensor) -> list[s
     ]
 
 
-def _normalised_twice(classifier: Classifier, images: Tensor, seen: list[Tensor]) -> list[str]:
+def _normalised_twice(classifier: Classifier, images: Images, seen: list[Tensor]) -> list[str]:
     """A network that scales normalised images up once more before its first convolution."""
     given = classifier.normalise(images)
     if classifier.as_it_is or not seen or seen[0].shape != given.shape:

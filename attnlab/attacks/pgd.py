@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Areas, Images, Labels, Logits
 from attnlab.attacks import OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attacks.seeding import reseed, uniform
@@ -17,43 +18,28 @@ from attnlab.models.outputs import check_gradient
 
 
 class CleanGradient(NamedTuple):
-    """A pass over the clean images: where every attack without a random start begins.
+    """A pass over the clean images, detached: where every attack without a random start begins."""
 
-    Attributes:
-        logits: (N, K), detached.
-        gradient: Of the objective by the images, (N, C, H, W).
-    """
-
-    logits: Tensor
-    gradient: Tensor
+    logits: Logits
+    gradient: Tensor  # of the objective by the images, (N, C, H, W)
 
 
 class AttackContext(NamedTuple):
-    """What an attack is about, fixed before its first step.
+    """What an attack is about, fixed before its first step."""
 
-    Attributes:
-        labels: (N,).
-        target: What the objective aims at, see `Objective.aim`.
-        areas: Att(x) for A3, (N, h, w), bool; None without it.
-    """
-
-    labels: Tensor
-    target: Tensor
-    areas: Tensor | None
+    labels: Labels
+    target: Tensor  # what the objective aims at, see `Objective.aim`
+    areas: Areas | None  # Att(x) for A3
 
     def take(self, rows: Tensor) -> "AttackContext":
         """The same for some of the images."""
         return AttackContext(self.labels[rows], self.target[rows], None if self.areas is None else self.areas[rows])
 
 
-def clean_gradient(logits: Tensor, images: Tensor, labels: Tensor, attack: Attack) -> CleanGradient:
-    """Gradient of the attack's objective at the clean images, from a forward pass already made.
+def clean_gradient(logits: Logits, images: Images, labels: Labels, attack: Attack) -> CleanGradient:
+    """Gradient of the attack's objective at clean images, from the logits, with their graph, of a pass already made.
 
-    Args:
-        logits: Of that pass, with its graph, (N, K).
-        images: Pixels in [0, 1] of that pass, requiring a gradient, (N, C, H, W).
-        labels: (N,).
-        attack: Names the objective; without A3, whose maps that pass does not hold. Its eps plays no part.
+    Not for A3, whose maps that pass does not hold; the attack's eps plays no part. The images require a gradient.
     """
     detached = logits.detach()
     objective = OBJECTIVES[attack.objective]
@@ -66,19 +52,17 @@ def clean_gradient(logits: Tensor, images: Tensor, labels: Tensor, attack: Attac
 
 def perturb(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     attack: Attack,
     *,
     seeds: Sequence[int] | Tensor | None = None,
     clean: CleanGradient | None = None,
-) -> Tensor:
-    """Adversarial images.
+) -> Images:
+    """Attack a batch by the loop.
 
     Args:
         classifier: Any; it is attacked in eval mode and given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
         attack: What to climb, how far, in how many steps.
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
@@ -86,7 +70,7 @@ def perturb(
             starts elsewhere, or with A3.
 
     Returns:
-        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
+        Pixels at most eps from the images, detached.
     """
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):
@@ -104,7 +88,7 @@ def perturb(
     return best
 
 
-def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Tensor:
+def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Images:
     """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
     if not attack.random_start:
         return images.detach()
@@ -114,17 +98,9 @@ def start_of(images: Tensor, attack: Attack, seeds: Sequence[int] | Tensor, rest
 
 
 def attack_context(
-    classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack, clean: CleanGradient | None = None
+    classifier: Classifier, images: Images, labels: Labels, attack: Attack, clean: CleanGradient | None = None
 ) -> AttackContext:
-    """What the attack is about; the clean images are passed through the classifier where that needs it.
-
-    Args:
-        classifier: Borrowed already.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
-        attack: Names the objective, and whether A3 joins it.
-        clean: The pass over the clean images, if it was made already.
-    """
+    """What the attack is about, by a borrowed classifier; the clean images pass through it only where that needs it."""
     areas = None
     logits = None if clean is None else clean.logits
 
@@ -143,44 +119,34 @@ def attack_context(
 
 
 class Iterate(NamedTuple):
-    """A point on the way of an attack.
+    """A point on the way of an attack."""
 
-    Attributes:
-        step: Number of gradient steps made, from 1 on.
-        images: Pixels in [0, 1], (N, C, H, W), detached.
-        logits: Of the point before this one, (N, K), detached; None where the clean pass was given, or the step rule
-            took the gradient elsewhere.
-        state: Of the step rule, to climb on from here.
-    """
-
-    step: int
-    images: Tensor
-    logits: Tensor | None
-    state: State
+    step: int  # number of gradient steps made, from 1 on
+    images: Images
+    # of the point before; None where the clean pass was given, or the step rule took the gradient elsewhere
+    logits: Logits | None
+    state: State  # of the step rule, to climb on from here
 
 
 def pgd_steps(
     classifier: Classifier,
-    images: Tensor,
-    start: Tensor,
+    images: Images,
+    start: Images,
     aim: AttackContext,
     attack: Attack,
     clean: CleanGradient | None = None,
     state: State = (),
 ) -> Iterator[Iterate]:
-    """The loop: climb the objective by the step rule, and step back into the ball and the pixel range each time.
+    """Yield the point after each step: climb by the step rule, and step back into the ball and the pixel range.
 
     Args:
         classifier: Borrowed already.
-        images: Centre of the ball, pixels in [0, 1], (N, C, H, W).
+        images: Centre of the ball.
         start: First point, in the ball.
         aim: From `attack_context`.
         attack: Its settings.
         clean: The attack's `clean_gradient`, if the images are the start and it was made already.
         state: Of the step rule, where the start is a point on the way.
-
-    Yields:
-        The point after each step.
     """
     images, point = images.detach(), start.detach()
     lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
@@ -197,7 +163,7 @@ def pgd_steps(
         yield Iterate(step + 1, point, logits if seen is before else None, state)
 
 
-def _loss_gradient(classifier: Classifier, point: Tensor, aim: AttackContext, attack: Attack) -> tuple[Tensor, Tensor]:
+def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, attack: Attack) -> tuple[Logits, Tensor]:
     """Logits at a point, and the gradient of what is climbed."""
     point = point.detach().requires_grad_()
     objective = OBJECTIVES[attack.objective]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.seeding import uniform
 from attnlab.hooks import frozen_eval
@@ -26,60 +27,59 @@ def side_of_square(iteration: int, horizon: int, height: int, width: int) -> int
 
 def square(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     eps: float,
     seeds: Sequence[int],
     *,
     queries: int = 5000,
     horizon: int | None = None,
-) -> Tensor:
-    """Adversarial images by Square Attack in an L-infinity ball; it uses no gradient.
+) -> Images:
+    """Attack by Square Attack in an L-infinity ball; it uses no gradient.
 
     An image leaves the batch with its first point that is misclassified.
 
     Args:
         classifier: Any; it is attacked in eval mode and given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,); images of another prediction are returned as they are.
+        labels: Images of another prediction are returned as they are.
         eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of each image's stripes and squares, N of them.
+        seeds: Of each image's stripes and squares.
         queries: Forward passes that an image may cost, besides the one of the clean image.
         horizon: Iterations over which the squares shrink; None for `queries`.
 
     Returns:
-        Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached: the breaking point where there is one, the
-        point of lowest margin elsewhere.
+        Pixels at most eps from the images, detached: the breaking point where there is one, the point of lowest margin
+        elsewhere.
     """
     images = images.detach()
-    found = images.clone()
-    rows, channels, height, width = images.shape
-    draws = uniform(seeds, (rows, channels * width + (queries - 1) * (2 + channels))).to(images.device)
-    signs = _signs(draws[:, : channels * width]).view(rows, channels, 1, width)
-    draws = draws[:, channels * width :].view(rows, queries - 1, 2 + channels)
+    adversarial = images.clone()
+    count, channels, height, width = images.shape
+    draws = uniform(seeds, (count, channels * width + (queries - 1) * (2 + channels))).to(images.device)
+    signs = _signs(draws[:, : channels * width]).view(count, channels, 1, width)
+    draws = draws[:, channels * width :].view(count, queries - 1, 2 + channels)
     lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
     with frozen_eval(classifier), torch.no_grad():
-        places = (classifier(images).argmax(1) == labels).nonzero()[:, 0]
-        tried = torch.clamp(images + eps * signs.to(images), lowest, highest)[places]  # vertical stripes
-        best, lowest_margin = tried, torch.full_like(places, torch.inf, dtype=torch.float64)
+        rows = (classifier(images).argmax(1) == labels).nonzero()[:, 0]
+        tried = torch.clamp(images + eps * signs.to(images), lowest, highest)[rows]  # vertical stripes
+        best, lowest_margin = tried, torch.full_like(rows, torch.inf, dtype=torch.float64)
         for query in range(queries):
-            if len(places) == 0:
-                return found
+            if len(rows) == 0:
+                return adversarial
             if query > 0:
                 side = side_of_square(query - 1, horizon or queries, height, width)
-                change = 2 * eps * _squares(draws[places, query - 1], side, height, width).to(images)
-                tried = torch.clamp(best + change, lowest[places], highest[places])
+                change = 2 * eps * _squares(draws[rows, query - 1], side, height, width).to(images)
+                tried = torch.clamp(best + change, lowest[rows], highest[rows])
             logits = classifier(tried)
-            reached = margin(logits, labels[places]).double()
+            reached = margin(logits, labels[rows]).double()
             better = reached < lowest_margin
             best = torch.where(better[:, None, None, None], tried, best)
             lowest_margin = torch.where(better, reached, lowest_margin)
-            broken = logits.argmax(1) != labels[places]
+            broken = logits.argmax(1) != labels[rows]
             if broken.any():
-                found[places[broken]] = tried[broken]
-                places, best, lowest_margin = places[~broken], best[~broken], lowest_margin[~broken]
-    found[places] = best
-    return found
+                adversarial[rows[broken]] = tried[broken]
+                rows, best, lowest_margin = rows[~broken], best[~broken], lowest_margin[~broken]
+    adversarial[rows] = best
+    return adversarial
 
 
 def _squares(draws: Tensor, side: int, height: int, width: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels, Logits, PerImage
 from attnlab.attacks import RULES, Attack, State
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import AttackContext, attack_context, pgd_steps, start_of
@@ -17,23 +18,17 @@ from attnlab.models.classifier import Classifier
 
 
 class AttackResult(NamedTuple):
-    """What an attack made of a batch.
+    """What an attack made of a batch, at its last point."""
 
-    Attributes:
-        predictions: At the attack's last point, (N,).
-        margins: Logit of the label less the highest of the others, there, (N,).
-        losses: Cross-entropy of the label, there, (N,).
-        steps: Gradient steps until a point was misclassified, over all starts; 0: the clean image or the first start
-            was; -1: none was, as far as points were looked at. (N,).
-    """
-
-    predictions: Tensor
-    margins: Tensor
-    losses: Tensor
-    steps: Tensor
+    predictions: Labels
+    margins: PerImage  # logit of the label less the highest of the others
+    losses: PerImage  # cross-entropy of the label
+    # gradient steps until a point was misclassified, over all starts; 0: the clean image or the first start was; -1:
+    # none was, as far as points were looked at
+    steps: PerImage
 
 
-def attack_result(logits: Tensor, labels: Tensor, steps: Tensor) -> AttackResult:
+def attack_result(logits: Logits, labels: Labels, steps: Tensor) -> AttackResult:
     """Outcome from logits at the last points."""
     return AttackResult(
         logits.argmax(1), margin(logits, labels), F.cross_entropy(logits, labels, reduction="none"), steps.clone()
@@ -42,11 +37,11 @@ def attack_result(logits: Tensor, labels: Tensor, steps: Tensor) -> AttackResult
 
 def attack_results(
     victim: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     attack: Attack,
     readings: Collection[int],
-    clean_logits: Tensor,
+    clean_logits: Logits,
     seeds: Sequence[int],
     *,
     source: Classifier | None = None,
@@ -59,22 +54,14 @@ def attack_results(
 
     Args:
         victim: The classifier the outcome is about.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
         attack: Its steps play no part.
         readings: Numbers of steps to read at.
-        clean_logits: Of the victim, (N, K).
+        clean_logits: Of the victim.
         seeds: Of each image's random starts.
         source: The classifier whose gradients are climbed, for a transfer attack; by default the victim. The victim
-            then sees the clean image and each reading's last point alone, and steps are told of these.
+            then sees the clean image and each reading's last point alone, and steps are counted by these.
         stop: An image leaves the attack at the first point that is misclassified, which is then its last. Not with a
             source.
-
-    Returns:
-        Number of steps -> outcome.
-
-    Raises:
-        UserError: If it is to stop, and a source is given.
     """
     source = victim if source is None else source
     if stop and source is not victim:
@@ -85,9 +72,9 @@ def attack_results(
         aim = attack_context(source, images, labels, attack)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
-            some = [seeds[index] for index in active.tolist()] if restart else seeds
-            start = start_of(images[active], attack, some, restart)
-            new = _one_start(
+            own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds
+            start = start_of(images[active], attack, own_seeds, restart)
+            reached = _one_start(
                 victim,
                 source,
                 images[active],
@@ -98,10 +85,10 @@ def attack_results(
                 clean_logits[active],
                 stop=stop,
             )
-            for reading, found in new.items():
-                before = restart * reading
-                found = found._replace(steps=torch.where(found.steps >= 0, found.steps + before, found.steps))
-                results[reading] = _worse(results[reading], found, active, labels) if restart else found
+            for reading, result in reached.items():
+                total = torch.where(result.steps >= 0, result.steps + restart * reading, result.steps)
+                new = result._replace(steps=total)
+                results[reading] = _worse(results[reading], new, active, labels) if restart else new
             held = torch.stack([result.predictions == labels for result in results.values()]).any(0)
             active = held.nonzero()[:, 0]
             if not len(active):
@@ -109,31 +96,31 @@ def attack_results(
     return results
 
 
-def _worse(best: AttackResult, found: AttackResult, rows: Tensor, labels: Tensor) -> AttackResult:
+def _worse(best: AttackResult, other: AttackResult, rows: Tensor, labels: Labels) -> AttackResult:
     """The outcome so far, and where that is not lost and another start has served the attack better, that one's."""
-    better = (found.margins < best.margins[rows]) & (best.predictions == labels)[rows]
+    better = (other.margins < best.margins[rows]) & (best.predictions == labels)[rows]
     first = best.steps[rows] < 0
 
     def merge(old: Tensor, new: Tensor, where: Tensor) -> Tensor:
         return old.index_copy(0, rows, torch.where(where, new, old[rows]))
 
     return AttackResult(
-        merge(best.predictions, found.predictions, better),
-        merge(best.margins, found.margins, better),
-        merge(best.losses, found.losses, better),
-        merge(best.steps, found.steps, first),
+        merge(best.predictions, other.predictions, better),
+        merge(best.margins, other.margins, better),
+        merge(best.losses, other.losses, better),
+        merge(best.steps, other.steps, first),
     )
 
 
 def _one_start(
     victim: Classifier,
     source: Classifier,
-    images: Tensor,
-    start: Tensor,
+    images: Images,
+    start: Images,
     aim: AttackContext,
     attack: Attack,
     readings: Collection[int],
-    clean_logits: Tensor,
+    clean_logits: Logits,
     *,
     stop: bool,
 ) -> dict[int, AttackResult]:
@@ -145,7 +132,7 @@ def _one_start(
     lost_at = before.clone()
     results: dict[int, AttackResult] = {}
 
-    def note(rows: Tensor, logits: Tensor, step: int) -> None:
+    def note(rows: Tensor, logits: Logits, step: int) -> None:
         wrong = logits.argmax(1) != labels[rows]
         kept = lost[rows] if stop else torch.zeros_like(wrong)
         held[rows] = torch.where(kept[:, None], held[rows], logits)

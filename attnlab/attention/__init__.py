@@ -20,17 +20,13 @@ CLASSES = ("true", "predicted")
 
 @dataclass(frozen=True)
 class Method:
-    """An attention method.
+    """An attention method."""
 
-    Attributes:
-        maps: Makes the maps of Tables 1-3 in the pass of an analysis; None for LIME, whose passes are its own.
-        target: Class that its maps explain unless the user names one, of CLASSES.
-        gradient: Whether it needs a gradient of the logits.
-    """
-
-    maps: MapFunction | None
-    target: str = "true"
-    gradient: bool = True
+    maps: (
+        MapFunction | None
+    )  # makes the maps of Tables 1-3 in an analysis' pass; None for LIME, whose passes are its own
+    target: str = "true"  # class that its maps explain unless the user names one, of CLASSES
+    gradient: bool = True  # whether it needs one of the logits
 
 
 #: a new method is a function and a line here

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.errors import UserError
 from attnlab.hooks import capture, frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import check_gradient
 
 
-def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
+def grad_cam(classifier: Classifier, images: Images, classes: Labels) -> Maps:
     """Grad-CAM map of each image for its class (Selvaraju et al. 2017, eqs. 1-2; eq. 2 of the paper before the ReLU).
 
     Args:
@@ -33,13 +35,13 @@ def grad_cam(classifier: Classifier, images: Tensor, classes: Tensor) -> Tensor:
 
 def logits_and_maps(
     classifier: Classifier,
-    images: Tensor,
-    classes: Tensor | None,
+    images: Images,
+    classes: Labels | None,
     *,
     detach_input: bool = False,
     create_graph: bool = False,
-    method: Callable[..., Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
+    method: Callable[..., Maps] | None = None,
+) -> tuple[Logits, Maps]:
     """Logits and maps of one forward pass, in whatever mode the classifier's modules are.
 
     Args:
@@ -51,8 +53,7 @@ def logits_and_maps(
         method: The `maps` of one in METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
 
     Returns:
-        Logits with their graph, (N, K), and signed maps, (N, h, w), in the logits' precision, also under autocast;
-        detached unless `create_graph`.
+        Logits with their graph, and maps in the logits' precision, also under autocast; detached unless `create_graph`.
 
     Raises:
         UserError: If the classifier has no attention layer.
@@ -63,11 +64,8 @@ def logits_and_maps(
         classes = logits.argmax(1) if classes is None else classes
         device = logits.device.type
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            if method is not None:
-                return logits, method(classifier, logits, activations.pop(), classes)
-            return logits, cam_from_activations(
-                classifier, logits, activations.pop(), classes, create_graph=create_graph
-            )
+            make = method or partial(cam_from_activations, create_graph=create_graph)
+            return logits, make(classifier, logits, activations.pop(), classes)
 
 
 @contextmanager
@@ -75,13 +73,9 @@ def capture_activations(classifier: Classifier, *, cut: bool = False, twice: boo
     """Collect the attention layer's output of every forward pass inside the block, for `cam_from_activations`.
 
     Args:
-        classifier: Its `attention_layer` is observed.
         cut: No gradient needs to reach the images: keep no graph before the layer.
         twice: The maps are differentiated themselves (`create_graph`): without a closed form, attention inside the
             network needs kernels that have a second derivative.
-
-    Yields:
-        List that grows by one output per forward pass, as the layer gives it.
 
     Raises:
         UserError: If the classifier has no attention layer.
@@ -96,23 +90,13 @@ def capture_activations(classifier: Classifier, *, cut: bool = False, twice: boo
 
 
 def cam_from_activations(
-    classifier: Classifier, logits: Tensor, activations: Tensor, classes: Tensor, *, create_graph: bool = False
-) -> Tensor:
-    """Grad-CAM map from a forward pass that was made inside `capture_activations`.
+    classifier: Classifier, logits: Logits, activations: Tensor, classes: Labels, *, create_graph: bool = False
+) -> Maps:
+    """Grad-CAM map from a forward pass that was made inside `capture_activations`; detached unless `create_graph`.
 
     With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
     is the weighted sum of the activations and no backward pass is needed. Elsewhere the gradient is taken by
     the layer's output as it is, and both are brought to (N, C, h, w) from convolutions, channels-last or tokens.
-
-    Args:
-        classifier: The classifier of that pass.
-        logits: Its logits, (N, K).
-        activations: Its attention layer's output, as `capture_activations` yields it.
-        classes: Class to explain per image, (N,).
-        create_graph: Let gradients through the map, to the images and to the network's parameters.
-
-    Returns:
-        Signed map, (N, h, w), in the logits' precision; detached unless `create_graph`.
     """
     features = classifier.spatial(activations)  # (N, C, h, w)
     if classifier.head is not None:

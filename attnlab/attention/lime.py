@@ -31,21 +31,14 @@ MOST_SAMPLES = 1_000_000
 
 @dataclass(frozen=True)
 class LimeSettings:
-    """What a LIME explanation is made of.
+    """What a LIME explanation is made of."""
 
-    Attributes:
-        samples: Perturbed images, the whole one among them.
-        superpixels: A name in SEGMENTERS.
-        hide: What a hidden superpixel shows: `grey` (0.5) or its own `mean` colour.
-        features: Numbers of superpixels that areas are made of.
-        patience: 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK
-            samples, and at `samples` at the latest.
-    """
-
-    samples: int = 1000
-    superpixels: str = "quickshift"
-    hide: str = "grey"
-    features: tuple[int, ...] = (8, 10)
+    samples: int = 1000  # perturbed images, the whole one among them
+    superpixels: str = "quickshift"  # a name in SEGMENTERS
+    hide: str = "grey"  # what a hidden superpixel shows: `grey` (0.5) or its own `mean` colour
+    features: tuple[int, ...] = (8, 10)  # numbers of superpixels that areas are made of
+    # 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK samples, and at
+    # `samples` at the latest
     patience: int = 0
 
     def __post_init__(self) -> None:
@@ -70,32 +63,20 @@ def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> T
 
 
 def similarity(shown: Tensor, superpixels: Tensor) -> Tensor:
-    """Weight of each sample: sqrt(exp(-d^2 / 0.25^2)) of its cosine distance d to the whole image.
+    """Weight of each sample, (N, samples): sqrt(exp(-d^2 / 0.25^2)) of its cosine distance d to the whole image.
 
-    With m of n superpixels shown the cosine is m / (sqrt(m) sqrt(n)) = sqrt(m / n); with none it is 0.
-
-    Args:
-        shown: (N, samples, superpixels), 0 or 1, padded with 0.
-        superpixels: Number of superpixels of each image, (N,).
-
-    Returns:
-        (N, samples), float64.
+    With m of n superpixels shown the cosine is m / (sqrt(m) sqrt(n)) = sqrt(m / n); with none it is 0. `shown` is
+    (N, samples, superpixels), 0 or 1, padded with 0; `superpixels` their number in each image, (N,).
     """
     cosine = (shown.sum(2).double() / superpixels[:, None]).sqrt()
-    weights: Tensor = ((1 - cosine).square() / -(KERNEL_WIDTH**2)).exp().sqrt()
-    return weights
+    return ((1 - cosine).square() / -(KERNEL_WIDTH**2)).exp().sqrt()
 
 
 def ridge(shown: Tensor, values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted ridge regression with an intercept, one fit per image, solved together in float64.
+    """Weighted ridge regression with an intercept, one fit per image, solved together in float64: (N, superpixels).
 
-    Args:
-        shown: (N, samples, superpixels), 0 or 1; images with fewer superpixels are padded with 0.
-        values: (N, samples).
-        weights: (N, samples); 0 for samples an image does not have.
-
-    Returns:
-        Coefficient of each superpixel, (N, superpixels), float64; 0 for the padding.
+    `shown` is (N, samples, superpixels), 0 or 1; images with fewer superpixels are padded with 0, and so are the
+    coefficients. `values` and `weights` are (N, samples); the weight of a sample that an image does not have is 0.
     """
     share = weights / weights.sum(1, keepdim=True)
     centred = shown - torch.einsum("ns,nsd->nd", share, shown)[:, None]
@@ -108,50 +89,32 @@ def ridge(shown: Tensor, values: Tensor, weights: Tensor) -> Tensor:
 
 
 def fit(shown: Sequence[Tensor], values: Sequence[Tensor]) -> list[Weights]:
-    """LIME weights from samples and what the model made of them.
-
-    Args:
-        shown: Of each image, (samples, superpixels), bool.
-        values: The explained class's probability for them, of each image, (samples,).
-
-    Returns:
-        Weight of each superpixel, of each image, (superpixels,), float64.
-    """
+    """LIME weights of each image from what its samples show, (samples, superpixels), and the probabilities they got."""
     samples, widest = (max(rows.shape[axis] for rows in shown) for axis in (0, 1))
     table = torch.zeros(len(shown), samples, widest, dtype=torch.float64)
     target = torch.zeros(len(shown), samples, dtype=torch.float64)
-    there = torch.zeros(len(shown), samples, dtype=torch.float64)
+    present = torch.zeros(len(shown), samples, dtype=torch.float64)
     for image, (rows, value) in enumerate(zip(shown, values, strict=True)):
         table[image, : len(rows), : rows.shape[1]] = rows
         target[image, : len(rows)] = value
-        there[image, : len(rows)] = 1
+        present[image, : len(rows)] = 1
     counts = torch.tensor([rows.shape[1] for rows in shown])
-    coefficients = ridge(table, target, similarity(table, counts) * there)
+    coefficients = ridge(table, target, similarity(table, counts) * present)
     return [row[:count].numpy() for row, count in zip(coefficients, counts.tolist(), strict=True)]
 
 
 class Explanation(NamedTuple):
-    """A LIME explanation of one image.
+    """A LIME explanation of one image."""
 
-    Attributes:
-        weights: Of each superpixel, (superpixels,), float64.
-        samples: Number of samples it took.
-    """
-
-    weights: Weights
-    samples: int
+    weights: Weights  # of each superpixel
+    samples: int  # number of samples it took
 
 
 def explain(sampler: MaskedInference, shown: Sequence[Tensor], settings: LimeSettings) -> list[Explanation]:
-    """LIME explanations of the sampler's images.
+    """LIME explanations of the sampler's images, from the `perturbations` of each.
 
     With `settings.patience` samples are taken in blocks of BLOCK, and an image is done once its `strongest`
     superpixels, for every number in `settings.features`, have stayed the same for that many blocks.
-
-    Args:
-        sampler: Holds the images.
-        shown: `perturbations` of each image.
-        settings: Says when to stop.
 
     Raises:
         NotFinite: If the model gives NaN.

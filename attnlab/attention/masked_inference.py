@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels
 from attnlab.errors import UserError
 from attnlab.hooks import out_of_memory
 from attnlab.models.classifier import Classifier
@@ -27,17 +28,12 @@ class MaskedInference:
     """Asks a classifier for the explained class's probability of perturbed images."""
 
     def __init__(
-        self, classifier: Classifier, images: Tensor, classes: Tensor, segments: Tensor, hide: str, batch_size: int
+        self, classifier: Classifier, images: Images, classes: Labels, segments: Tensor, hide: str, batch_size: int
     ) -> None:
-        """Normalise the images and what hides them, once for all samples.
+        """Normalise the images and what hides them, as HIDES names it, once for all samples.
 
-        Args:
-            classifier: On the device of the images, in eval mode.
-            images: Pixels in [0, 1], (N, C, H, W).
-            classes: Class to explain per image, (N,).
-            segments: Superpixel of each pixel, (N, H, W), labels from 0 on.
-            hide: A name in HIDES.
-            batch_size: Samples a forward pass; halved for good when memory runs out.
+        `segments` is the superpixel of each pixel, (N, H, W), from 0 on; `batch_size`, the samples of a forward pass,
+        is halved for good when memory runs out. The classifier is in eval mode.
         """
         self.classifier = classifier
         self.classes = classes.to(images.device)
@@ -50,13 +46,9 @@ class MaskedInference:
 
     @torch.no_grad()
     def __call__(self, samples: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Probabilities of samples, which may belong to several images.
+        """Probabilities of samples, which may belong to several images: per pair (samples,), float64 on the CPU.
 
-        Args:
-            samples: Pairs of an image's number and what its samples show, (samples, superpixels) bool.
-
-        Returns:
-            Probability of each sample, (samples,), float64 on the CPU, per pair.
+        A pair holds an image's number and what its samples show, (samples, superpixels) bool.
 
         Raises:
             NotFinite: If the model gives NaN.
@@ -95,11 +87,10 @@ class MaskedInference:
         logits = self.classifier.infer(self._unflat(composed))
         return logits.softmax(1).gather(1, self.classes[owners.to(self.classes.device)][:, None])[:, 0]
 
-    def _flat(self, images: Tensor) -> Tensor:
+    def _flat(self, values: Tensor) -> Tensor:
         """Images or their segments value by value as the network has them in memory, (N, C, H, W) to (N, C H W)."""
-        return (images.permute(0, 2, 3, 1) if self.classifier.memory_format == torch.channels_last else images).flatten(
-            1
-        )
+        channels_last = self.classifier.memory_format == torch.channels_last
+        return (values.permute(0, 2, 3, 1) if channels_last else values).flatten(1)
 
     def _unflat(self, flat: Tensor) -> Tensor:
         channels, height, width = self.shape
@@ -108,7 +99,7 @@ class MaskedInference:
         return flat.view(-1, channels, height, width)
 
 
-def hidden_images(images: Tensor, segments: Tensor, hide: str) -> Tensor:
+def hidden_images(images: Images, segments: Tensor, hide: str) -> Images:
     """What hidden superpixels show: grey, or each superpixel's own mean colour, (N, C, H, W)."""
     if hide == "grey":
         return torch.full_like(images, GREY)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnlab.arrays import Images, Logits
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
@@ -34,7 +35,7 @@ class Classifier(nn.Module):
         channels: Number of colour channels of its images.
         as_it_is: Its normalisation is the identity.
         classes: Number of logits.
-        attention_layer: Module whose output Grad-CAM reads; None where none was found.
+        attention_layer: Module whose output Grad-CAM reads; None where there is none.
         map_shape: Height and width of its maps in cells; empty without an attention layer.
         feature_map: What was found about that layer; None without one.
         head: Name of the linear layer behind a global average pool of that output, or None. With it Grad-CAM has a
@@ -53,7 +54,6 @@ class Classifier(nn.Module):
         """Wrap the network and find its attention layer with one forward pass of noise.
 
         Args:
-            network: Any that maps images to logits.
             layer: Module that Grad-CAM reads, in place of the one found by itself.
             mean: Of pixels in [0, 1], one or one a channel, in place of what the network says; together with `std`.
             std: Likewise.
@@ -86,37 +86,29 @@ class Classifier(nn.Module):
             logits = self(images)
             self.classes: int = logits.shape[1]
             layer = layer or getattr(network, "attention_layer", None)
-            found = find_feature_map(network, self, images, logits, layer)
-        self.feature_map = found
-        self.attention_layer = found.layer if found else None
-        self.map_shape: tuple[int, ...] = found.layout.grid if found else ()
-        self.head = found.head if found else None
+            self.feature_map = read = find_feature_map(network, self, images, logits, layer)
+        self.attention_layer = read.layer if read else None
+        self.map_shape: tuple[int, ...] = read.layout.grid if read else ()
+        self.head = read.head if read else None
         self._proven = weights_key(network)
-        self._untold = found.doubts if found else ()
+        self._untold = read.doubts if read else ()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the images.
-
-        Args:
-            images: Pixels in [0, 1], (N, C, H, W).
-
-        Returns:
-            Logits, (N, K), float32 (float64 from a float64 network).
-        """
+    def forward(self, images: Images) -> Logits:
+        """Logits of the images, float32 (float64 from a float64 network)."""
         return self.logits(self.normalise(images))
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Images) -> Tensor:
         """Normalise images pixel by pixel, in the precision and memory format that the network takes."""
         # a copy in any case, as the network may work in place
         images = images.clone() if self.as_it_is else (images - self.mean).div_(self.std)  # type: ignore[operator, arg-type]
         floats = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
         return images.to(next(floats, images.dtype), memory_format=self.memory_format)
 
-    def logits(self, normalised: Tensor) -> Tensor:
-        """Logits of images that are normalised already, (N, K)."""
+    def logits(self, normalised: Tensor) -> Logits:
+        """Logits of images that are normalised already."""
         return logits_of(self.network(normalised), len(normalised))
 
-    def infer(self, normalised: Tensor) -> Tensor:
+    def infer(self, normalised: Tensor) -> Logits:
         """The same for passes that nobody differentiates or looks into: after `compile_inference` compiled ones."""
         with torch.no_grad():
             return (self._compiled or self.logits)(normalised)
@@ -137,7 +129,8 @@ class Classifier(nn.Module):
         return self.mean.device  # type: ignore[return-value]
 
     def describe(self) -> dict[str, Any]:
-        """What decides its results, for the manifest."""
+        """What decides its results, for the manifest; also how its maps lie where that is not (N, C, h, w)."""
+        layout = self.feature_map.layout if self.feature_map else None
         return {
             "sha256": self.sha256,
             "input_size": list(self.input_size),
@@ -148,19 +141,14 @@ class Classifier(nn.Module):
             "folded_batch_norms": self.folded,
             **self.stated,
             **({"code": self.code} if self.code else {}),
-            **self._axes(),
+            **({"map_axes": str(layout)} if layout and layout.axes != FIRST else {}),
         }
 
     @property
     def layer(self) -> str | None:
         """What `--layer` takes to read the same map: the attention layer, and how it is read where the user said so."""
-        found = self.feature_map
-        return found.name if found and found.layer == self.attention_layer else self.attention_layer
-
-    def _axes(self) -> dict[str, str]:
-        """How its attention layer's output lies, for the manifest, where that is not (N, C, h, w)."""
-        layout = self.feature_map.layout if self.feature_map else None
-        return {"map_axes": str(layout)} if layout and layout.axes != FIRST else {}
+        read = self.feature_map
+        return read.name if read and read.layer == self.attention_layer else self.attention_layer
 
     def spatial(self, values: Tensor) -> Tensor:
         """The attention layer's output as it was captured, or a gradient by it, as (N, C, h, w)."""
@@ -171,15 +159,14 @@ class Classifier(nn.Module):
 
         Nothing is computed where nothing changed, nor in train mode, where weights change with every step.
         """
-        found = self.feature_map
-        if self.head is None or found is None or self.training or torch.compiler.is_compiling():
+        read = self.feature_map
+        if self.head is None or read is None or self.training or torch.compiler.is_compiling():
             return
         now = weights_key(self.network)
         if now != self._proven:
+            images = self._noise()
             with frozen_eval(self):
-                images = self._noise()
-                form = (found.layout, self.head)
-                if not prove(self.network, lambda: self(images), found.layer, [form]):
+                if not prove(self.network, lambda: self(images), read.layer, [(read.layout, self.head)]):
                     self.head = None
             self._proven = now
 
@@ -251,12 +238,10 @@ class Classifier(nn.Module):
 
 def _input_channels(network: nn.Module, said: int | None) -> int:
     """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
-    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-    first = next(convolutions, None)
-    found = first.in_channels if first else said or 3
-    if said and said != found:
+    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), said or 3)
+    if said and said != channels:
         raise UserError(
-            f"expected input_size of the network as (channels, height, width) with {found} channels, as its first "
+            f"expected input_size of the network as (channels, height, width) with {channels} channels, as its first "
             f"convolution takes, got {said}"
         )
-    return found
+    return channels

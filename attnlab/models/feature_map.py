@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 
+from attnlab.arrays import Images, Logits
 from attnlab.errors import UserError
 from attnlab.hooks import capture, moved
 from attnlab.models.layouts import FIRST, LAST, TOKENS, Layout, both, read_as, split_layer
@@ -15,22 +18,13 @@ from attnlab.models.trace import FEW_CELLS, Trace
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Where a network's attention is read.
-
-    Attributes:
-        layer: Name of the module.
-        reading: How the user says its output lies; empty where that was found.
-        layout: How it lies.
-        head: Name of the linear layer behind a global average pool of the map, or None. With it the gradient by the
-            map, and so Grad-CAM, has a closed form.
-        doubts: What a user of its maps should know.
-    """
+    """Where a network's attention is read."""
 
     layer: str
-    reading: str
+    reading: str  # how the user says its output lies; empty where that was found
     layout: Layout
-    head: str | None
-    doubts: tuple[str, ...] = ()
+    head: str | None  # name of the linear layer behind a global average pool of the map: Grad-CAM has a closed form
+    doubts: tuple[str, ...] = ()  # what a user of its maps should know
 
     @property
     def name(self) -> str:
@@ -39,23 +33,16 @@ class FeatureMap:
 
 
 def find_feature_map(
-    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor, layer: str | None = None
+    network: nn.Module, run: Callable[[Images], Logits], images: Images, logits: Logits, layer: str | None = None
 ) -> FeatureMap | None:
-    """Find the layer, unless it is named, and how its output lies.
+    """Find the layer, unless it is named, and how its output lies; None where none is named and no output is a map.
 
-    The layout is decided by the first evidence that decides it: what the user says; the closed form, which holds for
-    one reading alone; the kind of the module; the number of channels and the aspect of the image (see
-    `layouts.readings`); of tokens the number and place of those that depend on the image.
+    The layout is decided by the first evidence that decides it: what the user says behind the layer's name
+    (":channels-first", ":channels-last", or ":HxW" of tokens); the closed form, which holds for one reading alone; the
+    kind of the module; the number of channels and the aspect of the image (see `layouts.readings`); of tokens the
+    number and place of those that depend on the image.
 
-    Args:
-        network: In eval mode, with frozen parameters.
-        run: Makes a pass of images and returns their logits, (N, K).
-        images: Two of noise, (2, C, H, W).
-        logits: Of these, (2, K).
-        layer: A module's name, with ":channels-first", ":channels-last" or ":HxW" (tokens) where the user says so.
-
-    Returns:
-        None where no layer is named and no output is a map.
+    The network is in eval mode, with frozen parameters; `run` makes a pass of images, two of noise, to their logits.
 
     Raises:
         UserError: If there is no such layer, it gives no map, or its output can be read two ways.
@@ -63,59 +50,57 @@ def find_feature_map(
     trace = Trace.of(network, lambda: run(images), (images.shape[2], images.shape[3]), logits)
     if layer:
         return _read(network, run, images, trace, *split_layer(network, layer))[0]
-    found = None
+    first = None
     for name in trace.candidates():
-        this, unread = _read(network, run, images, trace, name, "")
+        feature_map, unread = _read(network, run, images, trace, name, "")
         if not unread:
-            return this
-        found = found or this
-    return found
+            return feature_map
+        first = first or feature_map
+    return first
 
 
 def _read(
-    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, trace: Trace, name: str, reading: str
+    network: nn.Module, run: Callable[[Images], Logits], images: Images, trace: Trace, name: str, reading: str
 ) -> tuple[FeatureMap, bool]:
     """What is found about a layer, and whether no cell of it reaches the logits."""
-
-    def again() -> Tensor:
-        return run(images)
-
+    again = partial(run, images)
     with capture(network, name, cut=True) as outputs, torch.enable_grad():
         logits = again()
     if not outputs:
         raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
     output = outputs[-1]  # of a module that runs several times the last, as everywhere
     shape = tuple(output.shape)
-    found = [read_as(name, shape, reading)] if reading else trace.layouts_of(name, shape)
-    possible = both(shape) if len(shape) == 4 and not reading else found
+    layouts = [read_as(name, shape, reading)] if reading else trace.layouts_of(name, shape)
+    possible = both(shape) if len(shape) == 4 and not reading else layouts
     closed = prove(network, again, name, closed_forms(network, possible, output.detach(), logits.detach()))
-    layout, head = closed[0] if closed else (_only(name, shape, found, len(logits)), None)
+    layout, head = closed[0] if closed else (_only(name, shape, layouts, len(logits)), None)
     unread = head is None and _is_unread(network, again, name, layout, output, logits)
-    doubts = [_few(name, layout, trace), _unread(name, trace) if unread else ""]
+    doubts = [_few(name, layout, trace)] if layout.grid[0] * layout.grid[1] < FEW_CELLS else []
+    if unread:
+        doubts.append(_unread(name, trace))
     if layout.axes == TOKENS and not reading and not follows_the_image(network, run, images, name, layout):
         doubts.append(
             f"the tokens of layer {name!r} do not seem to lie row by row as the image does, so that its maps may be "
             "scrambled; name another layer with --layer"
         )
-    return FeatureMap(name, reading, layout, head, tuple(filter(None, doubts))), unread
+    return FeatureMap(name, reading, layout, head, tuple(doubts)), unread
 
 
 @torch.no_grad()
 def follows_the_image(
-    network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, name: str, layout: Layout
+    network: nn.Module, run: Callable[[Images], Logits], images: Images, name: str, layout: Layout
 ) -> bool:
     """Whether each quarter of an image, where it is replaced by another image's, moves that quarter of the map most."""
     if images.is_meta:
         return True
     height, width = images.shape[2] // 2, images.shape[3] // 2
     rows, columns = layout.grid[0] // 2, layout.grid[1] // 2
-    some = images[:1].repeat(5, 1, 1, 1)
-    quarters = [(slice(None, height), slice(None, width)), (slice(None, height), slice(width, None))]
-    quarters += [(slice(height, None), slice(None, width)), (slice(height, None), slice(width, None))]
-    for image, quarter in zip(some[1:], quarters, strict=True):
-        image[:, *quarter] = images[1][:, *quarter]
+    mixed = images[:1].repeat(5, 1, 1, 1)
+    halves = product((slice(None, height), slice(height, None)), (slice(None, width), slice(width, None)))
+    for image, (high, wide) in zip(mixed[1:], halves, strict=True):
+        image[:, high, wide] = images[1][:, high, wide]
     with capture(network, name) as outputs:
-        run(some)
+        run(mixed)
     features = layout.spatial(outputs[-1]).float()
     moved_by = (features[1:] - features[:1]).abs().mean(1)  # (4, h, w)
     upper, lower = moved_by[:, :rows], moved_by[:, -rows:]
@@ -124,14 +109,10 @@ def follows_the_image(
     return most.tolist() == [0, 1, 2, 3]
 
 
-def _only(name: str, shape: tuple[int, ...], found: list[Layout], images: int) -> Layout:
-    """The only reading of an output of that many images.
-
-    Raises:
-        UserError: If there is none, or another one.
-    """
-    if len(found) == 1:
-        return found[0]
+def _only(name: str, shape: tuple[int, ...], layouts: list[Layout], images: int) -> Layout:
+    """The only reading of an output of that many images; an error where there is none, or another one."""
+    if len(layouts) == 1:
+        return layouts[0]
     if len(shape) == 4 and shape[0] == images:
         first, last = both(shape)
         raise UserError(
@@ -150,8 +131,6 @@ def _only(name: str, shape: tuple[int, ...], found: list[Layout], images: int) -
 
 def _few(name: str, layout: Layout, trace: Trace) -> str:
     height, width = layout.grid
-    if height * width >= FEW_CELLS:
-        return ""
     finer = trace.finer()
     hint = f", such as {finer}" if finer else ""
     return (
@@ -170,7 +149,7 @@ def _unread(name: str, trace: Trace) -> str:
 
 
 def _is_unread(
-    network: nn.Module, run: Callable[[], Tensor], name: str, layout: Layout, output: Tensor, logits: Tensor
+    network: nn.Module, run: Callable[[], Logits], name: str, layout: Layout, output: Tensor, logits: Logits
 ) -> bool:
     """Whether no cell's gradient differs from 0, now and with moved weights."""
     if not logits.requires_grad or output.is_meta or not _is_zero(layout, output, logits):
@@ -180,7 +159,7 @@ def _is_unread(
         return _is_zero(layout, outputs[-1], logits)
 
 
-def _is_zero(layout: Layout, output: Tensor, logits: Tensor) -> bool:
+def _is_zero(layout: Layout, output: Tensor, logits: Logits) -> bool:
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2)).to(logits)
     (gradient,) = torch.autograd.grad(logits, output, weights, allow_unused=True)
     return gradient is None or not layout.spatial(gradient).any()

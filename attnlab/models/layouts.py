@@ -29,19 +29,12 @@ _ROWWISE = (nn.Linear, nn.LayerNorm, nn.RMSNorm)
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes of a layer's output.
+    """The axes of a layer's output."""
 
-    Attributes:
-        axes: "channels-first" (N, C, h, w), "channels-last" (N, h, w, C) or "tokens" (N, T, C).
-        grid: Height and width of the map in cells, as seen with images of the network's own size.
-        first: Place of the first patch among the tokens: class, distillation and register tokens lie before it.
-        tokens: Their number T; 0 where there are none.
-    """
-
-    axes: str
-    grid: tuple[int, int]
-    first: int = 0
-    tokens: int = 0
+    axes: str  # channels-first (N, C, h, w), channels-last (N, h, w, C) or tokens (N, T, C)
+    grid: tuple[int, int]  # height and width of the map in cells, as seen with images of the network's own size
+    first: int = 0  # place of the first patch among the tokens: class, distillation and register tokens lie before it
+    tokens: int = 0  # their number T; 0 where there are none
 
     def spatial(self, values: Tensor) -> Tensor:
         """The same values, or a gradient by them, as (N, C, h, w), without a copy.
@@ -70,25 +63,15 @@ class Layout:
 
 
 class Seen(NamedTuple):
-    """One module's output in a forward pass.
+    """One module's output in a forward pass."""
 
-    Attributes:
-        name: Of the module.
-        module: That has this name.
-        shape: Of its output.
-        maker: Module that made the output: itself, or the one inside whose output it passes on.
-        width: Number of channels of the last module with weights that had run by then.
-        rowwise: Whether a module had worked along the last axis of tokens or of a four-dimensional output by then.
-        aside: Whether it is a pool's, a dropout's or a convolutional head's, and so no map by default.
-    """
-
-    name: str
+    name: str  # of the module
     module: nn.Module
     shape: tuple[int, ...]
-    maker: nn.Module
-    width: int
-    rowwise: bool
-    aside: bool
+    maker: nn.Module  # the module that made the output: itself, or the one inside whose output it passes on
+    width: int  # number of channels of the last module with weights that had run by then
+    rowwise: bool  # whether a module had worked along the last axis of tokens or of four dimensions by then
+    aside: bool  # whether it is a pool's, a dropout's or a convolutional head's, and so no map by default
 
 
 def width_of(module: nn.Module) -> int:
@@ -105,17 +88,11 @@ def both(shape: tuple[int, ...]) -> list[Layout]:
 
 
 def readings(seen: Seen, size: tuple[int, int]) -> list[Layout]:
-    """The readings of a four-dimensional output that the evidence leaves.
+    """The readings of a four-dimensional output that the evidence leaves; none where it is no map.
 
     In this order: the kind of the module that made it; that no layer of the network worked along a last axis so far;
-    which axis is as long as the last weights are wide, and which two have the aspect of the image.
-
-    Args:
-        seen: The output.
-        size: Height and width of the images.
-
-    Returns:
-        One where the evidence suffices, two where it does not, none where the output is no map.
+    which axis is as long as the last weights are wide, and which two have the aspect of the image, whose height and
+    width `size` is.
     """
     first, last = both(seen.shape)
     if isinstance(seen.maker, _CONVOLUTIONAL):
@@ -159,25 +136,16 @@ def grid_of(cells: int, size: tuple[int, int], seen: list[tuple[int, int]]) -> t
 
 
 def split_layer(network: nn.Module, layer: str) -> tuple[str, str]:
-    """Name of a layer, and how its output is to be read: "channels-first", "channels-last", "HxW", or empty.
-
-    Raises:
-        UserError: If the network has no such layer.
-    """
+    """Name of a layer, and how its output is to be read: "channels-first", "channels-last", "HxW", or empty."""
     name, _, reading = layer.rpartition(":")
-    if name and (reading in (FIRST, LAST) or re.fullmatch(r"\d+x\d+", reading)):
-        find_layer(network, name)
-        return name, reading
-    find_layer(network, layer)
-    return layer, ""
+    if not name or not (reading in (FIRST, LAST) or re.fullmatch(r"\d+x\d+", reading)):
+        name, reading = layer, ""
+    find_layer(network, name)
+    return name, reading
 
 
 def read_as(name: str, shape: tuple[int, ...], reading: str) -> Layout:
-    """The layout of an output that the user says how to read.
-
-    Raises:
-        UserError: If the output cannot be read so.
-    """
+    """The layout of an output that the user says how to read; an error where it cannot be read so."""
     if reading in (FIRST, LAST) and len(shape) == 4:
         return both(shape)[reading == LAST]
     if len(shape) == 3 and "x" in reading:

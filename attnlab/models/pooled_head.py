@@ -6,22 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnlab.arrays import Logits
 from attnlab.hooks import capture, moved
 from attnlab.models.layouts import Layout
 from attnlab.models.outputs import two_classes
 from attnlab.models.trace import close
 
 
-def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Tensor) -> list[tuple[Layout, str]]:
-    """Layouts and linear layers for which logits = linear(mean of the map's cells) holds in one pass.
-
-    Args:
-        network: Whose linear layers are tried.
-        layouts: Readings of the output.
-        output: Of the attention layer, as captured.
-        logits: (N, K).
-    """
-    found = []
+def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Logits) -> list[tuple[Layout, str]]:
+    """Layouts of an output and linear layers for which logits = linear(mean of the map's cells) holds in one pass."""
+    forms = []
     rows = (logits.shape[1], 1) if logits.shape[1] == 2 else (logits.shape[1],)  # one logit stands for two classes
     for layout in layouts:
         pooled = layout.spatial(output).mean((2, 3))
@@ -29,12 +23,12 @@ def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logi
             if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
                 made = two_classes(F.linear(pooled.to(module.weight.dtype), module.weight, module.bias))
                 if close(made.to(logits.dtype), logits, output.dtype):
-                    found.append((layout, name))
-    return found
+                    forms.append((layout, name))
+    return forms
 
 
 def prove(
-    network: nn.Module, run: Callable[[], Tensor], layer: str, forms: list[tuple[Layout, str]]
+    network: nn.Module, run: Callable[[], Logits], layer: str, forms: list[tuple[Layout, str]]
 ) -> list[tuple[Layout, str]]:
     """The closed forms that hold whatever the network's weights and activations are.
 
@@ -56,5 +50,5 @@ def prove(
 
 def weights_key(network: nn.Module) -> int:
     """A number that changes when a parameter or a module of the network does; it reads no values."""
-    versions = [(id(one), 0 if one.is_inference() else one._version) for one in network.parameters()]
+    versions = [(id(weight), 0 if weight.is_inference() else weight._version) for weight in network.parameters()]
     return hash((tuple(versions), tuple(map(id, network.modules()))))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from attnlab.arrays import Logits
 from attnlab.hooks import watch
 from attnlab.models.layouts import TOKENS, Layout, Seen, grid_of, is_rowwise, readings, width_of
 
@@ -18,34 +19,19 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d)
 
 @dataclass
 class Trace:
-    """What one forward pass of two different images showed.
-
-    Attributes:
-        network: That was run.
-        size: Height and width of the images.
-        logits: Of the images, (2, K).
-        outputs: Of modules, in the order in which they were finished.
-        grids: Height and width of four-dimensional outputs.
-        patches: Number of tokens -> place and number of those among them that depend on the image, as first seen.
-    """
+    """What one forward pass of two different images showed."""
 
     network: nn.Module
-    size: tuple[int, int]
-    logits: Tensor
-    outputs: list[Seen] = field(default_factory=list)
-    grids: list[tuple[int, int]] = field(default_factory=list)
+    size: tuple[int, int]  # height and width of the images
+    logits: Logits
+    outputs: list[Seen] = field(default_factory=list)  # in the order in which the modules were finished
+    grids: list[tuple[int, int]] = field(default_factory=list)  # height and width of four-dimensional outputs
+    # number of tokens -> place and number of those among them that depend on the image, as first seen
     patches: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, network: nn.Module, run: Callable[[], object], size: tuple[int, int], logits: Tensor) -> "Trace":
-        """Run the network once.
-
-        Args:
-            network: In eval mode.
-            run: Makes the pass, of two images.
-            size: Their height and width.
-            logits: Of the same pass, (2, K).
-        """
+    def of(cls, network: nn.Module, run: Callable[[], object], size: tuple[int, int], logits: Logits) -> "Trace":
+        """Run a network in eval mode once; `run` makes the pass, of two images of that size, whose logits are known."""
         trace = cls(network, size, logits)
         last: list[tuple[Tensor, nn.Module]] = []  # the output before, and what made it
         width, rowwise = 0, False
@@ -73,23 +59,22 @@ class Trace:
     def _note_patches(self, tokens: Tensor) -> None:
         """Remember which tokens differ between the two images: the patches. Others come from parameters alone."""
         differ = (tokens[0] != tokens[1]).any(-1).nonzero().flatten().tolist()
-        found = self.patches.setdefault(tokens.shape[1], [])
-        if differ and differ[-1] - differ[0] + 1 == len(differ):
-            place = (differ[0], len(differ))
-            if place not in found:
-                found.append(place)
+        known = self.patches.setdefault(tokens.shape[1], [])
+        if differ and differ[-1] - differ[0] + 1 == len(differ) and (differ[0], len(differ)) not in known:
+            known.append((differ[0], len(differ)))
 
     def _is_head(self, output: Tensor) -> bool:
         """Whether the logits are the mean or the maximum of an output over its cells: a convolutional head."""
         if output.is_meta or output.ndim != 4:
             return False
-        for axis, cells in ((1, (2, 3)), (3, (1, 2))):
-            if output.shape[axis] == self.logits.shape[1]:
-                values = output.to(self.logits.dtype)
-                for one in (values, values.relu()):
-                    if any(close(pooled, self.logits, output.dtype) for pooled in (one.mean(cells), one.amax(cells))):
-                        return True
-        return False
+        values = output.to(self.logits.dtype)
+        return any(
+            close(pooled, self.logits, output.dtype)
+            for axis, cells in ((1, (2, 3)), (3, (1, 2)))
+            if output.shape[axis] == self.logits.shape[1]
+            for maps in (values, values.relu())
+            for pooled in (maps.mean(cells), maps.amax(cells))
+        )
 
     def layouts(self, seen: Seen) -> list[Layout]:
         """The readings of an output as a map of more than one row and column: none, one, or two."""
@@ -109,10 +94,10 @@ class Trace:
         A named layer may have a map of a single row, column or cell.
         """
         module = self.network.get_submodule(name)  # may have other names
-        seen = [one for one in self.outputs if one.module is module and one.shape == shape]
-        if not seen:
+        outputs = [seen for seen in self.outputs if seen.module is module and seen.shape == shape]
+        if not outputs:
             return []
-        return readings(seen[-1], self.size) if len(shape) == 4 else self.layouts(seen[-1])
+        return readings(outputs[-1], self.size) if len(shape) == 4 else self.layouts(outputs[-1])
 
     def candidates(self) -> list[str]:
         """Names of the layers to read by default, the first of them that reaches the logits.
@@ -133,12 +118,12 @@ class Trace:
             return [maps[-1].name]
         return norms[norms.index(first) :: -1][:3]
 
-    def finer(self, cells: int = FEW_CELLS) -> str | None:
-        """A layer with at least that many cells, the last one, and the size of its map, in words."""
-        for seen in reversed([one for one in self.outputs if not one.aside]):
+    def finer(self) -> str | None:
+        """The last layer that has not too few cells, and the size of its map, in words."""
+        for seen in reversed(self.outputs):
             for layout in self.layouts(seen)[:1]:
                 height, width = layout.grid
-                if height * width >= cells:
+                if height * width >= FEW_CELLS and not seen.aside:
                     return f"{seen.name} ({height}x{width} cells)"
         return None
 
@@ -153,8 +138,7 @@ def _is_norm(seen: Seen) -> bool:
 def _first_of_the_last_block(names: list[str], modules: dict[str, nn.Module]) -> str | None:
     """The first of the modules that lie in the same block as the last of them that lies in one."""
     for name in reversed(names):
-        block = _block_of(name, modules)
-        if block is not None:
+        if block := _block_of(name, modules):
             return next(other for other in names if other.startswith(f"{block}."))
     return None
 
@@ -175,4 +159,4 @@ def close(values: Tensor, expected: Tensor, precision: torch.dtype) -> bool:
         return False
     largest = expected.abs().max()
     tolerance = 1e-4 if torch.finfo(precision).eps < 1e-5 else 3e-2
-    return bool((values - expected).abs().max() <= tolerance * largest) and bool(largest > 0)
+    return bool((largest > 0) & ((values - expected).abs().max() <= tolerance * largest))

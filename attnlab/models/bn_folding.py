@@ -24,22 +24,16 @@ class ConvBN(NamedTuple):
 
 @torch.no_grad()
 def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = None) -> list[ConvBN]:
-    """The batch norms that can be folded, whatever the network's weights are.
+    """The batch norms of a network in eval mode that can be folded, whatever its weights are.
 
-    Args:
-        network: In eval mode.
-        run: Its logits of a few images, (N, K).
-        keep: Name of a module whose own output must stay as it is.
-
-    Returns:
-        Those that directly follow a convolution, but for those whose folding changes the logits or what is kept, as it
-        does where something else reads the convolution's output too.
+    Those that directly follow a convolution, but for those whose folding changes the logits that `run` gives of a few
+    images, or the output of the module `keep`, as it does where something else reads the convolution's output too.
     """
-    found = [ConvBN(*names) for names in norm_behind(network, run, nn.BatchNorm2d, nn.Conv2d)]
-    times = Counter(name for pair in found for name in pair)
+    neighbours = [ConvBN(*names) for names in norm_behind(network, run, nn.BatchNorm2d, nn.Conv2d)]
+    times = Counter(name for pair in neighbours for name in pair)
     pairs = [
         pair
-        for pair in found
+        for pair in neighbours
         if times[pair.conv] == times[pair.norm] == 1
         and _is_plain(network.get_submodule(pair.conv), nn.Conv2d)
         and _is_plain(network.get_submodule(pair.norm), nn.BatchNorm2d)
@@ -55,9 +49,9 @@ def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = N
     with moved(network):
         before = seen()
 
-        def same(some: list[ConvBN]) -> bool:
+        def same(chosen: list[ConvBN]) -> bool:
             try:
-                with folded(network, some):
+                with folded(network, chosen):
                     after = seen()
             except Exception:  # a network that looks into its norms
                 return False
@@ -75,12 +69,7 @@ def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
 
 @contextmanager
 def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
-    """Fold batch norms as they are in eval mode; after the block every module and parameter is where it was.
-
-    Args:
-        network: Changed in place: the convolutions get other weights and biases, the norms become identities.
-        pairs: From `foldable`.
-    """
+    """Fold batch norms in place as they are in eval mode; after the block each module and parameter is where it was."""
     norms: list[Any] = [network.get_submodule(pair.norm) for pair in pairs]
     convs: list[Any] = [network.get_submodule(pair.conv) for pair in pairs]
     own = [(conv.weight, conv.bias) for conv in convs]
@@ -96,9 +85,7 @@ def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
 def fold_batch_norms(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
     """Fold for good, for inference only; names stay as they are.
 
-    Args:
-        network: In eval mode; afterwards on the CPU and in float64, so that rounding is left to whoever casts it.
-        pairs: From `foldable`.
+    Afterwards the network is on the CPU and in float64, so that rounding is left to whoever casts it.
     """
     _fold(network.cpu().double(), pairs)
 

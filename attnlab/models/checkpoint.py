@@ -21,14 +21,10 @@ LARGEST = 100_000
 
 
 def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str = "none") -> None:
-    """Write a classifier so that `load_model(folder)` gives it back.
+    """Write a classifier, with its attention layer's name, so that `load_model(folder)` gives it back.
 
-    Args:
-        classifier: Its network's weights are written, and its attention layer's name.
-        folder: Made if need be.
-        model: Name that `load_model` builds the network from; a user's own file is named as seen from the folder, so
-            that both can be moved together, beside its SHA-256.
-        defense: What it was trained with.
+    `model` is the name that `load_model` builds the network from; a user's own file is named as seen from the folder,
+    so that both can be moved together, beside its SHA-256. `defense` is what it was trained with.
     """
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
@@ -55,7 +51,7 @@ def _seen_from(folder: Path, model: str) -> str:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What a checkpoint folder says of its model: `model`, `layer`, `defense`, and what was STATED of its images.
+    """What a checkpoint folder says: `model`, `layer`, `defense`, and as `stated` what was STATED of the model's images.
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
 
@@ -67,27 +63,25 @@ def read_description(folder: Path) -> dict[str, Any]:
         if not needed.is_file():
             raise UserError(f"expected {folder} to be a checkpoint, but it has no {needed.name}")
     try:
-        told = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LARGEST else None
+        written = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LARGEST else None
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or not isinstance(told.get("model"), str):
+        written = None
+    if not isinstance(written, dict) or not isinstance(written.get("model"), str):
         raise _damaged(path, "a JSON object with the name of a model under 'model'")
-    description = {"layer": None, "defense": "none", "code": "", **dict.fromkeys(STATED), **told}
+    description = {"layer": None, "defense": "none", "code": "", **written}
     for key, kinds in {"layer": str | None, "defense": str, "code": str}.items():
         if not isinstance(description[key], kinds):
             raise _damaged(path, f"a name under {key!r}, got {type(description[key]).__name__}")
-    for key in STATED:
-        stated = description[key]
-        if stated is not None and not (
-            isinstance(stated, list) and all(type(value) in (int, float) for value in stated)
-        ):
+    stated = {key: written[key] for key in STATED if written.get(key) is not None}
+    for key, values in stated.items():
+        if not (isinstance(values, list) and all(type(value) in (int, float) for value in values)):
             raise _damaged(path, f"a list of numbers under {key!r}")
     if not all(text.isprintable() for text in description.values() if isinstance(text, str)):
         raise _damaged(path, "names without control characters")
     model = description["model"]
-    if "code" in told and is_own_code(model):
+    if "code" in written and is_own_code(model):
         model = str((folder / model).resolve())
-    return {"model": model, **{key: description[key] for key in ("layer", "defense", "code", *STATED)}}
+    return {"model": model, "stated": stated, **{key: description[key] for key in ("layer", "defense", "code")}}
 
 
 def _damaged(path: Path, expected: str) -> UserError:
@@ -95,12 +89,7 @@ def _damaged(path: Path, expected: str) -> UserError:
 
 
 def trained_as(name: str, weights: str = "default") -> dict[str, str]:
-    """The `network` of a model and the `defense` it was trained with, as a checkpoint folder tells.
-
-    Args:
-        name: As of `load_model`; the network of what is no checkpoint folder is its name, its defence `none`.
-        weights: Likewise; a checkpoint folder here tells the defence.
-    """
+    """The `network` of a model and the `defense` it was trained with, as checkpoint folders say, else `none`."""
     network, defense = name, "none"
     if (Path(name) / DESCRIPTION).is_file():
         description = read_description(Path(name))

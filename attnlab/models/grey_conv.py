@@ -58,16 +58,10 @@ class _Convolution(torch.autograd.Function):
 
 
 def gradient_by_image(gradient: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Gradient of a sum by the images, from its gradient by what the convolution makes of them.
+    """Gradient of a sum by the images, (N, 1, H, W), from its gradient by the maps, (N, C, H - k + 1, W - k + 1).
 
-    Args:
-        gradient: By the maps, (N, C, H - k + 1, W - k + 1).
-        weight: Of the convolution, (C, 1, k, k).
-        dtype: Of the result.
-
-    Returns:
-        By the images, (N, 1, H, W), H and W multiples of 4. Pixel (4 i + a, 4 j + b) is channel 4 a + b at (i, j) of a
-        convolution of stride 4, whose kernels are the flipped one at 4x4 offsets; differentiable in both.
+    H and W are multiples of 4. Pixel (4 i + a, 4 j + b) is channel 4 a + b at (i, j) of a convolution of stride 4,
+    whose kernels are the flipped one of `weight`, (C, 1, k, k), at 4x4 offsets; differentiable in both.
     """
     reach, around = weight.shape[-1] - 1, BLOCK - 1
     padded = F.pad(weight[:, 0], (around,) * 4)

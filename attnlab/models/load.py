@@ -13,7 +13,7 @@ from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
 from attnlab.failures import told
 from attnlab.models import BUILT_IN
-from attnlab.models.checkpoint import DESCRIPTION, STATED, WEIGHTS, read_description
+from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.names import unknown_model
 from attnlab.models.own_code import build_from_file, check_trusted, code_hash, is_own_code
@@ -72,7 +72,7 @@ def _load(
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
         layer, saved_code, weights = layer or description["layer"], description["code"], str(folder / WEIGHTS)
-        stated = _stated(description) | stated
+        stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
         network = _with_weights(name, weights, weights_key).cpu().eval()
@@ -96,18 +96,9 @@ def _load(
 
 
 def _from_checkpoint(
-    folder: Path,
-    weights: str,
-    layer: str | None,
-    stated: dict[str, Any],
-    weights_key: str | None,
-    trust_code: bool,
+    folder: Path, weights: str, layer: str | None, stated: dict[str, Any], weights_key: str | None, trust_code: bool
 ) -> Classifier:
-    """What `load_model` gives for a checkpoint folder.
-
-    Raises:
-        UserError: As there; the text names the folder.
-    """
+    """What `load_model` gives for a checkpoint folder, which errors name."""
     description = read_description(folder)
     model, path = description["model"], folder / DESCRIPTION
     if model not in _names() and Path(model).is_dir():
@@ -116,16 +107,11 @@ def _from_checkpoint(
     check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
     file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
     try:
-        classifier = _load(model, file, layer, _stated(description) | stated, 0, weights_key)
+        classifier = _load(model, file, layer, description["stated"] | stated, 0, weights_key)
     except UserError as error:
         raise UserError(f"checkpoint {folder}: {error}") from None
     _compare_code(folder, description["code"], classifier.code)
     return classifier
-
-
-def _stated(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's description states of its model's images."""
-    return {name: description[name] for name in STATED if description[name] is not None}
 
 
 def _compare_code(folder: Path, saved: str, now: str) -> None:

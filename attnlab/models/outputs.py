@@ -5,47 +5,41 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Logits
 from attnlab.errors import UserError
 
 #: how every refusal ends
 WRAPPER = "wrap the network in a module whose forward returns the logits alone, (N, K)"
 
 
-def logits_of(output: object, count: int) -> Tensor:
-    """Logits of a network's output, (N, K), at least float32.
+def logits_of(output: object, count: int) -> Logits:
+    """Logits of a network's output for `count` images, at least float32.
 
     A tensor counts as it is; of a mapping or an output object (Hugging Face's, torchvision's Inception and GoogLeNet in
     train mode) its `logits`; of a list or tuple the only tensor in it. One logit z means two classes with the logits
     (0, z), whose softmax is the sigmoid of z.
-
-    Args:
-        output: What the network's forward returned.
-        count: Number of images it was given, N.
 
     Raises:
         UserError: If the output is none of these, or no floating-point tensor (N, K); the text says what it is.
     """
     logits = output if isinstance(output, Tensor) else _inside(output)
     if not logits.is_floating_point():
-        raise UserError(f"expected the network to return floating-point logits, got {_named(logits)}; {WRAPPER}")
+        raise UserError(f"expected the network to return floating-point logits, got {_shape(logits)}; {WRAPPER}")
     if logits.ndim != 2 or not logits.shape[1]:
-        raise UserError(f"expected the network to return logits (N, K), got {_named(logits)}; {WRAPPER}")
+        raise UserError(f"expected the network to return logits (N, K), got {_shape(logits)}; {WRAPPER}")
     if len(logits) != count:
         raise UserError(
-            f"expected the network to return a row of logits for each of {count} images, got {_named(logits)}; "
+            f"expected the network to return a row of logits for each of {count} images, got {_shape(logits)}; "
             f"{WRAPPER}"
         )
     return two_classes(at_least_float32(logits))
 
 
-def check_gradient(logits: Tensor) -> None:
-    """Refuse logits that were made without a graph.
-
-    Args:
-        logits: Of a pass whose images require a gradient.
+def check_gradient(logits: Logits) -> None:
+    """Refuse logits that were made without a graph, of images that require a gradient.
 
     Raises:
-        UserError: If they have none; the text says what works without.
+        UserError: If they were; the text says what works without.
     """
     if not logits.requires_grad:
         raise UserError(
@@ -67,27 +61,27 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _inside(output: object) -> Tensor:
+def _inside(output: object) -> Logits:
     """The tensor of logits that a container holds."""
-    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if found is None and isinstance(output, list | tuple):
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if logits is None and isinstance(output, list | tuple):
         held = [item for item in output if item is not None]
-        found = held[0] if len(held) == 1 else None
-    if not isinstance(found, Tensor):
-        raise UserError(f"expected the network to return logits, got {_told(output)}; {WRAPPER}")
-    return found
+        logits = held[0] if len(held) == 1 else None
+    if not isinstance(logits, Tensor):
+        raise UserError(f"expected the network to return logits, got {_described(output)}; {WRAPPER}")
+    return logits
 
 
-def _told(output: object) -> str:
+def _described(output: object) -> str:
     """What an output is, for people: its kind, and what it holds."""
     kind = type(output).__name__
     if isinstance(output, Mapping):
         return f"a {kind} with {', '.join(repr(key) for key in list(output)[:5]) or 'nothing in it'}"
     if isinstance(output, list | tuple):
-        held = [_named(item) if isinstance(item, Tensor) else type(item).__name__ for item in output[:5]]
+        held = [_shape(item) if isinstance(item, Tensor) else type(item).__name__ for item in output[:5]]
         return f"a {kind} of {len(output)}: {', '.join(held) or 'nothing'}"
     return f"a {kind}" if output is not None else "None"
 
 
-def _named(tensor: Tensor) -> str:
+def _shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

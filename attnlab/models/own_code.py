@@ -21,16 +21,12 @@ def is_own_code(name: str) -> bool:
 
 
 def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "") -> None:
-    """Refuse code that a file names and the user does not; where the user trusts it, say which file runs.
+    """Refuse code that a file, and not the user, names (FILE.py:FUNCTION); where it is trusted, warn of what runs.
 
-    Args:
-        name: FILE.py:FUNCTION, or any other model's name, which runs no code.
-        named_by: The file that names it.
-        trust_code: Whether the user said so.
-        instead: What else the user can write, to name the code outright.
+    `instead` is what else the user can write, to name the code outright.
 
     Raises:
-        UserError: If the user did not.
+        UserError: If it is not trusted.
     """
     if not is_own_code(name):
         return
@@ -46,11 +42,7 @@ def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = ""
 
 
 def code_hash(name: str) -> str:
-    """SHA-256 of a user's own file, comments and empty lines aside; empty for other models.
-
-    Raises:
-        UserError: If the file cannot be read as Python.
-    """
+    """SHA-256 of a user's own file, comments and empty lines aside; empty for other models."""
     if not is_own_code(name):
         return ""
     path = Path(name.rpartition(":")[0])
@@ -100,9 +92,9 @@ def _call(path: Path, function: str) -> object:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
-    found = getattr(module, function, None)
-    if not callable(found):
+    build = getattr(module, function, None)
+    if not callable(build):
         own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == spec.name]
         listed = ", ".join(own) or "none"
         raise UserError(f"expected a function of {path.name} ({listed}), got {function!r}{nearest(function, own)}")
-    return found()
+    return build()

@@ -32,12 +32,6 @@ def statistics_of(
     plain numbers of its class or instance. Tensors of these names belong to the network's own arithmetic, as robustness
     code has them: it normalises its images itself then, and nothing is done before.
 
-    Args:
-        network: Its attributes are read.
-        channels: Number of colour channels.
-        mean: Of pixels in [0, 1], as the user states it.
-        std: Likewise.
-
     Raises:
         UserError: If only one is stated, or a value is none that pixels in [0, 1] can have.
     """
@@ -68,10 +62,10 @@ def _checked(mean: Any, std: Any, channels: int, names: tuple[str, str]) -> tupl
     """Both as a value for each channel."""
     means, stds = (_values(given, channels, name) for given, name in zip((mean, std), names, strict=True))
     if max(means) > 1:
-        told = [tuple(round(value / 255, 4) for value in values) for values in (means, stds)]
+        scaled = [_listed([round(value / 255, 4) for value in values]) for values in (means, stds)]
         raise UserError(
             f"expected {names[0]} for pixels in [0, 1], got {_listed(means)}, which is for pixels from 0 to 255; "
-            f"divide mean and std by 255: {_listed(told[0])} and {_listed(told[1])}"
+            f"divide mean and std by 255: {' and '.join(scaled)}"
         )
     if min(stds) <= 0:
         raise UserError(f"expected {names[1]} above 0, got {_listed(stds)}")
@@ -100,9 +94,7 @@ def _values(given: Any, channels: int, name: str) -> Values:
 def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[int, int]]:
     """Channels and (height, width) of a network's images; channels None where nobody says them.
 
-    Args:
-        network: Its `input_size` is read where the user states none.
-        stated: A number, (height, width) or (channels, height, width).
+    What the user states, or else the network's `input_size`, is a number, (height, width) or (channels, height, width).
 
     Raises:
         UserError: If it is none of these.

@@ -33,10 +33,8 @@ DEPTH = 3
 def read_state(path: Path, key: str | None = None) -> State:
     """The state dict of a file; a warning says which, where another could be meant.
 
-    Args:
-        path: Of a .safetensors file or one that torch.save wrote.
-        key: Names the state dict where the file holds several, with dots between the keys of nested dicts; or what the
-            names of the wanted tensors begin with.
+    `key` names the state dict where the file holds several, with dots between the keys of nested dicts; or what the
+    names of the wanted tensors begin with.
 
     Raises:
         UserError: If the file cannot be read, holds no state dict, or several of which none is the usual one.
@@ -68,10 +66,12 @@ def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple
     if len(tensors) == len(content) and all(isinstance(key, str) for key in content):
         # figures of training are scalars
         return [(name, content)] if any(tensor.ndim > 1 for tensor in tensors) or (not name and tensors) else []
-    inner = {key: value for key, value in content.items() if isinstance(key, str) and not key.startswith(OTHER)}
     if not depth:
         return []
-    return [one for key, value in inner.items() for one in _state_dicts(value, f"{name}.{key}".lstrip("."), depth - 1)]
+    inner = {key: value for key, value in content.items() if isinstance(key, str) and not key.startswith(OTHER)}
+    return [
+        pair for key, value in inner.items() for pair in _state_dicts(value, f"{name}.{key}".lstrip("."), depth - 1)
+    ]
 
 
 def _kind(content: Any) -> str:
@@ -97,12 +97,7 @@ def _named(found: Mapping[str, State], key: str, path: Path) -> State:
 
 
 def classes_of(network: nn.Module, state: State) -> int | None:
-    """Number of classes that a state dict's head is made for, where that alone parts it from the network's; else None.
-
-    Args:
-        network: Of the same architecture, made for another number of classes.
-        state: As `read_state` gives it.
-    """
+    """Number of classes that a state dict's head is made for, where that alone parts it from the network; else None."""
     wanted = network.state_dict()
     fitted, _ = _fitted(state, wanted)
     other = [(tuple(wanted[name].shape), tuple(fitted[name].shape)) for name in _of_another_shape(fitted, wanted)]
@@ -115,11 +110,6 @@ def classes_of(network: nn.Module, state: State) -> int | None:
 
 def load_state(network: nn.Module, state: State, path: Path) -> None:
     """Give a network its weights; auxiliary heads that it does without are left out, and a warning says so.
-
-    Args:
-        network: Changed in place.
-        state: As `read_state` gives it.
-        path: Of its file, for what is said.
 
     Raises:
         UserError: If they are the weights of another network, or no finite numbers.
@@ -149,11 +139,7 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
 
 
 def _check_finite(network: nn.Module, path: Path) -> None:
-    """Check the numbers of a network; buffers may hold infinity, as masks of attention do.
-
-    Raises:
-        UserError: If one is NaN, or a parameter infinite; the text names the first tensor.
-    """
+    """Refuse NaN and infinite parameters, naming the first; buffers may hold infinity, as masks of attention do."""
     parameters = dict(network.named_parameters())
     for name, value in network.state_dict().items():
         if not value.is_floating_point() or value.is_meta or value.layout != torch.strided:
@@ -167,11 +153,7 @@ def _check_finite(network: nn.Module, path: Path) -> None:
 
 
 def _check_plain(state: State, wanted: State, path: Path) -> None:
-    """Check that tensors can be copied as they are: quantised numbers, say, mean others than they are.
-
-    Raises:
-        UserError: If one cannot.
-    """
+    """Refuse tensors that cannot be copied as they are: quantised numbers, say, mean others than they are."""
     for name, value in state.items():
         if name not in wanted:
             continue

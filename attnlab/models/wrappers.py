@@ -78,8 +78,8 @@ def _check_weights(network: nn.Module) -> None:
                 "torch.device('meta'), or load its weights before (to_empty, then load_state_dict)"
             )
     if len(devices) > 1:
-        told = ", ".join(f"{name} on {device}" for device, name in devices.items())
-        raise UserError(f"expected all weights on one device, got {told}; move the network to one of them")
+        located = ", ".join(f"{name} on {device}" for device, name in devices.items())
+        raise UserError(f"expected all weights on one device, got {located}; move the network to one of them")
 
 
 def weights_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -146,7 +146,8 @@ ATTACKS = Registry(
 class AttackFunction(NamedTuple):
     """An attack outside the loop."""
 
-    # (classifier, images, labels, eps, seeds of the images) -> adversarial images
+    # (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in [0, 1]) from
+    # the images, detached; images of another prediction stay as they are. The classifier is given back as it was
     run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
     gradient: bool = True  # whether it uses one
 

@@ -122,24 +122,15 @@ def apgd(
     target_rank: int = 1,
     steps: int = 100,
 ) -> Images:
-    """Attack by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1).
+    """Attack by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1), as `AttackFunction.run`.
 
     An image leaves the batch with the first point that is misclassified: going on could not change the outcome. It
-    costs at most steps + 2 forward passes, one of them of the clean image. Where the paper leaves a choice open, it
-    is made as in the authors' code: the start is noise stretched to touch the ball, and a step from x_max counts as
-    rising or not against the point that x_max replaced.
+    costs at most steps + 2 forward passes, one of them of the clean image; other images keep the point of highest
+    objective. Where the paper leaves a choice open, it is made as in the authors' code: the start is noise stretched to
+    touch the ball, and a step from x_max counts as rising or not against the point that x_max replaced.
 
-    Args:
-        classifier: Any; it is attacked in eval mode and given back as it was.
-        labels: Images of another prediction are returned as they are.
-        eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of each image's random start.
-        objective: Name in OBJECTIVES of what is climbed.
-        target_rank: For "dlr-targeted": the target is the class of that rank among the others, by the clean logits.
-
-    Returns:
-        Pixels at most eps from the images, detached: the breaking point where there is one, the point of highest
-        objective elsewhere.
+    `objective` is a name in OBJECTIVES; the target of "dlr-targeted" is the class of that rank among the others, by the
+    clean logits.
 
     Raises:
         UserError: If the objective is unknown or needs more classes than there are.

@@ -32,20 +32,9 @@ def autoattack(
 ) -> Images:
     """Attack by a cascade of parameter-free attacks: APGD-CE, APGD-T of up to nine targets, Square.
 
-    The standard suite holds FAB-T too, between the last two. It is left out, so the accuracy under this cascade is
-    at least that under the whole suite: an upper bound of it. With fewer than four classes APGD-T is left out, since
-    its objective needs four logits.
-
-    Args:
-        classifier: Any; it is attacked in eval mode and given back as it was.
-        labels: Images of another prediction are returned as they are.
-        eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of all that is random about each image.
-        steps: Of each APGD.
-        queries: Of Square.
-
-    Returns:
-        Pixels at most eps from the images, detached; the clean image where no attack broke it.
+    The standard suite holds FAB-T too, between the last two. It is left out, so the accuracy under this cascade is at
+    least that under the whole suite: an upper bound of it. With fewer than four classes APGD-T is left out, since its
+    objective needs four logits. An image that no attack broke is returned as it is.
     """
     adversarial = images.detach().clone()
     with frozen_eval(classifier):

@@ -89,10 +89,8 @@ def _hint_at_grey_levels(written: str, value: float, what: str) -> None:
 def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, others: Sequence[str] = ()) -> Attack:
     """The attack of a name such as `pgd20` or `iter-stepll+a3`: one in ATTACKS, its number of steps, `+a3` behind both.
 
-    Args:
-        steps: Of an iterative attack whose name carries none.
-        sigma: Weight of the attention deviation, for `+a3`.
-        others: Names that would do here too, for the error's text.
+    `steps` is of an iterative attack whose name carries none, `sigma` the weight of the attention deviation, for `+a3`;
+    `others` are names that would do here too, for the error's text.
 
     Raises:
         UserError: If a part of the name is unknown; the text lists the names and the nearest.
@@ -160,14 +158,8 @@ def parse_attacks(
 ) -> dict[str, Attack | OtherAttack | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
-    Args:
-        text: Names, with commas between them.
-        data: Name of the data set.
-        eps: Of every attack; see `parse_eps`.
-        steps: Of iterative attacks whose name carries none.
-        step_size: Of iterative attacks.
-        restarts: Of attacks with a random start.
-        sigma: Of attacks with A3.
+    `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
+    with a random start, `sigma` of those with A3.
 
     Raises:
         UserError: If a name is unknown or a value out of range.

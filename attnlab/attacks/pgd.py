@@ -139,14 +139,8 @@ def pgd_steps(
 ) -> Iterator[Iterate]:
     """Yield the point after each step: climb by the step rule, and step back into the ball and the pixel range.
 
-    Args:
-        classifier: Borrowed already.
-        images: Centre of the ball.
-        start: First point, in the ball.
-        aim: From `attack_context`.
-        attack: Its settings.
-        clean: The attack's `clean_gradient`, if the images are the start and it was made already.
-        state: Of the step rule, where the start is a point on the way.
+    The classifier is borrowed already, and the start lies in the ball around the images. `clean` is as of `perturb`;
+    `state` is the step rule's, where the start is a point on the way.
     """
     images, point = images.detach(), start.detach()
     lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)

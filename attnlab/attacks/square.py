@@ -35,21 +35,11 @@ def square(
     queries: int = 5000,
     horizon: int | None = None,
 ) -> Images:
-    """Attack by Square Attack in an L-infinity ball; it uses no gradient.
+    """Attack by Square Attack in an L-infinity ball, as `AttackFunction.run`; it uses no gradient.
 
-    An image leaves the batch with its first point that is misclassified.
-
-    Args:
-        classifier: Any; it is attacked in eval mode and given back as it was.
-        labels: Images of another prediction are returned as they are.
-        eps: Radius of the ball, pixels in [0, 1].
-        seeds: Of each image's stripes and squares.
-        queries: Forward passes that an image may cost, besides the one of the clean image.
-        horizon: Iterations over which the squares shrink; None for `queries`.
-
-    Returns:
-        Pixels at most eps from the images, detached: the breaking point where there is one, the point of lowest margin
-        elsewhere.
+    An image leaves the batch with its first point that is misclassified; others keep that of lowest margin. `queries`
+    is how many forward passes an image may cost, besides the one of the clean image; `horizon` the iterations over
+    which the squares shrink, None for `queries`.
     """
     images = images.detach()
     adversarial = images.clone()

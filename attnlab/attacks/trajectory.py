@@ -49,19 +49,12 @@ def attack_results(
 ) -> dict[int, AttackResult]:
     """Run an attack once and read it at several numbers of steps: what separate attacks of so many steps come to.
 
-    With restarts an image keeps the start whose last point has the lowest margin, for each reading by itself; images
-    that are lost at every reading are not attacked from another start.
+    The attack's own number plays no part. With restarts an image keeps the start whose last point has the lowest
+    margin, for each reading by itself; images that are lost at every reading are not attacked from another start.
 
-    Args:
-        victim: The classifier the outcome is about.
-        attack: Its steps play no part.
-        readings: Numbers of steps to read at.
-        clean_logits: Of the victim.
-        seeds: Of each image's random starts.
-        source: The classifier whose gradients are climbed, for a transfer attack; by default the victim. The victim
-            then sees the clean image and each reading's last point alone, and steps are counted by these.
-        stop: An image leaves the attack at the first point that is misclassified, which is then its last. Not with a
-            source.
+    The gradients of a transfer attack are the `source`'s: the victim then sees the clean image and each reading's last
+    point alone, and steps are counted by these. With `stop`, not with a source, an image leaves the attack at the first
+    point that is misclassified, which is then its last.
     """
     source = victim if source is None else source
     if stop and source is not victim:

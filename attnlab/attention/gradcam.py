@@ -72,10 +72,9 @@ def logits_and_maps(
 def capture_activations(classifier: Classifier, *, cut: bool = False, twice: bool = False) -> Iterator[list[Tensor]]:
     """Collect the attention layer's output of every forward pass inside the block, for `cam_from_activations`.
 
-    Args:
-        cut: No gradient needs to reach the images: keep no graph before the layer.
-        twice: The maps are differentiated themselves (`create_graph`): without a closed form, attention inside the
-            network needs kernels that have a second derivative.
+    With `cut` no graph is kept before the layer, as no gradient needs to reach the images. With `twice` the maps are
+    differentiated themselves (`create_graph`): without a closed form, attention inside the network needs kernels that
+    have a second derivative.
 
     Raises:
         UserError: If the classifier has no attention layer.

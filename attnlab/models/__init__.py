@@ -1,7 +1,9 @@
 """Models by name: a name gives a classifier with its normalisation inside; no torch before one is loaded."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader  # type: ignore[import-untyped]
 
 from attnlab.registry import Lazy, Registry
 
@@ -44,14 +46,4 @@ MEMORY_FORMATS = Registry(
     },
 )
 
-_LATER = {
-    "Classifier": Lazy("attnlab.models.classifier:Classifier"),
-    "load_model": Lazy("attnlab.models.load:load_model"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """What imports torch, when it is asked for."""
-    if name in _LATER:
-        return _LATER[name].load()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs={"classifier": ["Classifier"], "load": ["load_model"]})

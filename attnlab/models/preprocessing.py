@@ -15,8 +15,6 @@ from attnlab.errors import UserError
 IDENTITY: dict[str, Any] = {"mean": 0.0, "std": 1.0}
 DEFAULT_SIZE = (224, 224)
 
-#: whole numbers to Python, and none that a person means as one
-BOOLEANS: tuple[type, ...] = (bool,)
 
 #: a value, or one for each colour channel
 Statistic = float | Sequence[float]
@@ -80,8 +78,8 @@ def _checked(mean: Any, std: Any, channels: int, names: tuple[str, str]) -> tupl
 
 def _values(given: Any, channels: int, name: str) -> Values:
     """Numbers, one for each channel."""
-    listed = list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
-    if not all(isinstance(value, Real) and not isinstance(value, BOOLEANS) for value in listed):
+    listed = _elements(given)
+    if not _are(Real, listed):
         raise UserError(f"expected {name} to be {channels} numbers, got {given!r}")
     values = tuple(float(value) for value in listed)
     if len(values) not in (1, channels):
@@ -102,15 +100,24 @@ def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[i
     said: Any = getattr(network, "input_size", None) if stated is None else stated
     if said is None:
         return None, DEFAULT_SIZE
-    values = list(said) if isinstance(said, Sequence | np.ndarray) and not isinstance(said, str) else [said]
-    whole = all(isinstance(value, Integral) and not isinstance(value, BOOLEANS) and int(value) > 0 for value in values)
-    if not whole or not 1 <= len(values) <= 3:
+    values = _elements(said)
+    if not _are(Integral, values) or not all(value > 0 for value in values) or not 1 <= len(values) <= 3:
         raise UserError(
             "expected input_size of the network to be a whole number, (height, width) or (channels, height, width), "
             f"got {said!r}"
         )
     *channels, height, width = map(int, values * 2 if len(values) == 1 else values)
     return channels[0] if channels else None, (height, width)
+
+
+def _elements(given: Any) -> list[Any]:
+    """The values of a sequence or array; a single value by itself."""
+    return list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
+
+
+def _are(kind: type, values: list[Any]) -> bool:
+    """Whether all are numbers of a kind; no person means a boolean as one."""
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
 def _listed(values: Sequence[float]) -> str:

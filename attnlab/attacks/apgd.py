@@ -52,8 +52,8 @@ def checkpoints(steps: int) -> list[int]:
 def to_halve(history: Tensor, last: int, now: int, halved: Tensor) -> Tensor:
     """Which images halve their step at a checkpoint, (N,), bool (conditions 1 and 2 of sec. 3.3).
 
-    `history` is the objective after 0, 1, ... steps, (N, at least now + 1); `last` the checkpoint before this one, 0 at
-    first; `halved` says whether the step was halved there, (N,).
+    `history` is the objective after 0, 1, ... steps, (N, at least now + 1); `halved` is the answer at the last
+    checkpoint.
     """
     window = history[:, last : now + 1]
     rises = (window[:, 1:] > window[:, :-1]).sum(1)
@@ -127,13 +127,8 @@ def apgd(
     An image leaves the batch with the first point that is misclassified: going on could not change the outcome. It
     costs at most steps + 2 forward passes, one of them of the clean image; other images keep the point of highest
     objective. Where the paper leaves a choice open, it is made as in the authors' code: the start is noise stretched to
-    touch the ball, and a step from x_max counts as rising or not against the point that x_max replaced.
-
-    `objective` is a name in OBJECTIVES; the target of "dlr-targeted" is the class of that rank among the others, by the
-    clean logits.
-
-    Raises:
-        UserError: If the objective is unknown or needs more classes than there are.
+    touch the ball, and a step from x_max counts as rising or not against the point that x_max replaced. The target of
+    "dlr-targeted" is the class of that rank among the others, by the clean logits.
     """
     climbed = OBJECTIVES[check_one_of(objective, OBJECTIVES, "objective")]
     if objective == "dlr-targeted" and classifier.classes < max(4, target_rank + 1):

@@ -60,11 +60,7 @@ def parse_eps(text: str | float, what: str = "eps") -> float:
 
 
 def parse_budgets(text: str) -> tuple[float, ...]:
-    """Several eps with commas between them, such as `4/255,8/255`.
-
-    Raises:
-        UserError: If one is no eps, or commas may stand for decimal points.
-    """
+    """Several eps with commas between them, such as `4/255,8/255`; refuse commas that may stand for decimal points."""
     if DECIMAL_COMMA.fullmatch(text.strip()):
         zero, digits = text.strip().split(",")
         raise UserError(
@@ -90,10 +86,7 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     """The attack of a name such as `pgd20` or `iter-stepll+a3`: one in ATTACKS, its number of steps, `+a3` behind both.
 
     `steps` is of an iterative attack whose name carries none, `sigma` the weight of the attention deviation, for `+a3`;
-    `others` are names that would do here too, for the error's text.
-
-    Raises:
-        UserError: If a part of the name is unknown; the text lists the names and the nearest.
+    `others` are names that would do here too, for the error's text, which lists all and the nearest.
     """
     known, digits, deviates = _parts(name, others)
     attack = ATTACKS[known]
@@ -160,9 +153,6 @@ def parse_attacks(
 
     `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
     with a random start, `sigma` of those with A3.
-
-    Raises:
-        UserError: If a name is unknown or a value out of range.
     """
     budget = DATASETS.expect(data).budget
     radius = budget.eps if eps is None else parse_eps(eps)

@@ -59,18 +59,13 @@ def perturb(
     seeds: Sequence[int] | Tensor | None = None,
     clean: CleanGradient | None = None,
 ) -> Images:
-    """Attack a batch by the loop.
+    """Attack a batch by the loop; the adversarial images are detached, and the classifier is given back as it was.
 
     Args:
-        classifier: Any; it is attacked in eval mode and given back as it was.
-        attack: What to climb, how far, in how many steps.
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
         clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or with A3.
-
-    Returns:
-        Pixels at most eps from the images, detached.
     """
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):

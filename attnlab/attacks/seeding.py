@@ -7,11 +7,7 @@ from torch import Tensor
 
 
 def uniform(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Numbers drawn uniformly from [0, 1), of that shape (N, ...), float32 on the CPU: row n by seed n alone.
-
-    Raises:
-        ValueError: If there are not N seeds.
-    """
+    """Numbers drawn uniformly from [0, 1), of that shape (N, ...), float32 on the CPU: row n by seed n alone."""
     draws = torch.empty(*shape, dtype=torch.float32)
     for row, seed in zip(draws, seeds, strict=True):
         row.uniform_(generator=torch.Generator().manual_seed(seed))

@@ -42,21 +42,16 @@ def logits_and_maps(
     create_graph: bool = False,
     method: Callable[..., Maps] | None = None,
 ) -> tuple[Logits, Maps]:
-    """Logits and maps of one forward pass, in whatever mode the classifier's modules are.
+    """Logits, with their graph, and maps of one forward pass, in whatever mode the classifier's modules are.
 
     Args:
-        classifier: Any with an attention layer.
-        images: Pixels in [0, 1], (N, C, H, W).
         classes: Class to explain per image, (N,); None for the prediction.
         detach_input: No gradient needs to reach the images: keep no graph before the attention layer.
-        create_graph: Let gradients through the maps, to the images and to the network's parameters.
+        create_graph: Let gradients through the maps, to images and parameters; else the maps are detached.
         method: The `maps` of one in METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
 
     Returns:
-        Logits with their graph, and maps in the logits' precision, also under autocast; detached unless `create_graph`.
-
-    Raises:
-        UserError: If the classifier has no attention layer.
+        Logits and maps in their precision, also under autocast.
     """
     with torch.enable_grad():
         with capture_activations(classifier, cut=detach_input, twice=create_graph) as activations:
@@ -75,9 +70,6 @@ def capture_activations(classifier: Classifier, *, cut: bool = False, twice: boo
     With `cut` no graph is kept before the layer, as no gradient needs to reach the images. With `twice` the maps are
     differentiated themselves (`create_graph`): without a closed form, attention inside the network needs kernels that
     have a second derivative.
-
-    Raises:
-        UserError: If the classifier has no attention layer.
     """
     if classifier.attention_layer is None:
         raise UserError("this model has no spatial feature map of its own accord; name a layer with --layer")

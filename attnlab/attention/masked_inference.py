@@ -48,10 +48,7 @@ class MaskedInference:
     def __call__(self, samples: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
         """Probabilities of samples, which may belong to several images: per pair (samples,), float64 on the CPU.
 
-        A pair holds an image's number and what its samples show, (samples, superpixels) bool.
-
-        Raises:
-            NotFinite: If the model gives NaN.
+        A pair holds an image's number and what its samples show, (samples, superpixels) bool. Raises NotFinite.
         """
         widest = max(rows.shape[1] for _, rows in samples)
         shown = torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for _, rows in samples])

@@ -83,10 +83,7 @@ def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
 
 
 def fold_batch_norms(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
-    """Fold for good, for inference only; names stay as they are.
-
-    Afterwards the network is on the CPU and in float64, so that rounding is left to whoever casts it.
-    """
+    """Fold for good, for inference only: on the CPU and in float64, so that rounding is left to whoever casts it."""
     _fold(network.cpu().double(), pairs)
 
 

@@ -54,9 +54,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     """What a checkpoint folder says: `model`, `layer`, `defense`, and as `stated` what was STATED of its images.
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
-
-    Raises:
-        UserError: If the folder is no checkpoint, or its model.json is damaged.
     """
     path = folder / DESCRIPTION
     for needed in (path, folder / WEIGHTS):

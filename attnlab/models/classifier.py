@@ -13,10 +13,9 @@ from attnlab.errors import UserError
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
-from attnlab.models.feature_map import find_feature_map
+from attnlab.models.feature_map import find_feature_map, prove, weights_key
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
-from attnlab.models.pooled_head import prove, weights_key
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
 from attnlab.registry import loaded

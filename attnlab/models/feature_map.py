@@ -6,14 +6,15 @@ from functools import partial
 from itertools import product
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.arrays import Images, Logits
 from attnlab.errors import UserError
 from attnlab.hooks import capture, moved
 from attnlab.models.layouts import FIRST, LAST, TOKENS, Layout, both, read_as, split_layer
-from attnlab.models.pooled_head import closed_forms, prove
-from attnlab.models.trace import FEW_CELLS, Trace
+from attnlab.models.outputs import two_classes
+from attnlab.models.trace import FEW_CELLS, Trace, close
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,6 @@ def find_feature_map(
     number and place of those that depend on the image.
 
     The network is in eval mode, with frozen parameters; `run` makes a pass of images, two of noise, to their logits.
-
-    Raises:
-        UserError: If there is no such layer, it gives no map, or its output can be read two ways.
     """
     trace = Trace.of(network, lambda: run(images), (images.shape[2], images.shape[3]), logits)
     if layer:
@@ -163,3 +161,44 @@ def _is_zero(layout: Layout, output: Tensor, logits: Logits) -> bool:
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2)).to(logits)
     (gradient,) = torch.autograd.grad(logits, output, weights, allow_unused=True)
     return gradient is None or not layout.spatial(gradient).any()
+
+
+def closed_forms(network: nn.Module, layouts: list[Layout], output: Tensor, logits: Logits) -> list[tuple[Layout, str]]:
+    """Layouts of an output and linear layers for which logits = linear(mean of the map's cells) holds in one pass."""
+    forms = []
+    rows = (logits.shape[1], 1) if logits.shape[1] == 2 else (logits.shape[1],)  # one logit stands for two classes
+    for layout in layouts:
+        pooled = layout.spatial(output).mean((2, 3))
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Linear) and module.weight.shape in [(row, pooled.shape[1]) for row in rows]:
+                made = two_classes(F.linear(pooled.to(module.weight.dtype), module.weight, module.bias))
+                if close(made.to(logits.dtype), logits, output.dtype):
+                    forms.append((layout, name))
+    return forms
+
+
+def prove(
+    network: nn.Module, run: Callable[[], Logits], layer: str, forms: list[tuple[Layout, str]]
+) -> list[tuple[Layout, str]]:
+    """The closed forms that hold whatever the network's weights and activations are.
+
+    One more pass with moved weights, in which each activation is multiplied by another number from 0 to 200: neither a
+    gate or a head of zeros nor a bend between pool and logits that small activations do not reach proves anything.
+    """
+    if not forms:
+        return []
+    draw = torch.Generator().manual_seed(1)
+
+    def scaled(output: Tensor) -> Tensor:
+        return output * (200 * torch.rand(output.shape, generator=draw)).to(output)
+
+    with torch.no_grad(), moved(network), capture(network, layer, change=scaled) as outputs:
+        logits = run()
+        holding = closed_forms(network, [layout for layout, _ in forms], outputs[-1], logits)
+    return [form for form in forms if form in holding]
+
+
+def weights_key(network: nn.Module) -> int:
+    """A number that changes when a parameter or a module of the network does; it reads no values."""
+    versions = [(id(weight), 0 if weight.is_inference() else weight._version) for weight in network.parameters()]
+    return hash((tuple(versions), tuple(map(id, network.modules()))))

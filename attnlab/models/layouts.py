@@ -37,11 +37,7 @@ class Layout:
     tokens: int = 0  # their number T; 0 where there are none
 
     def spatial(self, values: Tensor) -> Tensor:
-        """The same values, or a gradient by them, as (N, C, h, w), without a copy.
-
-        Raises:
-            UserError: If the number of tokens is another one than at first.
-        """
+        """The same values, or a gradient by them, as (N, C, h, w), without a copy."""
         if self.axes == FIRST:
             return values
         if self.axes == LAST:

@@ -58,10 +58,22 @@ def load_model(
             exist, a user's own function or network fails, or a checkpoint folder names code that is not trusted.
     """
     stated = {} if mean is None and std is None else {"mean": mean, "std": std}
-    weights = str(weights)
-    if name not in _names() and Path(name).is_dir():
-        return _from_checkpoint(Path(name), weights, layer, stated, weights_key, trust_code)
-    return _load(name, weights, layer, stated, seed, weights_key)
+    weights, folder = str(weights), Path(name)
+    if name in _names() or not folder.is_dir():
+        return _load(name, weights, layer, stated, seed, weights_key)
+    description = read_description(folder)
+    model, path = description["model"], folder / DESCRIPTION
+    if model not in _names() and Path(model).is_dir():
+        raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
+    own = weights == "default"
+    check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
+    file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
+    try:
+        classifier = _load(model, file, layer, description["stated"] | stated, 0, weights_key)
+    except UserError as error:
+        raise UserError(f"checkpoint {folder}: {error}") from None
+    _compare_code(folder, description["code"], classifier.code)
+    return classifier
 
 
 def _load(
@@ -92,25 +104,6 @@ def _load(
         ) from error
     classifier.code = code_hash(name)
     _compare_code(folder, saved_code, classifier.code)
-    return classifier
-
-
-def _from_checkpoint(
-    folder: Path, weights: str, layer: str | None, stated: dict[str, Any], weights_key: str | None, trust_code: bool
-) -> Classifier:
-    """What `load_model` gives for a checkpoint folder, which errors name."""
-    description = read_description(folder)
-    model, path = description["model"], folder / DESCRIPTION
-    if model not in _names() and Path(model).is_dir():
-        raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
-    own = weights == "default"
-    check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
-    file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
-    try:
-        classifier = _load(model, file, layer, description["stated"] | stated, 0, weights_key)
-    except UserError as error:
-        raise UserError(f"checkpoint {folder}: {error}") from None
-    _compare_code(folder, description["code"], classifier.code)
     return classifier
 
 

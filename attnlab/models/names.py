@@ -12,11 +12,7 @@ MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint fold
 
 
 def check_model_name(name: str) -> None:
-    """Check a model's name as far as files alone tell: nothing is imported, built or downloaded.
-
-    Raises:
-        UserError: If it is no known name and no path; the text proposes the nearest name.
-    """
+    """Check a model's name as far as files alone tell: nothing is imported, built or downloaded."""
     theirs = torchvision_names()
     known = [*BUILT_IN, *theirs]
     if re.fullmatch(r"[\w-]+", name) and theirs and name not in known and not Path(name).exists():

@@ -18,9 +18,6 @@ def logits_of(output: object, count: int) -> Logits:
     A tensor counts as it is; of a mapping or an output object (Hugging Face's, torchvision's Inception and GoogLeNet in
     train mode) its `logits`; of a list or tuple the only tensor in it. One logit z means two classes with the logits
     (0, z), whose softmax is the sigmoid of z.
-
-    Raises:
-        UserError: If the output is none of these, or no floating-point tensor (N, K); the text says what it is.
     """
     logits = output if isinstance(output, Tensor) else _inside(output)
     if not logits.is_floating_point():
@@ -36,11 +33,7 @@ def logits_of(output: object, count: int) -> Logits:
 
 
 def check_gradient(logits: Logits) -> None:
-    """Refuse logits that were made without a graph, of images that require a gradient.
-
-    Raises:
-        UserError: If they were; the text says what works without.
-    """
+    """Refuse logits of images that require a gradient, made without a graph; the error says what needs none."""
     if not logits.requires_grad:
         raise UserError(
             "the model's outputs have no gradient by its images (a torch.no_grad or a detach in its forward?), so "

@@ -24,9 +24,6 @@ def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = ""
     """Refuse code that a file, and not the user, names (FILE.py:FUNCTION); where it is trusted, warn of what runs.
 
     `instead` is what else the user can write, to name the code outright.
-
-    Raises:
-        UserError: If it is not trusted.
     """
     if not is_own_code(name):
         return
@@ -58,11 +55,7 @@ def code_hash(name: str) -> str:
 
 
 def build_from_file(name: str) -> nn.Module:
-    """The network that FILE.py:FUNCTION returns.
-
-    Raises:
-        UserError: If there is no such file or function, its code fails or ends the process, or returns no network.
-    """
+    """The network that FILE.py:FUNCTION returns; an error where its code fails in whatever way, or ends the process."""
     path_text, _, function = name.rpartition(":")
     path = Path(path_text).resolve()
     if not path.is_file():

@@ -29,9 +29,6 @@ def statistics_of(
     Those that the user states count before those of the network. Its attributes `mean` and `std` count where they are
     plain numbers of its class or instance. Tensors of these names belong to the network's own arithmetic, as robustness
     code has them: it normalises its images itself then, and nothing is done before.
-
-    Raises:
-        UserError: If only one is stated, or a value is none that pixels in [0, 1] can have.
     """
     if (mean is None) != (std is None):
         stated, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
@@ -93,9 +90,6 @@ def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[i
     """Channels and (height, width) of a network's images; channels None where nobody says them.
 
     What the user states, or else the network's `input_size`, is a number, (height, width) or (channels, height, width).
-
-    Raises:
-        UserError: If it is none of these.
     """
     said: Any = getattr(network, "input_size", None) if stated is None else stated
     if said is None:

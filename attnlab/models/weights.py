@@ -35,9 +35,6 @@ def read_state(path: Path, key: str | None = None) -> State:
 
     `key` names the state dict where the file holds several, with dots between the keys of nested dicts; or what the
     names of the wanted tensors begin with.
-
-    Raises:
-        UserError: If the file cannot be read, holds no state dict, or several of which none is the usual one.
     """
     content = read_content(path)
     found = dict(_state_dicts(content))
@@ -109,11 +106,7 @@ def classes_of(network: nn.Module, state: State) -> int | None:
 
 
 def load_state(network: nn.Module, state: State, path: Path) -> None:
-    """Give a network its weights; auxiliary heads that it does without are left out, and a warning says so.
-
-    Raises:
-        UserError: If they are the weights of another network, or no finite numbers.
-    """
+    """Give a network its weights; auxiliary heads that it does without are left out, and a warning says so."""
     wanted = network.state_dict()
     fitted, left_out = _fitted(state, wanted)
     other = _of_another_shape(fitted, wanted)

@@ -29,11 +29,7 @@ PLAIN = ("set", "frozenset", "list", "dict", "tuple", "bytearray", "bytes", "str
 
 
 def read_content(path: Path) -> Any:
-    """The content of a .safetensors file, or of one that torch.save wrote: tensors and plain values, as they lie there.
-
-    Raises:
-        UserError: If the file is damaged, or holds more than tensors and plain values; the text names what.
-    """
+    """What a .safetensors file or one of torch.save holds: tensors and plain values; an error names anything more."""
     if not path.is_file():
         raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
     try:

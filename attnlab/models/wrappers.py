@@ -15,11 +15,8 @@ ATTRIBUTES = ("mean", "std", "input_size", "attention_layer")
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside DataParallel, DistributedDataParallel, torch.compile's wrapper or AveragedModel.
 
-    What was said of the network on a wrapper (ATTRIBUTES) is said on the network itself.
-
-    Raises:
-        UserError: If it is a scripted or quantised network, or its weights are sparse, without values or on several
-            devices.
+    What was said of the network on a wrapper (ATTRIBUTES) is said on the network itself. Scripted and quantised
+    networks are refused, and weights that are sparse, without values or on several devices.
     """
     while (inner := _inner(network)) is not None:
         for name in ATTRIBUTES:

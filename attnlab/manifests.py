@@ -26,16 +26,20 @@ NONE = type(None)
 NUMBER = (int, float)
 COUNT = (int,)
 TEXT = (str,)
+FLAG = (bool,)
 
-ATTACK = {
-    "objective": TEXT,
-    "steps": COUNT,
-    "step_size": (*NUMBER, NONE),
-    "restarts": COUNT,
-    "sigma": (*NUMBER, NONE),
-    "label_smoothing": NUMBER,
-    "rule?": TEXT,
-}
+
+def _each(names: str, shape: Any) -> dict[str, Any]:
+    """The same shape for several names."""
+    return dict.fromkeys(names.split(), shape)
+
+
+ATTACK = (
+    _each("objective rule?", TEXT)
+    | _each("steps restarts", COUNT)
+    | _each("step_size sigma", (*NUMBER, NONE))
+    | _each("label_smoothing", NUMBER)
+)
 
 
 def _shape_of_attack(value: Any) -> dict[str, Any]:
@@ -44,77 +48,42 @@ def _shape_of_attack(value: Any) -> dict[str, Any]:
     return {"?": NONE, "eps": NUMBER, **({} if outside else ATTACK)}
 
 
-LIME = {"samples": COUNT, "superpixels": TEXT, "hide": TEXT, "patience": (*NUMBER, NONE)}
-NAMES = {"data?": TEXT, "split?": TEXT, "weights?": TEXT, "precision?": TEXT, "memory_format?": TEXT, "resize?": TEXT}
-DATA = {"name?": TEXT, "sha256?": TEXT, "used?": TEXT, "has_boxes?": (bool,), "classes?": [TEXT]}
-MODEL = {
-    "input_size?": [COUNT],
-    "map_shape?": [(*COUNT, NONE)],
-    "layer?": (str, NONE),
-    "sha256?": TEXT,
-    "classes?": COUNT,
-}
-SESSION = {"parts": [COUNT], "threads?": COUNT, "started?": TEXT}
+LIME = _each("superpixels hide", TEXT) | {"samples": COUNT, "patience": (*NUMBER, NONE)}
+NAMES = _each("data? split? weights? precision? memory_format? resize?", TEXT)
+DATA = _each("name? sha256? used?", TEXT) | {"has_boxes?": FLAG, "classes?": [TEXT]}
+MODEL = {"sha256?": TEXT, "layer?": (str, NONE), "classes?": COUNT}
 COMMON: dict[str, Any] = {
     "kind": TEXT,
-    "options": {"images": COUNT},
-    "data": DATA,
-    "model": {},
     "finished": (str, NONE),
-    "started?": TEXT,
+    **_each("started? command? platform? device? python? attnlab?", TEXT),
+    **_each("git? root?", (str, NONE)),
+    **_each("threads? batch_size? lime_batch_size?", COUNT),
     "seconds?": NUMBER,
-    "command?": TEXT,
-    "platform?": TEXT,
-    "device?": TEXT,
-    "threads?": COUNT,
-    "git?": (str, NONE),
-    "python?": TEXT,
-    "attnlab?": TEXT,
     "versions?": {"*": TEXT},
-    "batch_size?": COUNT,
-    "lime_batch_size?": COUNT,
-    "root?": (str, NONE),
-    "sessions?": [SESSION],
+    "sessions?": [{"parts": [COUNT], "threads?": COUNT, "started?": TEXT}],
 }
 #: what a manifest of each kind holds: types of values, `?` behind a name that may be missing, `*` for any other name
 SHAPES: dict[str, dict[str, Any]] = {
     "analyze": {
-        **COMMON,
-        "options": {
-            **NAMES,
-            "model?": TEXT,
-            "attack_name?": TEXT,
-            "images": COUNT,
-            "eps": [NUMBER],
-            "methods": [TEXT],
-            "attack": ATTACK,
-            "target": {"*": TEXT},
-            "resize": TEXT,
-            "lime?": LIME,
-            "lime_segments?": TEXT,
-            "lime_floor?": (bool,),
-            "seed?": COUNT,
-        },
-        "data": {**DATA, "has_boxes": (bool,), "classes": [TEXT]},
-        "model": {**MODEL, "input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
+        "options": NAMES
+        | _each("resize model? attack_name? lime_segments?", TEXT)
+        | {"images": COUNT, "eps": [NUMBER], "methods": [TEXT], "attack": ATTACK, "target": {"*": TEXT}}
+        | {"lime?": LIME, "lime_floor?": FLAG, "seed?": COUNT},
+        "data": DATA | {"has_boxes": FLAG, "classes": [TEXT]},
+        "model": MODEL | {"input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
         "features": [COUNT],
+        **COMMON,
     },
     "evaluate": {
-        **COMMON,
-        "options": {
-            **NAMES,
-            "images": COUNT,
-            "attacks": {"*": _shape_of_attack},
-            "models?": {"*": {"network": TEXT, "defense": TEXT}},
-            "order?": [TEXT],
-            "transfer?": (str, NONE),
-            "stop?": (bool,),
-            "saved?": (bool,),
-        },
+        "options": NAMES
+        | {"images": COUNT, "attacks": {"*": _shape_of_attack}, "models?": {"*": _each("network defense", TEXT)}}
+        | {"order?": [TEXT], "transfer?": (str, NONE), "stop?": FLAG, "saved?": FLAG},
+        "data": DATA,
+        "model": {"*": MODEL | {"input_size?": [COUNT], "map_shape?": [(*COUNT, NONE)]}},
         "left_out?": {"*": [TEXT]},
-        "model": {"*": MODEL},
+        **COMMON,
     },
-}  # fmt: skip
+}
 PAIRS = ("input_size", "map_shape")
 
 
@@ -166,16 +135,9 @@ def command_of(manifest: Mapping[str, Any]) -> str:
 def check_same(
     folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> None:
-    """Check that a run's manifest asks for what it did before.
+    """Check that a run's manifest asks for what it did before; else a UserError says which options differ.
 
-    Args:
-        folder: Of the run, for the error's text.
-        before: Its manifest.
-        manifest: What is asked for.
-        defaults: What an option is where a manifest says nothing of it, as it was before there was such an option.
-
-    Raises:
-        UserError: If it does not; the text says which options differ.
+    `defaults` are what an option is where a manifest says nothing of it, as it was before there was such an option.
     """
     asked = json.loads(json.dumps(dict(manifest)))
     known = json.loads(json.dumps(dict(defaults or {})))

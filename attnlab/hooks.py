@@ -5,16 +5,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from attnlab.errors import UserError
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The module of that name.
-
-    Raises:
-        UserError: If the model has no such module; the text lists the nearest names.
-    """
+    """The module of that name; else a UserError lists the nearest names."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if name and name in modules:
         return modules[name]
@@ -30,7 +27,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 def capture(
     model: nn.Module, layer: str, *, cut: bool = False, change: Callable[[Tensor], Tensor] | None = None
 ) -> Iterator[list[Tensor]]:
-    """Collect the layer's output of every forward pass inside the block.
+    """Collect the layer's output, one tensor, of every forward pass inside the block, in the list that is yielded.
 
     The layers that follow work on a copy, so an in-place operation behind the layer does not change what was captured.
 
@@ -39,12 +36,6 @@ def capture(
         layer: Name of the layer, as in `model.named_modules()`.
         cut: Start a new graph at the layer, so that a gradient reaches it and nothing before it.
         change: Makes another output of the layer's own, which is captured and handed on in its place.
-
-    Yields:
-        List that grows by one output per forward pass.
-
-    Raises:
-        UserError: If the model has no such layer, or its output is not one tensor.
     """
     outputs: list[Tensor] = []
 
@@ -56,21 +47,13 @@ def capture(
         outputs.append(output)
         return output.clone()
 
-    handle = find_layer(model, layer).register_forward_hook(keep)
-    try:
-        with every_module_runs():
-            yield outputs
-    finally:
-        handle.remove()
+    with _registered(find_layer(model, layer).register_forward_hook(keep)), every_module_runs():
+        yield outputs
 
 
 @contextmanager
 def first_inputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what the first registered module of a kind is given in each forward pass inside the block.
-
-    Yields:
-        List that grows by one tensor, detached, per pass; empty where the model has no such module.
-    """
+    """Collect, detached, what the first registered module of a kind, if any, is given in each pass inside the block."""
     inputs: list[Tensor] = []
 
     def keep(_module: nn.Module, arguments: tuple[object, ...]) -> None:
@@ -78,21 +61,14 @@ def first_inputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tenso
             inputs.append(arguments[0].detach().clone())
 
     first = [module for module in model.modules() if isinstance(module, kind)][:1]
-    handles = [module.register_forward_pre_hook(keep) for module in first]
-    try:
+    with _registered(*(module.register_forward_pre_hook(keep) for module in first)):
         yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def watch(model: nn.Module, run: Callable[[], object], see: Callable[[str, nn.Module, object, Tensor], None]) -> None:
     """Run a pass; hand each module's output, where it is one tensor, to `see` at the moment the module is finished.
 
-    Args:
-        model: Any module.
-        run: Makes the pass.
-        see: Takes the module's name (the last one, if it has several), the module, its first input and its output.
+    `see` takes the module's name (the last one, if it has several), the module, its first input and its output.
     """
     names = {module: name for name, module in model.named_modules() if name}
 
@@ -100,10 +76,15 @@ def watch(model: nn.Module, run: Callable[[], object], see: Callable[[str, nn.Mo
         if isinstance(output, Tensor):
             see(names[module], module, inputs[0] if inputs else None, output)
 
-    handles = [module.register_forward_hook(note) for module in names]
+    with _registered(*(module.register_forward_hook(note) for module in names)), every_module_runs():
+        run()
+
+
+@contextmanager
+def _registered(*handles: RemovableHandle) -> Iterator[None]:
+    """Remove hooks at the end of the block."""
     try:
-        with every_module_runs():
-            run()
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -158,11 +139,8 @@ def norm_behind(
 
     handles = [module.register_forward_hook(keep) for module in names if isinstance(module, producers)]
     handles += [module.register_forward_pre_hook(look) for module in names if isinstance(module, consumers)]
-    try:
+    with _registered(*handles):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return pairs
 
 
@@ -204,7 +182,7 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
     Gradients are taken with `torch.autograd.grad`, which never writes `.grad`, so that stays untouched too.
     """
     training = {module: module.training for module in model.modules()}
-    train_mode = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         model.eval()
         model.requires_grad_(False)
@@ -212,5 +190,5 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in training.items():
             module.training = flag
-        for parameter, flag in train_mode.items():
+        for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)

@@ -1,9 +1,11 @@
 """What a run records of each image, and its records as tables for pandas."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from attnlab.files import safe_cell
@@ -26,16 +28,10 @@ def read_records(folder: Path | str) -> pd.DataFrame:
         UserError: If the folder holds no readable records.
     """
     run = Run(Path(folder))
+    names = {name: name if name == "shared_cells" else f"adv_{name}" for name in ADVERSARIAL.names}
+    frame = _per_attack(run.table(), "adversarial", names)
     budgets = run.manifest["options"]["eps"]
-    table = run.table()
-    table = table.filter(pc.is_null(table["skipped"])).drop_columns(["skipped"]).combine_chunks()
-    attacked = table["adversarial"]
-    frame: pd.DataFrame = table.drop_columns(["adversarial"]).take(pc.list_parent_indices(attacked)).to_pandas()
-    frame["eps"] = budgets * len(table)
-    inner = pc.list_flatten(attacked).combine_chunks()
-    for name in ADVERSARIAL.names:
-        column = name if name == "shared_cells" else f"adv_{name}"
-        frame[column] = pc.struct_field(inner, name).to_pandas()
+    frame.insert(frame.columns.get_loc("adv_prediction"), "eps", budgets * (len(frame) // len(budgets)))
     return frame
 
 
@@ -48,16 +44,19 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records.
     """
-    table = Run(Path(folder)).table()
-    table = table.filter(pc.is_null(table["skipped"])).combine_chunks()
-    attacked = table["attacks"]
-    images = table.select(["model", "image_id", "label", "prediction"]).rename_columns(
-        {"prediction": "clean_prediction"}
-    )
-    frame: pd.DataFrame = images.take(pc.list_parent_indices(attacked)).to_pandas()
-    inner = pc.list_flatten(attacked).combine_chunks()
-    for name in OUTCOME.names:
-        frame[name] = pc.struct_field(inner, name).to_pandas()
+    table = Run(Path(folder)).table().select(["skipped", "model", "image_id", "label", "prediction", "attacks"])
+    table = table.rename_columns({"prediction": "clean_prediction"})
+    return _per_attack(table, "attacks", {name: name for name in OUTCOME.names})
+
+
+def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:
+    """A row per image that was not skipped and per attack, whose fields stand in columns of these names."""
+    table = table.filter(pc.is_null(table["skipped"])).drop_columns(["skipped"]).combine_chunks()
+    attacked = table[attacks]
+    frame: pd.DataFrame = table.drop_columns([attacks]).take(pc.list_parent_indices(attacked)).to_pandas()
+    outcomes = pc.list_flatten(attacked).combine_chunks()
+    for name, column in names.items():
+        frame[column] = pc.struct_field(outcomes, name).to_pandas()
     return frame
 
 

@@ -9,11 +9,7 @@ class UserError(ValueError):
 
 
 def check_between(value: int, lowest: int, highest: int, what: str) -> None:
-    """Check a whole number.
-
-    Raises:
-        UserError: If it is out of range.
-    """
+    """Refuse a whole number that is out of range with a UserError."""
     shown = str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
     if value < lowest:
         raise UserError(f"expected {what} of at least {lowest}, got {shown}")
@@ -37,11 +33,7 @@ class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure
 
 
 def check_one_of(value: str, names: Iterable[str], what: str) -> str:
-    """Return `value` if it is one of `names`.
-
-    Raises:
-        UserError: If it is not; the text lists the names and the nearest match.
-    """
+    """Return `value` if it is one of `names`; else a UserError lists them and the nearest match."""
     known = list(names)
     if value in known:
         return value

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from types import TracebackType
+from traceback import walk_tb
+from types import FrameType
 
 from attnlab.errors import UserError
 
@@ -23,38 +24,22 @@ class WorkerLost(UserError):  # noqa: N818
 
 @contextmanager
 def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
-    """Turn an error of the network's own code into one line that says on what it was raised.
+    """Turn an error of the network's own code into NetworkFailed, whose one line says on what it was raised.
 
     Memory that ran out and errors of attnlab are passed on as they are.
-
-    Args:
-        what: What the network was given, such as "images".
-        names: Of the images.
-
-    Raises:
-        NetworkFailed: With the network's own error.
     """
     try:
         yield
     except (Exception, SystemExit) as error:
         if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or not _is_networks(error):
             raise
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        listed = ", ".join(names[:LISTED]) + more
+        listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
         raise NetworkFailed(f"the network failed on {f'{what} {listed}'.strip()} ({told(error)})") from error
 
 
 @contextmanager
 def keeping(kept: str) -> Iterator[None]:
-    """Say what is kept where the network failed or a worker was lost.
-
-    Args:
-        kept: What an interrupted command has kept, and how to resume; empty for nothing.
-
-    Raises:
-        NetworkFailed: As from `naming`.
-        WorkerLost: If a worker process was killed.
-    """
+    """Add to NetworkFailed and WorkerLost what an interrupted command has kept, and how to resume; "" for nothing."""
     behind = f"; {kept}" if kept else ""
     try:
         yield
@@ -77,8 +62,8 @@ def is_lost_worker(error: BaseException) -> bool:
         return True
     if isinstance(error, RuntimeError):  # torch's own text, raised wherever the signal comes in
         return "DataLoader worker" in str(error)
-    between = isinstance(error, OSError | EOFError)
-    return between and any(name.startswith(("multiprocessing.", "torch.multiprocessing")) for name in _modules(error))
+    between = ("multiprocessing.", "torch.multiprocessing")
+    return isinstance(error, OSError | EOFError) and any(_module(frame).startswith(between) for frame in _frames(error))
 
 
 def lost_worker(error: BaseException) -> str:
@@ -110,22 +95,16 @@ def _is_memory(error: BaseException) -> bool:
 
 def _is_networks(error: BaseException) -> bool:
     """Whether a module of the network, or torch's differentiation of one, raised it."""
-    for trace in _traces(error):
-        frame = trace.tb_frame
-        if frame.f_globals.get("__name__", "").startswith("torch.autograd"):
-            return True
-        module = type(frame.f_locals.get("self")).__module__
-        if frame.f_code.co_name == "_call_impl" and not module.startswith(OWN):
+    for frame in _frames(error):
+        of_network = not type(frame.f_locals.get("self")).__module__.startswith(OWN)
+        if _module(frame).startswith("torch.autograd") or (frame.f_code.co_name == "_call_impl" and of_network):
             return True
     return False
 
 
-def _modules(error: BaseException) -> Iterator[str]:
-    return (trace.tb_frame.f_globals.get("__name__", "") for trace in _traces(error))
+def _frames(error: BaseException) -> list[FrameType]:
+    return [frame for frame, _ in walk_tb(error.__traceback__)]
 
 
-def _traces(error: BaseException) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))

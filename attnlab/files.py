@@ -29,12 +29,9 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
-    """Write a file so that it is there whole or not at all, whenever the process may end.
+    """Write a file, and the folders above it, so that it is there whole or not at all, whenever the process may end.
 
-    Args:
-        path: Of the file; folders above it are made if need be.
-        content: Its bytes.
-        sync: Wait until the disk has it, so that not even a power failure cuts it short; False for files in numbers.
+    With `sync` not even a power failure cuts it short; False is for files in numbers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name[:40]}.{platform.node()[:40]}.{os.getpid()}.tmp")
@@ -59,12 +56,9 @@ def safe_cell(text: str) -> str:
 
 
 def file_of(folder: Path, image_id: str, ending: str) -> Path:
-    """Where a file about an image goes: below the folder.
+    """Path of a file about an image, below the folder, or a UserError where the image's name leads elsewhere.
 
     A name too long for a file system is cut, and a hash of it keeps it apart from others.
-
-    Raises:
-        UserError: If the image's name leads elsewhere.
     """
     if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
         raise UserError(f"expected names of images below their folder, got {image_id!r}")
@@ -90,12 +84,9 @@ def is_vacant(folder: Path) -> bool:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a folder that exists, where its file system knows locks.
+    """Hold an exclusive lock on a folder that exists, where its file system knows locks, or raise a UserError.
 
     A lock that another process holds is waited for some seconds: workers of a process that was killed outlive it.
-
-    Raises:
-        UserError: If another process keeps it.
     """
     lock = FileLock(folder / LOCK, thread_local=False)
     try:

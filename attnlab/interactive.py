@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnlab.arrays import Images, Labels, Maps
 from attnlab.attacks import OTHER_ATTACKS, Attack, OtherAttack
 from attnlab.attacks.parse import parse_attack, parse_eps
 from attnlab.attacks.pgd import perturb
@@ -30,6 +31,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.report.figures.overlay import overlay
 from attnlab.seeding import seed_of
 from attnlab.superpixels import Weights, method_for, superpixels
+from attnlab.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,9 +56,9 @@ class Explanation:
     """
 
     method: str
-    images: Tensor
-    classes: Tensor
-    maps: Tensor
+    images: Images
+    classes: Labels
+    maps: Maps
     segments: Tensor | None = None
     weights: Sequence[Weights] = ()
 
@@ -76,33 +78,33 @@ class Explanation:
         columns = min(COLUMNS, len(self))
         rows = -(-len(self) // max(1, columns))
         figure = Figure(figsize=(SIDE * columns, (SIDE + 0.3) * rows), layout="constrained")
-        for place, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
             axes.set_axis_off()
-            if place < len(self):
-                number = int(self.classes[place])
-                axes.imshow(self._picture(place, () if boxes is None else boxes[place]))
+            if index < len(self):
+                number = int(self.classes[index])
+                axes.imshow(self._picture(index, () if boxes is None else boxes[index]))
                 axes.set_title(names[number] if names else f"class {number}", fontsize=9)
         return figure
 
-    def _picture(self, place: int, boxes: Any) -> np.ndarray[Any, Any]:
-        pixels = self.images[place].detach().float().cpu().permute(1, 2, 0).numpy()
-        return overlay(pixels, self.maps[place].detach().float().cpu().numpy(), np.asarray(boxes, float).reshape(-1, 4))
+    def _picture(self, index: int, boxes: Any) -> np.ndarray[Any, Any]:
+        pixels = self.images[index].detach().float().cpu().permute(1, 2, 0).numpy()
+        return overlay(pixels, self.maps[index].detach().float().cpu().numpy(), np.asarray(boxes, float).reshape(-1, 4))
 
     def _repr_html_(self) -> str:
         """The first images with their maps, for a notebook."""
-        told = f"{self.method} of {len(self)} image{'s' * (len(self) != 1)}, maps of {tuple(self.maps.shape[1:])}"
+        caption = f"{self.method} of {counted(len(self), 'image')}, maps of {tuple(self.maps.shape[1:])}"
+        if not len(self):
+            return f"<p>{escape(caption)}</p>"
         first = replace(self, images=self.images[:SHOWN], classes=self.classes[:SHOWN], maps=self.maps[:SHOWN])
         more = f", the first {SHOWN}" if len(self) > SHOWN else ""
-        if not len(self):
-            return f"<p>{escape(told)}</p>"
         file = io.BytesIO()
         first.plot().savefig(file, format="png", dpi=80)
         picture = base64.b64encode(file.getvalue()).decode()
-        return f'<p>{escape(told + more)}</p><img alt="{escape(told)}" src="data:image/png;base64,{picture}">'
+        return f'<p>{escape(caption + more)}</p><img alt="{escape(caption)}" src="data:image/png;base64,{picture}">'
 
 
 def explain(
-    classifier: Classifier, images: Tensor, classes: Tensor | None = None, method: str = "grad-cam"
+    classifier: Classifier, images: Images, classes: Labels | None = None, method: str = "grad-cam"
 ) -> Explanation:
     """Explain what a classifier looks at; see `lime` for superpixels in place of maps.
 
@@ -121,20 +123,20 @@ def explain(
     >>> found.method, tuple(found.maps.shape)
     ('grad-cam', (2, 8, 8))
     """
-    made = METHODS.expect(method, "method").maps
-    if made is None:
+    maps_of = METHODS.expect(method, "method").maps
+    if maps_of is None:
         return lime(classifier, images, classes)
     images = images.to(classifier.device)
     classes = classes if classes is None else classes.to(classifier.device)
     with frozen_eval(classifier):
-        logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=made)
+        logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=maps_of)
     return Explanation(method, images, logits.argmax(1) if classes is None else classes, maps.detach())
 
 
 def lime(
     classifier: Classifier,
-    images: Tensor,
-    classes: Tensor | None = None,
+    images: Images,
+    classes: Labels | None = None,
     settings: LimeSettings | None = None,
     *,
     seed: int = 0,
@@ -165,33 +167,27 @@ def lime(
     settings = settings or LimeSettings(superpixels=method_for(images.shape[1], (images.shape[2], images.shape[3])))
     with frozen_eval(classifier), torch.no_grad():
         classes = classifier(images).argmax(1) if classes is None else classes.to(classifier.device)
-        cut = np.stack(
-            [
-                superpixels(image, settings.superpixels, seed_of(seed, name))
-                for image, name in zip(images.float().cpu().numpy(), names, strict=True)
-            ]
-        ).astype(np.int64)
-        segments = torch.from_numpy(cut).to(classifier.device)
+        pixels, method = images.float().cpu().numpy(), settings.superpixels
+        cut = [superpixels(image, method, seed_of(seed, name)) for image, name in zip(pixels, names, strict=True)]
+        segments = torch.from_numpy(np.stack(cut).astype(np.int64)).to(classifier.device)
         sampler = MaskedInference(classifier, images, classes, segments, settings.hide, batch_size)
-        shown = [
-            perturbations(name, int(labels.max()) + 1, settings.samples, seed)
-            for name, labels in zip(names, cut, strict=True)
-        ]
-        weights = [found.weights for found in fit_lime(sampler, shown, settings)]
-    maps = np.stack([values[labels] for values, labels in zip(weights, cut, strict=True)])
+        counts = [int(of_pixel.max()) + 1 for of_pixel in cut]
+        shown = [perturbations(name, n, settings.samples, seed) for name, n in zip(names, counts, strict=True)]
+        weights = [explanation.weights for explanation in fit_lime(sampler, shown, settings)]
+    maps = np.stack([values[of_pixel] for values, of_pixel in zip(weights, cut, strict=True)])
     return Explanation("lime", images, classes, torch.from_numpy(maps).to(classifier.device), segments, weights)
 
 
 def attack(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     attack: str | Attack = "pgd",
     eps: float | str | None = None,
     *,
     steps: int | None = None,
     seeds: Sequence[int] | None = None,
-) -> Tensor:
+) -> Images:
     """Make adversarial images.
 
     Args:
@@ -216,11 +212,11 @@ def attack(
     8.0
     """
     images, labels = images.to(classifier.device), labels.to(classifier.device)
-    length = None if eps is None else parse_eps(str(eps))
+    budget = None if eps is None else parse_eps(str(eps))
     if attack in OTHER_ATTACKS:
-        other = OtherAttack(str(attack), Attack.eps if length is None else length)
+        other = OtherAttack(str(attack), Attack.eps if budget is None else budget)
         return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
     chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
-    if length is not None:
-        chosen = replace(chosen, eps=length)
+    if budget is not None:
+        chosen = replace(chosen, eps=budget)
     return perturb(classifier, images, labels, chosen, seeds=seeds)

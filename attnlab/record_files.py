@@ -32,17 +32,11 @@ class Damaged(Exception):  # noqa: N818 - a fact about one file; who knows the r
 
 
 class Pieces(NamedTuple):
-    """What an unfinished part holds.
+    """What an unfinished part holds."""
 
-    Attributes:
-        tables: Its whole pieces.
-        size: Bytes they take.
-        damaged: A piece behind them was changed, and not just cut short.
-    """
-
-    tables: list[pa.Table]
-    size: int
-    damaged: bool
+    tables: list[pa.Table]  # its whole pieces
+    size: int  # bytes they take
+    damaged: bool  # a piece behind them was changed, and not just cut short
 
 
 def encode_part(table: pa.Table, about: Mapping[bytes, bytes]) -> bytes:
@@ -57,11 +51,7 @@ def encode_part(table: pa.Table, about: Mapping[bytes, bytes]) -> bytes:
 
 
 def decode_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The records of a part, of all columns or those of some that it has.
-
-    Raises:
-        Damaged: If it is not what was written.
-    """
+    """The records of a part, of all columns or those of some that it has; Damaged if it is not what was written."""
     if not path.is_file():
         raise Damaged("expected a file, got a folder" if path.is_dir() else "there is no such file")
     content = path.read_bytes()
@@ -87,8 +77,7 @@ def _seal_of(content: bytes) -> int:
 def in_schema(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a schema's columns, or in some of them; those that an older version did not have are empty.
 
-    Raises:
-        Damaged: If it is a table of something else.
+    A table of something else raises Damaged.
     """
     wanted = [schema.field(name) for name in columns or schema.names]
     arrays = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from attnlab.errors import check_one_of
@@ -15,17 +15,13 @@ class Lazy:
     """A function, or another object of a module, that is imported when it is used, so that its name costs nothing.
 
     A spec may hold the function itself in its place.
-
-    Attributes:
-        path: `module:name`, such as `attnlab.data.digit_scenes:scenes`.
     """
 
-    path: str
+    path: str  # `module:name`, such as `attnlab.data.digit_scenes:scenes`
 
     def load(self) -> Any:
         """The object."""
-        module, _, name = self.path.partition(":")
-        return getattr(import_module(module), name)
+        return resolve_name(self.path)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -38,21 +34,12 @@ def loaded(code: Any) -> Any:
 
 
 class Registry(dict[str, Spec]):
-    """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names.
-
-    Attributes:
-        what: How errors call a name, such as `--data`.
-    """
+    """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names."""
 
     def __init__(self, what: str, entries: Mapping[str, Spec]) -> None:
-        """Hold the entries."""
         super().__init__(entries)
-        self.what = what
+        self.what = what  # how errors call a name, such as `--data`
 
     def expect(self, name: str, what: str = "") -> Spec:
-        """What belongs to a name; `what` calls it otherwise in the error's text.
-
-        Raises:
-            UserError: If there is no such name; the text lists the names and the nearest.
-        """
+        """Return what belongs to a name; else a UserError lists the names and the nearest."""
         return self[check_one_of(name, self, what or self.what)]

@@ -68,13 +68,13 @@ class Run:
     def _repr_html_(self) -> str:
         """What was run, for a notebook."""
         manifest = self.manifest
-        told = {
+        shown = {
             "folder": self.folder,
             "command": command_of(manifest) or manifest["kind"],
             "images": manifest["options"]["images"],
             "finished": manifest["finished"] or "not yet: the same call resumes",
         }
-        rows = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in told.items())
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in shown.items())
         return f"<table>{rows}</table>"
 
     def part(self, number: int) -> Path:
@@ -103,11 +103,7 @@ class Run:
             file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
 
     def existing(self) -> dict[str, Any]:
-        """The content of run.json of a folder that this process works in.
-
-        Raises:
-            UserError: If the folder was removed meanwhile.
-        """
+        """The content of run.json, or a UserError if the folder in which this process works was removed."""
         if not (self.folder / FILE).exists():
             raise UserError(
                 f"{self.folder} was removed while this command worked in it, and with it what was done; repeat the "
@@ -137,9 +133,8 @@ class Run:
         """
         manifest = self.manifest
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
-        started = sorted((self.folder / "records").glob("part-*.unfinished"))
         tables = [self._read_part(part, manifest, columns) for part in parts]
-        for path in started:
+        for path in sorted((self.folder / "records").glob("part-*.unfinished")):
             if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
                 tables += [self._fitting(path, piece, manifest, columns) for piece in read_pieces(path).tables]
         if not tables:
@@ -155,18 +150,14 @@ class Run:
         return table
 
     def image_ids(self, number: int) -> list[str]:
-        """Names of the images of a part that is whole.
-
-        Raises:
-            UserError: If it is damaged.
-        """
-        ids: list[str] = self._read_part(self.part(number), self.manifest, ["image_id"])["image_id"].to_pylist()
-        return ids
+        """Names of the images of a part that is whole."""
+        table = self._read_part(self.part(number), self.manifest, ["image_id"])
+        return list(table["image_id"].to_pylist())
 
     def damaged(self, path: Path, reason: str) -> UserError:
         """What to tell of a damaged part: its name, and how to make it again."""
-        again = command_of(self.manifest)
-        again = f"repeat `{again}`" if again else "repeat the call that made the run"
+        command = command_of(self.manifest)
+        again = f"repeat `{command}`" if command else "repeat the call that made the run"
         return UserError(f"{path} is a damaged part ({reason}); delete it and {again} to make its images again")
 
     def _read_part(self, path: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:
@@ -215,11 +206,7 @@ class Run:
 def opened(
     folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
 ) -> Iterator[Run]:
-    """Open a run folder for this process alone; arguments and errors as of `open_run`.
-
-    Raises:
-        UserError: If another process works in the folder.
-    """
+    """Open a run folder for this process alone, see `open_run`; a UserError if another process works in it."""
     if "\0" in str(folder):
         raise UserError(f"expected --out to be a path, got {str(folder)!r}")
     if not (folder / FILE).exists():
@@ -233,17 +220,9 @@ def opened(
 def open_run(
     folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
 ) -> Run:
-    """Make a run folder, or go on with one that was made with the same options.
+    """Make a run folder, or go on with one that was made with the same options, see `check_same`.
 
-    Args:
-        folder: Where.
-        manifest: What the run is; its "kind", "options", "data", "model" and batch sizes decide the results and must
-            not differ.
-        schema: Of its records.
-        defaults: See `check_same`.
-
-    Raises:
-        UserError: If the folder holds a run with other options (the text says which), or something else.
+    A manifest's "kind", "options", "data", "model" and batch sizes decide the results and must not differ.
     """
     run = Run(folder, schema)
     if (folder / FILE).exists():
@@ -264,6 +243,6 @@ def open_run(
 def _owner(manifest: Mapping[str, Any]) -> bytes:
     """What tells a run's parts from those of another."""
     options, data = manifest["options"], manifest["data"]
-    told = [manifest["kind"], data.get("sha256"), data.get("used"), options.get("eps"), options.get("order")]
-    told.append(list(options.get("attacks", {})))
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16].encode()
+    own = [manifest["kind"], data.get("sha256"), data.get("used"), options.get("eps"), options.get("order")]
+    own.append(list(options.get("attacks", {})))
+    return hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16].encode()

@@ -14,9 +14,5 @@ def seed_of(seed: int, image_id: str) -> int:
 
 
 def check_seed(seed: int) -> None:
-    """Check a run's seed.
-
-    Raises:
-        UserError: If it is negative or out of range.
-    """
+    """Refuse a run's seed that is negative or out of range."""
     check_between(seed, 0, SEEDS - 1, "--seed")

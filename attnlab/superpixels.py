@@ -72,18 +72,10 @@ def method_for(channels: int, size: tuple[int, int]) -> str:
 
 
 def superpixels(image: Image, method: str, seed: int) -> Labels:
-    """Cut an image into segments.
-
-    Args:
-        image: Pixels in [0, 1], (C, H, W); C is 1 or 3.
-        method: A name in SEGMENTERS.
-        seed: Decides the ties of quickshift.
+    """Cut an image of 1 or 3 channels, (C, H, W), by a method in SEGMENTERS; the seed decides the ties of quickshift.
 
     Returns:
         Labels 0 ... n - 1, every one of them used, (H, W), uint16.
-
-    Raises:
-        UserError: If there is no such method.
     """
     segmenter = SEGMENTERS[check_one_of(method, SEGMENTERS, "--lime-superpixels")]
     colour = np.repeat(image, 4 - len(image), axis=0)[:3] if len(image) < 3 else image
@@ -103,26 +95,13 @@ def strongest(weights: Weights, features: int) -> Mask:
 
 
 def area(weights: Weights, segments: Labels, features: int) -> Mask:
-    """Area of an explanation: the union of its `strongest` superpixels, (H, W).
-
-    Args:
-        weights: Of each superpixel, (superpixels,).
-        segments: Superpixel of each pixel, (H, W).
-        features: How many superpixels count.
-    """
+    """Area of an explanation: the union of its `strongest` superpixels, (H, W)."""
     return strongest(weights, features)[segments]
 
 
 @contextmanager
 def segmenting(workers: int) -> Iterator[Callable[[Image, str, int], "Future[Labels]"]]:
-    """Cut images into segments in worker processes.
-
-    Args:
-        workers: Number of processes; 0 does the work in this one, when it is asked for.
-
-    Yields:
-        A function with the arguments of `superpixels` that returns a future.
-    """
+    """Yield `superpixels` as a function that returns a future, of so many processes; 0 does the work here, at once."""
     if workers == 0:
         yield _at_once
         return

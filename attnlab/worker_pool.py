@@ -15,11 +15,7 @@ from attnlab.failures import keeping
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that leave interrupts to this one, drop what they have not begun when it raises, and end with it.
 
-    Args:
-        workers: Number of processes, at least 1.
-
-    Raises:
-        WorkerLost: If one of them was killed.
+    Where one was killed, WorkerLost is raised.
     """
     # forked workers start at once and share what is loaded; where there is no fork they import what they call alone
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"

@@ -70,6 +70,6 @@ def doctor(
 
 def _show(finding: "Finding") -> None:
     mark = "" if finding.state == "ok" else click.style(f"{finding.state}: ", fg=COLOURS[finding.state])
-    click.echo(f"  {printable(finding.name):<14} {mark}{printable(finding.told)}")
+    click.echo(f"  {printable(finding.name):<14} {mark}{printable(finding.text)}")
     if finding.advice:
         click.echo(f"  {'':<14} -> {printable(finding.advice)}")

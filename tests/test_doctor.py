@@ -93,7 +93,7 @@ def test_the_command_is_among_the_others():
 )
 def test_a_library_is_held_against_the_versions_attnlab_was_made_for(requirement, state, told):
     finding = software.library(Requirement(requirement))
-    assert (finding.state, finding.told) == (state, told)
+    assert (finding.state, finding.text) == (state, told)
     assert finding.advice == (f"pip install '{Requirement(requirement)}'" if state == "problem" else "")
 
 
@@ -102,10 +102,10 @@ def test_an_extra_that_is_not_installed_is_told_with_the_command_for_it(monkeypa
     monkeypatch.setattr(software, "metadata", lambda _: type("M", (), {"get_all": lambda *_: ["timm", "pip"]})())
     monkeypatch.setattr(software, "_version", lambda name: None if name == "timm" else "9")
     found = {finding.name: finding for finding in software.software()}
-    assert found["[timm]"].told == "not installed: timm"
+    assert found["[timm]"].text == "not installed: timm"
     assert "attnlab[timm]" in found["[timm]"].advice
-    assert (found["[pip]"].told, found["[pip]"].advice) == ("installed", "")
-    assert found["numpy"].told == "9"
+    assert (found["[pip]"].text, found["[pip]"].advice) == ("installed", "")
+    assert found["numpy"].text == "9"
     assert "timm" not in found
 
 
@@ -117,7 +117,7 @@ def test_a_container_that_may_use_one_core_is_told_to_use_one_thread(tmp_path, m
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     finding = machine.threads()
-    assert (finding.state, finding.told) == ("note", "4 of torch on 1 usable core")
+    assert (finding.state, finding.text) == ("note", "4 of torch on 1 usable core")
     assert finding.advice.startswith("set OMP_NUM_THREADS=1")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert machine.usable_cores() == len(os.sched_getaffinity(0))
@@ -128,7 +128,7 @@ def test_a_driver_beside_a_torch_that_sees_no_gpu_is_noted(tmp_path, monkeypatch
     monkeypatch.setattr(machine, "DRIVER", tmp_path)
     (finding,) = machine.gpus()
     assert finding.state == "note"
-    assert "there is an NVIDIA driver, but this torch" in finding.told
+    assert "there is an NVIDIA driver, but this torch" in finding.text
     monkeypatch.setattr(machine, "DRIVER", tmp_path / "none")
     assert states(machine.gpus()) == {"cuda": "ok"}
 
@@ -149,7 +149,7 @@ SAVES = "--precision bf16 would save time where the last digits may move"
 def test_a_precision_is_told_by_its_speed_and_whether_it_is_emulated(name, speed, native, state, told, advice):
     finding = machine.precision(name, speed, native)
     assert (finding.state, finding.advice) == (state, advice)
-    assert finding.told.startswith(told)
+    assert finding.text.startswith(told)
 
 
 def test_bf16_is_native_where_the_processor_says_so(tmp_path, monkeypatch):
@@ -174,9 +174,9 @@ def test_measuring_a_precision_leaves_the_settings_as_they_were():
 def test_what_lies_in_a_root_is_told_and_what_does_not_is_no_problem(place, tmp_path):
     root = Path(shutil.copytree(place, tmp_path / "mnist"))
     found = {finding.name: finding for finding in in_root(root, ["mnist", "cifar10"])}
-    assert (found["mnist train"].state, found["mnist train"].told) == ("ok", f"60 images, in {root}")
+    assert (found["mnist train"].state, found["mnist train"].text) == ("ok", f"60 images, in {root}")
     assert found["mnist test"].state == "note"
-    assert "no cifar10 there" in found[""].told
+    assert "no cifar10 there" in found[""].text
     (root / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01")
     assert {finding.state for finding in in_root(root, ["mnist"])} == {"problem"}
 
@@ -191,7 +191,7 @@ def test_a_root_with_nothing_in_it_that_is_known_tells_what_each_data_set_expect
         ("mnist", "MNIST/raw"),
         ("cifar10", "cifar-10-batches-bin or cifar-10-batches-py"),
     ):
-        assert words in found[name].told + found[name].advice
+        assert words in found[name].text + found[name].advice
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_root_that_cannot_be_read_is_a_problem_with_its_reason(tmp_path, name,
     (tmp_path / "empty").mkdir()
     (finding,) = in_root(tmp_path / name, ["mnist"])
     assert finding.state == "problem"
-    assert reason in finding.told
+    assert reason in finding.text
     assert "--root" in finding.advice
 
 
@@ -217,7 +217,7 @@ def test_a_root_that_cannot_be_read_is_a_problem_with_its_reason(tmp_path, name,
 def test_a_root_without_permission_is_a_problem(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o000)
     (finding,) = in_root(tmp_path / "locked", ["mnist"])
-    assert "Permission denied" in finding.told
+    assert "Permission denied" in finding.text
 
 
 def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used_are_counted(tmp_path):
@@ -228,10 +228,10 @@ def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used
     solution.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 1 9 9 \n")
     (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
     found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet"])}
-    assert found["imagenet val"].told == f"1 image of 2 listed, boxes from {solution}, in {tmp_path}"
+    assert found["imagenet val"].text == f"1 image of 2 listed, boxes from {solution}, in {tmp_path}"
     solution.write_text("ImageId,PredictionString\n")
     (finding,) = [finding for finding in in_root(tmp_path, ["imagenet"]) if finding.state == "problem"]
-    assert finding.told == "none of the 2 images can be used"
+    assert finding.text == "none of the 2 images can be used"
     assert finding.advice == "ILSVRC2012_val_00000001: no annotation for this image"
 
 
@@ -253,7 +253,7 @@ def test_missing_weights_of_the_built_in_model_are_a_problem(cache, tmp_path, mo
 
 def test_a_torchvision_model_asked_for_is_not_downloaded_but_told_to_be_missing(cache):
     finding = places.model("resnet50")
-    assert (finding.state, finding.told) == ("note", f"not in {cache}")
+    assert (finding.state, finding.text) == ("note", f"not in {cache}")
     assert RESNET50 in finding.advice
     assert list(cache.iterdir()) == []
 
@@ -262,7 +262,7 @@ def test_downloaded_weights_are_named_and_damaged_ones_found_by_the_digits_in_th
     assert states(places.downloaded()) == {"torchvision": "ok"}
     (cache / RESNET50).write_bytes(b"cut short")
     first, second = places.downloaded()
-    assert first.told.startswith(f"resnet50, in {cache}")
+    assert first.text.startswith(f"resnet50, in {cache}")
     assert (second.name, second.state) == (RESNET50, "problem")
     whole = cache / "mine-b5bb9d80.pth"
     whole.write_bytes(b"foo\n")  # whose SHA-256 begins so
@@ -273,16 +273,16 @@ def test_a_model_that_cannot_be_loaded_is_a_problem_in_its_own_words(cache, tmp_
     (tmp_path / "net.py").write_text("def build():\n    return 3\n")
     finding = places.model(f"{tmp_path}/net.py:build")
     assert finding.state == "problem"
-    assert finding.told.endswith("to return an nn.Module, got int")
-    assert places.model("resnet8").told == "loads: 10 classes, 64x64 pixels"
+    assert finding.text.endswith("to return an nn.Module, got int")
+    assert places.model("resnet8").text == "loads: 10 classes, 64x64 pixels"
 
 
 def test_output_that_cannot_be_written_is_a_problem_and_one_that_can_is_left_as_it_was(tmp_path):
     (tmp_path / "file").write_text("")
     assert places.output(tmp_path / "file/runs").state == "problem"
     finding = places.output(tmp_path / "new/runs")
-    assert (finding.state, finding.told[:11]) == ("ok", "can be made")
-    assert places.output(tmp_path).told.startswith("can be written to")
+    assert (finding.state, finding.text[:11]) == ("ok", "can be made")
+    assert places.output(tmp_path).text.startswith("can be written to")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -301,5 +301,5 @@ def test_an_error_of_the_system_is_told_with_its_kind():
 def test_a_torchvision_that_does_not_fit_is_told_with_what_to_write_in_scripts(monkeypatch):
     monkeypatch.setattr("attnlab.doctor.software.mended", True)
     (found,) = [finding for finding in software.software() if finding.name == "torchvision" and finding.state == "note"]
-    assert "`import torchvision` alone fails" in found.told
+    assert "`import torchvision` alone fails" in found.text
     assert "`from attnlab.compat import torchvision`" in found.advice

@@ -13,34 +13,21 @@ TOPIC = "data"
 
 
 def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Finding]:
-    """The built-in scenes, and what lies in the roots.
-
-    Args:
-        roots: Folders to look in.
-        asked: Name of the one data set to look for; by default any.
-
-    Raises:
-        UserError: If there is no data set of the name asked for.
-    """
+    """The built-in scenes, and what lies in the roots, of the one data set asked for or of any."""
     looked_for = DATASETS if asked is None else {asked: DATASETS.expect(asked)}
     for name, spec in looked_for.items():
         if not spec.holds:
             yield split_of(name, None, spec.split)
     others = [name for name, spec in looked_for.items() if spec.holds]
     if others and not roots:
-        told = f"looked for in a --root only: {', '.join(others)}"
-        yield Finding(TOPIC, "others", told, "attnlab doctor --root DIR", "note" if asked is None else "problem")
+        text = f"looked for in a --root only: {', '.join(others)}"
+        yield Finding(TOPIC, "others", text, "attnlab doctor --root DIR", "note" if asked is None else "problem")
     for root in roots if others else ():
         yield from in_root(root, others)
 
 
 def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
-    """What a folder holds of those data sets.
-
-    Args:
-        root: The folder.
-        names: Data sets to look for.
-    """
+    """What a folder holds of those data sets."""
     try:
         empty = next(root.iterdir(), None) is None
     except OSError as error:
@@ -50,8 +37,9 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
     if empty:
         yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
         return
-    found = {name: [split_of(name, root, split) for split in splits_of(name)] for name in names}
-    there = [name for name, splits in found.items() if any(split.state == "ok" for split in splits)]
+    splits = {name: dict.fromkeys((DATASETS[name].split, *DATASETS[name].splits)) for name in names}  # most used first
+    found = {name: [split_of(name, root, split) for split in splits[name]] for name in names}
+    there = [name for name in names if any(split.state == "ok" for split in found[name])]
     for name in there:
         yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])
     absent = [name for name in names if name not in there]
@@ -59,12 +47,6 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(TOPIC, "", f"no {', '.join(absent)} there; --data NAME tells what is looked for")
     for name in () if there else absent:
         yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
-
-
-def splits_of(name: str) -> list[str]:
-    """Splits of a data set, the one most used first."""
-    spec = DATASETS[name]
-    return [spec.split, *(split for split in spec.splits if split != spec.split)]
 
 
 def split_of(name: str, root: Path | None, split: str) -> Finding:
@@ -75,21 +57,20 @@ def split_of(name: str, root: Path | None, split: str) -> Finding:
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:
-            none = none_usable(len(labels), "image")
-            return Finding(TOPIC, title, none, _why(images, 0), "problem")
+            return Finding(TOPIC, title, none_usable(len(labels), "image"), _why_not(images), "problem")
         images.read(usable[0])
     except (UserError, Unusable, OSError, UnicodeDecodeError) as error:
         return from_error(TOPIC, title, error)
-    told = counted(len(usable), "image") + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
+    text = counted(len(usable), "image") + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
     if boxes := getattr(images, "boxes_from", ""):
-        told += f", boxes from {boxes}"
-    return Finding(TOPIC, title, f"{told}, in {root}" if root else f"{told}, built in")
+        text += f", boxes from {boxes}"
+    return Finding(TOPIC, title, f"{text}, in {root}" if root else f"{text}, built in")
 
 
-def _why(images: ImageSet, index: int) -> str:
-    """Why an image cannot be used."""
+def _why_not(images: ImageSet) -> str:
+    """Why the first image cannot be used."""
     try:
-        images.read(index)
+        images.read(0)
     except Unusable as reason:
-        return f"{images.image_ids[index]}: {reason}"
+        return f"{images.image_ids[0]}: {reason}"
     return ""

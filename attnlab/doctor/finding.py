@@ -6,27 +6,18 @@ State = Literal["ok", "note", "problem"]
 
 
 class Finding(NamedTuple):
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        topic: What it is about, such as `data`.
-        name: Of the thing that was looked at, such as `mnist`.
-        told: What there is, or is not.
-        advice: What to do about it; empty where nothing need be done.
-        state: `problem` where it hinders work, `note` where it is worth knowing.
-    """
-
-    topic: str
-    name: str
-    told: str
-    advice: str = ""
-    state: State = "ok"
+    topic: str  # what it is about, such as `data`
+    name: str  # of the thing that was looked at, such as `mnist`
+    text: str  # what there is, or is not
+    advice: str = ""  # what to do about it; empty where nothing need be done
+    state: State = "ok"  # `problem` where it hinders work, `note` where it is worth knowing
 
 
 def from_error(topic: str, name: str, error: Exception, state: State = "problem") -> Finding:
     """A finding from an error's text; what follows its semicolon is the advice."""
-    told, _, advice = str(error).partition("; ")
-    if not told or not isinstance(error, ValueError):  # an error of the system: its kind says more
-        told = f"{type(error).__name__}: {error}"
-        advice = ""
-    return Finding(topic, name, told, advice, state)
+    text, _, advice = str(error).partition("; ")
+    if not text or not isinstance(error, ValueError):  # an error of the system: its kind says more
+        text, advice = f"{type(error).__name__}: {error}", ""
+    return Finding(topic, name, text, advice, state)

@@ -22,17 +22,13 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPU_INFO = Path("/proc/cpuinfo")
 #: flags of processors that compute in bfloat16
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-#: a precision is told to be faster or slower than fp32 from this factor on
+#: a precision is said to be faster or slower than fp32 from this factor on
 FACTOR = 1.2
 REPEATS = 5
 
 
 def machine(asked: str = "auto") -> Iterator[Finding]:
-    """Processor, GPUs, threads, and the precisions of the device asked for.
-
-    Args:
-        asked: As for --device.
-    """
+    """Processor, GPUs, threads, and the precisions of the device asked for, as for --device."""
     yield Finding(TOPIC, "cpu", f"{cpu_name()}, {counted(os.cpu_count() or 1, 'core')}{memory()}")
     yield threads()
     yield from gpus()
@@ -55,16 +51,13 @@ def memory() -> str:
 
 def threads() -> Finding:
     """Whether torch's threads have a core each."""
-    mine = torch.get_num_threads()
-    cores = usable_cores()
-    told = f"{mine} of torch on {counted(cores, 'usable core')}"
-    if mine > cores:
+    used, cores, advice = torch.get_num_threads(), usable_cores(), ""
+    if used > cores:
         advice = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down"
-        return Finding(TOPIC, "threads", told, advice, "note")
-    if mine < cores and "OMP_NUM_THREADS" in os.environ:
+    elif used < cores and "OMP_NUM_THREADS" in os.environ:
         advice = f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle; unset it, unless others use them"
-        return Finding(TOPIC, "threads", told, advice, "note")
-    return Finding(TOPIC, "threads", told)
+    text = f"{used} of torch on {counted(cores, 'usable core')}"
+    return Finding(TOPIC, "threads", text, advice, "note" if advice else "ok")
 
 
 def usable_cores() -> int:
@@ -82,8 +75,8 @@ def gpus() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
-            told = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, compute capability {about.major}.{about.minor}"
-            yield Finding(TOPIC, f"cuda:{number}", told)
+            text = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, compute capability {about.major}.{about.minor}"
+            yield Finding(TOPIC, f"cuda:{number}", text)
     elif DRIVER.exists():
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build for the CPU alone"
         advice = "install a build of torch for CUDA that is no newer than the driver's, beside the same torchvision"
@@ -104,13 +97,13 @@ def precision(name: str, speed: float, has_it: bool) -> Finding:
     if name == "fp32":
         return Finding(TOPIC, name, "the default, and what others are measured by")
     how = "" if has_it else ", emulated: the hardware has no such arithmetic"
-    told = f"{speed:.1f} times fp32's speed{how}"
+    text = f"{speed:.1f} times fp32's speed{how}"
     if name == "tf32" and not has_it:
         return Finding(TOPIC, name, "the same as fp32 here: GPUs of NVIDIA have it, from compute capability 8 on")
     if name == "bf16" and speed < 1:
-        return Finding(TOPIC, name, told, "use --precision fp32", "note")
+        return Finding(TOPIC, name, text, "use --precision fp32", "note")
     advice = f"--precision {name} would save time where the last digits may move"
-    return Finding(TOPIC, name, told, advice if speed >= FACTOR else "")
+    return Finding(TOPIC, name, text, advice if speed >= FACTOR else "")
 
 
 def native(name: str, device: torch.device) -> bool:

@@ -22,18 +22,13 @@ LITTLE = 2**30
 
 
 def weights(asked: str | None = None, *, trust_code: bool = False) -> Iterator[Finding]:
-    """The built-in weights, torchvision's that were downloaded, and the model asked for.
-
-    Args:
-        asked: As for --model.
-        trust_code: As of `load_model`.
-    """
+    """The built-in weights, torchvision's that were downloaded, and the model asked for, as for --model."""
     for name in sorted({spec.model for spec in DATASETS.values()} & set(BUILT_IN)):
         path = weights_file(name)
         if not path.is_file():
-            told = f"its weights {path} are missing"
+            text = f"its weights {path} are missing"
             yield Finding(
-                "weights", name, told, "install attnlab again: pip install --force-reinstall attnlab", "problem"
+                "weights", name, text, "install attnlab again: pip install --force-reinstall attnlab", "problem"
             )
         elif name != asked:
             yield model(name)
@@ -70,17 +65,16 @@ def downloaded() -> Iterator[Finding]:
         yield Finding("weights", "torchvision", f"{cache()} cannot be read: {error.strerror}", advice, "problem")
         return
     known = [names[path.name] for path in files if path.name in names]
-    told = f"{', '.join(known) or 'none downloaded yet'}, in {cache()} (TORCH_HOME moves it)"
-    yield Finding("weights", "torchvision", told)
+    text = f"{', '.join(known) or 'none downloaded yet'}, in {cache()} (TORCH_HOME moves it)"
+    yield Finding("weights", "torchvision", text)
     for path in files:
         digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-        if digits and not sha256(path).startswith(digits[1]):
+        if digits and not _sha256(path).startswith(digits[1]):
             advice = "delete it; the next use downloads it again"
             yield Finding("weights", path.name, "damaged: its SHA-256 is not the one in its name", advice, "problem")
 
 
-def sha256(path: Path) -> str:
-    """Of a file's content."""
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -93,16 +87,16 @@ def cache() -> Path:
 def output(folder: Path) -> Finding:
     """Whether runs can be written to that folder, or made there where it does not exist yet."""
     try:
-        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-        with tempfile.TemporaryFile(dir=place):
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         return Finding("output", str(folder), f"cannot be written: {error.strerror}", "choose another --out", "problem")
-    told = f"can be {'written to' if place == folder.absolute() else 'made'}, {free / 2**30:.1f} GiB free"
+    text = f"can be {'written to' if existing == folder.absolute() else 'made'}, {free / 2**30:.1f} GiB free"
     if free < LITTLE:
-        return Finding("output", str(folder), told, "a run of a whole data set may not fit; make room", "note")
-    return Finding("output", str(folder), told)
+        return Finding("output", str(folder), text, "a run of a whole data set may not fit; make room", "note")
+    return Finding("output", str(folder), text)
 
 
 def _urls() -> dict[str, str]:

@@ -30,14 +30,14 @@ def software() -> Iterator[Finding]:
         if _wanted(requirement, ""):
             yield library(requirement)
     if mended:
-        told = "its compiled part does not fit this torch, so `import torchvision` alone fails; attnlab mends that"
+        text = "its compiled part does not fit this torch, so `import torchvision` alone fails; attnlab mends that"
         advice = "in scripts of your own write `from attnlab.compat import torchvision`, before any other import of it"
-        yield Finding(TOPIC, "torchvision", told, advice, "note")
+        yield Finding(TOPIC, "torchvision", text, advice, "note")
     for extra in extras:
         names = [item.name for item in needed if _wanted(item, extra) and not _wanted(item, "")]
         missing = [name for name in names if _version(name) is None]
-        told = f"not installed: {', '.join(missing)}" if missing else "installed"
-        yield Finding(TOPIC, f"[{extra}]", told, f"pip install 'attnlab[{extra}]', if you need it" if missing else "")
+        text = f"not installed: {', '.join(missing)}" if missing else "installed"
+        yield Finding(TOPIC, f"[{extra}]", text, f"pip install 'attnlab[{extra}]', if you need it" if missing else "")
 
 
 def library(requirement: Requirement) -> Finding:

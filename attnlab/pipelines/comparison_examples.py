@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +20,19 @@ EPOCHS = 6
 
 
 def examples(models: ModelComparison, wanted: Iterable[tuple[str, int]]) -> Iterator[dict[str, Examples] | LeftOut]:
-    """What figures show, one after the other; where two ask for the same it is made once.
+    """What figures show, one after the other: of each its wanted choice in CHOICES, and how many images.
 
-    Args:
-        models: Opened.
-        wanted: Of each figure a name in CHOICES, and how many images.
-
-    Yields:
-        Examples by the part of the figure that they are for, "" where it has but one; or why there are none.
+    Examples are by the part of the figure that they are for, "" where it has but one; or it is said why there are none.
     """
-    made: dict[tuple[str, int], dict[str, Examples] | LeftOut] = {}
-    for choice, count in wanted:
-        if (choice, count) not in made:
-            try:
-                made[choice, count] = CHOICES[choice](models, count)
-            except LeftOut as reason:
-                made[choice, count] = reason
-        yield made[choice, count]
+
+    @cache  # two figures may ask for the same
+    def chosen(choice: str, count: int) -> dict[str, Examples] | LeftOut:
+        try:
+            return CHOICES[choice](models, count)
+        except LeftOut as reason:
+            return reason
+
+    return (chosen(choice, count) for choice, count in wanted)
 
 
 def _steps(models: ModelComparison, count: int, *, a3: bool) -> dict[str, Examples]:
@@ -51,7 +47,7 @@ def _steps(models: ModelComparison, count: int, *, a3: bool) -> dict[str, Exampl
     batches = list(models.batches(models.typical(answers, among | models.named, count)))
     attacks = {"StepLL": models.stepll} | ({"StepLL + A3": replace(models.stepll, sigma=SIGMA)} if a3 else {})
     groups = [
-        (name, [one for batch in batches for one in attack_steps(models.first, batch, attack, models.seed)])
+        (name, [steps for batch in batches for steps in attack_steps(models.first, batch, attack, models.seed)])
         for name, attack in attacks.items()
     ]
     if not groups[0][1]:
@@ -67,10 +63,10 @@ def _snapshots(models: ModelComparison, count: int) -> dict[str, Examples]:
     Of images that the last one classifies correctly.
     """
     folder = Path(models.paths[models.names[0]]) / SNAPSHOTS
-    found = sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
-    if not found:
+    epochs = sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
+    if not epochs:
         raise LeftOut("the checkpoint has no snapshots; `attnlab train --snapshots` leaves them")
-    kept = [found[place] for place in sorted({round(place) for place in np.linspace(0, len(found) - 1, EPOCHS)})]
+    kept = [epochs[index] for index in sorted({round(at) for at in np.linspace(0, len(epochs) - 1, EPOCHS)})]
     loaded = [load_model(str(path), trust_code=models.trust_code).place(models.first.device) for path in kept]
     answers = models.ask(loaded[-1:], models.attack)
     images = models.compare(loaded, models.typical(answers, answers.clean[0] | models.named, count))
@@ -98,7 +94,7 @@ def _defended(models: ModelComparison, count: int, *, stepll: bool) -> dict[str,
     Of images that both classify correctly and whose adversarial counterparts lead the first astray.
     """
     defenses = {name: trained_as(path)["defense"] for name, path in models.paths.items()}
-    others = {name: one for name, one in list(defenses.items())[1:] if one.startswith("stepll") == stepll}
+    others = {name: defense for name, defense in list(defenses.items())[1:] if defense.startswith("stepll") == stepll}
     pairs = {}
     for name, defense in others.items():
         number, answers = models.names.index(name), models.answers

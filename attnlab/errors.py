@@ -22,10 +22,8 @@ def printable(text: str) -> str:
 
     Names of files and classes come from elsewhere; an escape sequence in one would move the cursor, or worse.
     """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
-        for character in text
-    )
+    shown = (one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode() for one in text)
+    return "".join(shown)
 
 
 class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure of the run

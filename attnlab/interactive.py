@@ -67,12 +67,7 @@ class Explanation:
         return len(self.images)
 
     def plot(self, boxes: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Figure:
-        """Draw each map over its image in grey.
-
-        Args:
-            boxes: Of each image, half-open pixels, (B, 4), to be drawn too.
-            names: Of the classes, by their numbers, for the titles.
-        """
+        """Draw each map over its image in grey, with its boxes, half-open pixels (B, 4), titled with its class's name."""
         from matplotlib.figure import Figure
 
         columns = min(COLUMNS, len(self))
@@ -108,11 +103,8 @@ def explain(
 ) -> Explanation:
     """Explain what a classifier looks at; see `lime` for superpixels in place of maps.
 
-    Args:
-        classifier: Any; it is used in eval mode and given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        classes: Class to explain per image, (N,); by default the prediction.
-        method: An attention method; `attnlab list methods` names them.
+    `classes` are the predictions unless given; `attnlab list methods` names the methods. The classifier is used in
+    eval mode and given back as it was.
 
     Raises:
         UserError: If there is no such method, or the classifier has no attention layer.

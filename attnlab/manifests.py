@@ -206,12 +206,9 @@ def _lacks(manifest: Mapping[str, Any]) -> Iterator[str]:
     """What an analysis by its methods says nothing of."""
     options = manifest["options"]
     methods = options.get("methods", [])
-    for method in methods:
-        if method not in options.get("target", {}):
-            yield f"it says no options target {method}"
-    for name in ("lime", "lime_segments", "lime_floor") if "lime" in methods else ():
-        if name not in options:
-            yield f"it says no options {name}"
+    needed = ("lime", "lime_segments", "lime_floor") if "lime" in methods else ()
+    yield from (f"it says no options target {name}" for name in methods if name not in options.get("target", {}))
+    yield from (f"it says no options {name}" for name in needed if name not in options)
 
 
 def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
@@ -224,22 +221,20 @@ def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
             yield f"expected {name or 'the file'} to be an object, got {_kind(value)}"
             return
         for key, inner in shape.items():
-            known = key.removesuffix("?")
-            if key == "*":
-                for other in value:
-                    yield from _misfits(value[other], inner, f"{name} {other}".strip())
-            elif known in value:
-                yield from _misfits(value[known], inner, f"{name} {known}".strip())
-            elif not key.endswith("?"):
-                yield f"it says no {f'{name} {known}'.strip()}"
+            wanted = list(value) if key == "*" else [key.removesuffix("?")]
+            for known in wanted:
+                if known in value:
+                    yield from _misfits(value[known], inner, f"{name} {known}".strip())
+                elif not key.endswith("?"):
+                    yield f"it says no {f'{name} {known}'.strip()}"
     elif isinstance(shape, list):
         if not isinstance(value, list):
             yield f"expected {name} to be a list, got {_kind(value)}"
             return
         if name.split(" ")[-1] in PAIRS and len(value) != 2:
             yield f"expected {name} to be two numbers, got {len(value)}"
-        for one in value:
-            yield from _misfits(one, shape[0], name)
+        for item in value:
+            yield from _misfits(item, shape[0], name)
     elif not isinstance(value, shape) or (isinstance(value, bool) and bool not in shape):
         yield f"expected {name} to be {' or '.join(_names(shape))}, got {_kind(value)}"
     elif isinstance(value, float) and not math.isfinite(value):

@@ -31,7 +31,7 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     names = {name: name if name == "shared_cells" else f"adv_{name}" for name in ADVERSARIAL.names}
     frame = _per_attack(run.table(), "adversarial", names)
     budgets = run.manifest["options"]["eps"]
-    frame.insert(frame.columns.get_loc("adv_prediction"), "eps", budgets * (len(frame) // len(budgets)))
+    frame.insert(list(frame).index("adv_prediction"), "eps", budgets * (len(frame) // len(budgets)))
     return frame
 
 

@@ -46,23 +46,14 @@ OWNER, NUMBER = b"attnlab_run", b"attnlab_part"
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.
-
-    Attributes:
-        folder: Where it lies.
-        schema: Of its records; for writing.
-    """
+    """A run folder."""
 
     folder: Path
-    schema: pa.Schema = field(default=None, repr=False, compare=False)
+    schema: pa.Schema = field(default=None, repr=False, compare=False)  # of its records, for writing
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The content of run.json.
-
-        Raises:
-            UserError: If the folder is no run, or one of a newer attnlab, or the file is damaged.
-        """
+        """The content of run.json; see `read_manifest`."""
         return read_manifest(self.folder)
 
     def _repr_html_(self) -> str:

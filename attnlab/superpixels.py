@@ -57,8 +57,6 @@ SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
 }
 
 
-#: chooses by `method_for`
-AUTO = "auto"
 #: images whose shorter side is at most this, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a
 #: digit of MNIST, and 3 to 8 in a scene
 SMALL = 64

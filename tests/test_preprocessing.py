@@ -15,7 +15,7 @@ from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.own_code import build_from_file
-from attnlab.pipelines.checks import load_source
+from attnlab.pipelines.opening import load_source
 from attnlab.pipelines.replay import replay
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,6 @@
 """Attention records: what a classifier looks at, on each image and on its adversarial counterpart."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,14 +18,13 @@ from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import check_fit, check_passes, check_usable
+from attnlab.pipelines.checks import check_attackable, check_fit, check_passes, check_usable
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
-from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder
+from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
 from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
 from attnlab.pipelines.provenance import describe_data, environment
-from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
-from attnlab.pipelines.runnable import check_attackable
-from attnlab.records import CHECKS, skipped_images
+from attnlab.pipelines.robustness_checks import first_look, write_found
+from attnlab.records import CHECKS, read_checks, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
 from attnlab.superpixels import method_for, segmenting
@@ -66,31 +64,16 @@ def analyze(
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis that is ready to run.
+    """An analysis that is ready to run."""
 
-    Attributes:
-        config: Every default is settled.
-        classifier: On its device.
-        images: The image set.
-        positions: Indices of the images it uses.
-        attacks: One for each eps.
-        cost: What LIME takes at most; empty without LIME, and where its speed was not tried.
-        named: What the manifest says under "options" of data and model.
-    """
-
-    config: AnalyzeConfig
-    classifier: Classifier
+    config: AnalyzeConfig  # every default is settled
+    classifier: Classifier  # on its device
     images: ImageSet
-    positions: list[int]
-    attacks: tuple[Attack, ...]
-    cost: str
-    named: dict[str, Any]
-
-    @property
-    def out(self) -> Path:
-        """The run folder."""
-        assert self.config.run.out is not None
-        return self.config.run.out
+    positions: list[int]  # indices of the images it uses
+    attacks: tuple[Attack, ...]  # one for each eps
+    out: Path
+    cost: str  # what LIME takes at most; empty without LIME, and where its speed was not tried
+    named: dict[str, Any]  # what the manifest says under "options" of data and model
 
     def run(self, progress: Progress = quietly) -> Run:
         """Write what is missing of the records; arguments and errors as of `analyze`."""
@@ -102,63 +85,53 @@ class Analysis:
             work = pending_parts(run, images.image_ids, used)
             if work.missing:
                 run.begin_session(manifest)
-            if not is_checked(out) and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
+            if read_checks(out) is None and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
                 with keeping(kept_in(out)):
                     name = config.model.name or "model"
                     write_found(out, first_look({name: classifier}, images, used, config.data.resize))
             progress(work.done)
             prepared = ResizedDataset(images, classifier.input_size, config.data.resize)
-            with keeping(kept_in(out)), self._explaining(workers) as explainer:
+            with keeping(kept_in(out)), segmenting(workers if config.with_lime else 0) as cut:
+                lime = LimeStage(classifier, config, cut) if config.with_lime else None
                 batches = load_batches(prepared, work.batches(size), workers)
-                records = attention_records(
-                    classifier, batches, config, self.attacks, images.has_boxes, explainer, work.finished
+                done = work.finished
+                work.complete(
+                    attention_records(classifier, batches, config, self.attacks, images.has_boxes, lime, done), progress
                 )
-                work.complete(records, progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))
             check_usable(run)
         return run
 
-    @contextmanager
-    def _explaining(self, workers: int) -> Iterator[LimeStage | None]:
-        """Worker processes and what else LIME needs, if it is asked for."""
-        if not self.config.with_lime:
-            yield None
-            return
-        with segmenting(workers) as cut:
-            yield LimeStage(self.classifier, self.config, cut)
-
     def manifest(self) -> dict[str, Any]:
         """What run.json says."""
-        config, root = self.config, self.config.data.root
-        how = {"batch_size": config.run.batch_size, "workers": config.run.workers}
-        how |= {"lime_batch_size": config.lime.batch_size} if config.with_lime else {}
-        return {
-            "kind": "analyze",
-            "options": {**self.named, **self._deciding(), "images": len(self.positions)},
-            "data": describe_data(self.images, self.positions),
-            "model": self.classifier.describe(),
-            "features": list(config.lime.features),
-            **environment(self.classifier.device),
-            **how,
-            "root": str(root.resolve()) if root else None,
-        }
-
-    def _deciding(self) -> dict[str, Any]:
-        """What decides the results beside data and model."""
-        config, attack = self.config, asdict(self.attacks[0])
-        lime = asdict(lime_settings(config.lime))
+        config, root, random_start = self.config, self.config.data.root, self.attacks[0].random_start
+        attack, lime = asdict(self.attacks[0]), asdict(lime_settings(config.lime))
+        del attack["eps"]
         if not lime["patience"]:  # else the features decide the records too, and not the tables alone
             del lime["features"]
-        del attack["eps"]
-        return {
+        options = {
+            **self.named,
             "methods": list(config.methods),
             "attack": attack,
             "eps": [one.eps for one in self.attacks],
             "target": {method: config.target_of(method) for method in config.methods},
             "resize": config.data.resize,
-            **({"seed": config.run.seed} if config.with_lime or self.attacks[0].random_start else {}),
+            **({"seed": config.run.seed} if config.with_lime or random_start else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
+            "images": len(self.positions),
+        }
+        return {
+            "kind": "analyze",
+            "options": options,
+            "data": describe_data(self.images, self.positions),
+            "model": self.classifier.describe(),
+            "features": list(config.lime.features),
+            **environment(self.classifier.device),
+            "batch_size": config.run.batch_size,
+            "workers": config.run.workers,
+            **({"lime_batch_size": config.lime.batch_size} if config.with_lime else {}),
+            "root": str(root.resolve()) if root else None,
         }
 
 
@@ -177,10 +150,7 @@ def open_analysis(
     named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
         config = config.having(model=config.model.name or hardware.model_for(config.data.name))
-        named |= config.model.recorded() | {
-            "precision": config.run.precision,
-            "memory_format": config.run.memory_format,
-        }
+        named |= config.model.recorded() | {"precision": config.run.precision, "memory_format": config.run.memory_format}
     name = config.model.name or "model"
     if classifier is None:
         classifier = open_model(name, config.model.weights or "default", config.model, config.run)
@@ -191,37 +161,30 @@ def open_analysis(
     check_fit(classifier, images)
     check_attackable(classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
-    workers = config.run.workers
-    config = config.having(
-        out=out,
-        eps=tuple(one.eps for one in attacks),
-        workers=hardware.workers(images, config.with_lime) if workers is None else workers,
-        batch_size=config.run.batch_size
-        or recorded(out, "batch_size")
-        or hardware.batch_size(classifier.device, classifier.input_size),
-    )
+    eps = tuple(one.eps for one in attacks)
+    config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
     cost = ""
     if config.with_lime:
-        config, cost = _settle_lime(config, classifier, images, used)
+        config, cost = _settle_lime(config, out, classifier, images, used)
     check_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
-    return Analysis(config, classifier, images, used, attacks, cost, named)
+    return Analysis(config, classifier, images, used, attacks, out, cost, named)
 
 
 def _settle_lime(
-    config: AnalyzeConfig, classifier: Classifier, images: ImageSet, used: Sequence[int]
+    config: AnalyzeConfig, out: Path, classifier: Classifier, images: ImageSet, used: Sequence[int]
 ) -> tuple[AnalyzeConfig, str]:
     """The way of cutting and the samples a pass, and what LIME takes at most where its speed was tried.
 
     A run that is resumed keeps its own, so that its last digits do not depend on the interruption.
     """
-    out, size, note = config.run.out or Path(), config.lime.batch_size, ""
+    note = ""
     if config.lime.superpixels == AUTO:
         before = (recorded(out, "options") or {}).get("lime", {}).get("superpixels")
         config = config.having(lime_superpixels=before or method_for(images.channels, classifier.input_size))
         if config.lime.superpixels == "slic":
             note = "; superpixels by slic, as quickshift finds too few in images this small"
-    if size or recorded(out, "lime_batch_size"):
-        return config.having(lime_batch_size=size or recorded(out, "lime_batch_size")), ""
+    if size := config.lime.batch_size or recorded(out, "lime_batch_size"):
+        return config.having(lime_batch_size=size), ""
     size, speed = hardware.lime_batch_size(classifier)
     tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.resize)
     cutting = hardware.cutting_seconds(tried, config.lime.superpixels)

@@ -14,20 +14,18 @@ from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import keeping, kept_in
-from attnlab.manifests import recorded
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, run_attacks
-from attnlab.pipelines.checks import check_fit, check_passes, check_usable, load_source
-from attnlab.pipelines.opening import open_images, open_model, ready_attacks, run_folder
-from attnlab.pipelines.pairs import Pair, pair_up
+from attnlab.pipelines.checks import check_fit, check_passes, check_usable, runnable_attacks
+from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
+from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
 from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
 from attnlab.pipelines.provenance import describe_data, environment
-from attnlab.pipelines.robustness_checks import first_look, is_checked, write_checks, write_found
-from attnlab.pipelines.runnable import without_gradients
-from attnlab.pipelines.save_adversarial import SaveAdversarial, only_attack
-from attnlab.records import skipped_images
+from attnlab.pipelines.robustness_checks import first_look, write_checks, write_found
+from attnlab.pipelines.save_adversarial import only_attack, save_adversarial
+from attnlab.records import read_checks, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import EVALUATION
 
@@ -67,45 +65,36 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation that is ready to run.
+    """An evaluation that is ready to run."""
 
-    Attributes:
-        config: Every default is settled.
-        models: Name -> classifier, on its device.
-        source: On which adversarial images are made, if that is another one.
-        images: The image set.
-        positions: Indices of the images it uses.
-        attacks: Name -> settings.
-        save: Keep the adversarial images as files.
-        named: What the manifest says under "options" of data and models.
-    """
-
-    config: EvaluateConfig
-    models: Models
-    source: Classifier | None
+    config: EvaluateConfig  # every default is settled
+    models: Models  # name -> classifier, on its device
+    source: Classifier | None  # on which adversarial images are made, if that is another one
     images: ImageSet
-    positions: list[int]
-    attacks: Attacks
-    save: bool
-    named: dict[str, Any]
-
-    @property
-    def out(self) -> Path:
-        """The run folder."""
-        assert self.config.run.out is not None
-        return self.config.run.out
+    positions: list[int]  # indices of the images it uses
+    attacks: Attacks  # name -> settings
+    out: Path
+    save: bool  # keep the adversarial images as files
+    named: dict[str, Any]  # what the manifest says under "options" of data and models
 
     @property
     def count(self) -> int:
         """Images to look at, those of each model counted on their own."""
         return len(self.positions) * len(self.models)
 
+    @property
+    def known(self) -> Models:
+        """The models, and the one that adversarial images are made on, under its reserved name."""
+        return {**self.models, **({} if self.source is None else {RESERVED: self.source})}
+
     def run(self, progress: Progress = quietly) -> Run:
         """Write what is missing of the records; arguments and errors as of `evaluate`."""
         config, models, images, used, out = self.config, self.models, self.images, self.positions, self.out
         size, workers = config.run.batch_size or 1, config.run.workers or 0
-        resize, stop = config.data.resize, config.attack.stop
-        able = {name: self._able(name) for name in models}
+        resize, seed = config.data.resize, config.run.seed
+        able = dict.fromkeys(models, self.attacks)
+        if not self.save:
+            able = {name: runnable_attacks(name, self.source or models[name], self.attacks) for name in models}
         loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
         manifest, first = self.manifest(able), 0
         with opened(out, manifest, EVALUATION, {**EvaluateConfig.defaults(), "attacks": loop}) as run:
@@ -116,27 +105,24 @@ class Evaluation:
                 first += works[name].parts
             if any(work.missing for work in works.values()):
                 run.begin_session(manifest)
-                if not is_checked(out):
-                    looked_at = {**models, **({} if self.source is None else {"transfer": self.source})}
+                if read_checks(out) is None:
                     with keeping(kept_in(out)):
-                        found = first_look(looked_at, images, used, resize)
+                        found = first_look(self.known, images, used, resize)
                     # else they are looked for again at the end, beside others; an empty list would say that those were
                     if found and not config.check:
                         write_found(out, found)
             progress(sum(work.done for work in works.values()))
             for name, classifier in models.items():
-                batches = load_batches(
-                    ResizedDataset(images, classifier.input_size, resize), works[name].batches(size), workers
-                )
-                rows = partial(accuracy_rows, name, classifier, self.source)
-                strike = (
-                    SaveAdversarial(out, able[name])
+                prepared = ResizedDataset(images, classifier.input_size, resize)
+                batches = load_batches(prepared, works[name].batches(size), workers)
+                rows = partial(accuracy_rows, name, classifier, self.source, seed=seed, attacks=able[name])
+                attack = (
+                    partial(save_adversarial, folder=out, attacks=able[name])
                     if self.save
-                    else partial(run_attacks, attacks=able[name], stop=stop)
+                    else partial(run_attacks, attacks=able[name], stop=config.attack.stop)
                 )
-                records = (rows(batch, config.run.seed, able[name], strike) for batch in batches)
                 with keeping(kept_in(out)):
-                    works[name].complete(records, progress)
+                    works[name].complete((rows(batch, run=attack) for batch in batches), progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))
             check_usable(run)
@@ -145,16 +131,10 @@ class Evaluation:
                 write_checks(run, models, images, self.attacks, used[:size], resize, white_box=white_box)
         return run
 
-    def _able(self, name: str) -> Attacks:
-        """The attacks that a model can be put to."""
-        if self.save:
-            return self.attacks
-        return without_gradients(name, self.source or self.models[name], self.attacks)
-
     def manifest(self, able: Mapping[str, Attacks]) -> dict[str, Any]:
         """What run.json says; `able` holds the attacks that each model is put to."""
         left_out = {name: [attack for attack in self.attacks if attack not in own] for name, own in able.items()}
-        left_out = {name: gone for name, gone in left_out.items() if gone}
+        left_out = {name: attacks for name, attacks in left_out.items() if attacks}
         config = self.config
         options = {
             **self.named,
@@ -165,12 +145,11 @@ class Evaluation:
             "images": len(self.positions),
             "order": list(self.models),
         }
-        known = {**self.models, **({} if self.source is None else {"transfer": self.source})}
         return {
             "kind": "evaluate",
             "options": options,
             "data": describe_data(self.images, self.positions),
-            "model": {name: classifier.describe() for name, classifier in known.items()},
+            "model": {name: classifier.describe() for name, classifier in self.known.items()},
             **environment(next(iter(self.models.values())).device),
             "batch_size": config.run.batch_size,
             "workers": config.run.workers,
@@ -195,34 +174,21 @@ def open_evaluation(
     images, used, about = open_images(config.data, config.run.seed, images, positions, split)
     named: dict[str, Any] = {**about}
     if models is None:
-        pairs = pair_up(
-            config.model.names or [hardware.model_for(config.data.name)], config.model.weights, config.model.labels
-        )
+        names = config.model.names or [hardware.model_for(config.data.name)]
+        pairs = pair_up(names, config.model.weights, config.model.labels)
         models = _open_models(config, pairs)
         named |= _named(config, pairs) | {"saved": save}
     if config.attack.transfer and source is None:
         model, run = config.model, config.run
-        source = load_source(
-            "--transfer",
-            config.attack.transfer,
-            model.layer,
-            stated=model.mean is not None,
-            trust_code=model.trust_code,
-        ).place(hardware.choose_device(run.device), run.precision, run.memory_format)
+        stated, trust_code = model.mean is not None, model.trust_code
+        source = load_source("--transfer", config.attack.transfer, model.layer, stated=stated, trust_code=trust_code)
+        source = source.place(hardware.choose_device(run.device), run.precision, run.memory_format)
     _check_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
-    workers, classifier = config.run.workers, models[first]
-    config = config.having(
-        out=out,
-        split=split,
-        workers=hardware.workers(images) if workers is None else workers,
-        batch_size=config.run.batch_size
-        or recorded(out, "batch_size")
-        or hardware.batch_size(classifier.device, classifier.input_size),
-    )
+    config = config.having(split=split, **settled(config.run, out, models[first], images))
     check_passes(config.run.batch_size or 1, config.run.workers or 0)
-    return Evaluation(config, models, source, images, used, attacks, save, named)
+    return Evaluation(config, models, source, images, used, attacks, out, save, named)
 
 
 def _open_models(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Classifier]:
@@ -258,11 +224,7 @@ def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _check_together(models: Models, source: Classifier | None, images: ImageSet, *, stop: bool) -> None:
-    """Check that models, images and the model that images are made on fit each other.
-
-    Raises:
-        UserError: If they do not.
-    """
+    """Check that models, images and the model that images are made on fit each other."""
     if source is not None and stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
     for name, classifier in models.items():

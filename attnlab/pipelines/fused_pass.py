@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import clean_gradient, perturb
 from attnlab.attention import METHODS
@@ -20,41 +20,26 @@ from attnlab.models.outputs import check_gradient
 
 
 class BatchOutput(NamedTuple):
-    """What a classifier makes of a batch.
+    """What a classifier makes of a batch."""
 
-    Attributes:
-        images: Pixels in [0, 1], (N, C, H, W).
-        logits: (N, K).
-        maps: Signed maps, (N, h, w); None where they were not asked for.
-    """
-
-    images: Tensor
-    logits: Tensor
-    maps: Tensor | None
+    images: Images
+    logits: Logits
+    maps: Maps | None  # None where they were not asked for
 
 
 def fused_pass(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     attacks: Sequence[Attack],
     method: str | None = "grad-cam",
     target: str = "true",
     seeds: Sequence[int] | None = None,
 ) -> tuple[BatchOutput, list[BatchOutput]]:
-    """See the clean images, and their adversarial counterparts of every eps.
+    """See the clean images, and their adversarial counterparts of every eps, in the order of the attacks.
 
-    Args:
-        classifier: Any; it is given back as it was.
-        images: Pixels in [0, 1], (N, C, H, W).
-        labels: (N,).
-        attacks: One or more, which differ in their eps alone.
-        method: Whose maps are made, a name in METHODS; None for no maps.
-        target: Class that maps explain: the `true` label, or each image's own `predicted` class.
-        seeds: Of each image's random starts, see `perturb`.
-
-    Returns:
-        What is seen of the clean images; what is seen of the adversarial ones, in the order of the attacks.
+    `attacks` are one or more that differ in their eps alone; maps are those of `method`, a name in METHODS, of the
+    `true` label or of each image's own `predicted` class; `seeds` as of `perturb`.
     """
     images = images.detach().requires_grad_()
     logits, maps = _look(classifier, images, labels, method, target, cut=False)
@@ -66,22 +51,21 @@ def fused_pass(
     adversarial = []
     for attack in attacks:
         attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean)
-        logits, maps_of_attacked = _look(classifier, attacked, labels, method, target, cut=True)
-        adversarial.append(BatchOutput(attacked, logits.detach(), maps_of_attacked))
+        logits, maps = _look(classifier, attacked, labels, method, target, cut=True)
+        adversarial.append(BatchOutput(attacked, logits.detach(), maps))
     return seen, adversarial
 
 
 def _look(
-    classifier: Classifier, images: Tensor, labels: Tensor, method: str | None, target: str, *, cut: bool
-) -> tuple[Tensor, Tensor | None]:
+    classifier: Classifier, images: Images, labels: Labels, method: str | None, target: str, *, cut: bool
+) -> tuple[Logits, Maps | None]:
     """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
     with frozen_eval(classifier), torch.enable_grad():
         if method is None:
-            logits = classifier(images)
-            if not cut:
-                check_gradient(logits)
-            return logits, None
-        classes = labels if target == "true" else None
-        logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
-        check_gradient(logits)
+            logits, maps = classifier(images), None
+        else:
+            classes = labels if target == "true" else None
+            logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
+        if method is not None or not cut:
+            check_gradient(logits)
         return logits, maps

@@ -1,4 +1,4 @@
-"""What a run uses where the user says nothing."""
+"""Defaults of device, batch size, workers, and each data set's model."""
 
 import os
 from time import perf_counter
@@ -23,22 +23,14 @@ LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 
 
 def model_for(data: str) -> str:
-    """Name of the model that belongs to a data set.
-
-    Raises:
-        UserError: If none does.
-    """
+    """Name of the model that belongs to a data set, or a UserError where none does."""
     if not DATASETS[data].model:
         raise UserError(f"data set {data!r} has no model of its own; name one with --model")
     return DATASETS[data].model
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first GPU, or the CPU where there is none.
-
-    Raises:
-        UserError: If it is not to be had here.
-    """
+    """The device of that name, which is to be had here; `auto` is the first GPU, or the CPU where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -52,11 +44,6 @@ def choose_device(name: str) -> torch.device:
             "try --device cpu"
         ) from None
     return device
-
-
-def local_rank() -> int:
-    """Number of this process among those torchrun started on this machine; 0 without it."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def batch_size(device: torch.device, size: tuple[int, int]) -> int:

@@ -24,8 +24,8 @@ from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import check_fit
-from attnlab.pipelines.map_views import compare, on_device
+from attnlab.pipelines.checks import check_fit, checked_inputs
+from attnlab.pipelines.map_views import compare
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
 from attnlab.words import as_fraction
@@ -37,50 +37,29 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Answers(NamedTuple):
-    """What M models made of N images.
+    """What M models made of N images."""
 
-    Attributes:
-        positions: Indices of the images, (N,).
-        clean: Whether a model classifies an image correctly, (M, N).
-        adversarial: Whether it does so with its own adversarial image, (M, N).
-        confidence: In the label, of the first model on the image, (N,).
-    """
-
-    positions: npt.NDArray[np.int64]
-    clean: Mask
-    adversarial: Mask
-    confidence: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.int64]  # indices of the images, (N,)
+    clean: Mask  # whether a model classifies an image correctly, (M, N)
+    adversarial: Mask  # whether it does so with its own adversarial image, (M, N)
+    confidence: npt.NDArray[np.float64]  # in the label, of the first model on the image, (N,)
 
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models, and the images that they are compared on; `open_comparison` makes it.
+    """Models, and the images that they are compared on; `open_comparison` makes it."""
 
-    Attributes:
-        paths: What each model is called -> as a user writes it.
-        classifiers: Likewise -> the classifier.
-        images: The data set.
-        positions: Indices of the images that figures choose from.
-        named: They are to be shown, whatever the rules say.
-        attack: Makes the adversarial images, of each model its own.
-        stepll: The attack of Fig. 2, and with A3 of Fig. 12.
-        setting: Data and attack, in words; for `stepll` see `step_setting`.
-        step_setting: Data and attack of Figs. 2 and 12.
-        seed: Of random starts, together with the image's name.
-        trust_code: As of `load_model`, for the snapshots.
-    """
-
-    paths: dict[str, str]
-    classifiers: dict[str, Classifier] = field(repr=False)
+    paths: dict[str, str]  # what each model is called -> as a user writes it
+    classifiers: dict[str, Classifier] = field(repr=False)  # likewise -> the classifier
     images: ImageSet = field(repr=False)
-    positions: list[int] = field(repr=False)
-    named: bool
-    attack: Attack
-    stepll: Attack
-    setting: str
-    step_setting: str
-    seed: int = 0
-    trust_code: bool = False
+    positions: list[int] = field(repr=False)  # indices of the images that figures choose from
+    named: bool  # they are to be shown, whatever the rules say
+    attack: Attack  # makes the adversarial images, of each model its own
+    stepll: Attack  # the attack of Fig. 2, and with A3 of Fig. 12
+    setting: str  # data and attack, in words
+    step_setting: str  # likewise, of Figs. 2 and 12
+    seed: int = 0  # of random starts, together with the image's name
+    trust_code: bool = False  # as of `load_model`, for the snapshots
 
     @property
     def names(self) -> list[str]:
@@ -110,8 +89,7 @@ class ModelComparison:
 
     def ask(self, classifiers: Sequence[Classifier], attack: Attack) -> Answers:
         """What classifiers make of all images that can be chosen, and of their own adversarial counterparts."""
-        batches = self.batches(self.positions)
-        answers = [_answers(classifiers, batch, attack, self.seed) for batch in batches]
+        answers = [_answers(classifiers, batch, attack, self.seed) for batch in self.batches(self.positions)]
         if not answers:
             none = np.zeros((len(classifiers), 0), bool)
             return Answers(np.zeros(0, int), none, none, np.zeros(0))
@@ -119,14 +97,14 @@ class ModelComparison:
 
     def typical(self, answers: Answers, which: Mask, count: int) -> list[int]:
         """Positions of images of typical confidence among some; of all of them where the user named the images."""
-        places = np.flatnonzero(which)
-        kept = slice(None) if self.named else quantile_examples(answers.confidence[places], count)
-        return [int(position) for position in answers.positions[places[kept]]]
+        indices = np.flatnonzero(which)
+        kept = slice(None) if self.named else quantile_examples(answers.confidence[indices], count)
+        return [int(position) for position in answers.positions[indices[kept]]]
 
     def compare(self, classifiers: Sequence[Classifier], positions: list[int]) -> list[MapSeries]:
         """Views of classifiers on those images."""
         batches = self.batches(positions)
-        return [one for batch in batches for one in compare(classifiers, batch, self.attack, self.seed)]
+        return [series for batch in batches for series in compare(classifiers, batch, self.attack, self.seed)]
 
     def batches(self, positions: list[int]) -> Iterator[Batch]:
         """Those images at the models' size; a warning names one that cannot be used."""
@@ -148,7 +126,7 @@ def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, se
     """What classifiers make of a batch and of their own adversarial counterparts of it."""
     clean, adversarial, confidences = [], [], []
     for classifier in classifiers:
-        images, labels, seeds = on_device(classifier, batch, seed)
+        images, labels, seeds = checked_inputs(classifier, batch, seed)
         with naming("images", batch.image_ids), frozen_eval(classifier), torch.no_grad():
             attacked = perturb(classifier, images, labels, attack, seeds=seeds)
             logits = classifier(images)
@@ -159,21 +137,17 @@ def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, se
 
 
 def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelComparison:
-    """Open data and models, one or several, as `attnlab figures` does.
-
-    Raises:
-        UserError: If a name is unknown, a model cannot be had, or models and data do not fit each other.
-    """
+    """Open data and models, one or several, as `attnlab figures` does."""
     data, named, trust_code = config.data.name, config.images, config.model.trust_code
     split = config.data.split or DATASETS[data].accuracy_split
     images = load_dataset(data, config.data.root, split)
-    place = hardware.choose_device(config.model.device)
+    device = hardware.choose_device(config.model.device)
     for name in models:
         if "/" in name and ".py:" not in name and not Path(name).is_dir():
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
     classifiers = {
-        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust_code).place(place)
+        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust_code).place(device)
         for title, name in titles.items()
     }
     for name in models:
@@ -190,10 +164,9 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
     unknown = [name for name in named if name not in set(images.image_ids)]
     if unknown:
         raise UserError(f"{data} {split} has no image {unknown[0]!r}; its names are like {images.image_ids[0]!r}")
+    positions = list(range(min(config.data.limit, len(images.image_ids))))
     if named:
         positions = [index for index, image_id in enumerate(images.image_ids) if image_id in set(named)]
-    else:
-        positions = list(range(min(config.data.limit, len(images.image_ids))))
     attack, eps, step_size = config.attack.name, config.attack.eps, config.attack.step_size
     parsed = parse_attacks(attack, data, eps=eps, steps=config.attack.steps, step_size=step_size)
     chosen = next(iter(parsed.values()))
@@ -234,6 +207,6 @@ def _trained_with(name: str) -> str:
     alpha, beta = (options.get(f"defense's {weight}", 1) for weight in ("alpha", "beta"))
     if "aad" not in trained["defense"] or (alpha and beta):
         return trained["defense"]
-    return {(True, False): "rectification only", (False, True): "preservation only"}.get(
-        (bool(alpha), bool(beta)), "neither loss"
-    )
+    if alpha:
+        return "rectification only"
+    return "preservation only" if beta else "neither loss"

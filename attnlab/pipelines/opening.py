@@ -1,9 +1,10 @@
 """Data, models and attacks as a configuration names them, opened for a run."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import parse_attacks, parse_one
@@ -14,31 +15,22 @@ from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.data.sampling import choose
 from attnlab.errors import UserError
+from attnlab.manifests import recorded
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
 
 
-class Images(NamedTuple):
-    """The images of a run.
-
-    Attributes:
-        all: The image set.
-        used: Indices of the images to use, rising.
-        named: What the manifest says under "options" of them: of a set that was given, what can be vouched for.
-    """
+class UsedImages(NamedTuple):
+    """The images of a run."""
 
     all: ImageSet
-    used: list[int]
-    named: dict[str, str]
+    used: list[int]  # indices of the images to use, rising
+    named: dict[str, str]  # what the manifest says of them: of a set that was given, what can be vouched for
 
 
 def ready_attack(options: MapAttackOptions, data: str) -> Attack:
-    """The attack that options name, or the one that stands in a name's place.
-
-    Raises:
-        UserError: If a value is out of range, or a ready attack comes with options of its own.
-    """
+    """The attack that options name, or the one that stands in a name's place and comes with no options of its own."""
     if isinstance(options.name, str):
         named = parse_one(options.name, data, **options.strength())
         return replace(named, label_smoothing=options.label_smoothing)
@@ -47,11 +39,7 @@ def ready_attack(options: MapAttackOptions, data: str) -> Attack:
 
 
 def ready_attacks(options: EvaluatedAttackOptions, data: str) -> Attacks:
-    """The attacks that options name, or those that stand in the names' place.
-
-    Raises:
-        UserError: If a value is out of range, there is no attack, or ready ones come with options of their own.
-    """
+    """The attacks that options name, or those that stand in the names' place and come with no options of their own."""
     if isinstance(options.name, str):
         return parse_attacks(options.name, data, eps=options.eps, **options.strength())
     _check_alone(options, {"attacks", "transfer", "stop"})
@@ -71,43 +59,69 @@ def _check_alone(options: AttackOptions, allowed: set[str]) -> None:
 
 def open_images(
     options: DataOptions, seed: int, images: ImageSet | None, positions: Sequence[int] | None, split: str
-) -> Images:
-    """The images that are given, or those of the options; `split` is for options that name none.
-
-    Raises:
-        UserError: If they cannot be had, or there are none.
-    """
+) -> UsedImages:
+    """The images that are given, or those of the options; `split` is for options that name none."""
     named = {} if options.split is None else {"split": options.split}
     if images is None:
         images, named = load_dataset(options.name, options.root, options.split or split), {"split": split} | named
     used = choose(images, options.limit, stratify=options.stratify, seed=seed)
     named = {"data": options.name, **named} if images.name == options.name else {}
-    return Images(images, used if positions is None else list(positions), named)
+    return UsedImages(images, used if positions is None else list(positions), named)
 
 
-def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:
-    """A model on its device.
-
-    Args:
-        name: As of `load_model`, as the weights.
-        weights: Likewise.
-        options: What else is said of it.
-        run: Where and how it runs.
-
-    Raises:
-        UserError: If it cannot be had.
-    """
-    classifier = load_model(
+def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0) -> Classifier:
+    """`load_model` with what options say beside name and weights."""
+    return load_model(
         name,
         weights,
         options.layer,
         mean=options.mean,
         std=options.std,
+        seed=seed,
         weights_key=options.weights_key,
         trust_code=options.trust_code,
-    ).place(hardware.choose_device(run.device), run.precision, run.memory_format)
+    )
+
+
+def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:
+    """A model on its device."""
+    classifier = load_as_asked(name, weights, options)
+    classifier = classifier.place(hardware.choose_device(run.device), run.precision, run.memory_format)
     tell_unfinished(name if weights == "default" else weights)
     return classifier
+
+
+def load_source(
+    option: str, name: str, layer: str | None = None, *, stated: bool = False, trust_code: bool = False
+) -> Classifier:
+    """A model that an option names to make adversarial images for others, normalised as it says itself.
+
+    Warn if it says nothing, where `stated` says that there are --mean and --std, which are for --model alone.
+    """
+    try:
+        source = load_model(name, layer=layer, trust_code=trust_code)
+    except UserError as error:
+        raise UserError(f"{option} {name}: {error}") from None
+    said = source.stated or [name for name in ("mean", "std") if getattr(source.network, name, None) is not None]
+    if stated and not said:
+        warnings.warn(
+            f"{option} {name} says no mean and std of its own, so its images are not normalised: --mean and --std are "
+            "for --model alone; if it needs others, set mean and std on the network in its FILE.py",
+            stacklevel=2,
+        )
+    return source
+
+
+def settled(
+    run: RunOptions, out: Path, classifier: Classifier, images: ImageSet, *, lime: bool = False
+) -> dict[str, Any]:
+    """Values of options that the user left open; a run that is resumed keeps its batch size."""
+    size = run.batch_size or recorded(out, "batch_size")
+    return {
+        "out": out,
+        "workers": hardware.workers(images, lime) if run.workers is None else run.workers,
+        "batch_size": size or hardware.batch_size(classifier.device, classifier.input_size),
+    }
 
 
 def run_folder(*names: str) -> Path:

@@ -13,13 +13,7 @@ RESERVED = "transfer"
 
 
 class Pair(NamedTuple):
-    """A model to load, and what it is called.
-
-    Attributes:
-        label: Its name in records and tables.
-        model: As of `load_model`.
-        weights: Likewise.
-    """
+    """A model to load with its weights, and what it is called in records and tables."""
 
     label: str
     model: str
@@ -27,16 +21,13 @@ class Pair(NamedTuple):
 
 
 def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] = ()) -> list[Pair]:
-    """Put models and weights together, in their order.
+    """Put one or more models and their weights together, in their order, or raise a UserError where they do not fit.
 
     Args:
-        models: One or more.
+        models: As of `load_model`.
         weights: None, one, or one for each model; of one model as many as one likes. `default` and `none` alone are
             for all models.
         names: What the pairs are called; by default after the models, and where those are the same, the weights.
-
-    Raises:
-        UserError: If counts do not fit, a pair comes twice, or names are not different from each other.
     """
     given = list(weights) or ["default"]
     if len(given) == 1 and given[0] in ("default", "none"):
@@ -44,10 +35,10 @@ def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] 
     if len(models) == 1:
         models = [*models] * len(given)
     if len(models) != len(given):
-        told = (f"{model or '?'} with {weight or '?'}" for model, weight in zip_longest(models, given))
+        both = (f"{model or '?'} with {weight or '?'}" for model, weight in zip_longest(models, given))
         raise UserError(
             f"expected a --weights for each --model, or for one --model, got {len(models)} and {len(given)}: "
-            f"{', '.join(told)}"
+            f"{', '.join(both)}"
         )
     pairs = list(zip(models, given, strict=True))
     twice = [f"{model} with {weight}" for (model, weight), count in Counter(pairs).items() if count > 1]
@@ -55,10 +46,10 @@ def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] 
         raise UserError(f"expected each --model once, or each time with other --weights, got {', '.join(twice)} again")
     labels = list(names) or _labels(pairs)
     if len(labels) != len(pairs):
-        told = (
+        both = (
             f"{label or '?'} for {' with '.join(pair) if pair else '?'}" for label, pair in zip_longest(labels, pairs)
         )
-        raise UserError(f"expected a --name for each model, got {len(labels)} for {len(pairs)}: {', '.join(told)}")
+        raise UserError(f"expected a --name for each model, got {len(labels)} for {len(pairs)}: {', '.join(both)}")
     wrong = [label for label, count in Counter(labels).items() if count > 1 or not label.strip() or label == RESERVED]
     if wrong:
         raise UserError(f"expected names that differ from each other and from {RESERVED!r}, got {wrong[0]!r}")

@@ -4,40 +4,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attnlab.data.resizing import Batch
 from attnlab.runs import Run
 
 #: images a part of the records covers
 PART = 256
 
 Progress = Callable[[int], None]
+Row = dict[str, Any]
+#: records by the images' index in the data set
+Rows = dict[int, Row]
 
 
 def quietly(_count: int) -> None:
     """Show no progress."""
 
 
-Row = dict[str, Any]
-#: records by the images' index in the data set
-Rows = dict[int, Row]
+def skipped_rows(batch: Batch) -> Rows:
+    """Records of a batch's images that cannot be used."""
+    return {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
 
 
 @dataclass(frozen=True)
 class PendingParts:
-    """What of a run's records is missing.
-
-    Attributes:
-        run: The run.
-        missing: Number of each part that is not whole, and the indices of its images.
-        known: What an earlier session had done of them.
-        done: Number of images that are done.
-        parts: Number of parts in all.
-    """
+    """What of a run's records is missing."""
 
     run: Run
-    missing: dict[int, list[int]]
-    known: dict[int, Rows]
-    done: int
-    parts: int
+    missing: dict[int, list[int]]  # number of each part that is not whole, and the indices of its images
+    known: dict[int, Rows]  # what an earlier session had done of them
+    done: int  # number of images that are done
+    parts: int  # number of parts in all
 
     @property
     def finished(self) -> set[int]:
@@ -69,17 +65,7 @@ class PendingParts:
 
 
 def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> PendingParts:
-    """What is left to do.
-
-    Args:
-        run: The run.
-        image_ids: Of the whole data set.
-        used: Indices of the images to use.
-        first_part: Number of the first part they fill.
-
-    Raises:
-        UserError: If a part is damaged.
-    """
+    """What is left to do of the images used, of all those of a data set; they fill the parts from the first on."""
     parts = {first_part + at // PART: list(used[at : at + PART]) for at in range(0, len(used), PART)}
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
     for number in parts.keys() - missing.keys():

@@ -35,7 +35,7 @@ def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
     """What data a result is about, for run.json."""
     reading = {name: getattr(images, name, None) for name in ("box_corners", "pixel_rule")}
     return {
-        **{name: told for name, told in reading.items() if told},
+        **{name: value for name, value in reading.items() if value},
         "name": images.name,
         "has_boxes": images.has_boxes,
         "classes": list(images.classes),

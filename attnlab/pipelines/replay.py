@@ -19,9 +19,9 @@ from attnlab.models import load_model
 from attnlab.models.load import runs_code
 from attnlab.models.own_code import check_trusted, is_own_code
 from attnlab.pipelines import hardware
+from attnlab.pipelines.checks import checked_inputs
 from attnlab.pipelines.provenance import describe_data
 from attnlab.runs import Run
-from attnlab.seeding import seed_of
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
 
@@ -62,9 +62,7 @@ def replay(
     if manifest["kind"] != "analyze":
         raise UserError(f"expected a run of `attnlab analyze`, got one of `attnlab {manifest['kind']}` in {folder}")
     options = manifest["options"]
-    missing = [
-        name for name in ("data", "split", "model", "weights", "precision", "memory_format") if name not in options
-    ]
+    missing = [name for name in ("data", "split", "model", "weights", "precision", "memory_format") if name not in options]
     if missing:
         raise UserError(
             f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"
@@ -87,8 +85,7 @@ def replay(
         std=known.get("std"),
         weights_key=options.get("weights_key"),
         trust_code=trust_code,
-    )
-    classifier = classifier.place(hardware.choose_device(device), options["precision"], options["memory_format"])
+    ).place(hardware.choose_device(device), options["precision"], options["memory_format"])
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:
@@ -105,21 +102,20 @@ def replay(
         gone += batch.skipped
         if not batch.positions:
             continue
-        pixels, labels = batch.tensors(classifier.device)
-        seeds = [seed_of(options.get("seed", 0), image_id) for image_id in batch.image_ids]
+        pixels, labels, seeds = checked_inputs(classifier, batch, options.get("seed", 0))
         with naming("images", batch.image_ids):
             attacked = [
                 _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))
                 for eps in options["eps"]
             ]
-        for place, (image_id, clean) in enumerate(zip(batch.image_ids, _as_arrays(pixels), strict=True)):
-            yield ReplayedImage(records[image_id], clean, [one[place] for one in attacked])
+        for image_id, clean, *adversarial in zip(batch.image_ids, _as_arrays(pixels), *attacked, strict=True):
+            yield ReplayedImage(records[image_id], clean, adversarial)
     if gone:
-        told = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
+        named = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
         more = f"; and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
         warnings.warn(
             f"{len(gone)} of {counted(len(wanted), 'image')} of {folder} cannot be read any more and are left out: "
-            f"{told}{more}",
+            f"{named}{more}",
             stacklevel=2,
         )
 

@@ -16,7 +16,7 @@ from attnlab.data.resizing import ResizedDataset, Sample, collate, load_batches
 from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import check_labels
+from attnlab.pipelines.checks import checked_inputs
 from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
 
@@ -25,11 +25,6 @@ TRIED = 32
 
 #: name of a model, and what was found
 Found = list[tuple[str, str]]
-
-
-def is_checked(folder: Path) -> bool:
-    """Whether a folder has a checks.csv that is whole."""
-    return read_checks(folder) is not None
 
 
 def first_look(
@@ -42,12 +37,7 @@ def first_look(
 ) -> Found:
     """Check the outputs of models on the first images that can be used, and warn of what is found.
 
-    Args:
-        models: Name -> classifier.
-        images: Any image set.
-        positions: Indices of the run's images.
-        resize: How images reach the model's size.
-        gradients: See `check_outputs`.
+    `positions` are those of the run's images, `gradients` is as of `check_outputs`.
     """
     found: Found = []
     for name, classifier in models.items():
@@ -55,12 +45,11 @@ def first_look(
         items = (item for item in map(prepared.__getitem__, positions[:TRIED]) if isinstance(item, Sample))
         batch = collate(list(islice(items, IMAGES)))
         if batch.positions:
-            check_labels(classifier, batch)
+            pixels, labels, _seeds = checked_inputs(classifier, batch, seed=0)
             with naming("images", batch.image_ids):
-                signs = check_outputs(classifier, *batch.tensors(classifier.device), gradients=gradients)
-            found += [(name, told) for told in signs]
-    for name, told in found:
-        warnings.warn(f"{name}: {told}", stacklevel=2)
+                found += [(name, sign) for sign in check_outputs(classifier, pixels, labels, gradients=gradients)]
+    for name, sign in found:
+        warnings.warn(f"{name}: {sign}", stacklevel=2)
     return found
 
 
@@ -79,18 +68,12 @@ def write_checks(
     *,
     white_box: bool = True,
 ) -> None:
-    """Look at each model on some images and at its records, and write checks.csv: model, found.
+    """Look at each model on the images of these positions and at its records in a finished run, and write checks.csv.
 
-    Args:
-        run: Finished; one that has the file, undamaged, keeps it.
-        models: Name -> classifier.
-        images: The images of the run.
-        attacks: What was done.
-        positions: Indices of the images to look at the models with.
-        resize: How images reach the models' size.
-        white_box: The attacks climb the gradients of the models themselves, so that their order tells something.
+    A run that has the file, undamaged, keeps it. With `white_box` the attacks climb the gradients of the models
+    themselves, so that their order tells something.
     """
-    if is_checked(run.folder) or all(attack is None for attack in attacks.values()):
+    if read_checks(run.folder) is not None or all(attack is None for attack in attacks.values()):
         return
     records = read_evaluation(run.folder)
     loop = {name: attack for name, attack in attacks.items() if isinstance(attack, Attack)}
@@ -101,16 +84,16 @@ def write_checks(
     for name, classifier in models.items():
         prepared = ResizedDataset(images, classifier.input_size, resize)
         (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
-        if batch.positions and budgets:
-            pixels, labels = batch.tensors(classifier.device)
-            found += [(name, told) for told in check_model(classifier, pixels, labels, min(budgets))]
-        found += [(name, told) for told in _left_out(classifier, others)]
+        signs = []
+        if batch.positions:
+            signs += check_model(classifier, *batch.tensors(classifier.device), min(budgets))
+        signs += _left_out(classifier, others)
         own = records[records["model"] == name]
-        right = own.assign(right=own["prediction"] == own["label"])
-        held = {str(attack): group["right"].to_numpy(bool) for attack, group in right.groupby("attack", sort=False)}
+        right = own["prediction"] == own["label"]
+        held = {str(attack): group.to_numpy(bool) for attack, group in right.groupby(own["attack"], sort=False)}
         if white_box and held:
-            made = {attack: settings for attack, settings in loop.items() if attack in held}
-            found += [(name, told) for told in check_accuracies(made, blind, held)]
+            signs += check_accuracies({attack: loop[attack] for attack in loop if attack in held}, blind, held)
+        found += [(name, sign) for sign in signs]
     write_found(run.folder, found)
 
 

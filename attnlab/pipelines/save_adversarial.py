@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attnlab.arrays import Images
 from attnlab.attacks import CLEAN, Attack, Attacks
 from attnlab.attacks.pgd import perturb
 from attnlab.attacks.trajectory import AttackResult
@@ -20,48 +21,36 @@ from attnlab.runs import Run
 EIGHT_BIT = " 8-bit"
 
 
-class SaveAdversarial:
-    """Makes the adversarial images of one attack and keeps them: arrays/ID.npy and images/ID.png."""
+def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dict[str, AttackResult]:
+    """Make a batch's adversarial images by the one attack of `only_attack`, and keep them in a run's folder.
 
-    def __init__(self, folder: Path, attacks: Attacks) -> None:
-        """Remember what to make, and where.
-
-        Args:
-            folder: The run's.
-            attacks: Of `only_attack`.
-        """
-        self.folder = folder
-        self.attacks = attacks
-
-    def __call__(self, target: AttackBatch) -> dict[str, AttackResult]:
-        """Write a batch's images, and return the outcomes of both kinds."""
-        (name, attack), *_ = ((name, attack) for name, attack in self.attacks.items() if attack is not None)
-        if isinstance(attack, Attack):
-            adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
-        else:
-            adversarial = attack(target.source, target.images, target.labels, target.seeds)
-        Run(self.folder).existing()
-        pixels = eight_bit(adversarial, target.images, attack.eps)
-        for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
-            array, picture = BytesIO(), BytesIO()
-            np.save(array, values.numpy())
-            Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(picture, "PNG")
-            write_whole(file_of(self.folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
-            write_whole(file_of(self.folder / "images", image_id, ".png"), picture.getvalue(), sync=False)
-        steps = attack.steps if isinstance(attack, Attack) else 0
-        return {
-            name: looked_at(target, adversarial, steps),
-            name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
-        }
+    They are in arrays/ID.npy and images/ID.png; the outcomes of both kinds are returned.
+    """
+    (name, attack), *_ = ((name, attack) for name, attack in attacks.items() if attack is not None)
+    if isinstance(attack, Attack):
+        steps = attack.steps
+        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+    else:
+        steps = 0
+        adversarial = attack(target.source, target.images, target.labels, target.seeds)
+    Run(folder).existing()
+    pixels = eight_bit(adversarial, target.images, attack.eps)
+    for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
+        array, picture = BytesIO(), BytesIO()
+        np.save(array, values.numpy())
+        Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(picture, "PNG")
+        write_whole(file_of(folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
+        write_whole(file_of(folder / "images", image_id, ".png"), picture.getvalue(), sync=False)
+    return {
+        name: looked_at(target, adversarial, steps),
+        name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
+    }
 
 
-def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
-    """Adversarial images in whole grey levels that are still in the ball, 0 to 255, (N, C, H, W), uint8.
+def eight_bit(adversarial: Images, images: Images, eps: float) -> Tensor:
+    """Adversarial images in whole grey levels, 0 to 255, (N, C, H, W), uint8, still in the ball around `images`.
 
-    Args:
-        adversarial: Pixels in [0, 1], (N, C, H, W).
-        images: Centre of the ball, whole grey levels divided by 255.
-        eps: L-infinity budget, pixels in [0, 1]; as much of it is used as whole levels allow.
+    Those are whole levels divided by 255; as much of eps is used as whole levels allow.
     """
     centre = (images * 255).round()
     levels = int(eps * 255 + 1e-6)
@@ -70,11 +59,7 @@ def eight_bit(adversarial: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def only_attack(attacks: Attacks) -> Attacks:
-    """The attack that a `SaveAdversarial` makes, with an entry for each of its outcomes.
-
-    Raises:
-        UserError: If it is not one attack.
-    """
+    """The one attack that `save_adversarial` makes, with an entry for each of its outcomes."""
     if len(attacks) != 1 or CLEAN in attacks:
         raise UserError(f"expected one attack, got {', '.join(attacks)}")
     ((name, attack),) = attacks.items()

@@ -27,19 +27,9 @@ COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
 
 def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
-    """Train with every alpha and every beta, each in a folder of its own; what is there already is resumed.
+    """Train with every alpha and every beta, each in OUT/alpha-A-beta-B/; what is there already is resumed.
 
-    Args:
-        config: What is trained, and how; its `out` holds alpha-A-beta-B/ for each training, and sweep.csv, which is
-            written again after each.
-        watch: Shows each training.
-
-    Returns:
-        See `sweep_table`.
-
-    Raises:
-        UserError: If a value is given twice or none at all, a training cannot be made, or the folder holds trainings
-            that differ from this one in more than alpha and beta.
+    After each training, OUT/sweep.csv is written again as `sweep_table` has it.
     """
     for name, values in (("--alphas", config.alphas), ("--betas", config.betas)):
         if not values or len(set(values)) < len(values):
@@ -70,11 +60,10 @@ def sweep_folder(config: SweepConfig) -> Path:
 
 
 def sweep_table(out: Path | str) -> pd.DataFrame:
-    """What came of the finished trainings of a sweep, rising by alpha, then beta.
+    """Results of the finished trainings of a sweep, rising by alpha, then beta.
 
-    Returns:
-        Columns alpha, beta, epoch (of the checkpoint that was kept), n (held-out images), clean, robust (accuracy on
-        these in percent, without an attack and under PGD with the training's budget).
+    Columns: alpha, beta, epoch (of the checkpoint that was kept), n (held-out images), clean, robust (accuracy on
+    these in percent, without an attack and under PGD with the training's budget).
     """
     rows = []
     for path in Path(out).glob(TRAININGS):
@@ -88,12 +77,12 @@ def sweep_table(out: Path | str) -> pd.DataFrame:
 
 def _check_one_grid(out: Path, folder: Path) -> None:
     """Check that the trainings of a sweep that are begun differ from another one in alpha and beta alone."""
-    mine = read_manifest(folder)
+    manifest = read_manifest(folder)
     for path in out.glob(TRAININGS):
         if is_begun(path.parent):
             other = read_manifest(path.parent)
-            other["options"] |= {key: mine["options"][key] for key in WEIGHTS.values()}
-            check_same(out, prolonged(path.parent, other, mine), mine, training_defaults())
+            other["options"] |= {key: manifest["options"][key] for key in WEIGHTS.values()}
+            check_same(out, prolonged(path.parent, other, manifest), manifest, training_defaults())
 
 
 def _written(values: Sequence[float]) -> str:

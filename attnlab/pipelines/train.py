@@ -1,5 +1,6 @@
 """Train a model as a configuration says."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,13 +18,14 @@ from attnlab.data.boxes_table import BOXES
 from attnlab.data.csv_folder import has_split
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant
-from attnlab.models import Classifier, load_model
+from attnlab.models import Classifier
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import check_fit, check_trainable, load_source
-from attnlab.pipelines.opening import run_folder
+from attnlab.pipelines.checks import check_fit, check_trainable
+from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
-from attnlab.pipelines.robustness_checks import first_look, is_checked, write_found
+from attnlab.pipelines.robustness_checks import first_look, write_found
+from attnlab.records import read_checks
 from attnlab.training import AAD, ENDINGS, Defense
 from attnlab.training.adversary import check_sources
 from attnlab.training.distributed import launched, world
@@ -36,7 +38,6 @@ from attnlab.training.trainer import Training
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
 HELD_OUT_SEED = 0
-
 
 #: shows a training: entered for it, it gives what `Training.run` calls
 Watch = Callable[[Training], AbstractContextManager[tuple[OnLog, OnStep]]]
@@ -77,22 +78,16 @@ def prepare_training(
 ) -> Iterator[Training]:
     """Open data and model and settle every default; arguments and errors as of `train`.
 
-    Yields:
-        The training; under torchrun this process is one of several until the block ends.
+    Under torchrun this process is one of several until the block ends.
     """
     options, run, data = config.defense, config.run, config.data
-    written, defense = options.name, spelled_out(options.name)
-    parsed = parse_defense(
-        written,
-        loss_weight=options.loss_weight,
-        classification=options.classification,
-        **{name: getattr(options, name) for ending in ENDINGS.values() for name in ending.options},
-    )
-    plan = settled_plan(config)
+    names = ["loss_weight", "classification", *(name for ending in ENDINGS.values() for name in ending.options)]
+    defense = parse_defense(options.name, **{name: getattr(options, name) for name in names})
+    plan = _settled_plan(config)
     if run.tensorboard:
         check_tensorboard()
-    if options.sources and not parsed.ensemble:
-        raise UserError(f"expected --sources with the ensemble defense alone, got {written}")
+    if options.sources and not defense.ensemble:
+        raise UserError(f"expected --sources with the ensemble defense alone, got {options.name}")
     if classifier is not None and config.model.name is None:
         raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
     images = load_dataset(data.name, data.root, "train") if images is None else images
@@ -100,38 +95,40 @@ def prepare_training(
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)
     check_batch(len(used), plan.batch_size)
-    place = _device(run)
+    device = _device(run)
     if classifier is None:
-        classifier = _open_model(config, plan)
-    classifier = classifier.place(place, "fp32", run.memory_format)
+        classifier = load_as_asked(plan.model, plan.weights, config.model, seed=run.seed)
+    classifier = classifier.place(device, "fp32", run.memory_format)
     check_fit(classifier, images)
     check_trainable(classifier)
     if not images.classes:
         _check_labels(classifier, images)
-    if run.compiled and parsed.attends and classifier.head is None:
+    if run.compiled and defense.attends and classifier.head is None:
         raise UserError(
             f"expected --compile without {AAD}, or a network with a linear layer behind a global average pool, got "
             f"{plan.model}: torch.compile cannot differentiate its maps"
         )
-    static = _open_sources(config, place)
-    if parsed.ensemble:
-        check_sources(classifier, static)
-    folder = run.out or run_folder(data.name, Path(plan.model).name, written, str(run.seed))
+    stated, trust_code = config.model.mean is not None, config.model.trust_code
+    loaded = (load_source("--sources", name, stated=stated, trust_code=trust_code) for name in options.sources)
+    sources = tuple(source.place(device, "fp32", run.memory_format) for source in loaded)
+    if defense.ensemble:
+        check_sources(classifier, sources)
+    folder = run.out or run_folder(data.name, Path(plan.model).name, options.name, str(run.seed))
     manifest = {
         "kind": "train",
         "options": {
             **config.recorded(),
-            "defense": defense,
-            **{f"defense's {name}": value for name, value in asdict(parsed).items()},
+            "defense": spelled_out(options.name),
+            **{f"defense's {name}": value for name, value in asdict(defense).items()},
             **asdict(plan),
-            "sources": [source.fingerprint() for source in static],
+            "sources": [source.fingerprint() for source in sources],
         },
         "data": describe_data(images, used) | {"held_out": digest(map(str, held))},
         "model": classifier.describe(),
         "plan": config.plan.name,
-        **environment(place),
+        **environment(device),
     }
-    with world(place) as processes, ExitStack() as stack:
+    with world(device) as processes, ExitStack() as stack:
         processes.part(plan.batch_size)
 
         def claim() -> None:
@@ -139,23 +136,23 @@ def prepare_training(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone_in(folder))
             open_training(folder, manifest, training_defaults())
-            if not is_checked(folder):
+            if read_checks(folder) is None:
                 write_found(folder, first_look({plan.model: classifier}, images, held, gradients=False))
-            _tell_doubts(plan, parsed, data.root if data.name == "folder" else None)
+            _warn_of_doubts(plan, defense, data.root if data.name == "folder" else None)
 
         processes.lead(claim)
         count = hardware.reading_processes() if run.workers is None else run.workers
         yield Training(
             classifier=classifier,
             model=_anywhere(trained_as(plan.model)["network"]),
-            name=spelled_out(defense, parsed),
-            defense=parsed,
+            name=spelled_out(options.name, defense),
+            defense=defense,
             plan=plan,
-            images=open_images(images, used, classifier.input_size, place, count),
-            held_out=open_images(images, held, classifier.input_size, place, count),
+            images=open_images(images, used, classifier.input_size, device, count),
+            held_out=open_images(images, held, classifier.input_size, device, count),
             folder=folder,
             seed=run.seed,
-            sources=static,
+            sources=sources,
             bf16=run.precision == "bf16",
             compiled=run.compiled,
             cuda_graph=run.cuda_graph,
@@ -167,81 +164,49 @@ def prepare_training(
 
 def training_defaults() -> dict[str, Any]:
     """What a training's options were before there were such options, see `check_same`."""
-    plan = {one.name: one.default for one in fields(Plan) if one.default is not MISSING}
-    defense = {f"defense's {one.name}": one.default for one in fields(Defense) if one.default is not MISSING}
+    plan = {known.name: known.default for known in fields(Plan) if known.default is not MISSING}
+    defense = {f"defense's {known.name}": known.default for known in fields(Defense) if known.default is not MISSING}
     return {**TrainConfig.defaults(), **plan, **defense}
 
 
-def settled_plan(config: TrainConfig) -> Plan:
-    """The plan with what the user gave in its place; a checkpoint is trained on from its own weights.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-    given: dict[str, Any] = {"model": config.model.name, "weights": config.model.weights}
-    given |= {one.name: getattr(config.plan, one.name) for one in fields(config.plan) if one.name != "name"}
-    values = {name: value for name, value in given.items() if value is not None}
+def _settled_plan(config: TrainConfig) -> Plan:
+    """The plan with what the user gave in its place; a checkpoint is trained on from its own weights."""
+    given: dict[str, Any] = {**vars(config.plan), "model": config.model.name, "weights": config.model.weights}
+    values = {name: value for name, value in given.items() if value is not None and name != "name"}
     if "model" in values and (Path(values["model"]) / DESCRIPTION).is_file():
         values.setdefault("weights", "default")
     return replace(plan_for(config.data.name, config.plan.name), **values)
 
 
 def _device(run: TrainingRunOptions) -> torch.device:
-    """The device of this process.
-
-    Raises:
-        UserError: If it is not to be had, or several processes cannot train so.
-    """
-    place = hardware.choose_device(run.device)
-    if launched() > 1 and place.index is not None:
+    """The device of this process; a UserError where several processes cannot train so."""
+    device = hardware.choose_device(run.device)
+    if launched() > 1 and device.index is not None:
         raise UserError(
             f"expected --device cuda under torchrun, which gives each process its own GPU, got {run.device}"
         )
     if launched() > 1 and run.compiled:
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
-    return hardware.choose_device(f"cuda:{hardware.local_rank()}") if place == torch.device("cuda") else place
+    number = os.environ.get("LOCAL_RANK", "0")  # of this process among those torchrun started on this machine
+    return hardware.choose_device(f"cuda:{number}") if device == torch.device("cuda") else device
 
 
-def _open_model(config: TrainConfig, plan: Plan) -> Classifier:
-    """The network to train, with what it starts from."""
-    model = config.model
-    return load_model(
-        plan.model,
-        plan.weights,
-        model.layer,
-        mean=model.mean,
-        std=model.std,
-        seed=config.run.seed,
-        weights_key=model.weights_key,
-        trust_code=model.trust_code,
-    )
-
-
-def _open_sources(config: TrainConfig, place: torch.device) -> tuple[Classifier, ...]:
-    """The static models of an ensemble."""
-    stated, trust_code = config.model.mean is not None, config.model.trust_code
-    loaded = (load_source("--sources", name, stated=stated, trust_code=trust_code) for name in config.defense.sources)
-    return tuple(source.place(place, "fp32", config.run.memory_format) for source in loaded)
-
-
-def _tell_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
+def _warn_of_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
     """Warn of what is seldom meant; `folder` holds a user's own images, if they are those."""
+    doubts = []
     if folder is not None and not (has_split(folder, "train") or has_split(folder, "val")):
-        warnings.warn(
+        doubts.append(
             f"this training uses all images of {folder}: evaluate and analyze it on others, or keep these in "
-            f"{folder / 'train'} and others in {folder / 'val'}, each with a {BOXES}",
-            stacklevel=2,
+            f"{folder / 'train'} and others in {folder / 'val'}, each with a {BOXES}"
         )
     if plan.ramp > plan.epochs and "adversarial" in defense.reads:
-        warnings.warn(
-            f"the attack never has its full eps: --ramp {plan.ramp:g} is longer than --epochs {plan.epochs}",
-            stacklevel=2,
-        )
+        longer = f"--ramp {plan.ramp:g} is longer than --epochs {plan.epochs}"
+        doubts.append(f"the attack never has its full eps: {longer}")
     if defense.warmup >= plan.epochs:
-        warnings.warn(
-            f"no weight is ever perturbed: --awp-warmup {defense.warmup:g} is not below --epochs {plan.epochs}",
-            stacklevel=2,
-        )
+        later = f"--awp-warmup {defense.warmup:g} is not below --epochs {plan.epochs}"
+        doubts.append(f"no weight is ever perturbed: {later}")
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=2)
 
 
 def _anywhere(model: str) -> str:
@@ -251,11 +216,7 @@ def _anywhere(model: str) -> str:
 
 
 def _check_labels(classifier: Classifier, images: ImageSet) -> None:
-    """Check that a model knows all labels of a set that does not name its classes.
-
-    Raises:
-        UserError: If it does not; the text names the first image.
-    """
+    """Check that a model knows all labels of a set that does not name its classes."""
     for index, image_id in enumerate(images.image_ids):
         label = images.label_of(index)
         if label is not None and label >= classifier.classes:

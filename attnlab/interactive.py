@@ -67,7 +67,7 @@ class Explanation:
         return len(self.images)
 
     def plot(self, boxes: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Figure:
-        """Draw each map over its image in grey, with its boxes, half-open pixels (B, 4), titled with its class's name."""
+        """Draw each map over its image in grey, with its boxes, half-open pixels (B, 4), under its class's name."""
         from matplotlib.figure import Figure
 
         columns = min(COLUMNS, len(self))

@@ -27,15 +27,11 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 def capture(
     model: nn.Module, layer: str, *, cut: bool = False, change: Callable[[Tensor], Tensor] | None = None
 ) -> Iterator[list[Tensor]]:
-    """Collect the layer's output, one tensor, of every forward pass inside the block, in the list that is yielded.
+    """Yield a list that grows by the layer's output, one tensor, with every forward pass inside the block.
 
     The layers that follow work on a copy, so an in-place operation behind the layer does not change what was captured.
-
-    Args:
-        model: Any module.
-        layer: Name of the layer, as in `model.named_modules()`.
-        cut: Start a new graph at the layer, so that a gradient reaches it and nothing before it.
-        change: Makes another output of the layer's own, which is captured and handed on in its place.
+    With `cut` a new graph starts at the layer, so that a gradient reaches it and nothing before it; `change` makes
+    another output of the layer's own, which is captured and handed on in its place.
     """
     outputs: list[Tensor] = []
 

@@ -63,7 +63,6 @@ class Explanation:
     weights: Sequence[Weights] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.images)
 
     def plot(self, boxes: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Figure:
@@ -77,13 +76,11 @@ class Explanation:
             axes.set_axis_off()
             if index < len(self):
                 number = int(self.classes[index])
-                axes.imshow(self._picture(index, () if boxes is None else boxes[index]))
+                pixels = self.images[index].detach().float().cpu().permute(1, 2, 0).numpy()
+                corners = np.asarray(() if boxes is None else boxes[index], float).reshape(-1, 4)
+                axes.imshow(overlay(pixels, self.maps[index].detach().float().cpu().numpy(), corners))
                 axes.set_title(names[number] if names else f"class {number}", fontsize=9)
         return figure
-
-    def _picture(self, index: int, boxes: Any) -> np.ndarray[Any, Any]:
-        pixels = self.images[index].detach().float().cpu().permute(1, 2, 0).numpy()
-        return overlay(pixels, self.maps[index].detach().float().cpu().numpy(), np.asarray(boxes, float).reshape(-1, 4))
 
     def _repr_html_(self) -> str:
         """The first images with their maps, for a notebook."""

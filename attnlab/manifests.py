@@ -53,7 +53,6 @@ NAMES = _each("data? split? weights? precision? memory_format? resize?", TEXT)
 DATA = _each("name? sha256? used?", TEXT) | {"has_boxes?": FLAG, "classes?": [TEXT]}
 MODEL = {"sha256?": TEXT, "layer?": (str, NONE), "classes?": COUNT}
 COMMON: dict[str, Any] = {
-    "kind": TEXT,
     "finished": (str, NONE),
     **_each("started? command? platform? device? python? attnlab?", TEXT),
     **_each("git? root?", (str, NONE)),

@@ -103,35 +103,38 @@ def encode_piece(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     content: bytes = sink.getvalue().to_pybytes()
-    return content + CRC + zlib.crc32(content).to_bytes(4, "little")
+    return content + _checksum(content)
 
 
 def read_pieces(path: Path) -> Pieces:
     """What an unfinished part holds: the pieces before the first that was cut short or changed."""
     pieces: list[pa.Table] = []
-    whole = 0
+    whole, damaged = 0, False
     try:
         content = path.read_bytes()
     except FileNotFoundError:  # the part was made whole meanwhile
-        return Pieces(pieces, whole, damaged=False)
+        content = b""
     source = pa.BufferReader(content)
     while whole < len(content):
         source.seek(whole)
         try:
             piece = pa.ipc.open_stream(source).read_all()
         except (pa.ArrowException, OSError, ValueError):
-            # where a checksum follows, the piece was written to its end
-            return Pieces(pieces, whole, damaged=CRC in content[whole:])
+            damaged = CRC in content[whole:]  # where a checksum follows, the piece was written to its end
+            break
         end = source.tell()
         if content[end - len(END_OF_STREAM) : end] != END_OF_STREAM:
             break
-        if content[end : end + len(CRC)] == CRC:
-            told = content[end + len(CRC) : end + CRC_BYTES]
-            if told != zlib.crc32(content[whole:end]).to_bytes(4, "little"):
-                return Pieces(pieces, whole, damaged=len(told) == 4)
+        checksum = content[end : end + CRC_BYTES]
+        if checksum[:1] == CRC[:1]:  # older versions wrote none
+            if checksum != _checksum(content[whole:end]):  # cut short, or changed
+                damaged = len(checksum) == CRC_BYTES
+                break
             end += CRC_BYTES
-        elif CRC[:1] == content[end : end + 1]:  # cut short, or changed
-            return Pieces(pieces, whole, damaged=len(content) >= end + CRC_BYTES)
         pieces.append(piece)
         whole = end
-    return Pieces(pieces, whole, damaged=False)
+    return Pieces(pieces, whole, damaged)
+
+
+def _checksum(piece: bytes) -> bytes:
+    return CRC + zlib.crc32(piece).to_bytes(4, "little")

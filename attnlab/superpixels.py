@@ -26,18 +26,16 @@ def quickshift(image: Image, seed: int) -> np.ndarray[Any, Any]:
     """Quickshift (Vedaldi and Soatto 2008) as lime calls it: kernel size 4, maximal distance 200, ratio 0.2."""
     from skimage import segmentation
 
-    labels: np.ndarray[Any, Any] = segmentation.quickshift(  # type: ignore[no-untyped-call]
-        image, kernel_size=4, max_dist=200, ratio=0.2, rng=seed % 2**31
-    )  # its seed is a C int
-    return labels
+    rng = seed % 2**31  # a C int
+    labels = segmentation.quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=rng)  # type: ignore[no-untyped-call]
+    return np.asarray(labels)
 
 
 def slic(image: Image, _seed: int) -> np.ndarray[Any, Any]:
     """SLIC (Achanta et al. 2012), about 50 segments."""
     from skimage import segmentation
 
-    labels: np.ndarray[Any, Any] = segmentation.slic(image, n_segments=50, start_label=0)
-    return labels
+    return np.asarray(segmentation.slic(image, n_segments=50, start_label=0))
 
 
 def grid(image: Image, _seed: int) -> np.ndarray[Any, Any]:
@@ -45,8 +43,7 @@ def grid(image: Image, _seed: int) -> np.ndarray[Any, Any]:
     height, width = image.shape[:2]
     side = max(1, min(height, width) // GRID)
     rows, columns = np.arange(height) // side, np.arange(width) // side
-    labels: np.ndarray[Any, Any] = rows[:, None] * (columns[-1] + 1) + columns
-    return labels
+    return np.asarray(rows[:, None] * (columns[-1] + 1) + columns)
 
 
 #: name -> function(image (H, W, 3) in [0, 1], seed) -> labels (H, W)

@@ -15,6 +15,7 @@ from attnlab.doctor import Finding, data, machine, places, software
 from attnlab.doctor.data import in_root
 from attnlab.doctor.finding import from_error
 from attnlab.errors import UserError
+from attnlab.pipelines import provenance
 from attnlab_cli.app import app
 
 RESNET50 = "resnet50-11ad3fa6.pth"
@@ -153,7 +154,7 @@ def test_a_precision_is_told_by_its_speed_and_whether_it_is_emulated(name, speed
 
 
 def test_bf16_is_native_where_the_processor_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "cpuinfo")
     for flags, native in (("fpu avx2 avx512_bf16", True), ("fpu avx2", False)):
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
         assert machine.native("bf16", torch.device("cpu")) is native

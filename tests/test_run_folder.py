@@ -184,12 +184,12 @@ def test_a_folder_that_is_removed_meanwhile_is_told_and_nothing_is_left(tmp_path
 
 
 def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, monkeypatch):
-    from attnlab.pipelines import save_adversarial
+    from attnlab.pipelines import accuracy_records
 
     def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
 
-    monkeypatch.setattr(save_adversarial, "write_whole", full)
+    monkeypatch.setattr(accuracy_records, "write_whole", full)
     assert attnlab("attack", "--limit", 2, "--workers", 0, "--out", "out").error == (
         "No space left on device: out/arrays/test-00000.npy; finished parts are kept: make room and repeat the "
         "command to resume"
@@ -197,12 +197,12 @@ def test_a_full_disk_under_attack_is_one_line_that_says_what_is_kept(attnlab, mo
 
 
 def test_an_error_of_a_library_without_a_reason_is_one_line(attnlab, monkeypatch):
-    from attnlab.pipelines import save_adversarial
+    from attnlab.pipelines import accuracy_records
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("6 requested and 0 written")
 
-    monkeypatch.setattr(save_adversarial, "write_whole", refuse)
+    monkeypatch.setattr(accuracy_records, "write_whole", refuse)
     assert attnlab("attack", "--limit", 2, "--workers", 0, "--out", "out").error == "6 requested and 0 written"
 
 

@@ -15,8 +15,8 @@ from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset
 from attnlab.errors import UserError
+from attnlab.pipelines.accuracy_records import eight_bit
 from attnlab.pipelines.evaluate import evaluate
-from attnlab.pipelines.save_adversarial import eight_bit
 from attnlab.records import read_evaluation
 from attnlab.runs import Run
 

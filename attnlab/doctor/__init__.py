@@ -18,15 +18,9 @@ def examine(
     out: Path = Path("runs"),
     trust_code: bool = False,
 ) -> Iterator[Finding]:
-    """Look at everything a run depends on; one finding after the other, as it is made.
+    """Look at everything a run depends on, in folders given too; one finding after the other, as it is made.
 
-    Args:
-        device: As for --device.
-        roots: Folders to look for data sets in.
-        dataset: The one to look for; by default any.
-        model: One whose weights have to be there.
-        out: Where runs are to be written.
-        trust_code: As of `load_model`.
+    `roots` are where to look for the dataset, by default any; weights of `model` have to be there; runs go to `out`.
     """
     yield from software.software()
     yield from machine.machine(device)

@@ -12,14 +12,13 @@ from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
 from attnlab.models import PRECISIONS
 from attnlab.pipelines.hardware import choose_device
-from attnlab.pipelines.provenance import cpu_name
+from attnlab.pipelines.provenance import cpu_info, cpu_name
 from attnlab.registry import loaded
 from attnlab.words import counted
 
 TOPIC = "machine"
 DRIVER = Path("/proc/driver/nvidia")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-CPU_INFO = Path("/proc/cpuinfo")
 #: flags of processors that compute in bfloat16
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 #: a precision is said to be faster or slower than fp32 from this factor on
@@ -29,7 +28,10 @@ REPEATS = 5
 
 def machine(asked: str = "auto") -> Iterator[Finding]:
     """Processor, GPUs, threads, and the precisions of the device asked for, as for --device."""
-    yield Finding(TOPIC, "cpu", f"{cpu_name()}, {counted(os.cpu_count() or 1, 'core')}{memory()}")
+    memory = ""
+    if hasattr(os, "sysconf"):
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
+    yield Finding(TOPIC, "cpu", f"{cpu_name()}, {counted(os.cpu_count() or 1, 'core')}{memory}")
     yield threads()
     yield from gpus()
     try:
@@ -39,14 +41,9 @@ def machine(asked: str = "auto") -> Iterator[Finding]:
         return
     yield Finding(TOPIC, "device", f"{device.type} is used" + (" by default" if asked == "auto" else ""))
     if device.type in ("cpu", "cuda"):
-        yield from precisions(device)
-
-
-def memory() -> str:
-    """The memory of the machine in words; none where the system does not tell."""
-    if not hasattr(os, "sysconf"):
-        return ""
-    return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
+        seconds = {name: seconds_of(name, device) for name in PRECISIONS}
+        for name in PRECISIONS:
+            yield precision(name, seconds["fp32"] / seconds[name], native(name, device))
 
 
 def threads() -> Finding:
@@ -85,13 +82,6 @@ def gpus() -> Iterator[Finding]:
         yield Finding(TOPIC, "cuda", "no GPU")
 
 
-def precisions(device: torch.device) -> Iterator[Finding]:
-    """How fast each precision is on this device, measured with a small convolution."""
-    seconds = {name: seconds_of(name, device) for name in PRECISIONS}
-    for name in PRECISIONS:
-        yield precision(name, seconds["fp32"] / seconds[name], native(name, device))
-
-
 def precision(name: str, speed: float, has_it: bool) -> Finding:
     """What a precision's speed, in fp32's, and the hardware come to."""
     if name == "fp32":
@@ -112,7 +102,7 @@ def native(name: str, device: torch.device) -> bool:
         return True
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return name == "bf16" and bool(BF16_FLAGS & set(_cpu_flags()))
+    return name == "bf16" and bool(BF16_FLAGS & set(cpu_info("flags", "Features").split()))
 
 
 def seconds_of(name: str, device: torch.device) -> float:
@@ -136,11 +126,3 @@ def seconds_of(name: str, device: torch.device) -> float:
         return best
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def _cpu_flags() -> list[str]:
-    try:
-        lines = CPU_INFO.read_text().splitlines()
-    except OSError:
-        return []
-    return next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])

@@ -1,20 +1,29 @@
-"""Records of batches: what attacks make of each image, for one model."""
+"""Records of batches: what attacks make of each image, for one model, and adversarial images as files."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
-from attnlab.attacks import Attack, Attacks, OtherAttack
+from attnlab.attacks import CLEAN, Attack, Attacks, OtherAttack
+from attnlab.attacks.pgd import perturb
 from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
 from attnlab.data.resizing import Batch
+from attnlab.errors import UserError
 from attnlab.failures import naming
+from attnlab.files import file_of, write_whole
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.checks import check_finite, checked_inputs
 from attnlab.pipelines.pending_parts import Row, Rows, skipped_rows
+from attnlab.runs import Run
 
 
 class AttackBatch(NamedTuple):
@@ -29,6 +38,8 @@ class AttackBatch(NamedTuple):
     seeds: list[int]  # of each image's random starts
 
 
+#: what the outcome of 8-bit images is called: the attack's name and this
+EIGHT_BIT = " 8-bit"
 #: what attacks make of a batch, by their names
 AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]
 
@@ -103,6 +114,32 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
     return results
 
 
+def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dict[str, AttackResult]:
+    """Make a batch's adversarial images by the one attack of `only_attack`, and keep them in a run's folder.
+
+    They are in arrays/ID.npy and images/ID.png; the outcomes of both kinds are returned.
+    """
+    (name, attack), *_ = ((name, attack) for name, attack in attacks.items() if attack is not None)
+    if isinstance(attack, Attack):
+        steps = attack.steps
+        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+    else:
+        steps = 0
+        adversarial = attack(target.source, target.images, target.labels, target.seeds)
+    Run(folder).existing()
+    pixels = eight_bit(adversarial, target.images, attack.eps)
+    for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
+        array, picture = BytesIO(), BytesIO()
+        np.save(array, values.numpy())
+        Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(picture, "PNG")
+        write_whole(file_of(folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
+        write_whole(file_of(folder / "images", image_id, ".png"), picture.getvalue(), sync=False)
+    return {
+        name: looked_at(target, adversarial, steps),
+        name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
+    }
+
+
 def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0) -> AttackResult:
     """The outcome of adversarial images after so many steps; 0 where the attack tells of none."""
     with frozen_eval(target.victim), torch.no_grad():
@@ -120,3 +157,22 @@ def _columns(result: AttackResult) -> Row:
         "loss": result.losses.tolist(),
         "steps_to_success": [None if steps < 0 else steps for steps in result.steps.tolist()],
     }
+
+
+def eight_bit(adversarial: Images, images: Images, eps: float) -> Tensor:
+    """Adversarial images in whole grey levels, 0 to 255, (N, C, H, W), uint8, still in the ball around `images`.
+
+    Those are whole levels divided by 255; as much of eps is used as whole levels allow.
+    """
+    centre = (images * 255).round()
+    levels = int(eps * 255 + 1e-6)
+    lowest, highest = (centre - levels).clamp(min=0), (centre + levels).clamp(max=255)
+    return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
+
+
+def only_attack(attacks: Attacks) -> Attacks:
+    """The one attack that `save_adversarial` makes, with an entry for each of its outcomes."""
+    if len(attacks) != 1 or CLEAN in attacks:
+        raise UserError(f"expected one attack, got {', '.join(attacks)}")
+    ((name, attack),) = attacks.items()
+    return {CLEAN: None, name: attack, name + EIGHT_BIT: None}

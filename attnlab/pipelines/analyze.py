@@ -80,18 +80,17 @@ class Analysis:
         config, classifier, images, used, out = self.config, self.classifier, self.images, self.positions, self.out
         manifest, size, workers = self.manifest(), config.run.batch_size or 1, config.run.workers or 0
         nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
-        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run:
+        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run, keeping(kept_in(out)):
             start = perf_counter()
             work = pending_parts(run, images.image_ids, used)
             if work.missing:
                 run.begin_session(manifest)
             if read_checks(out) is None and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
-                with keeping(kept_in(out)):
-                    name = config.model.name or "model"
-                    write_found(out, first_look({name: classifier}, images, used, config.data.resize))
+                name = config.model.name or "model"
+                write_found(out, first_look({name: classifier}, images, used, config.data.resize))
             progress(work.done)
             prepared = ResizedDataset(images, classifier.input_size, config.data.resize)
-            with keeping(kept_in(out)), segmenting(workers if config.with_lime else 0) as cut:
+            with segmenting(workers if config.with_lime else 0) as cut:
                 lime = LimeStage(classifier, config, cut) if config.with_lime else None
                 batches = load_batches(prepared, work.batches(size), workers)
                 done = work.finished

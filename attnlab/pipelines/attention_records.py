@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attnlab.arrays import Labels
+from attnlab.arrays import Labels, Maps
 from attnlab.attacks import Attack
 from attnlab.attention.map_metrics import map_mask_iou, topk_intersection
 from attnlab.config import AnalyzeConfig
@@ -80,7 +80,7 @@ def _rows(
     for seen in (clean, *adversarial):
         check_finite(seen.logits, batch)
     columns = _columns(clean, labels, masks)
-    attacked = [_columns(seen, labels, masks) | {"shared_cells": _shared_cells(clean, seen)} for seen in adversarial]
+    attacked = [_columns(seen, labels, masks, clean.maps) for seen in adversarial]
     for index, position in enumerate(batch.positions):
         rows[position] = {
             "image_id": batch.image_ids[index],
@@ -88,28 +88,23 @@ def _rows(
             "boxes": batch.boxes[index],
             "dropped_boxes": batch.dropped_boxes[index],
             "box_share": _or_none(batch.box_shares[index]),
-            **{name: values[index] for name, values in columns.items() if values},
-            "adversarial": [{name: values[index] for name, values in one.items() if values} for one in attacked],
+            **{name: values[index] for name, values in columns.items()},
+            "adversarial": [{name: values[index] for name, values in of_eps.items()} for of_eps in attacked],
         }
     return rows, clean, adversarial
 
 
-def _columns(seen: BatchOutput, labels: Labels, masks: Tensor) -> dict[str, list[Any]]:
-    """What the records hold of clean and adversarial images alike, a value per image; empty without maps."""
+def _columns(seen: BatchOutput, labels: Labels, masks: Tensor, clean: Maps | None = None) -> dict[str, list[Any]]:
+    """A value per image for each column that the records have of clean and of adversarial images; of maps, if any."""
     confidence = seen.logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    maps = seen.maps
-    return {
-        "prediction": seen.logits.argmax(1).tolist(),
-        "confidence": confidence.tolist(),
-        "iou_att_gt": [] if maps is None else [_or_none(value) for value in map_mask_iou(maps, masks).tolist()],
-        "map": [] if maps is None else maps.flatten(1).cpu().numpy().tolist(),
-    }
-
-
-def _shared_cells(clean: BatchOutput, adversarial: BatchOutput) -> list[list[int] | None]:
-    if clean.maps is None or adversarial.maps is None:
-        return []
-    return [None if row[0] < 0 else row for row in topk_intersection(clean.maps, adversarial.maps).tolist()]
+    columns = {"prediction": seen.logits.argmax(1).tolist(), "confidence": confidence.tolist()}
+    if seen.maps is not None:
+        columns["iou_att_gt"] = [_or_none(value) for value in map_mask_iou(seen.maps, masks).tolist()]
+        columns["map"] = seen.maps.flatten(1).cpu().numpy().tolist()
+        if clean is not None:
+            shared = topk_intersection(clean, seen.maps).tolist()
+            columns["shared_cells"] = [None if cells[0] < 0 else cells for cells in shared]
+    return columns
 
 
 def _or_none(value: float) -> float | None:

@@ -17,14 +17,13 @@ from attnlab.failures import keeping, kept_in
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
-from attnlab.pipelines.accuracy_records import accuracy_rows, run_attacks
+from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
 from attnlab.pipelines.checks import check_fit, check_passes, check_usable, runnable_attacks
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
 from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_checks, write_found
-from attnlab.pipelines.save_adversarial import only_attack, save_adversarial
 from attnlab.records import read_checks, skipped_images
 from attnlab.runs import Run, opened
 from attnlab.schema import EVALUATION
@@ -96,13 +95,10 @@ class Evaluation:
         if not self.save:
             able = {name: runnable_attacks(name, self.source or models[name], self.attacks) for name in models}
         loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
-        manifest, first = self.manifest(able), 0
+        manifest = self.manifest(able)
         with opened(out, manifest, EVALUATION, {**EvaluateConfig.defaults(), "attacks": loop}) as run:
             start = perf_counter()
-            works = {}
-            for name in models:
-                works[name] = pending_parts(run, images.image_ids, used, first)
-                first += works[name].parts
+            works = {name: pending_parts(run, images.image_ids, used, before) for before, name in enumerate(models)}
             if any(work.missing for work in works.values()):
                 run.begin_session(manifest)
                 if read_checks(out) is None:

@@ -1,11 +1,12 @@
 """Defaults of device, batch size, workers, and each data set's model."""
 
 import os
+from functools import partial
 from time import perf_counter
+from timeit import repeat
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from attnlab.attention.masked_inference import MaskedInference
 from attnlab.data import DATASETS
@@ -67,7 +68,7 @@ def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
     with frozen_eval(classifier):
         while size <= LARGEST_LIME_BATCH:
             sampler.batch_size = size
-            speed = max(_speed(sampler, shown[:size]) for _ in range(3))
+            speed = size / min(repeat(partial(sampler, [(0, shown[:size])]), number=1, repeat=3))
             if speed > best_speed * 1.02:
                 best, best_speed = sampler.batch_size, speed
             if sampler.batch_size < size or size >= 4 * best:  # memory ran out, or it does not pay any more
@@ -82,12 +83,6 @@ def cutting_seconds(batch: Batch, method: str) -> float:
     for pixels in batch.pixels.numpy():
         superpixels(pixels / np.float32(255), method, 0)
     return (perf_counter() - start) / max(1, len(batch.pixels))
-
-
-def _speed(sampler: MaskedInference, shown: Tensor) -> float:
-    start = perf_counter()
-    sampler([(0, shown)])
-    return len(shown) / (perf_counter() - start)
 
 
 def workers(images: ImageSet, with_lime: bool = False) -> int:

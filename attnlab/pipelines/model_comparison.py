@@ -89,10 +89,9 @@ class ModelComparison:
 
     def ask(self, classifiers: Sequence[Classifier], attack: Attack) -> Answers:
         """What classifiers make of all images that can be chosen, and of their own adversarial counterparts."""
-        answers = [_answers(classifiers, batch, attack, self.seed) for batch in self.batches(self.positions)]
-        if not answers:
-            none = np.zeros((len(classifiers), 0), bool)
-            return Answers(np.zeros(0, int), none, none, np.zeros(0))
+        none = np.zeros((len(classifiers), 0), bool)
+        answers = [Answers(np.zeros(0, int), none, none, np.zeros(0))]
+        answers += [_answers(classifiers, batch, attack, self.seed) for batch in self.batches(self.positions)]
         return Answers(*(np.concatenate(values, axis=-1) for values in zip(*answers, strict=True)))
 
     def typical(self, answers: Answers, which: Mask, count: int) -> list[int]:

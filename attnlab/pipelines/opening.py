@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import parse_attacks, parse_one
@@ -19,14 +19,6 @@ from attnlab.manifests import recorded
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
-
-
-class UsedImages(NamedTuple):
-    """The images of a run."""
-
-    all: ImageSet
-    used: list[int]  # indices of the images to use, rising
-    named: dict[str, str]  # what the manifest says of them: of a set that was given, what can be vouched for
 
 
 def ready_attack(options: MapAttackOptions, data: str) -> Attack:
@@ -59,14 +51,17 @@ def _check_alone(options: AttackOptions, allowed: set[str]) -> None:
 
 def open_images(
     options: DataOptions, seed: int, images: ImageSet | None, positions: Sequence[int] | None, split: str
-) -> UsedImages:
-    """The images that are given, or those of the options; `split` is for options that name none."""
+) -> tuple[ImageSet, list[int], dict[str, str]]:
+    """The images given, or those of the options; indices of those to use, rising; what run.json says of them.
+
+    Of a set that was given it is what can be vouched for. `split` is for options that name none.
+    """
     named = {} if options.split is None else {"split": options.split}
     if images is None:
         images, named = load_dataset(options.name, options.root, options.split or split), {"split": split} | named
     used = choose(images, options.limit, stratify=options.stratify, seed=seed)
     named = {"data": options.name, **named} if images.name == options.name else {}
-    return UsedImages(images, used if positions is None else list(positions), named)
+    return images, used if positions is None else list(positions), named
 
 
 def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0) -> Classifier:

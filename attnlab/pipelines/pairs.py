@@ -23,11 +23,8 @@ class Pair(NamedTuple):
 def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] = ()) -> list[Pair]:
     """Put one or more models and their weights together, in their order, or raise a UserError where they do not fit.
 
-    Args:
-        models: As of `load_model`.
-        weights: None, one, or one for each model; of one model as many as one likes. `default` and `none` alone are
-            for all models.
-        names: What the pairs are called; by default after the models, and where those are the same, the weights.
+    There may be no weights, one, or one for each model; of one model as many as one likes. `default` and `none` alone
+    are for all models. Pairs are called by `names`, else after the models, and where those are the same, the weights.
     """
     given = list(weights) or ["default"]
     if len(given) == 1 and given[0] in ("default", "none"):

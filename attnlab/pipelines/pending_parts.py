@@ -33,7 +33,6 @@ class PendingParts:
     missing: dict[int, list[int]]  # number of each part that is not whole, and the indices of its images
     known: dict[int, Rows]  # what an earlier session had done of them
     done: int  # number of images that are done
-    parts: int  # number of parts in all
 
     @property
     def finished(self) -> set[int]:
@@ -64,9 +63,10 @@ class PendingParts:
             pass
 
 
-def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], first_part: int = 0) -> PendingParts:
-    """What is left to do of the images used, of all those of a data set; they fill the parts from the first on."""
-    parts = {first_part + at // PART: list(used[at : at + PART]) for at in range(0, len(used), PART)}
+def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], models_before: int = 0) -> PendingParts:
+    """What is left to do of the images used, of all those of a data set, by the model whose parts come next."""
+    starts = range(0, len(used), PART)
+    parts = {models_before * len(starts) + at // PART: list(used[at : at + PART]) for at in starts}
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
     for number in parts.keys() - missing.keys():
         if run.image_ids(number) != [image_ids[position] for position in parts[number]]:
@@ -77,4 +77,4 @@ def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], first
         rows = {positions.get(row["image_id"]): row for row in run.unfinished(number)}
         known[number] = {position: row for position, row in rows.items() if position is not None}
     left = sum(len(part) - len(known[number]) for number, part in missing.items())
-    return PendingParts(run, missing, known, len(used) - left, len(parts))
+    return PendingParts(run, missing, known, len(used) - left)

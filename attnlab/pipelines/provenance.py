@@ -14,6 +14,7 @@ import torch
 import attnlab
 from attnlab.data.base import ImageSet, digest
 
+CPU_INFO = Path("/proc/cpuinfo")
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "scikit-image", "scikit-learn", "scipy")
 
 
@@ -55,9 +56,14 @@ def git_state() -> str | None:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as the system reports it."""
+    return cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def cpu_info(*names: str) -> str:
+    """What Linux says of the first processor under one of these names; empty where it says nothing."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")

@@ -38,9 +38,9 @@ def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
 
 
 @contextmanager
-def keeping(kept: str) -> Iterator[None]:
-    """Add to NetworkFailed and WorkerLost what an interrupted command has kept, and how to resume; "" for nothing."""
-    behind = f"; {kept}" if kept else ""
+def keeping(folder: object = None, what: str = "what is finished") -> Iterator[None]:
+    """Add to NetworkFailed and WorkerLost what is kept in a folder of records or steps, and how to resume."""
+    behind = "" if folder is None else f"; {what} is kept in {folder}, repeat the command to resume"
     try:
         yield
     except (NetworkFailed, WorkerLost) as error:
@@ -49,11 +49,6 @@ def keeping(kept: str) -> Iterator[None]:
         if not is_lost_worker(error):
             raise
         raise WorkerLost(f"{lost_worker(error)}{behind}") from error
-
-
-def kept_in(folder: object, what: str = "what is finished") -> str:
-    """What is kept of a run whose records or steps lie in a folder."""
-    return f"{what} is kept in {folder}, repeat the command to resume"
 
 
 def is_lost_worker(error: BaseException) -> bool:

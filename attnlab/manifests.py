@@ -15,7 +15,7 @@ FILE = "run.json"
 SCHEMA_VERSION = 2
 #: option -> what manifests of schema 1, and command lines of before, call it
 FORMER = {"resize": "geometry", "memory_format": "layout"}
-#: what of a manifest a run may be gone on with under other values, told as a warning
+#: what a run may be resumed with under other values, after a warning
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
 BATCHES = ("batch_size", "lime_batch_size")
@@ -108,8 +108,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in SHAPES:
         raise _damaged(path, f"expected kind to be one of {', '.join(SHAPES)}, got {kind!r}")
     rename_former(manifest["options"] if isinstance(manifest.get("options"), dict) else {})
-    for told in chain(_misfits(manifest, SHAPES[kind], ""), _lacks(manifest)):
-        raise _damaged(path, told)
+    for reason in chain(_misfits(manifest, SHAPES[kind], ""), _lacks(manifest)):
+        raise _damaged(path, reason)
     return manifest
 
 
@@ -148,7 +148,7 @@ def check_same(
     old, new = before.get("options"), asked.get("options")
     sections = {"": (_filled(old, new, known), _filled(new, old, known))}
     sections |= {key: (before.get(key), asked.get(key)) for key in ("data", "model")}
-    different = [told for name, both in sections.items() for told in _differences(name, *both)]
+    different = [text for name, both in sections.items() for text in _differences(name, *both)]
     for key in BATCHES:  # older manifests of other kinds have none
         if before.get(key) is not None and asked.get(key) is not None:
             different += _differences(key, before[key], asked[key])
@@ -167,7 +167,7 @@ def _filled(options: Any, others: Any, defaults: Any) -> Any:
 
 def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
-    old, new = ({name: told.get(name) for name in SURROUNDINGS} for told in (before, manifest))
+    old, new = ({name: values.get(name) for name in SURROUNDINGS} for values in (before, manifest))
     other = list(_differences("", old, json.loads(json.dumps(new))))
     if other:
         warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
@@ -242,7 +242,7 @@ def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
 
 def _names(shape: tuple[type, ...]) -> list[str]:
     words = {str: "text", bool: "true or false", float: "a number", NONE: "null", int: "a whole number"}
-    return [words[one] for one in shape if one is not int or float not in shape]
+    return [words[kind] for kind in shape if kind is not int or float not in shape]
 
 
 def _kind(value: Any) -> str:

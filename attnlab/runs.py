@@ -5,8 +5,8 @@
     records/part-00001.unfinished    the rows so far of the part at hand
     skipped.csv              image_id,reason
 
-A part covers a fixed range of images, so a run that was cut short goes on with the parts that are missing. Nothing here
-needs a model or torch: tables can be made again from a run years later.
+A part covers a fixed range of images, so a run that was cut short is resumed with the parts that are missing. Nothing
+here needs a model or torch: tables can be made again from a run years later.
 """
 
 import csv
@@ -25,18 +25,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from attnlab import manifests
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant, safe_cell, write_whole
-from attnlab.manifests import (
-    BATCHES,
-    FILE,
-    SCHEMA_VERSION,
-    check_same,
-    command_of,
-    now,
-    read_manifest,
-    tell_other_surroundings,
-)
 from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
 from attnlab.schema import SCHEMAS
 
@@ -54,14 +45,14 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """The content of run.json; see `read_manifest`."""
-        return read_manifest(self.folder)
+        return manifests.read_manifest(self.folder)
 
     def _repr_html_(self) -> str:
         """What was run, for a notebook."""
         manifest = self.manifest
         shown = {
             "folder": self.folder,
-            "command": command_of(manifest) or manifest["kind"],
+            "command": manifests.command_of(manifest) or manifest["kind"],
             "images": manifest["options"]["images"],
             "finished": manifest["finished"] or "not yet: the same call resumes",
         }
@@ -74,7 +65,7 @@ class Run:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json, whole or not at all."""
-        write_whole(self.folder / FILE, (json.dumps(manifest, indent=2) + "\n").encode())
+        write_whole(self.folder / manifests.FILE, (json.dumps(manifest, indent=2) + "\n").encode())
 
     def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""
@@ -95,7 +86,7 @@ class Run:
 
     def existing(self) -> dict[str, Any]:
         """The content of run.json, or a UserError if the folder in which this process works was removed."""
-        if not (self.folder / FILE).exists():
+        if not (self.folder / manifests.FILE).exists():
             raise UserError(
                 f"{self.folder} was removed while this command worked in it, and with it what was done; repeat the "
                 "command to begin again"
@@ -147,7 +138,7 @@ class Run:
 
     def damaged(self, path: Path, reason: str) -> UserError:
         """What to tell of a damaged part: its name, and how to make it again."""
-        command = command_of(self.manifest)
+        command = manifests.command_of(self.manifest)
         again = f"repeat `{command}`" if command else "repeat the call that made the run"
         return UserError(f"{path} is a damaged part ({reason}); delete it and {again} to make its images again")
 
@@ -175,9 +166,9 @@ class Run:
     def begin_session(self, manifest: Mapping[str, Any]) -> None:
         """Note in run.json that a session adds records, with how many threads; warn where it differs from the first."""
         before = self.manifest
-        tell_other_surroundings(self.folder, before, manifest)
+        manifests.tell_other_surroundings(self.folder, before, manifest)
         threads, device = manifest.get("threads"), manifest.get("device")
-        session: dict[str, Any] = {"started": now(), "threads": threads, "device": device, "parts": []}
+        session: dict[str, Any] = {"started": manifests.now(), "threads": threads, "device": device, "parts": []}
         self.write_manifest({**before, "sessions": [*before.get("sessions", []), session]})
 
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
@@ -190,7 +181,7 @@ class Run:
         """Note in run.json that all is there, and the seconds the last session took."""
         manifest = self.existing()
         if manifest["finished"] is None:
-            self.write_manifest({**manifest, "finished": now(), "seconds": round(seconds, 1)})
+            self.write_manifest({**manifest, "finished": manifests.now(), "seconds": round(seconds, 1)})
 
 
 @contextmanager
@@ -200,7 +191,7 @@ def opened(
     """Open a run folder for this process alone, see `open_run`; a UserError if another process works in it."""
     if "\0" in str(folder):
         raise UserError(f"expected --out to be a path, got {str(folder)!r}")
-    if not (folder / FILE).exists():
+    if not (folder / manifests.FILE).exists():
         if not is_vacant(folder):
             raise UserError(f"{folder} exists and is no run; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,20 +202,22 @@ def opened(
 def open_run(
     folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
 ) -> Run:
-    """Make a run folder, or go on with one that was made with the same options, see `check_same`.
+    """Make a run folder, or resume one that was made with the same options, see `check_same`.
 
     A manifest's "kind", "options", "data", "model" and batch sizes decide the results and must not differ.
     """
     run = Run(folder, schema)
-    if (folder / FILE).exists():
+    if (folder / manifests.FILE).exists():
         before = run.manifest
         if not any((folder / "records").glob("part-*")):  # nothing was computed yet
-            before |= {key: manifest[key] for key in BATCHES if key in manifest}
-        check_same(folder, before, manifest, defaults)
+            before |= {key: manifest[key] for key in manifests.BATCHES if key in manifest}
+        manifests.check_same(folder, before, manifest, defaults)
         if before != run.manifest:
             run.write_manifest(before)
     elif is_vacant(folder):
-        run.write_manifest({"schema": SCHEMA_VERSION, **manifest, "started": now(), "finished": None})
+        run.write_manifest(
+            {"schema": manifests.SCHEMA_VERSION, **manifest, "started": manifests.now(), "finished": None}
+        )
     else:
         raise UserError(f"{folder} exists and is no run; choose another --out")
     (folder / "records").mkdir(exist_ok=True)

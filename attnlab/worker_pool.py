@@ -19,7 +19,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """
     # forked workers start at once and share what is loaded; where there is no fork they import what they call alone
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
-    with keeping(""), ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
+    with keeping(), ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
         try:
             yield pool
         except BaseException:

@@ -13,7 +13,7 @@ from common import told
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
-from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, kept_in, lost_worker, naming
+from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, lost_worker, naming
 from attnlab.models import load_model
 from attnlab.superpixels import segmenting
 
@@ -274,7 +274,7 @@ def test_a_second_signal_of_a_lost_worker_hides_nothing_of_what_the_first_is_tol
 
     def end() -> None:
         try:
-            with keeping(kept_in("out")):
+            with keeping("out"):
                 raise RuntimeError(gone.format(7))
         finally:
             raise RuntimeError(gone.format(8))
@@ -326,7 +326,10 @@ def test_a_connection_that_a_worker_dropped_counts_as_a_lost_worker():
 
     ours, theirs = Pipe()
     theirs.close()
-    with pytest.raises(WorkerLost, match=r"\(EOFError\).*; all is kept$"), keeping("all is kept"):
+    with (
+        pytest.raises(WorkerLost, match=r"\(EOFError\).*; all is kept in out, repeat the command to resume$"),
+        keeping("out", "all"),
+    ):
         ours.recv()
 
 
@@ -334,4 +337,4 @@ def test_the_built_in_model_raises_nothing_on_scenes():
     from attnlab.pipelines.robustness_checks import first_look
 
     images = load_dataset("scenes")
-    assert first_look({"resnet8": load_model("resnet8").place("cpu")}, images, range(20)) == []
+    assert first_look({"resnet8": load_model("resnet8").place("cpu")}, images, range(20), "squash") == []

@@ -185,7 +185,7 @@ def _telling(batches: Iterator[Batch], tell: bool) -> Iterator[Batch]:
     """The same batches; where asked for, a warning for each kind of note after the last."""
     noted: dict[str, list[str]] = defaultdict(list)
     total = 0
-    with keeping(""):
+    with keeping():
         for batch in batches:
             total += len(batch.positions) + len(batch.skipped)
             for image_id, notes in zip(batch.image_ids, batch.notes, strict=False):

@@ -15,9 +15,9 @@ class Finding(NamedTuple):
     state: State = "ok"  # `problem` where it hinders work, `note` where it is worth knowing
 
 
-def from_error(topic: str, name: str, error: Exception, state: State = "problem") -> Finding:
-    """A finding from an error's text; what follows its semicolon is the advice."""
+def from_error(topic: str, name: str, error: Exception) -> Finding:
+    """A problem from an error's text; what follows its semicolon is the advice."""
     text, _, advice = str(error).partition("; ")
     if not text or not isinstance(error, ValueError):  # an error of the system: its kind says more
         text, advice = f"{type(error).__name__}: {error}", ""
-    return Finding(topic, name, text, advice, state)
+    return Finding(topic, name, text, advice, "problem")

@@ -26,9 +26,7 @@ def software() -> Iterator[Finding]:
         advice = "pip install -e . in the checkout, then ask again"
         yield Finding(TOPIC, "libraries", "attnlab is not installed, so what it needs is not known", advice, "note")
         return
-    for requirement in needed:
-        if _wanted(requirement, ""):
-            yield library(requirement)
+    yield from (library(requirement) for requirement in needed if _wanted(requirement, ""))
     if mended:
         text = "its compiled part does not fit this torch, so `import torchvision` alone fails; attnlab mends that"
         advice = "in scripts of your own write `from attnlab.compat import torchvision`, before any other import of it"

@@ -89,6 +89,7 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
 
     With `stop` an image leaves an attack at the first point that is misclassified.
     """
+    victim, source, _ids, images, labels, clean_logits, seeds = target
     families: dict[Attack, dict[str, int]] = {}
     for name, attack in attacks.items():
         if isinstance(attack, Attack):
@@ -96,21 +97,12 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
             families.setdefault(family, {})[name] = attack.steps
     results: dict[str, AttackResult] = {}
     for family, steps in families.items():
-        by_steps = attack_results(
-            target.victim,
-            target.images,
-            target.labels,
-            family,
-            set(steps.values()),
-            target.clean_logits,
-            target.seeds,
-            source=target.source,
-            stop=stop,
-        )
+        counts = set(steps.values())
+        by_steps = attack_results(victim, images, labels, family, counts, clean_logits, seeds, source=source, stop=stop)
         results |= {name: by_steps[number] for name, number in steps.items()}
     for name, attack in attacks.items():
         if isinstance(attack, OtherAttack):
-            results[name] = looked_at(target, attack(target.source, target.images, target.labels, target.seeds))
+            results[name] = looked_at(target, attack(source, images, labels, seeds))
     return results
 
 

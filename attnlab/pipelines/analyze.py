@@ -13,7 +13,7 @@ from attnlab.config.analyze import AUTO
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
-from attnlab.failures import keeping, kept_in
+from attnlab.failures import keeping
 from attnlab.manifests import recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
@@ -80,7 +80,7 @@ class Analysis:
         config, classifier, images, used, out = self.config, self.classifier, self.images, self.positions, self.out
         manifest, size, workers = self.manifest(), config.run.batch_size or 1, config.run.workers or 0
         nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
-        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run, keeping(kept_in(out)):
+        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run, keeping(out):
             start = perf_counter()
             work = pending_parts(run, images.image_ids, used)
             if work.missing:
@@ -113,7 +113,7 @@ class Analysis:
             **self.named,
             "methods": list(config.methods),
             "attack": attack,
-            "eps": [one.eps for one in self.attacks],
+            "eps": [attack.eps for attack in self.attacks],
             "target": {method: config.target_of(method) for method in config.methods},
             "resize": config.data.resize,
             **({"seed": config.run.seed} if config.with_lime or random_start else {}),
@@ -160,7 +160,7 @@ def open_analysis(
     check_fit(classifier, images)
     check_attackable(classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
-    eps = tuple(one.eps for one in attacks)
+    eps = tuple(attack.eps for attack in attacks)
     config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
     cost = ""
     if config.with_lime:

@@ -13,7 +13,7 @@ from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
-from attnlab.failures import keeping, kept_in
+from attnlab.failures import keeping
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
@@ -102,7 +102,7 @@ class Evaluation:
             if any(work.missing for work in works.values()):
                 run.begin_session(manifest)
                 if read_checks(out) is None:
-                    with keeping(kept_in(out)):
+                    with keeping(out):
                         found = first_look(self.known, images, used, resize)
                     # else they are looked for again at the end, beside others; an empty list would say that those were
                     if found and not config.check:
@@ -117,7 +117,7 @@ class Evaluation:
                     if self.save
                     else partial(run_attacks, attacks=able[name], stop=config.attack.stop)
                 )
-                with keeping(kept_in(out)):
+                with keeping(out):
                     works[name].complete((rows(batch, run=attack) for batch in batches), progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))

@@ -137,7 +137,7 @@ def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, se
 
 def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelComparison:
     """Open data and models, one or several, as `attnlab figures` does."""
-    data, named, trust_code = config.data.name, config.images, config.model.trust_code
+    data, named, trust = config.data.name, config.images, config.model.trust_code
     split = config.data.split or DATASETS[data].accuracy_split
     images = load_dataset(data, config.data.root, split)
     device = hardware.choose_device(config.model.device)
@@ -146,7 +146,7 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
     classifiers = {
-        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust_code).place(device)
+        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust).place(device)
         for title, name in titles.items()
     }
     for name in models:
@@ -173,6 +173,8 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
         raise UserError(f"expected --attack to name one attack by gradients, such as pgd or stepll, got {attack!r}")
     stepll = parse_attacks(f"iter-stepll{STEPS}", data, eps=eps, step_size=step_size)[f"iter-stepll{STEPS}"]
     assert isinstance(stepll, Attack)
+    setting = f"{data} {split}, {attack}, ε = {as_fraction(chosen.eps)}"
+    step_setting = f"{data} {split}, ε = {as_fraction(stepll.eps)}, steps of {as_fraction(stepll.step_length)}"
     return ModelComparison(
         titles,
         classifiers,
@@ -181,9 +183,9 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
         bool(named),
         chosen,
         stepll,
-        f"{data} {split}, {attack}, ε = {as_fraction(chosen.eps)}",
-        f"{data} {split}, ε = {as_fraction(stepll.eps)}, steps of {as_fraction(stepll.step_length)}",
-        trust_code=trust_code,
+        setting,
+        step_setting,
+        trust_code=trust,
     )
 
 

@@ -66,16 +66,8 @@ def open_images(
 
 def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0) -> Classifier:
     """`load_model` with what options say beside name and weights."""
-    return load_model(
-        name,
-        weights,
-        options.layer,
-        mean=options.mean,
-        std=options.std,
-        seed=seed,
-        weights_key=options.weights_key,
-        trust_code=options.trust_code,
-    )
+    same = {field: getattr(options, field) for field in ("layer", "mean", "std", "weights_key", "trust_code")}
+    return load_model(name, weights, seed=seed, **same)
 
 
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:

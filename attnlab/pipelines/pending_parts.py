@@ -42,7 +42,7 @@ class PendingParts:
     def batches(self, size: int) -> list[list[int]]:
         """Indices of each batch that is needed.
 
-        They are whole batches, also where a part of one is known: its company decides an image's last float digits.
+        They are whole batches, also where a part of one is known: batch composition changes the last float digits.
         """
         cut = (
             (number, part[at : at + size]) for number, part in self.missing.items() for at in range(0, len(part), size)

@@ -36,7 +36,6 @@ def replay(
     root: Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-    workers: int | None = None,
     trust_code: bool = False,
 ) -> Iterator[ReplayedImage]:
     """See images of an analysis again, and make their adversarial counterparts as it did.
@@ -50,7 +49,6 @@ def replay(
         root: Folder of the data set's files; by default where the run found them.
         device: As for `analyze`; another device than the run's may move the last digits of an adversarial image.
         batch_size: Images a pass.
-        workers: Processes that decode images.
         trust_code: Run the file that builds the model, if the run's is one of a user's own.
 
     Raises:
@@ -96,9 +94,8 @@ def replay(
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
     prepared = ResizedDataset(images, classifier.input_size, options["resize"])
     attack = Attack(**options["attack"])
-    processes = hardware.workers(images) if workers is None else workers
     gone: list[Skipped] = []
-    for batch in load_batches(prepared, batches, processes, tell=False):
+    for batch in load_batches(prepared, batches, hardware.workers(images), tell=False):
         gone += batch.skipped
         if not batch.positions:
             continue

@@ -28,12 +28,7 @@ Found = list[tuple[str, str]]
 
 
 def first_look(
-    models: Mapping[str, Classifier],
-    images: ImageSet,
-    positions: Sequence[int],
-    resize: str = "squash",
-    *,
-    gradients: bool = True,
+    models: Mapping[str, Classifier], images: ImageSet, positions: Sequence[int], resize: str, gradients: bool = True
 ) -> Found:
     """Check the outputs of models on the first images that can be used, and warn of what is found.
 
@@ -64,9 +59,9 @@ def write_checks(
     images: ImageSet,
     attacks: Attacks,
     positions: Sequence[int],
-    resize: str = "squash",
+    resize: str,
     *,
-    white_box: bool = True,
+    white_box: bool,
 ) -> None:
     """Look at each model on the images of these positions and at its records in a finished run, and write checks.csv.
 
@@ -87,7 +82,13 @@ def write_checks(
         signs = []
         if batch.positions:
             signs += check_model(classifier, *batch.tensors(classifier.device), min(budgets))
-        signs += _left_out(classifier, others)
+        if classifier.classes < LEAST_CLASSES:
+            signs += [
+                f"{suite} is APGD-CE and Square alone: APGD-T needs {LEAST_CLASSES} classes, the model has "
+                f"{classifier.classes}, so its figure is weaker than the suite's"
+                for suite, attack in others.items()
+                if attack.method == "autoattack"
+            ]
         own = records[records["model"] == name]
         right = own["prediction"] == own["label"]
         held = {str(attack): group.to_numpy(bool) for attack, group in right.groupby(own["attack"], sort=False)}
@@ -95,15 +96,3 @@ def write_checks(
             signs += check_accuracies({attack: loop[attack] for attack in loop if attack in held}, blind, held)
         found += [(name, sign) for sign in signs]
     write_found(run.folder, found)
-
-
-def _left_out(classifier: Classifier, attacks: Mapping[str, OtherAttack]) -> list[str]:
-    """What a suite of attacks could not put a model to."""
-    if classifier.classes >= LEAST_CLASSES:
-        return []
-    return [
-        f"{name} is APGD-CE and Square alone: APGD-T needs {LEAST_CLASSES} classes, the model has "
-        f"{classifier.classes}, so its figure is weaker than the suite's"
-        for name, attack in attacks.items()
-        if attack.method == "autoattack"
-    ]

@@ -137,7 +137,7 @@ def prepare_training(
                 stack.enter_context(alone_in(folder))
             open_training(folder, manifest, training_defaults())
             if read_checks(folder) is None:
-                write_found(folder, first_look({plan.model: classifier}, images, held, gradients=False))
+                write_found(folder, first_look({plan.model: classifier}, images, held, "squash", gradients=False))
             _warn_of_doubts(plan, defense, data.root if data.name == "folder" else None)
 
         processes.lead(claim)

@@ -15,7 +15,7 @@ from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.errors import UserError
-from attnlab.failures import keeping, kept_in, naming
+from attnlab.failures import keeping, naming
 from attnlab.hooks import train_mode
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.classifier import Classifier
@@ -83,7 +83,7 @@ class Training:
         """
         check_batch(len(self.images), self.plan.batch_size)
         device = self.classifier.device
-        kept = keeping(kept_in(self.folder, "what was saved of it"))
+        kept = keeping(self.folder, "what was saved of it")
         with kept, torch.random.fork_rng([device] if device.type == "cuda" else []), interruptions() as interrupted:
             try:
                 Session(self, on_log, interrupted).run(on_step)

@@ -82,12 +82,10 @@ def in_schema(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None 
     wanted = [schema.field(name) for name in columns or schema.names]
     arrays = []
     for field in wanted:
-        if field.name not in table.column_names:
-            if field.name in FIRST:
-                raise Damaged(f"it has no column {field.name}")
-            arrays.append(pa.nulls(len(table), field.type))
-            continue
-        column = table[field.name]
+        missing = field.name not in table.column_names
+        if missing and field.name in FIRST:
+            raise Damaged(f"it has no column {field.name}")
+        column = pa.nulls(len(table), field.type) if missing else table[field.name]
         if pa.types.is_nested(field.type):  # structs may have grown
             with suppress(pa.ArrowException, NotImplementedError):
                 column = column.cast(field.type)

@@ -47,13 +47,7 @@ def grid(image: Image, _seed: int) -> np.ndarray[Any, Any]:
 
 
 #: name -> function(image (H, W, 3) in [0, 1], seed) -> labels (H, W)
-SEGMENTERS: dict[str, Callable[[Image, int], np.ndarray[Any, Any]]] = {
-    "quickshift": quickshift,
-    "slic": slic,
-    "grid": grid,
-}
-
-
+SEGMENTERS = {"quickshift": quickshift, "slic": slic, "grid": grid}
 #: images whose shorter side is at most this, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a
 #: digit of MNIST, and 3 to 8 in a scene
 SMALL = 64

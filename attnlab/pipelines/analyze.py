@@ -94,9 +94,8 @@ class Analysis:
                 lime = LimeStage(classifier, config, cut) if config.with_lime else None
                 batches = load_batches(prepared, work.batches(size), workers)
                 done = work.finished
-                work.complete(
-                    attention_records(classifier, batches, config, self.attacks, images.has_boxes, lime, done), progress
-                )
+                records = attention_records(classifier, batches, config, self.attacks, images.has_boxes, lime, done)
+                work.complete(records, progress)
             run.finish(perf_counter() - start)
             run.write_skipped(skipped_images(run))
             check_usable(run)
@@ -149,7 +148,8 @@ def open_analysis(
     named: dict[str, Any] = dict(about)
     if classifier is None or config.model.name is not None:
         config = config.having(model=config.model.name or hardware.model_for(config.data.name))
-        named |= config.model.recorded() | {"precision": config.run.precision, "memory_format": config.run.memory_format}
+        how = config.run
+        named |= config.model.recorded() | {"precision": how.precision, "memory_format": how.memory_format}
     name = config.model.name or "model"
     if classifier is None:
         classifier = open_model(name, config.model.weights or "default", config.model, config.run)

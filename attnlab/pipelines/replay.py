@@ -60,7 +60,8 @@ def replay(
     if manifest["kind"] != "analyze":
         raise UserError(f"expected a run of `attnlab analyze`, got one of `attnlab {manifest['kind']}` in {folder}")
     options = manifest["options"]
-    missing = [name for name in ("data", "split", "model", "weights", "precision", "memory_format") if name not in options]
+    needed = ("data", "split", "model", "weights", "precision", "memory_format")
+    missing = [name for name in needed if name not in options]
     if missing:
         raise UserError(
             f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"

@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from attnlab.arrays import Images, Labels, Logits, PerImage
     from attnlab.models.classifier import Classifier
 
-#: the image as it is, among the attacks of an evaluation
-CLEAN = "clean"
-#: what joins an attack's name to make it climb the attention deviation too
-A3 = "+a3"
+CLEAN = "clean"  # the image as it is, among the attacks of an evaluation
+A3 = "+a3"  # what joins an attack's name to make it climb the attention deviation too
 #: more would not end: a thousand times the most that papers report
 MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
 
@@ -80,14 +78,11 @@ class Attack:
     step_size: float | None = None  # pixels in [0, 1]; None: see `step_length`
     random_start: bool = False  # from a point drawn uniformly from the ball instead of from the image
     restarts: int = 1  # number of starts; an image keeps the one that serves the attack best
-    sigma: float | None = (
-        None  # weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it
-    )
+    sigma: float | None = None  # weight of A3's attention deviation (eq. 12 of the paper)
     label_smoothing: float = 0.0  # share of the cross-entropy's target that is spread over all classes
     rule: str = "sign"  # a name in RULES
 
     def __post_init__(self) -> None:
-        """Check every value once."""
         OBJECTIVES.expect(self.objective)
         RULES.expect(self.rule)
         check_budget(self.eps, "eps")
@@ -170,7 +165,6 @@ class OtherAttack:
     eps: float  # radius of the L-infinity ball, pixels in [0, 1]
 
     def __post_init__(self) -> None:
-        """Check every value once."""
         OTHER_ATTACKS.expect(self.method)
         check_budget(self.eps, "eps")
 

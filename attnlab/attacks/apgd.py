@@ -13,10 +13,8 @@ from attnlab.errors import UserError, check_one_of
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
-#: alpha of sec. 3.2: share of the step taken now, the rest is the last step's
-ALPHA = 0.75
-#: rho of condition 1: a smaller share of rising steps halves the step
-RHO = 0.75
+ALPHA = 0.75  # alpha of sec. 3.2: share of the step taken now, the rest is the last step's
+RHO = 0.75  # rho of condition 1: a smaller share of rising steps halves the step
 
 
 def dlr_targeted(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
@@ -26,8 +24,7 @@ def dlr_targeted(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
     return gap[:, 0] / (first - (third + fourth) / 2 + 1e-12)
 
 
-#: (logits, labels, targets) -> what is climbed
-Objective = Callable[[Logits, Labels, Labels], PerImage]
+Objective = Callable[[Logits, Labels, Labels], PerImage]  # (logits, labels, targets) -> what is climbed
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": lambda logits, labels, _targets: cross_entropy(logits, labels),
     "dlr-targeted": dlr_targeted,

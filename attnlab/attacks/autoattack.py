@@ -12,12 +12,9 @@ from attnlab.attacks.square import square
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
-#: most classes that APGD-T aims at, the strongest rivals first
-TARGETS = 9
-#: fewest classes that APGD-T's objective is defined for
-LEAST_CLASSES = 4
-#: the standard suite lets the squares shrink as if there were 10 000 queries, though it makes 5 000
-HORIZON = 10_000
+TARGETS = 9  # most classes that APGD-T aims at, the strongest rivals first
+LEAST_CLASSES = 4  # fewest classes that APGD-T's objective is defined for
+HORIZON = 10_000  # the standard suite lets the squares shrink as if there were 10 000 queries, though it makes 5 000
 
 
 def autoattack(

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from attnlab.arrays import Areas, Labels, Logits, Maps, PerImage
 
-#: confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
-KAPPA = 50.0
+KAPPA = 50.0  # confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
 
 
 def cross_entropy(logits: Logits, classes: Labels, smoothing: float = 0.0) -> PerImage:

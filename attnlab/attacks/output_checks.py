@@ -11,10 +11,8 @@ from attnlab.arrays import Images, Labels, Logits
 from attnlab.hooks import first_inputs, frozen_eval
 from attnlab.models.classifier import Classifier
 
-#: images that are looked at: 25 forward-equivalents with three passes, one alone and an input gradient
-IMAGES = 4
-#: passes that must agree
-PASSES = 3
+IMAGES = 4  # images that are looked at: 25 forward-equivalents with three passes, one alone and an input gradient
+PASSES = 3  # passes that must agree
 #: logits may differ by so many units of rounding of the largest one between two passes: on a GPU sums may be in another
 #: order, which moves a few units; noise of .003 on pixels or logits moves hundreds
 ROUNDINGS = 64
@@ -23,10 +21,8 @@ ROUNDINGS = 64
 #: statistics move it by tenths
 COMPANY = {torch.float64: 1e-6, torch.float32: 1e-2, torch.float16: 0.05}
 COMPANY_ELSE = 0.1
-#: outputs in [0, 1] below this are those of a network that was not trained yet
-SURE = 0.4
-#: how much wider than its normalised images a network's first convolution may see them
-WIDER = 1.5
+SURE = 0.4  # outputs in [0, 1] below this are those of a network that was not trained yet
+WIDER = 1.5  # how much wider than its normalised images a network's first convolution may see them
 NO_GRADIENT = "the outputs have no gradient: no attack that climbs one can be made"
 
 
@@ -62,23 +58,19 @@ def has_gradient(classifier: Classifier) -> bool:
 
 def _probabilities(logits: Logits) -> list[str]:
     """A softmax or a sigmoid at the end."""
-    behind = (
-        "losses and margins are made for logits, and a {} before them flattens their gradients; return what goes into "
-        "the {}"
-    )
-    if not bool(((logits >= 0) & (logits <= 1)).all()):
+    sums, lowest, highest = logits.sum(1), logits.min(), logits.max()
+    if not (lowest >= 0 and highest <= 1):
         return []
-    sums = logits.sum(1)
     if bool(((sums - 1).abs() < 1e-3).all()):
-        return [
-            f"the outputs are probabilities (all are at least 0 and sum to {sums.mean():.3f}): "
-            + behind.format("softmax", "softmax")
-        ]
-    if logits.max() < SURE:
+        last, sign = "softmax", f"are probabilities (all are at least 0 and sum to {sums.mean():.3f})"
+    elif highest >= SURE:
+        sign = f"look like probabilities (all are from {lowest:.3f} to {highest:.3f}, as a sigmoid gives)"
+        last = "sigmoid"
+    else:
         return []
     return [
-        f"the outputs look like probabilities (all are from {logits.min():.3f} to {logits.max():.3f}, as a sigmoid "
-        f"gives): {behind.format('sigmoid', 'sigmoid')}"
+        f"the outputs {sign}: losses and margins are made for logits, and a {last} before them flattens their "
+        f"gradients; return what goes into the {last}"
     ]
 
 

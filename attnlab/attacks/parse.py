@@ -21,14 +21,10 @@ from attnlab.attacks import (
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_between, nearest
 
-#: sigma of Table 7
-SIGMA = 10.0
-#: attacks in the columns of Table 6
-TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"
-#: names that are no attack of the loop, where an evaluation may have them
-OTHERS = (CLEAN, *OTHER_ATTACKS)
-#: a number below 1 as it is written in many countries
-DECIMAL_COMMA = re.compile(r"0,\d+")
+SIGMA = 10.0  # sigma of Table 7
+TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"  # attacks in the columns of Table 6
+OTHERS = (CLEAN, *OTHER_ATTACKS)  # names that are no attack of the loop, where an evaluation may have them
+DECIMAL_COMMA = re.compile(r"0,\d+")  # a number below 1 as it is written in many countries
 #: budgets that papers use, in grey levels; decimals and distance from which a number is taken for one of them
 USUAL = (1, 2, 4, 8, 16)
 ROUNDED = 3
@@ -37,9 +33,6 @@ EXACT = 1e-7
 
 def parse_eps(text: str | float, what: str = "eps") -> float:
     """A length in pixels of [0, 1], written as a number or as a fraction such as `8/255`; a number is checked.
-
-    Raises:
-        UserError: If it is neither, or out of [0, 1].
 
     >>> parse_eps("8/255") == 8 / 255
     True

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from attnlab.attacks import State
 
-#: mu of MI-FGSM and NI-FGSM: what is left of the gradients so far with each step
-DECAY = 1.0
+DECAY = 1.0  # mu of MI-FGSM and NI-FGSM: what is left of the gradients so far with each step
 
 
 def sign(gradient: Tensor, state: State) -> tuple[Tensor, State]:

@@ -21,17 +21,12 @@ from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.words import counted
 
-#: a difference counts as one from this exact one-sided p-value on
-SIGNIFICANT = 0.01
-#: from this two-sided p-value on, an attack without gradients that does better is weak evidence
-WEAK = 0.05
-#: at this eps every image can be turned into the same grey one
-HALF = 0.5
+SIGNIFICANT = 0.01  # a difference counts as one from this exact one-sided p-value on
+WEAK = 0.05  # from this two-sided p-value on, an attack without gradients that does better is weak evidence
+HALF = 0.5  # at this eps every image can be turned into the same grey one
 
-#: which images a model classifies correctly, (images,)
-Right = np.ndarray[Any, np.dtype[np.bool_]]
-#: of each attack, in one order of the images
-Held = Mapping[str, Right]
+Right = np.ndarray[Any, np.dtype[np.bool_]]  # which images a model classifies correctly, (images,)
+Held = Mapping[str, Right]  # of each attack, in one order of the images
 
 
 def check_model(classifier: Classifier, images: Images, labels: Labels, eps: float) -> list[str]:

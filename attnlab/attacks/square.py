@@ -12,8 +12,7 @@ from attnlab.attacks.seeding import uniform
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
-#: share of the pixels in the first squares
-P_INIT = 0.8
+P_INIT = 0.8  # share of the pixels in the first squares
 #: iterations, of 10 000, after which that share is halved: sec. 3.1 and, with 500 besides, the authors' code
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 

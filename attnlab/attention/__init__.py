@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 #: (classifier, its logits (N, K), its attention layer's output as captured, class per image (N,)) -> signed map at
 #: that layer's resolution, (N, h, w), detached. Called in the pass that made the logits, while its graph is there.
 MapFunction = Callable[["Classifier", "Tensor", "Tensor", "Tensor"], "Tensor"]
-#: classes that maps may explain: the label, or the image's own prediction
-CLASSES = ("true", "predicted")
+CLASSES = ("true", "predicted")  # classes that maps may explain: the label, or the image's own prediction
 
 
 @dataclass(frozen=True)

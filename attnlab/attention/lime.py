@@ -21,12 +21,9 @@ from attnlab.superpixels import SEGMENTERS, Weights, strongest
 
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
-#: samples between two looks at whether the areas still change
-BLOCK = 100
-#: blocks the areas must hold for `auto` to stop
-PATIENCE = 3
-#: beyond it, which superpixels are shown fills the memory
-MOST_SAMPLES = 1_000_000
+BLOCK = 100  # samples between two looks at whether the areas still change
+PATIENCE = 3  # blocks the areas must hold for `auto` to stop
+MOST_SAMPLES = 1_000_000  # beyond it, which superpixels are shown fills the memory
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class LimeSettings:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        """Check every value once."""
         check_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
         check_one_of(self.hide, HIDES, "--lime-hide")
         check_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
@@ -111,13 +107,10 @@ class Explanation(NamedTuple):
 
 
 def explain(sampler: MaskedInference, shown: Sequence[Tensor], settings: LimeSettings) -> list[Explanation]:
-    """LIME explanations of the sampler's images, from the `perturbations` of each.
+    """LIME explanations of the sampler's images, from the `perturbations` of each; NotFinite where the model gives NaN.
 
     With `settings.patience` samples are taken in blocks of BLOCK, and an image is done once its `strongest`
     superpixels, for every number in `settings.features`, have stayed the same for that many blocks.
-
-    Raises:
-        NotFinite: If the model gives NaN.
     """
     block = BLOCK if settings.patience else settings.samples
     values: list[Tensor] = [torch.empty(0, dtype=torch.float64) for _ in shown]

@@ -26,10 +26,7 @@ def top_k_mask(maps: Maps, counts: Tensor) -> Areas:
         return _highest_by_sorting(maps, counts)
     areas = []
     for values, count in zip(maps.flatten(1), counts.tolist(), strict=True):
-        if count == 0:
-            areas.append(torch.zeros_like(values, dtype=torch.bool))
-            continue
-        threshold = values.kthvalue(len(values) - count + 1).values
+        threshold = values.kthvalue(len(values) - count + 1).values if count else torch.inf
         above = values > threshold
         tied = values == threshold
         areas.append(above | (tied & (tied.cumsum(0) <= count - above.sum())))
@@ -105,8 +102,6 @@ def topk_overlap(first: Maps, second: Maps, cells: int) -> PerImage:
     """IoU of the highest cells of two maps (eq. 6).
 
     Args:
-        first: (N, h, w).
-        second: (N, h, w).
         cells: How many, from 1 to h * w.
 
     Returns:

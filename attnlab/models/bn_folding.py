@@ -11,8 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from attnlab.hooks import capture, moved, norm_behind
 
-#: logits, and what is kept, may move by so much of their largest value
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # logits, and what is kept, may move by so much of their largest value
 
 
 class ConvBN(NamedTuple):

@@ -14,10 +14,8 @@ from attnlab.models.own_code import is_own_code
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
-#: what a user may state of a model's images, in place of what the network says
-STATED = ("mean", "std", "input_size")
-#: bytes of a model.json; attnlab writes some two hundred
-LARGEST = 100_000
+STATED = ("mean", "std", "input_size")  # what a user may state of a model's images, in place of what the network says
+LARGEST = 100_000  # bytes of a model.json; attnlab writes some two hundred
 
 
 def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str = "none") -> None:

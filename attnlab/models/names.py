@@ -32,7 +32,7 @@ def unknown_model(name: str, known: Sequence[str]) -> UserError:
 
 def torchvision_names() -> list[str]:
     """Names of torchvision's classification models, read from its source: importing it takes seconds."""
-    found = find_spec("torchvision")
-    folder = Path(next(iter(found.submodule_search_locations or ()), "")) / "models" if found else Path()
-    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))] if found else []
+    spec = find_spec("torchvision")
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    texts = [path.read_text(encoding="utf-8") for folder in folders for path in Path(folder, "models").glob("*.py")]
     return sorted(name for text in texts for name in re.findall(r"@register_model\(\)\n(?:@.*\n)*def (\w+)\(", text))

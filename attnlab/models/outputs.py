@@ -8,8 +8,7 @@ from torch import Tensor
 from attnlab.arrays import Logits
 from attnlab.errors import UserError
 
-#: how every refusal ends
-WRAPPER = "wrap the network in a module whose forward returns the logits alone, (N, K)"
+WRAPPER = "wrap the network in a module whose forward returns the logits alone, (N, K)"  # how every refusal ends
 
 
 def logits_of(output: object, count: int) -> Logits:

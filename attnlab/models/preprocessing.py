@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from attnlab.errors import UserError
 
-#: normalisation that changes nothing
-IDENTITY: dict[str, Any] = {"mean": 0.0, "std": 1.0}
+IDENTITY: dict[str, Any] = {"mean": 0.0, "std": 1.0}  # normalisation that changes nothing
 DEFAULT_SIZE = (224, 224)
 
 
-#: a value, or one for each colour channel
-Statistic = float | Sequence[float]
+Statistic = float | Sequence[float]  # a value, or one for each colour channel
 Values = tuple[float, ...]
 
 

@@ -11,8 +11,7 @@ from attnlab.arrays import Logits
 from attnlab.hooks import watch
 from attnlab.models.layouts import TOKENS, Layout, Seen, grid_of, is_rowwise, readings, width_of
 
-#: maps of fewer cells say little
-FEW_CELLS = 16
+FEW_CELLS = 16  # maps of fewer cells say little
 _PASSED_OVER = ("Dropout", "AdaptiveAvgPool", "AvgPool")
 _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d)
 

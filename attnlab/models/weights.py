@@ -18,16 +18,11 @@ State = Mapping[str, Tensor]
 
 #: keys under which training scripts keep the state dict, the first that is there being taken
 NESTED = ("state_dict", "model_state_dict", "model")
-#: what DataParallel, torch.compile and Lightning put before every name
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-#: heads for training only, which attnlab builds no network with
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
-#: what batch norms of old files lack; evaluation does not read it
-COUNTER = "num_batches_tracked"
-#: keys of what training goes on from, weights aside
-OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")
-#: dicts in dicts that are searched for state dicts
-DEPTH = 3
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # what DataParallel, torch.compile and Lightning put before every name
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads for training only, which attnlab builds no network with
+COUNTER = "num_batches_tracked"  # what batch norms of old files lack; evaluation does not read it
+OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")  # keys of what training goes on from, weights aside
+DEPTH = 3  # dicts in dicts that are searched for state dicts
 
 
 def read_state(path: Path, key: str | None = None) -> State:
@@ -37,22 +32,22 @@ def read_state(path: Path, key: str | None = None) -> State:
     names of the wanted tensors begin with.
     """
     content = read_content(path)
-    found = dict(_state_dicts(content))
-    if not found:
+    states = dict(_state_dicts(content))
+    if not states:
         raise UserError(f"expected {path} to hold a state dict (names to tensors), got {_kind(content)}")
     if key is not None:
-        return _named(found, key, path)
-    usual = [name for name in found if all(part in NESTED for part in name.split(".") if part)]
-    if not usual and len(found) > 1:
-        raise UserError(f"{path} holds the state dicts {', '.join(found)}; name one with --weights-key")
-    taken = min(usual or found, key=lambda name: [NESTED.index(part) for part in name.split(".") if part in NESTED])
-    if len(found) > 1:
+        return _named(states, key, path)
+    usual = [name for name in states if all(part in NESTED for part in name.split(".") if part)]
+    if not usual and len(states) > 1:
+        raise UserError(f"{path} holds the state dicts {', '.join(states)}; name one with --weights-key")
+    taken = min(usual or states, key=lambda name: [NESTED.index(part) for part in name.split(".") if part in NESTED])
+    if len(states) > 1:
         warnings.warn(
-            f"{path} holds the state dicts {', '.join(found)}; this takes {taken}, --weights-key another", stacklevel=2
+            f"{path} holds the state dicts {', '.join(states)}; this takes {taken}, --weights-key another", stacklevel=2
         )
     elif not usual:
         warnings.warn(f"{path} holds one state dict, {taken}, which this takes", stacklevel=2)
-    return found[taken]
+    return states[taken]
 
 
 def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple[str, State]]:
@@ -78,19 +73,18 @@ def _kind(content: Any) -> str:
     return "no tensors" if content in ({}, []) else type(content).__name__
 
 
-def _named(found: Mapping[str, State], key: str, path: Path) -> State:
+def _named(states: Mapping[str, State], key: str, path: Path) -> State:
     """The state dict of that name, or the tensors of the only one whose names begin so."""
-    if key in found:
-        return found[key]
+    if key in states:
+        return states[key]
     start = f"{key.rstrip('.')}."
-    for state in found.values():
+    for state in states.values():
         below = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
         if below:
             return below
-    starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in found.values() for name in state if "." in name)
-    known = [name for name in found if name] or list(starts) or ["(none)"]
-    check_one_of(key, known, f"--weights-key for {path}")
-    raise AssertionError  # what is known was looked at before
+    starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in states.values() for name in state if "." in name)
+    known = [name for name in states if name] or list(starts) or ["(none)"]
+    return states[check_one_of(key, known, f"--weights-key for {path}")]  # refuses it, as it was looked for before
 
 
 def classes_of(network: nn.Module, state: State) -> int | None:

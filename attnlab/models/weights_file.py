@@ -18,8 +18,7 @@ from attnlab.errors import UserError
 
 #: a class of plain values that training scripts, timm's among them, keep their options in
 ALLOWED: list[Any] = [argparse.Namespace]
-#: bytes of a pickle that are searched for names, should it not load
-SEARCHED = 10_000_000
+SEARCHED = 10_000_000  # bytes of a pickle that are searched for names, should it not load
 #: how torch's reader names what it does not load
 REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|Trying to load unsupported GLOBAL|Unsupported class) ([\w.]+)")
 #: modules whose names are in any file of weights

@@ -8,8 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from attnlab.errors import UserError
 
-#: what a network may say of itself, see `Classifier`
-ATTRIBUTES = ("mean", "std", "input_size", "attention_layer")
+ATTRIBUTES = ("mean", "std", "input_size", "attention_layer")  # what a network may say of itself, see `Classifier`
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

@@ -59,7 +59,7 @@ def test_pgd_from_the_same_start_equals_torchattacks(resnet8, scenes_batch, step
     expected = torchattacks.PGD(resnet8, eps=8 / 255, alpha=2 / 255, steps=steps, random_start=True)(images, labels)
     torch.manual_seed(5)  # and so torchattacks' own start again
     start = (images + torch.empty_like(images).uniform_(-8 / 255, 8 / 255)).clamp(0, 1)
-    *_, last = pgd_steps(resnet8, images, start, attack_context(resnet8, images, labels, attack), attack)
+    *_, last = pgd_steps(resnet8, start, attack_context(resnet8, images, labels, attack), attack)
     torch.testing.assert_close(last.images, expected, rtol=0, atol=1e-6)
     assert not torch.equal(start, images)
 
@@ -102,11 +102,11 @@ def test_an_attack_that_is_left_and_taken_up_on_its_way_goes_on_as_before(either
     labels, rows = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 3])
     attack = Attack(eps=0.05, step_size=0.01, steps=6, rule=rule)
     aim = attack_context(either, images, labels, attack)
-    whole = list(pgd_steps(either, images, images, aim, attack))
+    whole = list(pgd_steps(either, images, aim, attack))
     left = whole[2]
     state = tuple(part[rows] for part in left.state)
     rest = replace(attack, steps=3)
-    *_, last = pgd_steps(either, images[rows], left.images[rows], aim.take(rows), rest, state=state)
+    *_, last = pgd_steps(either, left.images[rows], aim.take(rows), rest, state=state)
     torch.testing.assert_close(last.images, whole[-1].images[rows], rtol=0, atol=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_of_several_starts_each_image_keeps_the_one_of_lowest_margin(either):
     tried = []
     for restart in range(3):
         start = start_of(images, attack, seeds, restart)
-        *_, last = pgd_steps(either, images, start, attack_context(either, images, labels, attack), attack)
+        *_, last = pgd_steps(either, start, attack_context(either, images, labels, attack), attack)
         tried.append(last.images)
     margins = torch.stack([margin(either(points), labels) for points in tried])
     for place, chosen in enumerate(margins.argmin(0).tolist()):

@@ -27,13 +27,15 @@ class CleanGradient(NamedTuple):
 class AttackContext(NamedTuple):
     """What an attack is about, fixed before its first step."""
 
+    images: Images  # centres of the balls
     labels: Labels
     target: Tensor  # what the objective aims at, see `Objective.aim`
     areas: Areas | None  # Att(x) for A3
 
     def take(self, rows: Tensor) -> "AttackContext":
         """The same for some of the images."""
-        return AttackContext(self.labels[rows], self.target[rows], None if self.areas is None else self.areas[rows])
+        areas = None if self.areas is None else self.areas[rows]
+        return AttackContext(self.images[rows], self.labels[rows], self.target[rows], areas)
 
 
 def clean_gradient(logits: Logits, images: Images, labels: Labels, attack: Attack) -> CleanGradient:
@@ -72,7 +74,7 @@ def perturb(
         aim = attack_context(classifier, images, labels, attack, clean)
         for restart in range(attack.restarts):
             start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
-            for iterate in pgd_steps(classifier, images, start, aim, attack, clean):
+            for iterate in pgd_steps(classifier, start, aim, attack, clean):
                 last = iterate.images
             if attack.restarts == 1:
                 return last
@@ -110,7 +112,7 @@ def attack_context(
         logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
         logits, maps = logits.detach(), maps.relu()
         areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
-    return AttackContext(labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
+    return AttackContext(images, labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
 
 
 class Iterate(NamedTuple):
@@ -125,7 +127,6 @@ class Iterate(NamedTuple):
 
 def pgd_steps(
     classifier: Classifier,
-    images: Images,
     start: Images,
     aim: AttackContext,
     attack: Attack,
@@ -134,10 +135,10 @@ def pgd_steps(
 ) -> Iterator[Iterate]:
     """Yield the point after each step: climb by the step rule, and step back into the ball and the pixel range.
 
-    The classifier is borrowed already, and the start lies in the ball around the images. `clean` is as of `perturb`;
-    `state` is the step rule's, where the start is a point on the way.
+    The classifier is borrowed already, and the start lies in the ball. `clean` is as of `perturb`; `state` is the step
+    rule's, where the start is a point on the way.
     """
-    images, point = images.detach(), start.detach()
+    images, point = aim.images.detach(), start.detach()
     lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
     rule = RULES[attack.rule]
     for step in range(attack.steps):

@@ -66,18 +66,9 @@ def attack_results(
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds
-            start = start_of(images[active], attack, own_seeds, restart)
-            reached = _one_start(
-                victim,
-                source,
-                images[active],
-                start,
-                aim.take(active),
-                attack,
-                readings,
-                clean_logits[active],
-                stop=stop,
-            )
+            of_active = aim.take(active)
+            start = start_of(of_active.images, attack, own_seeds, restart)
+            reached = _one_start(victim, source, start, of_active, attack, readings, clean_logits[active], stop=stop)
             for reading, result in reached.items():
                 total = torch.where(result.steps >= 0, result.steps + restart * reading, result.steps)
                 new = result._replace(steps=total)
@@ -108,7 +99,6 @@ def _worse(best: AttackResult, other: AttackResult, rows: Tensor, labels: Labels
 def _one_start(
     victim: Classifier,
     source: Classifier,
-    images: Images,
     start: Images,
     aim: AttackContext,
     attack: Attack,
@@ -132,14 +122,14 @@ def _one_start(
         lost_at[rows] = torch.where(wrong & (lost_at[rows] < 0), step, lost_at[rows])
         lost[rows] |= wrong
 
-    rows = torch.arange(len(images), device=images.device)
+    rows = torch.arange(len(labels), device=labels.device)
     if stop:
         rows = rows[~lost]
     looked_elsewhere = RULES[attack.rule].look is not None  # then points need a pass of their own to be looked at
     made, point, state = 0, start[rows], State()
     while made < attack.steps and len(rows):
         rest = replace(attack, steps=attack.steps - made, step_size=attack.step_length)
-        for iterate in pgd_steps(source, images[rows], point, aim.take(rows), rest, state=state):
+        for iterate in pgd_steps(source, point, aim.take(rows), rest, state=state):
             step = made + iterate.step
             if source is victim and iterate.logits is not None:
                 note(rows, iterate.logits, step - 1)

@@ -52,7 +52,7 @@ def attack_steps(classifier: Classifier, batch: Batch, attack: Attack, seed: int
     with naming("images", batch.image_ids), frozen_eval(classifier):
         context = attack_context(classifier, images, labels, attack)
         start = start_of(images, attack, seeds)
-        points = [iterate.images for iterate in pgd_steps(classifier, images, start, context, attack)]
+        points = [iterate.images for iterate in pgd_steps(classifier, start, context, attack)]
     clean, *adversarial = (map_views(classifier, one, labels) for one in (images, *points))
     return _as_series(batch, [clean], adversarial)
 

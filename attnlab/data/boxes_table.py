@@ -46,20 +46,20 @@ def read_boxes_table(path: Path) -> BoxesTable:
     headings = [heading.strip().lower() for heading in first]
     image, label, corners = _columns(path, headings)
     table = BoxesTable([], [], [], headings[label])
-    for line, row in rows:
-        place = f"line {line} of {path}"
+    for number, row in rows:
+        line = f"line {number} of {path}"
         if len(row) > len(headings):
-            raise UserError(f"expected as many values in {place} as there are columns, got more")
+            raise UserError(f"expected as many values in {line} as there are columns, got more")
         other = next((mark for mark in SEPARATORS if mark in row[0]), None) if len(row) == 1 < len(headings) else None
         if other:  # which the heading does not have: one value that is meant as several
-            raise UserError(f"expected {separator!r} between the values of {place}, as in its heading, got {other!r}")
+            raise UserError(f"expected {separator!r} between the values of {line}, as in its heading, got {other!r}")
         row += [""] * (len(headings) - len(row))  # rows that end early
         words = [row[corner].strip() for corner in corners]
         if separator != ",":  # then commas are decimal ones
             words = [word.replace(",", ".") for word in words]
-        table.images.append(_image(row[image], place))
+        table.images.append(_image(row[image], line))
         table.labels.append(row[label])
-        table.boxes.append(_box(words, place))
+        table.boxes.append(_box(words, line))
     values = [value for box in table.boxes for value in box or ()]
     if values and all(0 <= value <= 1 or math.isnan(value) for value in values):
         raise UserError(
@@ -89,19 +89,19 @@ def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
     return headings.index(images[0]), headings.index(labels[0]), places
 
 
-def _image(text: str, place: str) -> str:
+def _image(text: str, line: str) -> str:
     """A path below the folder; refuses one that leads elsewhere, or none."""
     text = text.strip()
     parts = text.replace("\\", "/").split("/")
     if ".." in parts or (text and not parts[0]) or re.match("[A-Za-z]:", text):  # the last: a drive of Windows
-        raise UserError(f"expected images below the folder of boxes.csv, got {text!r} in {place}")
+        raise UserError(f"expected images below the folder of boxes.csv, got {text!r} in {line}")
     path = posixpath.normpath(text)  # ./a.jpg is a.jpg; a pathlib object takes ten times as long
     if path == ".":
-        raise UserError(f"expected each row to name an image, got none in {place}")
+        raise UserError(f"expected each row to name an image, got none in {line}")
     return path
 
 
-def _box(words: Sequence[str], place: str) -> Box | None:
+def _box(words: Sequence[str], line: str) -> Box | None:
     """A box; a number that is missing is NaN, so that the box is counted among those dropped; None without any."""
     values = []
     for word in words:
@@ -111,7 +111,7 @@ def _box(words: Sequence[str], place: str) -> Box | None:
             value = math.inf
         if math.isinf(value):
             shown = word if len(word) <= 40 else f"{word[:40]}..."
-            raise UserError(f"expected coordinates that are numbers, got {shown!r} in {place}")
+            raise UserError(f"expected coordinates that are numbers, got {shown!r} in {line}")
         values.append(value)
     return None if all(map(math.isnan, values)) else values
 

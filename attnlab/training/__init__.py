@@ -50,7 +50,6 @@ CLASSIFICATIONS: Registry[Classification] = Registry(
 #: what hides the attended pixels from the masked image (eq. 7): a value in [0, 1]
 FILLS = Registry("fill", {"black": 0.0, "grey": 0.5})
 
-
 #: (network, what leaves the loss's gradient in each `.grad`, gamma) -> context in which the weights are others
 Perturbation = Callable[["nn.Module", Callable[[], object], float], AbstractContextManager[None]]
 _MOVES = "attnlab.training.perturbations"

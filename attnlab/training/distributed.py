@@ -40,7 +40,7 @@ class ProcessGroup:
     def share(self, order: Sequence[int], batch_size: int) -> list[int]:
         """This process's images: of each batch of the order its own part."""
         part = self.part(batch_size)
-        return [place for at in range(0, len(order), batch_size) for place in order[at : at + batch_size][part]]
+        return [index for at in range(0, len(order), batch_size) for index in order[at : at + batch_size][part]]
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of the values over the processes."""

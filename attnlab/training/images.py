@@ -45,7 +45,7 @@ class Resident:
         return len(self.labels)
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
-        """Images in that order, given as places in this set; the last batch may be smaller."""
+        """Images in that order, given as indices of this set; the last batch may be smaller."""
         rows = torch.tensor(order, device=self.pixels.device)
         for at in range(0, len(order), size):
             yield Batch(self.pixels[rows[at : at + size]], self.labels[rows[at : at + size]])
@@ -65,8 +65,8 @@ class Streamed:
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
         """Images in that order; where one cannot be read, another of its batch stands in."""
-        places = [[self.positions[place] for place in order[at : at + size]] for at in range(0, len(order), size)]
-        for wanted, batch in zip(places, load_batches(self.prepared, places, self.workers), strict=True):
+        batches = [[self.positions[index] for index in order[at : at + size]] for at in range(0, len(order), size)]
+        for wanted, batch in zip(batches, load_batches(self.prepared, batches, self.workers), strict=True):
             if not batch.positions:
                 raise UserError(
                     f"none of the images {batch.skipped[0].image_id} ... can be used: {batch.skipped[0].reason}"

@@ -103,17 +103,17 @@ def has_area(maps: Maps) -> PerImage:
     return maps.amax((1, 2)) > 0
 
 
-def mean_over(values: PerImage, there: PerImage) -> Tensor:
-    """Mean of the values that are there, a scalar; 0 if none is.
+def mean_over(values: PerImage, valid: PerImage) -> Tensor:
+    """Mean of the values that are valid, a scalar; 0 if none is.
 
     Where several processes train together, it is so scaled that the mean over the processes is the mean over all their
     images; each of them has to call it.
     """
-    count = there.sum().to(values.dtype)
+    count = valid.sum().to(values.dtype)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         count = count / dist.get_world_size()
-    return values.where(there, 0).sum() / count.where(count > 0, 1)
+    return values.where(valid, 0).sum() / count.where(count > 0, 1)
 
 
 def _divergence(clean_logits: Logits, adversarial_logits: Logits) -> PerImage:

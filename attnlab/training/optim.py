@@ -57,9 +57,9 @@ def exchange(network: nn.Module, average: AveragedModel) -> None:
 
     So the average passes through the network itself, whose forward may hold what a copy would not take along.
     """
-    current, averaged = ((*module.parameters(), *module.buffers()) for module in (network, average.module))
-    for one, other in zip(current, averaged, strict=True):
-        one.data, other.data = other.data, one.data
+    both = ((*module.parameters(), *module.buffers()) for module in (network, average.module))
+    for current, averaged in zip(*both, strict=True):
+        current.data, averaged.data = averaged.data, current.data
 
 
 @contextmanager

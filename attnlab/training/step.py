@@ -99,12 +99,12 @@ class Step(nn.Module):
     def _attention(self, clean: Seen, adversarial: Seen) -> tuple[dict[str, Tensor], Tensor]:
         """Attention terms before their weights, by name, and the share of images without an area, all scalars."""
         images, logits, maps = map(torch.cat, zip(clean, adversarial, strict=True))  # type: ignore[arg-type]  # all there
-        there = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
+        valid = has_area(maps).view(2, -1).all(0)  # of x and of x_adv
         terms = {}
         if self.defense.alpha > 0:
             with preserve_bn_stats(self.classifier):
                 masked = self.classifier(hide(images, maps, FILLS[self.defense.fill]))
-            terms["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), there)  # eq. 8
+            terms["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), valid)  # eq. 8
         if self.defense.beta > 0:
-            terms["preservation"] = mean_over(preservation(*maps.chunk(2)), there)  # eq. 9
-        return terms, 1 - there.float().mean()
+            terms["preservation"] = mean_over(preservation(*maps.chunk(2)), valid)  # eq. 9
+        return terms, 1 - valid.float().mean()

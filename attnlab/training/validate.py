@@ -33,11 +33,11 @@ def validate(
     An accuracy is NaN where some image's logits have no softmax. The random start of an image depends on the seed and
     its place in the set alone. `pause` is called before each batch of `size` images.
     """
-    places = range(len(images))[world.rank :: world.size]
+    indices = range(len(images))[world.rank :: world.size]
     right = torch.zeros(3, dtype=torch.float64, device=classifier.device)
-    for at, batch in zip(range(0, len(places), size), images.batches(places, size), strict=True):
+    for at, batch in zip(range(0, len(indices), size), images.batches(indices, size), strict=True):
         pause()
-        seeds = [seed_of(seed, f"held out {place}") % 2**63 for place in places[at : at + size]]
+        seeds = [seed_of(seed, f"held out {index}") % 2**63 for index in indices[at : at + size]]
         pixels = batch.pixels.float() / 255
         attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
         with torch.no_grad(), frozen_eval(classifier):

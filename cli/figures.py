@@ -1,6 +1,6 @@
 """`attnlab figures`."""
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from .from_config import options_of
 
 if TYPE_CHECKING:
     from attnlab.report.figures.drawing import Drawn
+    from attnlab.views import ReplayedImage
 
 
 def _table() -> str:
@@ -72,23 +73,26 @@ def _of_checkpoints(places: tuple[str, ...], names: list[str], config: FiguresCo
 
 def _of_run(run: Path, config: FiguresConfig) -> None:
     from attnlab.report.figures.drawing import NothingDrawn
-    from attnlab.report.figures.run import draw_run, plan_figures
-
-    plan = plan_figures(run, config.only, config.images)
-    from attnlab.pipelines.hardware import reading_processes
-    from attnlab.pipelines.replay import replay
-    from attnlab.report.figures.overlays import write_overlays
+    from attnlab.report.figures.run import draw_run
 
     out, model = config.out, config.model
-    again = partial(replay, run, root=config.data.root, device=model.device, trust_code=model.trust_code)
+
+    def again(image_ids: list[str] | None) -> "Iterator[ReplayedImage]":
+        from attnlab.pipelines.replay import replay
+
+        return replay(run, image_ids, root=config.data.root, device=model.device, trust_code=model.trust_code)
+
     try:
-        _say(draw_run(plan, again(plan.image_ids), out, grid=config.grid))
+        _say(draw_run(run, again, config.only, config.images, out, grid=config.grid))
     except NothingDrawn as none:
         if not config.overlays:
             raise
         click.echo(printable(str(none)))
     if config.overlays:
-        views, workers = again(config.images or None), reading_processes()
+        from attnlab.pipelines.hardware import reading_processes
+        from attnlab.report.figures.overlays import write_overlays
+
+        views, workers = again(list(config.images) or None), reading_processes()
         count = write_overlays(run, views, out, grid=config.grid, workers=workers)
         click.echo(f"{out or run / 'figures'}/overlays: {count} pictures")
 

@@ -30,11 +30,11 @@ def sweep(config: SweepConfig) -> None:
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.sweep import sweep as run
     from attnlab.pipelines.sweep import sweep_folder
-    from attnlab.report.figures.run import draw_run, plan_figures
+    from attnlab.report.figures.run import draw_run
     from attnlab.report.tables.layout import plain
 
     table, folder = run(config, _watch), sweep_folder(config)
-    drawn = draw_run(plan_figures(folder))
+    drawn = draw_run(folder)
     names = ", ".join(f"figures/{name}.*" for name in drawn.captions)
     show_layout(plain(table), f"{folder}: sweep.csv, {names}")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attnlab.report.figures.gaze import gaze
+from attnlab.report.figures.models import gaze
 from attnlab.report.figures.style import BLUE, VERMILION
 from attnlab.views import MapView
 

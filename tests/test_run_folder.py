@@ -22,7 +22,7 @@ from attnlab.files import alone_in, is_vacant, safe_cell
 from attnlab.models import Classifier
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.records import read_checks, skipped_images
-from attnlab.report.figures.run import draw_run, plan_figures
+from attnlab.report.figures.run import draw_run
 from attnlab.report.page.write import write_report
 from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
@@ -233,7 +233,7 @@ def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_
     assert evaluation.frames["table6"]["model"].unique().tolist() == ["a", "b"]
     assert evaluation.frames["table6"]["defense"].unique().tolist() == ["none"]
     for name in ("analysis", "evaluation"):
-        drawn = draw_run(plan_figures(tmp_path / name, ["iou-distributions"] if name == "analysis" else []))
+        drawn = draw_run(tmp_path / name, only=["iou-distributions"] if name == "analysis" else [])
         assert drawn.captions
         assert write_report(tmp_path / name).stat().st_size > 10_000
 

@@ -35,9 +35,6 @@ def falls_short(attack: Mapping[str, Any], eps: float) -> bool:
     return length is not None and attack["steps"] * length < eps * (1 - 1e-6)
 
 
-# ------------------------------------------------------------------ parts, each the same words everywhere
-
-
 def title(manifest: Manifest) -> str:
     """The models and the data, for the head of a page."""
     options = manifest["options"]
@@ -60,36 +57,9 @@ def eps_of(budgets: Iterable[float]) -> str:
     return ", ".join(map(as_fraction, budgets))
 
 
-def cells_of(manifest: Manifest) -> str:
-    """Height and width of the maps: `8 x 8`."""
-    return " x ".join(map(str, manifest["model"]["map_shape"]))
-
-
-def strength_of(attack: Mapping[str, Any]) -> list[str]:
-    """What an attack is made of beside its name and eps, where that is not as its name says."""
-    steps, length = attack["steps"], attack["step_size"]
-    of_length = f" of {as_fraction(length)}" if length is not None else ""
-    return [
-        *([counted(steps, "step") + of_length] if steps > 1 or length is not None else []),
-        *([f"{attack['restarts']} random starts"] if attack["restarts"] > 1 else []),
-        *([f"sigma {attack['sigma']:g}"] if attack["sigma"] is not None else []),
-        *([f"label smoothing {attack['label_smoothing']:g}"] if attack["label_smoothing"] else []),
-    ]
-
-
-def lime_of(lime: Mapping[str, Any]) -> str:
-    """Superpixels, samples and filling of LIME, by a manifest's `lime`."""
-    samples = f"at most {lime['samples']}" if lime["patience"] else lime["samples"]
-    return f"{lime['superpixels']}, {samples} samples, hidden {lime['hide']}"
-
-
-def precision_of(options: Options) -> list[str]:
-    """The precision, where it is not float32; older runs name none."""
-    precision = options.get("precision", "fp32")
-    return [precision] if precision != "fp32" else []
-
-
-# ------------------------------------------------------------------ whole captions
+def cells_of(model: Mapping[str, Any]) -> str:
+    """Height and width of a model's maps: `8 x 8`."""
+    return " x ".join(map(str, model["map_shape"]))
 
 
 def subject(manifest: Manifest, eps: float | None = None) -> str:
@@ -100,46 +70,57 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
 
 
 def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str = "") -> str:
-    """What the numbers of an analysis depend on, for the caption of a table.
+    """What the numbers of an analysis depend on, for the caption of a table about so many images.
 
-    Args:
-        manifest: With names.
-        images: Number of images the table is about.
-        lime: The table is of LIME explanations and not of maps.
-        note: What else this table depends on.
+    `lime` says that it is of LIME explanations and not of maps; `note` is what else this table depends on.
     """
-    options = manifest["options"]
+    options, attack = manifest["options"], manifest["options"]["attack"]
     method = "lime" if lime else map_method(options) or ""
-    notes = [note] if note else []
-    of_method = f"{method} maps of the {options['target'][method]} class"
-    details = [options["attack_name"], f"eps {eps_of(options['eps'])}", *strength_of(options["attack"]), of_method]
-    details += [] if lime else notes
-    details += [f"resize {options['resize']}", *precision_of(options)]
-    details += [lime_of(options["lime"]), *notes] if lime else []
+    steps, length = counted(attack["steps"], "step"), attack["step_size"]
+    details = [
+        options["attack_name"],
+        f"eps {eps_of(options['eps'])}",
+        f"{steps} of {as_fraction(length)}" if length is not None else steps if attack["steps"] > 1 else "",
+        f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
+        f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
+        f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
+        f"{method} maps of the {options['target'][method]} class",
+        "" if lime else note,
+        f"resize {options['resize']}",
+        _precision(options),
+    ]
+    if lime:
+        settings = options["lime"]
+        samples = f"at most {settings['samples']}" if settings["patience"] else settings["samples"]
+        details += [f"{settings['superpixels']}, {samples} samples, hidden {settings['hide']}", note]
     about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, 'correctly classified image')}"
-    return f"{about}; {', '.join(details)}; brackets: 95 % bootstrap interval"
+    return f"{about}; {', '.join(filter(None, details))}; brackets: 95 % bootstrap interval"
 
 
 def evaluation_setting(manifest: Manifest, note: str = "") -> str:
-    """What the numbers of an evaluation depend on, for the caption of a table; arguments as of `analysis_setting`."""
+    """What the numbers of an evaluation depend on, for the caption of a table; `note` as of `analysis_setting`."""
     options = manifest["options"]
-    attacks = [attack for attack in options["attacks"].values() if attack]
     loops = loops_of(options)
-    budgets = sorted({attack["eps"] for attack in attacks})
+    budgets = sorted({attack["eps"] for attack in options["attacks"].values() if attack})
     lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
     restarts = max((attack["restarts"] for attack in loops), default=1)
-    return "; ".join(
-        [
-            f"{data_of(options)}, {counted(options['images'], 'image')}",
-            *([f"L-infinity eps {eps_of(budgets)}"] if budgets else []),
-            *([f"steps of {eps_of(lengths)}"] if lengths else []),
-            *([note] if note else []),
-            *([f"{restarts} random starts"] if restarts > 1 else []),
-            *precision_of(options),
-            *([f"adversarial images made on {options['transfer']}"] if options["transfer"] else []),
-            *(["an image leaves the attack at the first point that is misclassified"] if options["stop"] else []),
-        ]
-    )
+    details = [
+        f"{data_of(options)}, {counted(options['images'], 'image')}",
+        f"L-infinity eps {eps_of(budgets)}" if budgets else "",
+        f"steps of {eps_of(lengths)}" if lengths else "",
+        note,
+        f"{restarts} random starts" if restarts > 1 else "",
+        _precision(options),
+        f"adversarial images made on {options['transfer']}" if options["transfer"] else "",
+        "an image leaves the attack at the first point that is misclassified" if options["stop"] else "",
+    ]
+    return "; ".join(filter(None, details))
+
+
+def _precision(options: Options) -> str:
+    """The precision, where it is not float32; older runs name none."""
+    precision = str(options.get("precision", "fp32"))
+    return "" if precision == "fp32" else precision
 
 
 def loops_of(options: Options) -> list[Mapping[str, Any]]:

@@ -1,13 +1,12 @@
 """Figures of a folder: of a run of `analyze` or `evaluate`, or of a sweep, finished or not."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.description import Manifest, with_names
-from attnlab.report.figures import FIGURES, SWEEP, FigureSpec, figures_of, source_of
+from attnlab.report.description import with_names
+from attnlab.report.figures import FIGURES, SWEEP, figures_of, source_of
 from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
 from attnlab.report.figures.choose import CHOICES
 from attnlab.report.figures.drawing import Drawn, Inputs, Numbers, draw
@@ -18,82 +17,58 @@ from attnlab.words import counted
 
 #: what a figure is to be drawn of, by part; images are still to be read again
 Chosen = Mapping[str, Choice | Numbers] | LeftOut
+#: reads images of an analysis again, by their names
+ImagesOf = Callable[[list[str]], Iterable[ReplayedImage]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Figures of a folder that are to be drawn, by name, and what each is to be drawn of."""
+def draw_run(
+    folder: Path,
+    images_of: ImagesOf = lambda names: (),
+    only: Collection[str] = (),
+    named: Sequence[str] = (),
+    out: Path | None = None,
+    *,
+    grid: bool = False,
+) -> Drawn:
+    """Draw the figures of a folder, or `only` some, into `out`, by default its figures/; errors as of `draw`.
 
-    folder: Path
-    manifest: Manifest = field(repr=False)  # of the run, with names; empty for a sweep
-    figures: Mapping[str, Chosen] = field(repr=False)
-    only: Collection[str] = ()  # names of figures that must not be left out
-    unfinished: str = ""  # how far the run has come; empty if it is finished
-
-    @property
-    def image_ids(self) -> list[str]:
-        """Names of the images that the figures show: `attnlab.pipelines.replay.replay` reads them again."""
-        chosen = [parts for parts in self.figures.values() if not isinstance(parts, LeftOut)]
-        choices = [choice for parts in chosen for choice in parts.values() if isinstance(choice, Choice)]
-        return list(dict.fromkeys(name for choice in choices for _, names in choice.groups for name in names))
-
-
-def plan_figures(folder: Path, only: Collection[str] = (), named: Sequence[str] = ()) -> Plan:
-    """Choose what the figures of a folder are drawn of, by what it holds.
-
-    Args:
-        folder: Of the run or the sweep.
-        only: Names of figures; by default all that can be made.
-        named: Names of the images of Figs. 1 and 3; by default chosen by `choose.typical`.
-
-    Raises:
-        UserError: If the folder holds nothing of the kind, no records, or a figure or an image is unknown.
+    `images_of`, such as `replay`, is asked for the images that figures show; where they cannot be had, these figures
+    are left out. Figs. 1 and 3 show the images that are `named`, by default those that `choose.typical` chooses.
     """
     if not folder.is_dir():
         raise UserError(f"expected an existing folder, got {str(folder)!r}")
     source = source_of([str(folder)])
     names = figures_of(source, only, str(folder))
-    if source == "sweep":
-        table: Numbers = read_sweep(folder / SWEEP), {}
-        return Plan(folder, {}, {name: {"": table} for name in names}, only)
-    run = Run(folder)
-    manifest = with_names(run.manifest)
-    if source == "evaluate":
-        records: Numbers = read_evaluation(folder), manifest
-        return Plan(folder, manifest, {name: {"": records} for name in names}, only, _unfinished(run))
-    analysis = Analysis(manifest, read_records(folder), named)
-    unknown = [name for name in named if name not in set(analysis.records["image_id"])]
+    run = None if source == "sweep" else Run(folder)
+    manifest = with_names(run.manifest) if run else {}
+    inputs: Mapping[str, Inputs]
+    if source == "analyze":
+        inputs = _of_analysis(names, Analysis(manifest, read_records(folder), named), folder, images_of)
+    else:
+        numbers = read_evaluation(folder) if run else read_sweep(folder / SWEEP)
+        inputs = {name: {"": (numbers, manifest)} for name in names}
+    unfinished = _unfinished(run) if run else ""
+    return draw(inputs.items(), out or folder / "figures", str(folder), only, unfinished, grid=grid)
+
+
+def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: ImagesOf) -> dict[str, Inputs]:
+    unknown = [name for name in analysis.named if name not in set(analysis.records["image_id"])]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
-    chosen = {name: _chosen(FIGURES[name], analysis) for name in names}
-    return Plan(folder, manifest, chosen, only, _unfinished(run))
+    chosen = {name: _choose(name, analysis) for name in names}
+    parts = [part for of in chosen.values() if not isinstance(of, LeftOut) for part in of.values()]
+    groups = [group for choice in parts if isinstance(choice, Choice) for group in choice.groups]
+    shown = list(dict.fromkeys(name for _, image_ids in groups for name in image_ids))
+    images: dict[str, ReplayedImage] | LeftOut = {}
+    try:
+        images = {image.record["image_id"]: image for image in images_of(shown)} if shown else {}
+    except UserError as error:
+        images = LeftOut(str(error))
+    return {name: _with_images(of, images, analysis) for name, of in chosen.items()}
 
 
-def draw_run(plan: Plan, images: Iterable[ReplayedImage] = (), out: Path | None = None, *, grid: bool = False) -> Drawn:
-    """Draw what is planned.
-
-    Args:
-        plan: As `plan_figures` makes it.
-        images: Those that the figures show, read again, such as `replay(folder, plan.image_ids)`, which is not begun
-            where they show none. Where images cannot be had, the figures that show some are left out.
-        out: Where the files go; by default the folder's figures/.
-        grid: Draw the borders of the maps' cells.
-
-    Raises:
-        UserError: As `draw`.
-    """
-    replayed: dict[str, ReplayedImage] | LeftOut = {}
-    if plan.image_ids:
-        try:
-            replayed = {image.record["image_id"]: image for image in images}
-        except UserError as error:
-            replayed = LeftOut(str(error))
-    figures = ((name, _inputs(chosen, replayed, plan.manifest)) for name, chosen in plan.figures.items())
-    return draw(figures, out or plan.folder / "figures", str(plan.folder), plan.only, plan.unfinished, grid=grid)
-
-
-def _chosen(spec: FigureSpec, analysis: Analysis) -> Chosen:
-    """What a figure of an analysis is to be drawn of."""
+def _choose(name: str, analysis: Analysis) -> Chosen:
+    spec = FIGURES[name]
     parts = eps_parts(analysis.manifest["options"]["eps"]) if spec.each_eps else {"": None}
     try:
         if spec.choice:
@@ -103,12 +78,14 @@ def _chosen(spec: FigureSpec, analysis: Analysis) -> Chosen:
         return reason
 
 
-def _inputs(chosen: Chosen, replayed: Mapping[str, ReplayedImage] | LeftOut, manifest: Manifest) -> Inputs:
-    """The same with the images that were read again."""
+def _with_images(chosen: Chosen, images: Mapping[str, ReplayedImage] | LeftOut, analysis: Analysis) -> Inputs:
     if isinstance(chosen, LeftOut):
         return chosen
     try:
-        return {part: of.examples(replayed, manifest) if isinstance(of, Choice) else of for part, of in chosen.items()}
+        return {
+            part: data.examples(images, analysis.manifest) if isinstance(data, Choice) else data
+            for part, data in chosen.items()
+        }
     except LeftOut as reason:
         return reason
 

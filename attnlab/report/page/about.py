@@ -57,7 +57,7 @@ def _models(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _model(name: str, weights: str, known: Mapping[str, Any]) -> str:
-    cells = f" ({cells_of({'model': known})} cells)" if known.get("map_shape") else ""
+    cells = f" ({cells_of(known)} cells)" if known.get("map_shape") else ""
     parts = [
         name,
         f"weights {weights}" if weights else "",

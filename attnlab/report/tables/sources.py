@@ -63,7 +63,7 @@ def analysis(
     if has[MAPS]:
         height, width = model["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width] or [1]
-        words["cells"] = cells_of(manifest)
+        words["cells"] = cells_of(model)
     given = {
         **({"shape": (height, width)} if has[MAPS] else {}),
         "records": records,

@@ -28,7 +28,8 @@ def _table() -> str:
             for name, spec in specs.items()
         }
         text = ", ".join(name + (f" ({words})" if words else "") for name, words in texts.items())
-        lines.append(fill(text, 106, initial_indent=f"{source_words:<17}", subsequent_indent=" " * 17))
+        head = f"{source_words:<17}"
+        lines.append(fill(text, 106, initial_indent=head, subsequent_indent=" " * 17, break_on_hyphens=False))
     return "\n".join(lines)
 
 

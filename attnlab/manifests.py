@@ -83,7 +83,6 @@ SHAPES: dict[str, dict[str, Any]] = {
         **COMMON,
     },
 }
-PAIRS = ("input_size", "map_shape")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -230,7 +229,7 @@ def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"expected {name} to be a list, got {_kind(value)}"
             return
-        if name.split(" ")[-1] in PAIRS and len(value) != 2:
+        if name.split(" ")[-1] in ("input_size", "map_shape") and len(value) != 2:
             yield f"expected {name} to be two numbers, got {len(value)}"
         for item in value:
             yield from _misfits(item, shape[0], name)

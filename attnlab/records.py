@@ -73,9 +73,8 @@ def read_checks(folder: Path) -> list[tuple[str, str]] | None:
 
 def as_csv(frame: pd.DataFrame) -> str:
     """A frame as CSV, its texts as `safe_cell` has them."""
-    return frame.map(lambda value: safe_cell(value) if isinstance(value, str) else value).to_csv(
-        index=False, lineterminator="\n"
-    )
+    safe = frame.map(lambda value: safe_cell(value) if isinstance(value, str) else value)
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def skipped_images(run: Run) -> list[tuple[str, str]]:
@@ -83,12 +82,14 @@ def skipped_images(run: Run) -> list[tuple[str, str]]:
 
     An image without a usable box is listed too: it has a record, but no IoU with boxes.
     """
-    boxes = ["dropped_boxes", "box_share"] if run.manifest["kind"] == "analyze" else []
+    manifest = run.manifest
+    has_boxes = manifest["kind"] == "analyze" and manifest["data"]["has_boxes"]
+    boxes = ["dropped_boxes", "box_share"] if has_boxes else []
     listed = {}
     for row in run.table(["image_id", "skipped", *boxes]).to_pylist():
         if row["skipped"] is not None:
             listed[row["image_id"]] = row["skipped"]
-        elif boxes and run.manifest["data"]["has_boxes"] and not row["box_share"]:
+        elif has_boxes and not row["box_share"]:
             cause = "empty, inverted or outside the image" if row["dropped_boxes"] else "none given"
             cause = "cut away by the crop" if row["box_share"] == 0 else cause
             listed[row["image_id"]] = f"no usable box ({cause}); recorded, but left out of the tables"

@@ -94,9 +94,8 @@ def output(folder: Path) -> Finding:
     except OSError as error:
         return Finding("output", str(folder), f"cannot be written: {error.strerror}", "choose another --out", "problem")
     text = f"can be {'written to' if existing == folder.absolute() else 'made'}, {free / 2**30:.1f} GiB free"
-    if free < LITTLE:
-        return Finding("output", str(folder), text, "a run of a whole data set may not fit; make room", "note")
-    return Finding("output", str(folder), text)
+    advice = "a run of a whole data set may not fit; make room" if free < LITTLE else ""
+    return Finding("output", str(folder), text, advice, "note" if advice else "ok")
 
 
 def _urls() -> dict[str, str]:

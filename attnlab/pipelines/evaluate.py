@@ -182,7 +182,7 @@ def open_evaluation(
     _check_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
-    config = config.having(split=split, **settled(config.run, out, models[first], images))
+    config = config.having(split=split, **settled(config.run, out, models[first], images, lime=False))
     check_passes(config.run.batch_size or 1, config.run.workers or 0)
     return Evaluation(config, models, source, images, used, attacks, out, save, named)
 

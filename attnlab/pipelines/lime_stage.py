@@ -25,10 +25,8 @@ from attnlab.words import counted
 
 #: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
 SECOND_SEED = 2**31
-
 #: bytes of an explanation in the records, at 299 px: compressed superpixels and weights
 LIME_BYTES = 4_000
-
 Segments = Future[Labels]
 Cut = Callable[[Any, str, int], Segments]
 #: what the records call an explanation
@@ -117,11 +115,9 @@ class LimeStage:
         )
         counts = [int(labels.max()) + 1 for labels in segments]
         self._warn_of_few_samples(max(counts))
-        self._warn_of_few_superpixels({task.image_id: count for task, count in zip(tasks, counts, strict=True)})
-        shown = [
-            perturbations(task.image_id, count, self.lime.samples, task.seed)
-            for task, count in zip(tasks, counts, strict=True)
-        ]
+        pairs, samples = list(zip(tasks, counts, strict=True)), self.lime.samples
+        self._warn_of_few_superpixels({task.image_id: count for task, count in pairs})
+        shown = [perturbations(task.image_id, count, samples, task.seed) for task, count in pairs]
         try:
             with naming("perturbed copies of images", list(dict.fromkeys(task.image_id for task in tasks))):
                 explanations = explain(sampler, shown, self.lime)

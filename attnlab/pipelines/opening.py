@@ -99,9 +99,7 @@ def load_source(
     return source
 
 
-def settled(
-    run: RunOptions, out: Path, classifier: Classifier, images: ImageSet, *, lime: bool = False
-) -> dict[str, Any]:
+def settled(run: RunOptions, out: Path, classifier: Classifier, images: ImageSet, lime: bool) -> dict[str, Any]:
     """Values of options that the user left open; a run that is resumed keeps its batch size."""
     size = run.batch_size or recorded(out, "batch_size")
     return {

@@ -22,7 +22,6 @@ from attnlab.runs import Run
 
 #: images that are read at most to find some that can be used
 TRIED = 32
-
 #: name of a model, and what was found
 Found = list[tuple[str, str]]
 

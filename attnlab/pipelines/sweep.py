@@ -23,7 +23,6 @@ TABLE = "sweep.csv"
 WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
 #: their manifests, below the folder of a sweep
 TRAININGS = f"alpha-*-beta-*/{MANIFEST}"
-COLUMNS = ("alpha", "beta", "epoch", "n", "clean", "robust")
 
 
 def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
@@ -72,7 +71,8 @@ def sweep_table(out: Path | str) -> pd.DataFrame:
             kept = [line for line in epochs if line["best"]][-1]
             weights = {name: options[key] for name, key in WEIGHTS.items()}
             rows.append({**weights, **kept})
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["alpha", "beta"], ignore_index=True)
+    table = pd.DataFrame(rows, columns=["alpha", "beta", "epoch", "n", "clean", "robust"])
+    return table.sort_values(["alpha", "beta"], ignore_index=True)
 
 
 def _check_one_grid(out: Path, folder: Path) -> None:

@@ -34,7 +34,7 @@ def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
         if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or not _is_networks(error):
             raise
         listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-        raise NetworkFailed(f"the network failed on {f'{what} {listed}'.strip()} ({told(error)})") from error
+        raise NetworkFailed(f"the network failed on {f'{what} {listed}'.strip()} ({one_line(error)})") from error
 
 
 @contextmanager
@@ -69,12 +69,12 @@ def lost_worker(error: BaseException) -> str:
             return str(earlier)
         earlier = earlier.__context__
     return (
-        f"a worker process ended before its work was done ({told(error)}), most often because the machine had too "
+        f"a worker process ended before its work was done ({one_line(error)}), most often because the machine had too "
         "little memory: try fewer --workers (0 works without)"
     )
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error of other people's code, as one line."""
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):

@@ -11,7 +11,7 @@ from torch import nn
 
 from attnlab.compat import torchvision
 from attnlab.errors import UserError, nearest
-from attnlab.failures import told
+from attnlab.failures import one_line
 from attnlab.models import BUILT_IN
 from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
@@ -95,12 +95,12 @@ def _load(
     except BaseException as error:  # the network's own code, on images of a size or with channels it may not take
         if layer:
             raise UserError(
-                f"cannot read layer {layer!r} of {name} ({told(error)}); name one that runs and gives a spatial map"
+                f"cannot read layer {layer!r} of {name} ({one_line(error)}); name one that runs and gives a spatial map"
             ) from error
         _, (height, width) = size_of(network, stated.get("input_size"))
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got "
-            f"{told(error)}; an attribute input_size = (height, width) of the network sets another size"
+            f"{one_line(error)}; an attribute input_size = (height, width) of the network sets another size"
         ) from error
     classifier.code = code_hash(name)
     _compare_code(folder, saved_code, classifier.code)
@@ -186,7 +186,7 @@ def _from_torchvision(name: str, classes: int | None, *, pretrained: bool) -> nn
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of {name} could not be downloaded ({told(error)}); "
+            f"the weights of {name} could not be downloaded ({one_line(error)}); "
             f"fetch {best.url} elsewhere and pass it as --weights FILE"
         ) from None
     if name == "inception_v3":  # its weights bring a head for training only
@@ -214,7 +214,7 @@ def _from_timm(name: str, classes: int | None, *, pretrained: bool) -> nn.Module
         if not pretrained:
             raise
         raise UserError(
-            f"the weights of timm:{name} could not be downloaded ({told(error)}); "
+            f"the weights of timm:{name} could not be downloaded ({one_line(error)}); "
             "fetch its model.safetensors elsewhere and pass it as --weights FILE"
         ) from None
     preset: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]

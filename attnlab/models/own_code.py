@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from attnlab.errors import UserError, nearest
-from attnlab.failures import told
+from attnlab.failures import one_line
 
 
 def is_own_code(name: str) -> bool:
@@ -50,7 +50,7 @@ def code_hash(name: str) -> str:
                 if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING):
                     digest.update(f"{token.string}\n".encode())
     except (OSError, SyntaxError, ValueError, tokenize.TokenError) as error:
-        raise UserError(f"cannot read {path} as Python: {told(error)}") from None
+        raise UserError(f"cannot read {path} as Python: {one_line(error)}") from None
     return digest.hexdigest()
 
 
@@ -68,7 +68,7 @@ def build_from_file(name: str) -> nn.Module:
     except BaseException as error:  # whatever the user's own code raises
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = lines[-1] if lines else getattr(error, "lineno", None)
-        raise UserError(f"cannot build {name}: {told(error)} ({path.name}, line {line})") from error
+        raise UserError(f"cannot build {name}: {one_line(error)} ({path.name}, line {line})") from error
     finally:
         with suppress(ValueError):
             sys.path.remove(str(path.parent))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.errors import UserError, check_one_of
-from attnlab.failures import told
+from attnlab.failures import one_line
 from attnlab.models.weights_file import read_content
 
 State = Mapping[str, Tensor]
@@ -111,7 +111,7 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
     try:
         missing, unknown = network.load_state_dict(kept, strict=False)  # modules rename old names of their own here
     except Exception as error:  # what a module's own hooks make of other tensors
-        raise UserError(f"{path} cannot be loaded into the network of --model: {told(error)}") from None
+        raise UserError(f"{path} cannot be loaded into the network of --model: {one_line(error)}") from None
     kinds = {
         "missing": [name for name in missing if name not in other and not name.endswith(COUNTER)],
         "unknown": [name for name in unknown if not name.startswith(AUXILIARY)],

@@ -8,9 +8,8 @@ import pandas as pd
 def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One row for each defence and attack from the Table 6 of each training.
 
-    Returns:
-        Columns dataset, defense, attack, seeds (trainings), n (images of each), accuracy (mean over the trainings, in
-        percent), sd (standard deviation over the trainings, in points; empty for one), lowest, highest, paper.
+    Columns dataset, defense, attack, seeds (trainings), n (images of each), accuracy (mean over the trainings, in
+    percent), sd (standard deviation over the trainings, in points; empty for one), lowest, highest, paper.
     """
     keys = ["dataset", "defense", "attack"]
     by_training = pd.concat(tables, ignore_index=True).groupby(keys, sort=False)
@@ -27,15 +26,11 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """What one defence adds to another, seed by seed on the same images.
+    """What one defence adds to another, the second of a pair, seed by seed on the same images.
 
-    Args:
-        records: Defence -> seed -> records of its training, as `read_evaluation` gives them.
-        pairs: Defence and the one it is held against.
-
-    Returns:
-        Columns attack, first, second, seeds, difference (accuracy of the first less that of the second, in points, mean
-        over the seeds that both have), sd (of the differences), lowest, highest.
+    Of each defence and seed the records as `read_evaluation` gives them, to columns attack, first, second, seeds,
+    difference (accuracy of the first less that of the second, in points, mean over the seeds that both have), sd (of
+    the differences), lowest, highest.
     """
     rows = []
     for first, second in pairs:

@@ -1,7 +1,5 @@
 """Figs. 1, 3 and 13 of the paper: images of an analysis with their maps, before and after its attack."""
 
-from matplotlib.figure import Figure
-
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.panels import Panel, Row, difference, draw_panels, iou_text, prediction_text
 from attnlab.views import Examples
@@ -20,8 +18,7 @@ def figure1(images: Examples, *, grid: bool = False) -> Drawing:
     Of each image, in groups such as `succeed`, its own view and that of its adversarial counterpart: the image with its
     boxes, its map, the adversarial image's map, and the perturbation, magnified.
     """
-    caption = f"Figure 1. {ROWS} {images.subject}; {images.setting}. {images.rule}."
-    return Drawing(_before_and_after(images, "attention", ious=True, grid=grid), caption)
+    return _before_and_after(1, images, "attention", ious=True, grid=grid)
 
 
 def figure3(images: Examples, *, grid: bool = False) -> Drawing:
@@ -29,8 +26,7 @@ def figure3(images: Examples, *, grid: bool = False) -> Drawing:
 
     As `figure1`, the maps being weights of superpixels that speak for the class; these are no cells of a grid.
     """
-    caption = f"Figure 3. {ROWS} {images.subject}; {images.setting}. {images.rule}."
-    return Drawing(_before_and_after(images, "LIME weight", ious=False, grid=False), caption)
+    return _before_and_after(3, images, "LIME weight", ious=False, grid=False)
 
 
 def figure13(images: Examples, *, grid: bool = False) -> Drawing:
@@ -53,7 +49,7 @@ def figure13(images: Examples, *, grid: bool = False) -> Drawing:
     return Drawing(figure, caption)
 
 
-def _before_and_after(images: Examples, bar: str, *, ious: bool, grid: bool) -> Figure:
+def _before_and_after(number: int, images: Examples, bar: str, *, ious: bool, grid: bool) -> Drawing:
     rows = []
     for group, image in ((group, image) for group, members in images.groups for image in members):
         (clean,), (attacked,) = image.clean, image.adversarial
@@ -67,4 +63,5 @@ def _before_and_after(images: Examples, bar: str, *, ious: bool, grid: bool) -> 
             Panel(change, below=[f"\N{MULTIPLICATION SIGN} {factor}"]),
         ]
         rows.append(Row(group, panels))
-    return draw_panels(rows, TITLES, bar=bar, grid=grid)
+    caption = f"Figure {number}. {ROWS} {images.subject}; {images.setting}. {images.rule}."
+    return Drawing(draw_panels(rows, TITLES, bar=bar, grid=grid), caption)

@@ -91,16 +91,15 @@ def mark(figure: Figure, text: str) -> None:
 @styled
 def save(figure: Figure, folder: Path, name: str, caption: str = "") -> list[Path]:
     """Write a figure as FOLDER/NAME.png, NAME.pdf, and its caption, if there is one, as NAME.txt."""
-    paths = [folder / f"{name}.{suffix}" for suffix in SUFFIXES]
     try:
-        for path, suffix in zip(paths, SUFFIXES, strict=True):
+        for suffix in SUFFIXES:
             content = BytesIO()
             # without a date, so that the same records give the same file
             metadata = {"CreationDate": None} if suffix == "pdf" else None
             figure.savefig(content, format=suffix, dpi=300, metadata=metadata)
-            write_whole(path, content.getvalue())
+            write_whole(folder / f"{name}.{suffix}", content.getvalue())
         if caption:
             write_whole(folder / f"{name}.txt", f"{caption}\n".encode())
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from None
-    return paths
+    return [folder / f"{name}.{suffix}" for suffix in SUFFIXES]

@@ -16,12 +16,8 @@ def table6(
 ) -> pd.DataFrame:
     """Accuracy of each model under each attack, in percent, with Wilson intervals (Table 6).
 
-    Args:
-        records: As `read_evaluation` gives them.
-        dataset: Name of the data set.
-        models: Of each model its `defense`.
-        paper: The published numbers, where they are of this data set.
-        worst: Count an image as lost if any point that was looked at is misclassified, and not the last one alone.
+    `models` has the `defense` of each model, `paper` the published numbers, where they are of this data set. `worst`
+    counts an image as lost if any point that was looked at is misclassified, and not the last one alone.
     """
     rows = []
     for (model, attack), group in records.groupby(["model", "attack"], sort=False):

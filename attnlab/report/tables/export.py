@@ -1,9 +1,8 @@
 """Make a run's tables from its records, and write them as CSV and LaTeX."""
 
 from collections.abc import Collection, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -11,30 +10,9 @@ from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.records import as_csv
 from attnlab.report.tables import TABLES, summary
-from attnlab.report.tables.formats import latex_table
+from attnlab.report.tables.formats import Report, latex_table
 from attnlab.report.tables.sources import analysis, evaluation
 from attnlab.runs import Run
-
-
-class Report(NamedTuple):
-    """Tables, captions and summary of a run. A notebook shows it.
-
-    Attributes:
-        summary: Lines for people: images, accuracy, what was left out.
-        captions: Of each table: its title and what its numbers depend on.
-        frames: Each table, tidy.
-    """
-
-    summary: list[str]
-    captions: dict[str, str]
-    frames: dict[str, pd.DataFrame]
-
-    def _repr_html_(self) -> str:
-        parts = []
-        for name, frame in self.frames.items():
-            table = frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, border=0)
-            parts += [f"<p>{escape(f'{name}: {self.captions[name]}')}</p>", table]
-        return "".join([*parts, *(f"<p>{escape(line)}</p>" for line in self.summary)])
 
 
 def make_tables(

@@ -1,8 +1,11 @@
-"""A run's tables as one text, for files and pipes."""
+"""A run's tables, and how they are written as one text, for files, pipes and notebooks."""
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from html import escape
+from typing import NamedTuple
+
+import pandas as pd
 
 from attnlab.errors import check_one_of
 from attnlab.records import as_csv
@@ -11,17 +14,35 @@ from attnlab.report.tables.escape import markdown_text
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.layout import Value
 
-if TYPE_CHECKING:
-    from attnlab.report.tables.export import Report
+
+class Report(NamedTuple):
+    """Tables, captions and summary of a run. A notebook shows it.
+
+    Attributes:
+        summary: Lines for people: images, accuracy, what was left out.
+        captions: Of each table: its title and what its numbers depend on.
+        frames: Each table, tidy.
+    """
+
+    summary: list[str]
+    captions: dict[str, str]
+    frames: dict[str, pd.DataFrame]
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for name, frame in self.frames.items():
+            table = frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, border=0)
+            parts += [f"<p>{escape(f'{name}: {self.captions[name]}')}</p>", table]
+        return "".join([*parts, *(f"<p>{escape(line)}</p>" for line in self.summary)])
 
 
-def choose_tables(report: "Report", names: Sequence[str]) -> "Report":
+def choose_tables(report: Report, names: Sequence[str]) -> Report:
     """The report with the tables of those names alone, which it must have; with all of them where none is named."""
     wanted = [check_one_of(name, report.frames, "--table") for name in names] or list(report.frames)
     return report._replace(frames={name: report.frames[name] for name in wanted})
 
 
-def csv_of(report: "Report") -> str:
+def csv_of(report: Report) -> str:
     """Tidy CSV; several tables have an empty line between them, and a line `# NAME` above each."""
     texts = {name: as_csv(frame) for name, frame in report.frames.items()}
     if len(texts) == 1:
@@ -29,7 +50,7 @@ def csv_of(report: "Report") -> str:
     return "\n".join(f"# {name}\n{text}" for name, text in texts.items())
 
 
-def json_of(report: "Report") -> str:
+def json_of(report: Report) -> str:
     """One object, table name -> list of rows, each an object of column -> value; null where there is no value."""
     frames = {name: frame.astype(object).where(frame.notna(), None) for name, frame in report.frames.items()}
     text = json.dumps({name: frame.to_dict("records") for name, frame in frames.items()}, indent=1, ensure_ascii=False)
@@ -38,18 +59,18 @@ def json_of(report: "Report") -> str:
     return "".join(harmless) + "\n"
 
 
-def latex_of(report: "Report") -> str:
+def latex_of(report: Report) -> str:
     """The paper's layout, one environment a table, an empty line between two."""
     return "\n".join(latex_table(report, name) for name in report.frames)
 
 
-def latex_table(report: "Report", name: str) -> str:
+def latex_table(report: Report, name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
     layout = TABLES[name].lay_out(report.frames[name])
     return as_latex(layout, TABLES[name].title, label=f"tab:{name}", source=report.captions[name])
 
 
-def markdown_of(report: "Report") -> str:
+def markdown_of(report: Report) -> str:
     """The paper's layout with n and intervals, below each table's name and caption."""
     texts = []
     for name, frame in report.frames.items():
@@ -64,7 +85,7 @@ def markdown_of(report: "Report") -> str:
 
 
 #: name -> function(report)
-FORMATS: dict[str, Callable[["Report"], str]] = {
+FORMATS: dict[str, Callable[[Report], str]] = {
     "csv": csv_of,
     "latex": latex_of,
     "markdown": markdown_of,

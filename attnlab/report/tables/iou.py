@@ -92,9 +92,7 @@ def by_size(
 def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     """The images the tables are about (section 3.1 of the paper), with the attack's outcome as `group`.
 
-    Args:
-        records: As `read_records` gives them, one row per image and eps.
-        has_boxes: The data set has boxes; an image without a usable one is left out then.
+    Of records as `read_records` gives them; where the data have boxes, an image without a usable one is left out.
     """
     correct = records["prediction"] == records["label"]
     usable = records["box_share"] > 0 if has_boxes else True

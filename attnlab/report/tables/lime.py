@@ -32,15 +32,10 @@ def lime_tables(
     features: Sequence[int] = FEATURES,
     ground_truth: str = "matched",
 ) -> dict[str, pd.DataFrame]:
-    """Tables 4 and 5, and what stands beside them, of I_att with LIME explanations, one row per image and eps.
+    """Tables 4 and 5, and what stands beside them, of I_att with LIME explanations; other arguments as of `table1`.
 
-    Args:
-        images: I_att.
-        budgets: The eps of the run.
-        size: Height and width of the images in pixels.
-        paper: The published numbers, where the run is the paper's.
-        features: Numbers of superpixels an area is made of.
-        ground_truth: A name in GROUND_TRUTHS.
+    `size` is the images' height and width; an area is made of the strongest superpixels, of each number in `features`;
+    `ground_truth` is a name in GROUND_TRUTHS.
 
     Returns:
         table4: IoU of the clean image's area with the ground truth; table4_adversarial: of the adversarial image's;

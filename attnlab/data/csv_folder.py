@@ -19,9 +19,6 @@ def folder(root: Path, split: str) -> FileSet:
     name that a classes.txt lists, beside it or in ROOT, in the order of the indices. A row with empty coordinates gives
     an image a label and no box; so does a table without the four columns. The folder is ROOT/SPLIT where that holds a
     boxes.csv, else ROOT.
-
-    Raises:
-        UserError: If boxes.csv is missing, or lacks a column, or a label is no class.
     """
     here = root / split if has_split(root, split) else root
     if not (here / BOXES).exists():
@@ -80,5 +77,5 @@ def _entries(
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether a folder has a subfolder for that split."""
+    """Whether a split has a boxes.csv of its own."""
     return (root / split / BOXES).is_file()

@@ -62,7 +62,7 @@ def is_lost_worker(error: BaseException) -> bool:
 
 
 def lost_worker(error: BaseException) -> str:
-    """The line for it; of an error raised by torch's signal while one was told already, the line of that one."""
+    """The line for it; of an error raised by torch's signal after another lost worker, the line of that one."""
     earlier = error.__context__
     while earlier is not None:
         if isinstance(earlier, WorkerLost):

@@ -26,10 +26,8 @@ def weights(asked: str | None = None, *, trust_code: bool = False) -> Iterator[F
     for name in sorted({spec.model for spec in DATASETS.values()} & set(BUILT_IN)):
         path = weights_file(name)
         if not path.is_file():
-            text = f"its weights {path} are missing"
-            yield Finding(
-                "weights", name, text, "install attnlab again: pip install --force-reinstall attnlab", "problem"
-            )
+            advice = "install attnlab again: pip install --force-reinstall attnlab"
+            yield Finding("weights", name, f"its weights {path} are missing", advice, "problem")
         elif name != asked:
             yield model(name)
     yield from downloaded()

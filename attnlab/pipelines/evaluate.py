@@ -123,8 +123,7 @@ class Evaluation:
             run.write_skipped(skipped_images(run))
             check_usable(run)
             if config.check:
-                white_box = self.source is None
-                write_checks(run, models, images, self.attacks, used[:size], resize, white_box=white_box)
+                write_checks(run, models, images, self.attacks, used[:size], resize, white_box=self.source is None)
         return run
 
     def manifest(self, able: Mapping[str, Attacks]) -> dict[str, Any]:

@@ -38,7 +38,6 @@ from attnlab.training.trainer import Training
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
 HELD_OUT_SEED = 0
-
 #: shows a training: entered for it, it gives what `Training.run` calls
 Watch = Callable[[Training], AbstractContextManager[tuple[OnLog, OnStep]]]
 

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from attnlab.attention.masked_inference import HIDES, MaskedInference
 from attnlab.errors import UserError, check_between, check_one_of
@@ -87,13 +89,9 @@ def ridge(shown: Tensor, values: Tensor, weights: Tensor) -> Tensor:
 def fit(shown: Sequence[Tensor], values: Sequence[Tensor]) -> list[Weights]:
     """LIME weights of each image from what its samples show, (samples, superpixels), and the probabilities they got."""
     samples, widest = (max(rows.shape[axis] for rows in shown) for axis in (0, 1))
-    table = torch.zeros(len(shown), samples, widest, dtype=torch.float64)
-    target = torch.zeros(len(shown), samples, dtype=torch.float64)
-    present = torch.zeros(len(shown), samples, dtype=torch.float64)
-    for image, (rows, value) in enumerate(zip(shown, values, strict=True)):
-        table[image, : len(rows), : rows.shape[1]] = rows
-        target[image, : len(rows)] = value
-        present[image, : len(rows)] = 1
+    table = torch.stack([F.pad(rows, (0, widest - rows.shape[1], 0, samples - len(rows))) for rows in shown]).double()
+    target = pad_sequence(list(values), batch_first=True)
+    present = pad_sequence([torch.ones_like(value) for value in values], batch_first=True)
     counts = torch.tensor([rows.shape[1] for rows in shown])
     coefficients = ridge(table, target, similarity(table, counts) * present)
     return [row[:count].numpy() for row, count in zip(coefficients, counts.tolist(), strict=True)]

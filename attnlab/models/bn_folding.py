@@ -73,7 +73,7 @@ def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
     convs: list[Any] = [network.get_submodule(pair.conv) for pair in pairs]
     own = [(conv.weight, conv.bias) for conv in convs]
     try:
-        _fold(network, pairs)
+        fold_batch_norms(network, pairs)
         yield
     finally:
         for pair, norm, conv, parameters in zip(pairs, norms, convs, own, strict=True):
@@ -82,11 +82,7 @@ def folded(network: nn.Module, pairs: Sequence[ConvBN]) -> Iterator[None]:
 
 
 def fold_batch_norms(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
-    """Fold for good, for inference only: on the CPU and in float64, so that rounding is left to whoever casts it."""
-    _fold(network.cpu().double(), pairs)
-
-
-def _fold(network: nn.Module, pairs: Sequence[ConvBN]) -> None:
+    """Fold batch norms in place, for good, in the network's own precision."""
     for pair in pairs:
         norm: Any = network.get_submodule(pair.norm)
         conv: Any = network.get_submodule(pair.conv)

@@ -203,7 +203,7 @@ class Classifier(nn.Module):
         self.memory_format = loaded(MEMORY_FORMATS[memory_format])
         if memory_format == "folded":
             pairs = self.foldable()
-            fold_batch_norms(self.network.eval(), pairs)
+            fold_batch_norms(self.network.eval().cpu().double(), pairs)  # rounding is left to the cast below
             self.folded += len(pairs)
         self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.memory_format)  # type: ignore[call-overload]
         self.to(device)

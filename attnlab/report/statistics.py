@@ -10,21 +10,20 @@ from scipy import stats
 RESAMPLES = 2_000
 NO_INTERVAL = (float("nan"), float("nan"))
 
-Sample = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Interval = tuple[float, float]
 
 
-def bootstrap_interval(values: Sample) -> Interval:
+def bootstrap_interval(values: np.ndarray) -> Interval:
     """95 % percentile bootstrap interval of the mean (Efron 1979), always the same; NaN of fewer than two values."""
     return _bootstrap(np.mean, values)
 
 
-def bootstrap_difference(first: Sample, second: Sample) -> Interval:
+def bootstrap_difference(first: np.ndarray, second: np.ndarray) -> Interval:
     """95 % percentile bootstrap interval of mean(first) - mean(second), two samples of their own; NaN likewise."""
     return _bootstrap(lambda one, other, axis: one.mean(axis) - other.mean(axis), first, second)
 
 
-def _bootstrap(statistic: Callable[..., Any], *samples: Sample) -> Interval:
+def _bootstrap(statistic: Callable[..., Any], *samples: np.ndarray) -> Interval:
     if min(map(len, samples)) < 2:
         return NO_INTERVAL
     interval = stats.bootstrap(

@@ -56,15 +56,15 @@ def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: 
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     chosen = {name: _choose(name, analysis) for name in names}
-    parts = [part for of in chosen.values() if not isinstance(of, LeftOut) for part in of.values()]
-    groups = [group for choice in parts if isinstance(choice, Choice) for group in choice.groups]
-    shown = list(dict.fromkeys(name for _, image_ids in groups for name in image_ids))
+    data = [part for parts in chosen.values() if not isinstance(parts, LeftOut) for part in parts.values()]
+    groups = [group for choice in data if isinstance(choice, Choice) for group in choice.groups]
+    shown = list(dict.fromkeys(image_id for _, image_ids in groups for image_id in image_ids))
     images: dict[str, ReplayedImage] | LeftOut = {}
     try:
         images = {image.record["image_id"]: image for image in images_of(shown)} if shown else {}
     except UserError as error:
         images = LeftOut(str(error))
-    return {name: _with_images(of, images, analysis) for name, of in chosen.items()}
+    return {name: _with_images(parts, images, analysis) for name, parts in chosen.items()}
 
 
 def _choose(name: str, analysis: Analysis) -> Chosen:

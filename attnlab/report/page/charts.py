@@ -62,7 +62,9 @@ def _histogram(values: Mapping[str, np.ndarray], axis: str, colours: Mapping[str
     The values of a group are NaN where an image has none; `axis` says what they are.
     """
     known = {group: numbers[~np.isnan(numbers)] for group, numbers in values.items()}
-    shares = {group: 100 * np.histogram(some, BINS, (0, 1))[0] / max(1, len(some)) for group, some in known.items()}
+    shares = {
+        group: 100 * np.histogram(numbers, BINS, (0, 1))[0] / max(1, len(numbers)) for group, numbers in known.items()
+    }
     highest = max(5.0, *(share.max() for share in shares.values()))
     step = next(step for step in (2, 5, 10, 20, 25, 50) if highest / step <= 4.5)
     top = step * np.ceil(highest / step)

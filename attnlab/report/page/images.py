@@ -81,7 +81,11 @@ def describe(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figu
     if record["map"] is not None:
         image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
     if record["lime"] is not None:
-        image["lime"] = [_lime_area(row["lime"], manifest) for row in (record, *attacked)]
+        features, size = manifest["features"][0], (height, width)
+        image["lime"] = [
+            as_mask(area(np.asarray(lime["weights"]), segments_of(lime, size), features))
+            for lime in (row["lime"] for row in (record, *attacked))
+        ]
     return image
 
 
@@ -119,9 +123,3 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _known(value: float) -> float | None:
     return value if value == value else None
-
-
-def _lime_area(explanation: Record, manifest: Mapping[str, Any]) -> str:
-    """The area of the run's first number of superpixels."""
-    segments = segments_of(explanation, tuple(manifest["model"]["input_size"]))
-    return as_mask(area(np.asarray(explanation["weights"]), segments, manifest["features"][0]))

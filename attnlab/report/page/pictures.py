@@ -3,12 +3,12 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from attnlab.superpixels import Mask
+from attnlab.views import Pixels
 
 #: bytes that all thumbnails of a page may take together, as base64
 BUDGET = 24_000_000
@@ -18,7 +18,6 @@ QUALITIES = {95: 1.6, 80: 0.6}
 SMALLEST = 64
 
 Size = tuple[int, int]
-Pixels = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def fit(count: int, size: Size) -> tuple[Size, int]:

@@ -46,12 +46,11 @@ def lime_tables(
         raise UserError(f"expected numbers of features from 1 on, got {list(features)}")
     images = images.dropna(subset="lime")
     ious = [lime_ious(image.to_dict(), size, features, ground_truth) for _, image in images.iterrows()]
-    return {
-        name: by_size(
-            name, images, budgets, {count: np.array([of[name][count] for of in ious]) for count in features}, paper
-        )
-        for name in LIME_TABLES
-    }
+    tables = {}
+    for name in LIME_TABLES:
+        values = {count: np.array([iou[name][count] for iou in ious]) for count in features}
+        tables[name] = by_size(name, images, budgets, values, paper)
+    return tables
 
 
 def lime_ious(

@@ -91,8 +91,8 @@ def evaluation(run: Run) -> Source:
     unknown = set(records["model"]) - set(options["models"])
     if unknown:
         raise UserError(f"{run.folder / 'run.json'} is damaged (it does not name the model {min(unknown)!r})")
-    theirs = {"table6": published6, "table7": published7}
-    paper: Paper = {name: numbers_of_the_paper()[name] for name, of in theirs.items() if of(manifest)}
+    conditions = {"table6": published6, "table7": published7}
+    paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
     words = {"steps_and_sigmas": steps_and_sigmas(options)}
     return Source(manifest, {need for need, there in has.items() if there}, given, words)

@@ -134,7 +134,10 @@ def world(device: torch.device) -> Iterator[ProcessGroup]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(dist.rendezvous("env://"))
+    # torchrun keeps its store over restarts: without a prefix a process would read addresses of those that have died
+    store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
     finally:

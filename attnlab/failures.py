@@ -40,7 +40,7 @@ def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
 @contextmanager
 def keeping(folder: object = None, what: str = "what is finished") -> Iterator[None]:
     """Add to NetworkFailed and WorkerLost what is kept in a folder of records or steps, and how to resume."""
-    behind = "" if folder is None else f"; {what} is kept in {folder}, repeat the command to resume"
+    behind = "" if folder is None else f"; {what} is kept in {folder}: repeat the command to resume"
     try:
         yield
     except (NetworkFailed, WorkerLost) as error:

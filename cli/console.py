@@ -44,7 +44,7 @@ def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], Non
         try:
             yield count
         except KeyboardInterrupt:
-            kept = f"what is finished is kept in {out}, repeat the command to resume" if out else "nothing was written"
+            kept = f"what is finished is kept in {out}: repeat the command to resume" if out else "nothing was written"
             text = f"{done} of {counted(total, 'image')}; {kept}."
             click.echo(text, err=True)
             raise
@@ -135,7 +135,7 @@ def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Shown]:
         with how as shown:
             yield shown
     except KeyboardInterrupt:
-        click.echo(f"what is done is kept in {out}, repeat the command to resume.", err=True)
+        click.echo(f"what is done is kept in {out}: repeat the command to resume.", err=True)
         raise
 
 

@@ -164,7 +164,7 @@ def test_interruption_exits_with_130_and_says_how_to_go_on(analyze, monkeypatch)
     monkeypatch.setattr("attnlab.pipelines.attention_records.fused_pass", interrupted)
     done = analyze()
     assert done.code == 130
-    assert "0 of 8 images; what is finished is kept in out, repeat the command to resume." in done.err
+    assert "0 of 8 images; what is finished is kept in out: repeat the command to resume." in done.err
     assert done.err.endswith("Interrupted.\n")
 
 

@@ -95,7 +95,7 @@ def test_a_network_that_fails_in_an_analysis_is_told_with_its_images_and_what_is
     line = last(command(words[0], "Later", *words[1:]))
     assert line.startswith("the network failed on images ")
     assert "(RuntimeError: a shape that this network cannot take)" in line
-    assert line.endswith("; what is finished is kept in out, repeat the command to resume")
+    assert line.endswith("; what is finished is kept in out: repeat the command to resume")
 
 
 @pytest.mark.parametrize("words", [("evaluate", "--attacks", "clean,pgd40"), ("attack", "--attack", "pgd40")])
@@ -103,7 +103,7 @@ def test_a_network_that_fails_under_attack_is_told_with_its_images_and_what_is_k
     line = last(command(words[0], "Later", *words[1:]))
     assert line.startswith("the network failed on nets.py:Later's images ")
     assert "(RuntimeError: a shape that this network cannot take)" in line
-    assert line.endswith("; what is finished is kept in out, repeat the command to resume")
+    assert line.endswith("; what is finished is kept in out: repeat the command to resume")
 
 
 def test_a_network_that_fails_in_training_is_told_with_the_step_and_what_is_kept(attnlab, tmp_path):
@@ -111,7 +111,7 @@ def test_a_network_that_fails_in_training_is_told_with_the_step_and_what_is_kept
     words = ["--weights", "none", "--limit", 8, "--batch-size", 4, "--held-out", 4, "--steps", 1, "--out", "out"]
     assert last(attnlab("train", "--model", "nets.py:Untrainable", *words)) == (
         "the network failed on training images of epoch 1, step 1 (RuntimeError: not in train mode); what was saved of "
-        "it is kept in out, repeat the command to resume"
+        "it is kept in out: repeat the command to resume"
     )
 
 
@@ -283,7 +283,7 @@ def test_a_second_signal_of_a_lost_worker_hides_nothing_of_what_the_first_is_tol
         end()
     line = lost_worker(caught.value)
     assert "(pid 7)" in line
-    assert line.endswith("; what is finished is kept in out, repeat the command to resume")
+    assert line.endswith("; what is finished is kept in out: repeat the command to resume")
 
 
 @pytest.mark.parametrize("workers", [1])
@@ -301,7 +301,7 @@ def test_an_analysis_whose_workers_are_killed_says_what_is_kept(attnlab, monkeyp
     answer = attnlab("analyze", "--limit", 12, "--batch-size", 2, "--workers", workers, "--out", "out")
     line = last(answer)
     assert line.startswith("a worker process ended before its work was done (")
-    assert line.endswith("; what is finished is kept in out, repeat the command to resume")
+    assert line.endswith("; what is finished is kept in out: repeat the command to resume")
     monkeypatch.setattr(Scenes, "read", read)
     assert attnlab("analyze", "--limit", 12, "--batch-size", 2, "--workers", workers, "--out", "out").code == 0
 
@@ -327,7 +327,7 @@ def test_a_connection_that_a_worker_dropped_counts_as_a_lost_worker():
     ours, theirs = Pipe()
     theirs.close()
     with (
-        pytest.raises(WorkerLost, match=r"\(EOFError\).*; all is kept in out, repeat the command to resume$"),
+        pytest.raises(WorkerLost, match=r"\(EOFError\).*; all is kept in out: repeat the command to resume$"),
         keeping("out", "all"),
     ):
         ours.recv()

@@ -29,7 +29,8 @@ def step_or_die(session, batch):
 trainer.Session.step_on = step_or_die
 main()
 """
-OPTIONS = "--defense aad --limit 40 --held-out 8 --batch-size 16 --steps 1 --epochs 3".split()
+SIZES = {"limit": 40, "held-out": 8, "batch-size": 16, "steps": 1, "epochs": 3}
+OPTIONS = [f"--{name}={size}" for name, size in SIZES.items()]
 
 
 def train(folder: Path, deaths: str, restarts: int) -> "subprocess.CompletedProcess[str]":

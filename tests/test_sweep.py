@@ -74,7 +74,7 @@ def test_an_interrupted_sweep_goes_on_with_the_training_at_hand_and_trains_no_ot
         patch.setattr(Log, "write", interrupting)
         done = sweep()
     assert done.code == 130
-    assert "what is done is kept in out/alpha-0-beta-20, repeat the command to resume." in done.err
+    assert "what is done is kept in out/alpha-0-beta-20: repeat the command to resume." in done.err
     assert len(pd.read_csv("out/sweep.csv")) == 1
     made = Path("out/alpha-0-beta-0/weights.safetensors").stat().st_mtime_ns
     assert sweep().code == 0

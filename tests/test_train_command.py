@@ -63,7 +63,7 @@ def test_ctrl_c_saves_and_tells_how_to_go_on_and_the_same_command_does(train, mo
         patch.setattr(Log, "write", interrupting)
         done = train()
     assert done.code == 130
-    assert "what is done is kept in out, repeat the command to resume." in done.err.splitlines()
+    assert "what is done is kept in out: repeat the command to resume." in done.err.splitlines()
     assert len(read_log(Path("out/log.jsonl"))) == 1
     done = train()
     assert done.code == 0
@@ -184,7 +184,7 @@ def test_a_terminal_shows_every_step_the_last_terms_and_each_epoch(train, monkey
         interrupting_at(patch, 3)
         assert train().code == 130
     first = terminal.getvalue()
-    assert "what is done is kept in out, repeat the command to resume." in first
+    assert "what is done is kept in out: repeat the command to resume." in first
     assert train().code == 0
     shown = re.sub(r"\x1b\[[\d;?]*\w", "", terminal.getvalue().removeprefix(first))
     assert "10/10 steps" in shown

@@ -20,7 +20,7 @@ def bootstrap_interval(values: np.ndarray) -> Interval:
 
 def bootstrap_difference(first: np.ndarray, second: np.ndarray) -> Interval:
     """95 % percentile bootstrap interval of mean(first) - mean(second), two samples of their own; NaN likewise."""
-    return _bootstrap(lambda one, other, axis: one.mean(axis) - other.mean(axis), first, second)
+    return _bootstrap(lambda left, right, axis: left.mean(axis) - right.mean(axis), first, second)
 
 
 def _bootstrap(statistic: Callable[..., Any], *samples: np.ndarray) -> Interval:

@@ -81,15 +81,15 @@ def varied_weights(table: pd.DataFrame) -> list[str]:
 def _two_axes(left: Axes, rows: pd.DataFrame, name: str) -> None:
     right = left.twinx()
     right.spines["right"].set_visible(True)
-    places = np.arange(len(rows))  # 0 has no place on a logarithmic axis
+    positions = np.arange(len(rows))  # 0 is not on a logarithmic axis
     sides = ((left, -0.02), (right, 0.02))  # beside each other, so that both intervals are seen
     for (axes, shift), (kind, (title, colour, marker)) in zip(sides, KINDS.items(), strict=True):
         counts = zip(rows[kind], rows["n"], strict=True)
         ends = 100 * np.array([wilson_interval(round(value * n / 100), n) for value, n in counts])
-        errorbars(axes, places + shift, rows.assign(ci_low=ends[:, 0], ci_high=ends[:, 1]), kind, colour, marker)
+        errorbars(axes, positions + shift, rows.assign(ci_low=ends[:, 0], ci_high=ends[:, 1]), kind, colour, marker)
         axes.set_ylabel(title, color=colour)
         axes.tick_params(axis="y", colors=colour)
-    left.set_xticks(places, [f"{value:g}" for value in rows[name]])
+    left.set_xticks(positions, [f"{value:g}" for value in rows[name]])
     left.set_xlabel(SYMBOLS[name])
     left.margins(x=0.08)
 

@@ -41,7 +41,7 @@ def write_report(
         views: The images of an analysis, as `attnlab.pipelines.replay.replay` yields them; None for a page without
             pictures. They are not asked for where the run is an evaluation.
         out: File to write; by default report.html in the run's folder.
-        progress: Told the number of images newly done.
+        progress: Called with the number of images newly done.
 
     Returns:
         The file.

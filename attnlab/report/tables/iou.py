@@ -66,8 +66,8 @@ def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper:
             values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
             percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
             n, *mean = mean_interval(values)
-            theirs = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
-            rows.append((eps, group, n, percent, *mean, *theirs))
+            paper_values = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
+            rows.append((eps, group, n, percent, *mean, *paper_values))
     return spec.tidy(rows)
 
 
@@ -84,8 +84,10 @@ def by_size(
         for size, of_images in values.items():
             for group in GROUPS:
                 mean = mean_interval(of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()])
-                theirs = dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
-                rows.append((eps, size, group, *mean, theirs.get(size, NONE)))
+                paper_values = (
+                    dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
+                )
+                rows.append((eps, size, group, *mean, paper_values.get(size, NONE)))
     return spec.tidy(rows)
 
 

@@ -70,16 +70,16 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     The paper's values stand below the shares, or where there are none beside the mean.
     """
     full, mean, share = form != "paper", spec.mean, spec.column("percent")
-    theirs = f"paper_{mean.name}" if share else "paper"
-    below = bool(share and frame[theirs].notna().any())
-    beside = bool(not share and frame[theirs].notna().any())
+    paper = f"paper_{mean.name}" if share else "paper"
+    below = bool(share and frame[paper].notna().any())
+    beside = bool(not share and frame[paper].notna().any())
     before = takewhile(lambda column: column.name != "group", spec.columns)
     names = [column for column in before if column.name in frame]
     first = [column.head for column in names] or ([""] if below and form == "page" else [])
 
     def cells(row: Row, count: Cell, percent: str, value: Value) -> list[Cell]:
         shares = [Value(row[percent], share.digits, share.unit)] if share else []
-        published = [Value(row[theirs], mean.digits)] if beside else []
+        published = [Value(row[paper], mean.digits)] if beside else []
         return [*([count] if full else []), *shares, value, *published]
 
     lines: list[list[Cell]] = []
@@ -87,12 +87,12 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     for pair in zip(rows[::2], rows[1::2], strict=True):
         line: list[Cell] = [_as_cell(column.name, pair[0][column.name], 0) for column in names] or [""] * len(first)
         for row in pair:
-            line += cells(row, Value(row["n"], 0), "percent", _mean(row, mean, theirs))
+            line += cells(row, Value(row["n"], 0), "percent", _mean(row, mean, paper))
         lines.append(line)
     if below:
         line = [*["paper"][: len(first)]]
         for row in rows[:2]:
-            line += cells(row, "", "paper_percent", Value(row[theirs], mean.digits))
+            line += cells(row, "", "paper_percent", Value(row[paper], mean.digits))
         lines.append(line)
     heads = [*(["n"] if full else []), *([share.head] if share else []), mean.head, *(["paper"] if beside else [])]
     return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
@@ -141,8 +141,8 @@ def plain(frame: pd.DataFrame, spec: TableSpec | None = None, form: Form = "full
     return Layout([], [], names, lines)
 
 
-def _mean(row: Row, mean: Column, theirs: str) -> Value:
-    return Value(row[mean.name], mean.digits, mean.unit, row["ci_low"], row["ci_high"], row[theirs])
+def _mean(row: Row, mean: Column, paper: str) -> Value:
+    return Value(row[mean.name], mean.digits, mean.unit, row["ci_low"], row["ci_high"], row[paper])
 
 
 def _as_cell(column: str, value: Any, digits: int) -> Cell:

@@ -24,8 +24,8 @@ def published(manifest: Mapping[str, Any]) -> Paper | None:
     """
     options = manifest["options"]
     attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}
-    theirs = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
-    same = all(options.get(key) == value for key, value in theirs.items())
+    setting = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
+    same = all(options.get(key) == value for key, value in setting.items())
     same &= all(options["attack"][key] == value for key, value in attack.items())
     same &= manifest["model"]["layer"] == "Mixed_7c"
     same &= all(TARGETS_OF_THE_PAPER.get(method) == target for method, target in options["target"].items())

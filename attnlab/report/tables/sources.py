@@ -75,7 +75,7 @@ def analysis(
         "ground_truth": lime_gt,
         "paper": published(manifest),
     }
-    return Source(manifest, {need for need, there in has.items() if there}, given, words)
+    return Source(manifest, {need for need, present in has.items() if present}, given, words)
 
 
 def evaluation(run: Run) -> Source:
@@ -95,4 +95,4 @@ def evaluation(run: Run) -> Source:
     paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
     words = {"steps_and_sigmas": steps_and_sigmas(options)}
-    return Source(manifest, {need for need, there in has.items() if there}, given, words)
+    return Source(manifest, {need for need, present in has.items() if present}, given, words)

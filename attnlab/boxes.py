@@ -29,7 +29,7 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
-    """What makes boxes doubtful as they were given, in words that follow "3 of 12 images"."""
+    """Reasons to doubt boxes as they were given, in words that follow "3 of 12 images"."""
     x0, y0, x1, y1 = boxes.unbind(1)
     # half a pixel is rounding
     beyond = (x0 < -0.5) | (y0 < -0.5) | (x1 > width + 0.5) | (y1 > height + 0.5)

@@ -121,7 +121,7 @@ def moved(model: nn.Module) -> Iterator[None]:
 def norm_behind(
     model: nn.Module, run: Callable[[], object], consumers: type[nn.Module], producers: type[nn.Module]
 ) -> list[tuple[str, str]]:
-    """Let the model run once; name each consumer whose input is, untouched, a producer's output, and that producer."""
+    """Run the model once; name each consumer whose input is, untouched, a producer's output, and that producer."""
     pairs: list[tuple[str, str]] = []
     outputs: dict[int, tuple[str, object]] = {}  # the outputs are kept, so that no other takes their identity
     names = {module: name for name, module in model.named_modules()}

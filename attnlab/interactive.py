@@ -44,7 +44,7 @@ SIDE = 2.4
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What a classifier looks at in each image of a batch. A notebook shows it as pictures.
+    """Attention maps of a batch of images. A notebook shows them as pictures.
 
     Attributes:
         method: `grad-cam`, another attention method, or `lime`.

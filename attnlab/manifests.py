@@ -1,4 +1,4 @@
-"""What run.json says: read, checked for everything that the reports rely on, and told to people."""
+"""Read run.json, check everything that the reports rely on, and compare manifests in words."""
 
 import json
 import math
@@ -120,7 +120,7 @@ def rename_former(options: dict[str, Any]) -> None:
 
 
 def recorded(folder: Path, name: str) -> Any:
-    """What the run in a folder says under a name; None where it says nothing, or is no run yet."""
+    """Value under a name in the run.json of a folder; None where it has none, or the folder is no run yet."""
     return read_manifest(folder).get(name) if (folder / FILE).exists() else None
 
 
@@ -173,7 +173,7 @@ def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: M
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs between two values of a manifest, for people; of dicts, key by key."""
+    """List the differences of two values of a manifest in words; of dicts, key by key."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             inner = f"{name} {key}".strip()
@@ -201,7 +201,7 @@ def _damaged(path: Path, reason: str) -> UserError:
 
 
 def _lacks(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What an analysis by its methods says nothing of."""
+    """List what a manifest of an analysis lacks for its methods."""
     options = manifest["options"]
     methods = options.get("methods", [])
     needed = ("lime", "lime_segments", "lime_floor") if "lime" in methods else ()
@@ -210,7 +210,7 @@ def _lacks(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
-    """What of a value is not as its shape says, for people."""
+    """List in words where a value does not fit its shape."""
     shape = shape(value) if callable(shape) else shape
     if isinstance(shape, dict):
         if value is None and "?" in shape:

@@ -32,7 +32,7 @@ class Damaged(Exception):  # noqa: N818 - a fact about one file; who knows the r
 
 
 class Pieces(NamedTuple):
-    """What an unfinished part holds."""
+    """Content of an unfinished part."""
 
     tables: list[pa.Table]  # its whole pieces
     size: int  # bytes they take
@@ -69,7 +69,7 @@ def decode_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _seal_of(content: bytes) -> int:
-    """Where the seal's value begins in a part; -1 where it has none."""
+    """Offset of the seal's value in a part; -1 where it has none."""
     at = content.rfind(SEAL)
     return at + len(SEAL) + 2 if at >= 0 else -1  # behind Thrift's field header and the length, a byte each
 
@@ -105,7 +105,7 @@ def encode_piece(table: pa.Table) -> bytes:
 
 
 def read_pieces(path: Path) -> Pieces:
-    """What an unfinished part holds: the pieces before the first that was cut short or changed."""
+    """Read the pieces of an unfinished part up to the first that was cut short or changed."""
     pieces: list[pa.Table] = []
     whole, damaged = 0, False
     try:

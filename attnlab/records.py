@@ -1,4 +1,4 @@
-"""What a run records of each image, and its records as tables for pandas."""
+"""Read the records of a run as tables for pandas: a row per image."""
 
 import csv
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.D
 
 
 def read_checks(folder: Path) -> list[tuple[str, str]] | None:
-    """What the checks of an evaluation found, each with its model; None without a readable checks.csv."""
+    """Findings of an evaluation's checks, each with its model; None without a readable checks.csv."""
     try:
         with (folder / CHECKS).open(newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)

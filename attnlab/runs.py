@@ -48,7 +48,7 @@ class Run:
         return manifests.read_manifest(self.folder)
 
     def _repr_html_(self) -> str:
-        """What was run, for a notebook."""
+        """Table of command, images and state, for a notebook."""
         manifest = self.manifest
         shown = {
             "folder": self.folder,
@@ -137,7 +137,7 @@ class Run:
         return list(table["image_id"].to_pylist())
 
     def damaged(self, path: Path, reason: str) -> UserError:
-        """What to tell of a damaged part: its name, and how to make it again."""
+        """Error for a damaged part: its name, and how to make it again."""
         command = manifests.command_of(self.manifest)
         again = f"repeat `{command}`" if command else "repeat the call that made the run"
         return UserError(f"{path} is a damaged part ({reason}); delete it and {again} to make its images again")
@@ -225,7 +225,7 @@ def open_run(
 
 
 def _owner(manifest: Mapping[str, Any]) -> bytes:
-    """What tells a run's parts from those of another."""
+    """Hash that the parts of one run share and those of another do not."""
     options, data = manifest["options"], manifest["data"]
     own = [manifest["kind"], data.get("sha256"), data.get("used"), options.get("eps"), options.get("order")]
     own.append(list(options.get("attacks", {})))

@@ -1,4 +1,4 @@
-"""Where randomness comes from: the run's seed and an image's name, never a global stream."""
+"""Derive seeds from the run's seed and an image's name, never from a global stream."""
 
 import hashlib
 

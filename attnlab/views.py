@@ -1,4 +1,4 @@
-"""What is seen when a classifier looks at an image: plain arrays, for figures. Knows no torch."""
+"""Images, predictions and maps as plain arrays, for figures. Knows no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

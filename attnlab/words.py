@@ -16,7 +16,7 @@ def as_fraction(eps: float) -> str:
 
 
 def none_usable(number: int, noun: str, of: str = "") -> str:
-    """That none of so many can be used, as a sentence begins: `none of the 5 images can be used`.
+    """Begin a sentence that none of so many can be used: `none of the 5 images can be used`.
 
     >>> none_usable(1, "image")
     'the only image cannot be used'

@@ -11,13 +11,13 @@ import pandas as pd
 from attnlab.boxes import iou_of_shared
 from attnlab.files import write_whole
 from attnlab.records import read_evaluation, read_records
-from attnlab.report.across_seeds import gains, over_seeds
 from attnlab.report.tables.accuracy import paired
 from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
 from attnlab.training.folder import MANIFEST
 from attnlab.training.log import LOG
 from attnlab.words import as_fraction
+from benchmarks.across_seeds import gains, over_seeds
 from benchmarks.trainings import Training
 
 #: what is held against what

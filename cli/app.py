@@ -79,7 +79,7 @@ def _leave_threads(before: list[threading.Thread], code: object) -> None:
 
 
 def _module_of(thread: threading.Thread) -> str:
-    """Where a thread's code is from."""
+    """Module of a thread's code."""
     return getattr(getattr(thread, "_target", None), "__module__", None) or type(thread).__module__
 
 

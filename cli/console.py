@@ -1,4 +1,4 @@
-"""What a person sees: a progress line while images are done, then tables."""
+"""Show a progress line while images are done, then tables."""
 
 import sys
 import time

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.report.across_seeds import gains, over_seeds
 from attnlab.report.tables.accuracy import table6
+from benchmarks.across_seeds import gains, over_seeds
 
 
 def records(model: str, correct: dict[str, list[int]]) -> pd.DataFrame:

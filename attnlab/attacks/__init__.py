@@ -20,7 +20,7 @@ MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
 
 
 class Objective(NamedTuple):
-    """What an attack climbs."""
+    """Objective that an attack climbs."""
 
     # (logits, aim, label smoothing) -> value per image, (N,)
     value: Callable[["Logits", "Tensor", float], "PerImage"]

@@ -59,7 +59,7 @@ def to_halve(history: Tensor, last: int, now: int, halved: Tensor) -> Tensor:
 
 
 class _Climb(NamedTuple):
-    """Where each image that still stands is; every field has a row per image."""
+    """State of each image that still stands; every field has a row per image."""
 
     rows: Tensor  # in the batch
     labels: Labels

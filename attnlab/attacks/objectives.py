@@ -1,4 +1,4 @@
-"""What an attack climbs: a value per image, (N,), of the logits and of what the attack aims at."""
+"""Objectives that attacks climb: a value per image, (N,), of the logits and of what the attack aims at."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What is suspicious about a model's outputs, from a few images: cheap enough for every command that runs one.
+"""Check a model's outputs for a few images: cheap enough for every command that runs one.
 
 The passes that are compared are of the same images in the same batch, so that on a CPU they are equal to the bit.
 """
@@ -131,6 +131,6 @@ def _normalised_twice(classifier: Classifier, images: Images, seen: list[Tensor]
 
 
 def _arithmetic(classifier: Classifier) -> torch.dtype:
-    """What the network computes in."""
+    """Number type that the network computes in."""
     floats = (parameter.dtype for parameter in classifier.network.parameters() if parameter.is_floating_point())
     return next(floats, torch.float32)

@@ -25,7 +25,7 @@ class CleanGradient(NamedTuple):
 
 
 class AttackContext(NamedTuple):
-    """What an attack is about, fixed before its first step."""
+    """Inputs of an attack that are fixed before its first step."""
 
     images: Images  # centres of the balls
     labels: Labels
@@ -86,7 +86,7 @@ def perturb(
 
 
 def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Images:
-    """Where an attack starts: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
+    """First point of an attack: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
     if not attack.random_start:
         return images.detach()
     draws = seeds if isinstance(seeds, Tensor) else uniform(reseed(seeds, restart), images.shape)
@@ -97,7 +97,7 @@ def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, rest
 def attack_context(
     classifier: Classifier, images: Images, labels: Labels, attack: Attack, clean: CleanGradient | None = None
 ) -> AttackContext:
-    """What the attack is about, by a borrowed classifier; the clean images pass through it only where that needs it."""
+    """Fix labels, target and areas of an attack; the clean images pass the borrowed classifier only where needed."""
     areas = None
     logits = None if clean is None else clean.logits
 

@@ -27,7 +27,7 @@ def momentum(gradient: Tensor, state: State, decay: float = DECAY) -> tuple[Tens
 
 
 def ahead(point: Tensor, state: State, step_length: float, decay: float = DECAY) -> Tensor:
-    """Where the accumulated gradients lead: x + alpha mu g (NI-FGSM, Lin et al. 2020, eq. 6).
+    """Point to which the accumulated gradients lead: x + alpha mu g (NI-FGSM, Lin et al. 2020, eq. 6).
 
     As in the authors' code g is in units of the mean absolute value, and the point may leave the ball and [0, 1].
     """

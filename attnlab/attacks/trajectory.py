@@ -1,4 +1,4 @@
-"""What attacks come to: one trajectory, read at several numbers of steps."""
+"""Results of attacks: one trajectory, read at several numbers of steps."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from attnlab.models.classifier import Classifier
 
 
 class AttackResult(NamedTuple):
-    """What an attack made of a batch, at its last point."""
+    """Result of an attack on a batch, at its last point."""
 
     predictions: Labels
     margins: PerImage  # logit of the label less the highest of the others

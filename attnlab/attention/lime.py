@@ -30,7 +30,7 @@ MOST_SAMPLES = 1_000_000  # beyond it, which superpixels are shown fills the mem
 
 @dataclass(frozen=True)
 class LimeSettings:
-    """What a LIME explanation is made of."""
+    """Settings of a LIME explanation."""
 
     samples: int = 1000  # perturbed images, the whole one among them
     superpixels: str = "quickshift"  # a name in SEGMENTERS

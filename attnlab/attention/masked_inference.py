@@ -97,7 +97,7 @@ class MaskedInference:
 
 
 def hidden_images(images: Images, segments: Tensor, hide: str) -> Images:
-    """What hidden superpixels show: grey, or each superpixel's own mean colour, (N, C, H, W)."""
+    """Images that hidden superpixels show: grey, or each superpixel's own mean colour, (N, C, H, W)."""
     if hide == "grey":
         return torch.full_like(images, GREY)
     flat = segments.flatten(1)[:, None].expand(-1, images.shape[1], -1)  # (N, C, H W)

@@ -56,7 +56,7 @@ class MapAttackOptions(AttackOptions):
 
 @dataclass(frozen=True)
 class LimeOptions(Options):
-    """What LIME explanations are made of.
+    """Settings of LIME explanations.
 
     Attributes:
         samples: Perturbed images per explanation; `auto` stops when the areas have not changed over 300, at 1000 at the
@@ -89,7 +89,7 @@ class LimeOptions(Options):
 
 @dataclass(frozen=True)
 class AnalyzeConfig(Options):
-    """What `attnlab analyze` computes, and how.
+    """Configuration of `attnlab analyze`.
 
     Attributes:
         methods: `grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list

@@ -41,7 +41,7 @@ class EvaluatedAttackOptions(TransferOptions):
 
 @dataclass(frozen=True)
 class EvaluateConfig(Options):
-    """What `attnlab evaluate` computes, and how.
+    """Configuration of `attnlab evaluate`.
 
     Attributes:
         check: Check for masked gradients and mistakes of protocol at the end, and write what is found to checks.csv.
@@ -56,7 +56,7 @@ class EvaluateConfig(Options):
 
 @dataclass(frozen=True)
 class AttackConfig(Options):
-    """What `attnlab attack` computes, and how."""
+    """Configuration of `attnlab attack`."""
 
     data: AccuracyDataOptions = field(default_factory=AccuracyDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)

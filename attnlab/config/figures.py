@@ -71,7 +71,7 @@ class ShownModelOptions(Options):
 
 @dataclass(frozen=True)
 class FiguresConfig(Options):
-    """What `attnlab figures` draws, and how.
+    """Configuration of `attnlab figures`.
 
     Attributes:
         only: Figures to draw; by default all.

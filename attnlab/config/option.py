@@ -12,7 +12,7 @@ from attnlab.errors import UserError, check_one_of
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its field's name, type and default, and its help in the class's docstring."""
+    """Properties of an option beside its field's name, type and default, and its help in the class's docstring."""
 
     name: str = ""  # in `Options.of` and run.json; by default the field's behind the section's prefix
     flag: str = ""  # how the command line spells it, without dashes; by default the name
@@ -65,7 +65,7 @@ class Leaf(NamedTuple):
 
     @property
     def help(self) -> str:
-        """What the docstring of its class says of it, or of the class that it is a variant of."""
+        """Its help, from the docstring of its class or of the class that it is a variant of."""
         for owner in self.owner.__mro__:
             text = re.search(rf"\n    {self.field.name}: (.*(?:\n {{8}}.*)*)", inspect.cleandoc(owner.__doc__ or ""))
             if text and issubclass(owner, Options):
@@ -167,12 +167,12 @@ class Options:
         return self.of(**(self.flat() | given))
 
     def recorded(self) -> dict[str, Any]:
-        """What decides the results, by its name, for run.json."""
+        """Values of the options that decide the results, by name, for run.json."""
         values = self.flat()
         kept = ((leaf, values[leaf.name]) for leaf in self.leaves() if leaf.option.decides)
         return {leaf.name: value for leaf, value in kept if not leaf.option.sparse or value != leaf.field.default}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """What a manifest means that lacks one of `recorded`: the defaults."""
+        """Defaults of those options, for manifests that lack one."""
         return {leaf.name: leaf.field.default for leaf in cls.leaves() if leaf.option.decides}

@@ -198,13 +198,13 @@ class AttackOptions(Options):
     sigma: float = SIGMA
 
     def strength(self) -> dict[str, Any]:
-        """What `parse_attacks` takes of it beside eps."""
+        """Its values that `parse_attacks` takes beside eps."""
         return {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma")}
 
 
 @dataclass(frozen=True)
 class RunOptions(Options):
-    """Where and how a command runs.
+    """Folder, seed, device and speed of a command.
 
     Attributes:
         out: Run folder; by default one below runs/, named after data, split and model. A run there that was made with

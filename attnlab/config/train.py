@@ -20,7 +20,7 @@ def training_seed(seed: int, _flag: str) -> None:
 
 @dataclass(frozen=True)
 class DefenseOptions(Options):
-    """What is descended.
+    """The training loss.
 
     Attributes:
         name: {defenses}.
@@ -46,7 +46,7 @@ class DefenseOptions(Options):
 
 @dataclass(frozen=True)
 class WeightedDefenseOptions(DefenseOptions):
-    """What is descended, with the weights of the attention losses.
+    """The training loss, with the weights of the attention losses.
 
     Attributes:
         alpha: Weight of attention rectification, for +aad; by default 0.01, and 0 turns it off.
@@ -124,7 +124,7 @@ class PlanOptions(Options):
 
 @dataclass(frozen=True)
 class TrainingRunOptions(Options):
-    """Where and how a training runs.
+    """Folder, seed, device and speed of a training.
 
     Attributes:
         out: Folder; by default runs/DATA-MODEL-DEFENSE-SEED.
@@ -156,7 +156,7 @@ class TrainingRunOptions(Options):
 
 @dataclass(frozen=True)
 class TrainConfig(Options):
-    """What `attnlab train` trains, and how."""
+    """Configuration of `attnlab train`."""
 
     defense: WeightedDefenseOptions = field(default_factory=WeightedDefenseOptions)
     data: TrainingDataOptions = field(default_factory=TrainingDataOptions)
@@ -172,7 +172,7 @@ class TrainConfig(Options):
 
 @dataclass(frozen=True)
 class SweepRunOptions(TrainingRunOptions):
-    """Where and how trainings run.
+    """Folder, seed, device and speed of trainings.
 
     Attributes:
         out: Folder; by default runs/DATA-sweep-DEFENSE-SEED.
@@ -183,7 +183,7 @@ class SweepRunOptions(TrainingRunOptions):
 
 @dataclass(frozen=True)
 class SweepConfig(Options):
-    """What `attnlab sweep` trains, and how.
+    """Configuration of `attnlab sweep`.
 
     Attributes:
         alphas: Weights of attention rectification, with commas between them.

@@ -28,7 +28,7 @@ BUDGET = Budget(16 / 255, 2 / 255, 10)
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What there is to know of a data set before it is opened.
+    """Properties of a data set that are known before it is opened.
 
     Attributes:
         open: (folder, split) -> labelled images. The folder exists, and the split is one of `splits`.

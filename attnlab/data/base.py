@@ -1,4 +1,4 @@
-"""What every data set offers, and what a list of image files is."""
+"""Protocol of every data set, and data sets that are lists of image files."""
 
 import hashlib
 import os
@@ -74,7 +74,7 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """What a list of files knows of one image before it is opened."""
+    """Entry of a list of files: what is known of one image before it is opened."""
 
     path: Path
     label: int

@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     notes: Sequence[tuple[str, ...]] = ()
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Images, Labels]:
-        """What a classifier takes, on a device: images, float32, and labels."""
+        """Images, float32, and labels on a device, as a classifier takes them."""
         return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
 
 

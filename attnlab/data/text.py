@@ -34,7 +34,7 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
-    """What separates a table's values, as its first line decides, and the rows that hold a value.
+    """Find what separates a table's values, as its first line decides, and read the rows that hold a value.
 
     Each row comes with the number of the line it ends in; what is malformed is refused as the rows are read.
     """

@@ -1,4 +1,4 @@
-"""What `attnlab doctor` looks at: software, machine, data, weights, places to write to. Plain findings, no output."""
+"""Examine software, machine, data, weights and folders to write to, for `attnlab doctor`: findings, no output."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -27,7 +27,7 @@ def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Findi
 
 
 def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
-    """What a folder holds of those data sets."""
+    """Find which of those data sets a folder holds."""
     try:
         empty = next(root.iterdir(), None) is None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Findings of checks."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,7 @@ State = Literal["ok", "note", "problem"]
 
 
 class Finding(NamedTuple):
-    """What a check found."""
+    """Finding of one check."""
 
     topic: str  # what it is about, such as `data`
     name: str  # of the thing that was looked at, such as `mnist`

@@ -83,7 +83,7 @@ def gpus() -> Iterator[Finding]:
 
 
 def precision(name: str, speed: float, has_it: bool) -> Finding:
-    """What a precision's speed, in fp32's, and the hardware come to."""
+    """Judge a precision by its speed, relative to fp32's, and by the hardware."""
     if name == "fp32":
         return Finding(TOPIC, name, "the default, and what others are measured by")
     how = "" if has_it else ", emulated: the hardware has no such arithmetic"

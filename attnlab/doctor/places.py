@@ -52,7 +52,7 @@ def model(name: str, *, trust_code: bool = False) -> Finding:
 
 
 def downloaded() -> Iterator[Finding]:
-    """What torchvision's cache holds, and whether it is whole: a file's name ends in the start of its SHA-256."""
+    """Check the files of torchvision's cache: a file's name ends in the start of its SHA-256."""
     names = {Path(url).name: name for name, url in _urls().items()}
     try:
         files = sorted(path for path in cache().iterdir() if path.is_file())

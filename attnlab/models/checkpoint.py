@@ -49,7 +49,7 @@ def _seen_from(folder: Path, model: str) -> str:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What a checkpoint folder says: `model`, `layer`, `defense`, and as `stated` what was STATED of its images.
+    """Read a checkpoint's model.json: `model`, `layer`, `defense`, and as `stated` what was STATED of its images.
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
     """

@@ -124,11 +124,11 @@ class Classifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where images have to be."""
+        """Device of its parameters."""
         return self.mean.device  # type: ignore[return-value]
 
     def describe(self) -> dict[str, Any]:
-        """What decides its results, for the manifest; also how its maps lie where that is not (N, C, h, w)."""
+        """Properties that decide its results, for the manifest; how its maps lie where that is not (N, C, h, w)."""
         layout = self.feature_map.layout if self.feature_map else None
         return {
             "sha256": self.sha256,
@@ -145,7 +145,7 @@ class Classifier(nn.Module):
 
     @property
     def layer(self) -> str | None:
-        """What `--layer` takes to read the same map: the attention layer, and how it is read where the user said so."""
+        """Text with which `--layer` reads the same map: the layer, and how it is read where the user said so."""
         read = self.feature_map
         return read.name if read and read.layer == self.attention_layer else self.attention_layer
 

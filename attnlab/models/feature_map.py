@@ -1,4 +1,4 @@
-"""Where Grad-CAM reads a network: the layer, how its output lies, and the closed form of its maps, if there is one."""
+"""Find the layer that Grad-CAM reads, how its output lies, and the closed form of its maps, if there is one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from attnlab.models.trace import FEW_CELLS, Trace, close
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Where a network's attention is read."""
+    """The layer at which a network's attention is read."""
 
     layer: str
     reading: str  # how the user says its output lies; empty where that was found
@@ -29,7 +29,7 @@ class FeatureMap:
 
     @property
     def name(self) -> str:
-        """What `--layer` takes to find it again."""
+        """Text with which `--layer` finds it again."""
         return f"{self.layer}:{self.reading}" if self.reading else self.layer
 
 
@@ -60,7 +60,7 @@ def find_feature_map(
 def _read(
     network: nn.Module, run: Callable[[Images], Logits], images: Images, trace: Trace, name: str, reading: str
 ) -> tuple[FeatureMap, bool]:
-    """What is found about a layer, and whether no cell of it reaches the logits."""
+    """Read a layer, and find whether no cell of it reaches the logits."""
     again = partial(run, images)
     with capture(network, name, cut=True) as outputs, torch.enable_grad():
         logits = again()

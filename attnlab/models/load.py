@@ -79,7 +79,7 @@ def load_model(
 def _load(
     name: str, weights: str, layer: str | None, stated: dict[str, Any], seed: int, weights_key: str | None
 ) -> Classifier:
-    """What `load_model` gives for anything but a checkpoint folder; `stated` holds some of STATED."""
+    """Load anything but a checkpoint folder; `stated` holds some of STATED."""
     saved_code, folder = "", Path(weights)
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
@@ -125,7 +125,7 @@ def runs_code(name: str) -> str:
 
 
 def weights_file(name: str) -> Path:
-    """Where the trained weights of a built-in network lie, if it has any."""
+    """File of the trained weights of a built-in network, if it has any."""
     return Path(__file__).with_name(f"{name}.safetensors")
 
 

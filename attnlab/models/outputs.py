@@ -1,4 +1,4 @@
-"""What a network returns, read as logits: which containers are opened, which shapes and numbers are refused."""
+"""Read a network's output as logits: open containers, refuse wrong shapes and numbers."""
 
 from collections.abc import Mapping
 
@@ -65,7 +65,7 @@ def _inside(output: object) -> Logits:
 
 
 def _described(output: object) -> str:
-    """What an output is, for people: its kind, and what it holds."""
+    """Describe an output: its kind, and its content."""
     kind = type(output).__name__
     if isinstance(output, Mapping):
         return f"a {kind} with {', '.join(repr(key) for key in list(output)[:5]) or 'nothing in it'}"

@@ -78,7 +78,7 @@ def build_from_file(name: str) -> nn.Module:
 
 
 def _call(path: Path, function: str) -> object:
-    """What the function of that file returns."""
+    """Call the function of that file."""
     spec = importlib.util.spec_from_file_location(f"attnlab_user_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""What a network says of its images: their normalisation and size, checked once."""
+"""Read and check the normalisation and size that a network states for its images."""
 
 import math
 import warnings

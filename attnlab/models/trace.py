@@ -18,7 +18,7 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d)
 
 @dataclass
 class Trace:
-    """What one forward pass of two different images showed."""
+    """Outputs of all modules in one forward pass of two different images."""
 
     network: nn.Module
     size: tuple[int, int]  # height and width of the images

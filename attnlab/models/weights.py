@@ -67,7 +67,7 @@ def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple
 
 
 def _kind(content: Any) -> str:
-    """What a file holds in place of a state dict."""
+    """Describe what a file holds in place of a state dict."""
     if isinstance(content, dict) and content:
         return f"a dict with {', '.join(map(repr, list(content)[:5]))}"
     return "no tensors" if content in ({}, []) else type(content).__name__
@@ -178,7 +178,7 @@ def _fitted(state: State, wanted: State) -> tuple[OrderedDict[str, Tensor], list
 
 
 def _wrapper(state: State, wanted: State) -> str:
-    """What stands before the names of the network's tensors, as one of WRAPPERS; empty where nothing does.
+    """Prefix of the names of the network's tensors, one of WRAPPERS; empty where there is none.
 
     Tensors of other names, such as a loss's weights beside Lightning's model, count for nothing where the network has
     none of them.

@@ -1,4 +1,4 @@
-"""What a file of weights holds, read without running anything of it."""
+"""Read files of weights without running anything in them."""
 
 import argparse
 import io
@@ -28,7 +28,7 @@ PLAIN = ("set", "frozenset", "list", "dict", "tuple", "bytearray", "bytes", "str
 
 
 def read_content(path: Path) -> Any:
-    """What a .safetensors file or one of torch.save holds: tensors and plain values; an error names anything more."""
+    """Read a .safetensors file or one of torch.save: tensors and plain values; an error names anything more."""
     if not path.is_file():
         raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
     try:

@@ -28,7 +28,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def _inner(network: nn.Module) -> nn.Module | None:
-    """What a wrapper holds; None for a network."""
+    """Network that a wrapper holds; None for a network."""
     kinds = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
     if isinstance(network, kinds):
         inner: nn.Module = network.module

@@ -85,7 +85,7 @@ def accuracy_rows(
 
 
 def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) -> dict[str, AttackResult]:
-    """What each attack makes of a batch; attacks that differ in their number of steps alone share one trajectory.
+    """Run each attack on a batch; attacks that differ in their number of steps alone share one trajectory.
 
     With `stop` an image leaves an attack at the first point that is misclassified.
     """

@@ -102,7 +102,7 @@ class Analysis:
         return run
 
     def manifest(self) -> dict[str, Any]:
-        """What run.json says."""
+        """Content of run.json."""
         config, root, random_start = self.config, self.config.data.root, self.attacks[0].random_start
         attack, lime = asdict(self.attacks[0]), asdict(lime_settings(config.lime))
         del attack["eps"]

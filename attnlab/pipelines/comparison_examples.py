@@ -20,7 +20,7 @@ EPOCHS = 6
 
 
 def examples(models: ModelComparison, wanted: Iterable[tuple[str, int]]) -> Iterator[dict[str, Examples] | LeftOut]:
-    """What figures show, one after the other: of each its wanted choice in CHOICES, and how many images.
+    """Choose the images of figures, one after the other: of each its choice in CHOICES, and how many images.
 
     Examples are by the part of the figure that they are for, "" where it has but one; or it is said why there are none.
     """

@@ -127,7 +127,7 @@ class Evaluation:
         return run
 
     def manifest(self, able: Mapping[str, Attacks]) -> dict[str, Any]:
-        """What run.json says; `able` holds the attacks that each model is put to."""
+        """Content of run.json; `able` holds the attacks that each model is put to."""
         left_out = {name: [attack for attack in self.attacks if attack not in own] for name, own in able.items()}
         left_out = {name: attacks for name, attacks in left_out.items() if attacks}
         config = self.config
@@ -202,7 +202,7 @@ def _open_models(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Cla
 
 
 def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """What the manifest says of models that the configuration names; of weights of each, where those differ."""
+    """Names of the models for the manifest, and weights of each where those differ."""
     weights = config.model.weights
     each = ({"weights": pair.weights} if len(weights) > 1 else {} for pair in pairs)
     return {

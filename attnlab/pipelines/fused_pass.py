@@ -20,7 +20,7 @@ from attnlab.models.outputs import check_gradient
 
 
 class BatchOutput(NamedTuple):
-    """What a classifier makes of a batch."""
+    """A classifier's outputs for a batch."""
 
     images: Images
     logits: Logits

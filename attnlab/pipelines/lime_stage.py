@@ -159,7 +159,7 @@ class LimeStage:
 
 
 def lime_cost(config: AnalyzeConfig, images: int, speed: float, cutting: float, workers: int) -> str:
-    """What LIME takes at most, if every image is classified correctly, as one line.
+    """Estimate the time LIME takes at most, if every image is classified correctly, as one line.
 
     `speed` is in forward passes a second, `cutting` in seconds an image, done by workers beside the passes or in turn.
     """

@@ -17,7 +17,7 @@ from attnlab.views import MapSeries, MapView
 
 
 def map_views(classifier: Classifier, images: Images, labels: Labels) -> list[MapView]:
-    """What a classifier with an attention layer makes of images, maps of the labels included."""
+    """Predictions and maps of images by a classifier with an attention layer, maps of the labels included."""
     with frozen_eval(classifier):
         logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
     probabilities = logits.detach().softmax(1)

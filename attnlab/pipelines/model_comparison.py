@@ -37,7 +37,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Answers(NamedTuple):
-    """What M models made of N images."""
+    """Outputs of M models for N images."""
 
     positions: npt.NDArray[np.int64]  # indices of the images, (N,)
     clean: Mask  # whether a model classifies an image correctly, (M, N)
@@ -63,7 +63,7 @@ class ModelComparison:
 
     @property
     def names(self) -> list[str]:
-        """What each model is called."""
+        """Name of each model."""
         return list(self.paths)
 
     @property
@@ -73,22 +73,22 @@ class ModelComparison:
 
     @property
     def folder(self) -> Path:
-        """Where figures go: the first checkpoint's figures/, or below runs/ where it is no folder."""
+        """Folder of the figures: the first checkpoint's figures/, or one below runs/ where it is no folder."""
         first = Path(self.paths[self.names[0]])
         return first / "figures" if first.is_dir() else Path("runs") / f"figures-{self.names[0]}"
 
     @cached_property
     def answers(self) -> Answers:
-        """What all models make of the images, under `attack`."""
+        """Outputs of all models for the images, under `attack`."""
         return self.ask(list(self.classifiers.values()), self.attack)
 
     @cached_property
     def step_answers(self) -> Answers:
-        """What the first model makes of the images, under `stepll`."""
+        """Outputs of the first model for the images, under `stepll`."""
         return self.ask([self.first], self.stepll)
 
     def ask(self, classifiers: Sequence[Classifier], attack: Attack) -> Answers:
-        """What classifiers make of all images that can be chosen, and of their own adversarial counterparts."""
+        """Run classifiers on all images that can be chosen, and on their own adversarial counterparts."""
         none = np.zeros((len(classifiers), 0), bool)
         answers = [Answers(np.zeros(0, int), none, none, np.zeros(0))]
         answers += [_answers(classifiers, batch, attack, self.seed) for batch in self.batches(self.positions)]
@@ -122,7 +122,7 @@ class ModelComparison:
 
 
 def _answers(classifiers: Sequence[Classifier], batch: Batch, attack: Attack, seed: int) -> Answers:
-    """What classifiers make of a batch and of their own adversarial counterparts of it."""
+    """Outputs of classifiers for a batch and for their own adversarial counterparts of it."""
     clean, adversarial, confidences = [], [], []
     for classifier in classifiers:
         images, labels, seeds = checked_inputs(classifier, batch, seed)

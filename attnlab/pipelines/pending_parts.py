@@ -27,7 +27,7 @@ def skipped_rows(batch: Batch) -> Rows:
 
 @dataclass(frozen=True)
 class PendingParts:
-    """What of a run's records is missing."""
+    """The parts of a run's records that are missing."""
 
     run: Run
     missing: dict[int, list[int]]  # number of each part that is not whole, and the indices of its images
@@ -64,7 +64,7 @@ class PendingParts:
 
 
 def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], models_before: int = 0) -> PendingParts:
-    """What is left to do of the images used, of all those of a data set, by the model whose parts come next."""
+    """Find the missing parts of the images used, of all those of a data set, for the model whose parts come next."""
     starts = range(0, len(used), PART)
     parts = {models_before * len(starts) + at // PART: list(used[at : at + PART]) for at in starts}
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}

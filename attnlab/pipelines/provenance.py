@@ -19,7 +19,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "sc
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What a result was computed with, for run.json."""
+    """Versions, device and threads of this process, for run.json."""
     return {
         "attnlab": attnlab.__version__,
         "git": git_state(),
@@ -33,7 +33,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
-    """What data a result is about, for run.json."""
+    """Description of the images that a result is about, for run.json."""
     reading = {name: getattr(images, name, None) for name in ("box_corners", "pixel_rule")}
     return {
         **{name: value for name, value in reading.items() if value},
@@ -61,7 +61,7 @@ def cpu_name() -> str:
 
 
 def cpu_info(*names: str) -> str:
-    """What Linux says of the first processor under one of these names; empty where it says nothing."""
+    """Value that Linux gives for the first processor under one of these names; empty where there is none."""
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:

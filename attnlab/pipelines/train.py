@@ -161,7 +161,7 @@ def prepare_training(
 
 
 def training_defaults() -> dict[str, Any]:
-    """What a training's options were before there were such options, see `check_same`."""
+    """Values that options of a training had before they existed, see `check_same`."""
     plan = {known.name: known.default for known in fields(Plan) if known.default is not MISSING}
     defense = {f"defense's {known.name}": known.default for known in fields(Defense) if known.default is not MISSING}
     return {**TrainConfig.defaults(), **plan, **defense}

@@ -70,7 +70,7 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
 
 
 def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str = "") -> str:
-    """What the numbers of an analysis depend on, for the caption of a table about so many images.
+    """Setting of an analysis, for the caption of a table about so many images.
 
     `lime` says that it is of LIME explanations and not of maps; `note` is what else this table depends on.
     """
@@ -98,7 +98,7 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
 
 
 def evaluation_setting(manifest: Manifest, note: str = "") -> str:
-    """What the numbers of an evaluation depend on, for the caption of a table; `note` as of `analysis_setting`."""
+    """Setting of an evaluation, for the caption of a table; `note` as of `analysis_setting`."""
     options = manifest["options"]
     loops = loops_of(options)
     budgets = sorted({attack["eps"] for attack in options["attacks"].values() if attack})

@@ -152,7 +152,7 @@ DEFENSES = Registry(
 
 
 class Ending(NamedTuple):
-    """What may stand behind the name of every defence."""
+    """Ending that may follow the name of every defence."""
 
     changes: Mapping[str, Any]  # field of `Defense` -> its value, where no option says another
     options: Mapping[str, str]  # option of `parse_defense` that is refused without it -> the field it sets

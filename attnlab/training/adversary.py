@@ -1,4 +1,4 @@
-"""Who attacks the images of a training: the network in training, as fast as the device lets it, or a static one."""
+"""Attack the images of a training on the network in training, as fast as the device lets it, or on a static one."""
 
 import random
 import warnings

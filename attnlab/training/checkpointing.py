@@ -1,4 +1,4 @@
-"""Where a training stands: one file, written whole, from which it resumes to the same weights to the bit."""
+"""State of a training: one file, written whole, from which it resumes to the same weights to the bit."""
 
 import json
 from collections.abc import Mapping

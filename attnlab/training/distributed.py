@@ -25,7 +25,7 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and tells progress."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def part(self, batch_size: int) -> slice:
@@ -62,11 +62,11 @@ class ProcessGroup:
         return self.largest(value) == -self.largest(-value)
 
     def wait(self) -> None:
-        """Let no process go on before all have come here."""
+        """Wait until all processes have come here."""
         self.largest(0)
 
     def lead(self, act: Callable[[], None]) -> None:
-        """Let the first process do something; what it refuses, all refuse, and none waits for it in vain."""
+        """Act on rank zero; a UserError there is raised in every process, so that none waits in vain."""
         refused: list[UserError | None] = [None]
         if self.first:
             try:

@@ -1,4 +1,4 @@
-"""What training descends: named terms, each a scalar that is weighted already, so that their sum is the loss."""
+"""Losses of training: named terms, each a scalar that is weighted already, so that their sum is the loss."""
 
 from collections.abc import Mapping
 

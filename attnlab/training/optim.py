@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer of a plan, the learning rate of each step, and the weights' moving average."""
+"""The optimizer of a plan, the learning rate of each step, and the weights' moving average."""
 
 import math
 from collections.abc import Iterator

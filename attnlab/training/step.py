@@ -16,7 +16,7 @@ from attnlab.training.losses import has_area, hide, mean_over, preservation, rec
 
 
 class Terms(NamedTuple):
-    """What a step comes to: scalars by name, no name in both."""
+    """Loss terms and figures of a step: scalars by name, no name in both."""
 
     weighted: dict[str, Tensor]  # with their graph; their sum is the loss
     #: for the log, detached: the share of each kind of image classified correctly, the attention terms before their
@@ -30,7 +30,7 @@ class Terms(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the network made of one kind of image."""
+    """The network's output for one kind of image."""
 
     images: Images
     logits: Logits
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 class Step(nn.Module):
-    """What a defence makes of a classifier and a batch.
+    """One training step of a defence: from a classifier and a batch to loss terms.
 
     The adversarial images are made before, by `attacks.pgd.perturb` with `Defense.attack`. The images whose logits the
     loss reads share one pass, and so do the two kinds of masked images, each kind only where a term needs it: with an
@@ -83,7 +83,7 @@ class Step(nn.Module):
         return Terms(weighted, diagnostics)
 
     def _pass(self, images: dict[str, Images], labels: Labels) -> dict[str, Seen]:
-        """What one pass makes of some kinds of images."""
+        """Run one pass over some kinds of images."""
         count, together = len(images), torch.cat(list(images.values()))
         maps: Sequence[Maps | None] = [None] * count
         if self.defense.attends:

@@ -82,7 +82,7 @@ FIGURES: Registry[FigureSpec] = Registry(
 
 
 def source_of(places: Sequence[str]) -> str:
-    """What figures of a folder, or of one or several models, are drawn of: a key of SOURCES."""
+    """Source that figures of a folder, or of one or several models, are drawn from: a key of SOURCES."""
     folder = Path(places[0])
     if len(places) > 1:
         return "checkpoints"

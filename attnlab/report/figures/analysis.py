@@ -71,7 +71,7 @@ class Choice(NamedTuple):
 
 
 def eps_parts(budgets: Sequence[float]) -> dict[str, float]:
-    """What the names of files end in that are about one eps -> that eps; nothing where there is but one."""
+    """Ending of the names of files about one eps -> that eps; empty where there is but one."""
     if len(budgets) == 1:
         return {"": budgets[0]}
     return {f"eps-{as_fraction(eps).replace('/', '-')}": eps for eps in budgets}

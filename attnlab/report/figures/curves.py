@@ -1,4 +1,4 @@
-"""What the paper says in words or tables alone, as curves with intervals."""
+"""Curves with intervals of what the paper says in words or tables alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -22,7 +22,7 @@ class Drawing(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What was drawn into a folder: the captions by the names of the files, and what was left out and why."""
+    """Result of drawing into a folder: captions by the names of the files, and what was left out and why."""
 
     folder: Path
     captions: dict[str, str]

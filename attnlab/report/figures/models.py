@@ -21,7 +21,7 @@ def gaze(
     *,
     grid: bool = False,
 ) -> Figure:
-    """What classifiers look at: a row for each of them, a column for each image.
+    """Maps of several classifiers: a row for each of them, a column for each image.
 
     Args:
         rows: What a row is called -> views of the images.

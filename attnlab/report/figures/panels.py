@@ -152,7 +152,7 @@ def shares(attention: Map) -> Map:
 
 
 def prediction_text(view: MapView, label: int, classes: Sequence[str]) -> str:
-    """What stands below a map: the predicted class with its confidence, as in Fig. 6.
+    """Text below a map: the predicted class with its confidence, as in Fig. 6.
 
     Where the prediction is wrong and its own confidence not known, the label's is shown, named as such.
     """

@@ -1,4 +1,4 @@
-"""What a sweep over alpha and beta comes to: Fig. 8 of the paper."""
+"""Accuracy over a grid of alpha and beta: Fig. 8 of the paper."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run is, in words: from its manifest."""
+"""Describe a run in words, from its manifest."""
 
 from collections.abc import Mapping
 from datetime import timedelta

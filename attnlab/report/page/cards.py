@@ -1,4 +1,4 @@
-"""What a page shows of an analysis: of each image figures from the records and pictures from views; their means."""
+"""Cards of a page about an analysis: of each image figures from the records and pictures from views; their means."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Gallery(NamedTuple):
 
     @property
     def counted(self) -> list[dict[str, Any]]:
-        """What distributions and highlights are of: every image with a record."""
+        """Records that distributions and highlights are about: every image with one."""
         return [*self.images, *self.unseen]
 
     def values(self, figure: Figure, index: int) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ class Gallery(NamedTuple):
         return values
 
     def highlights(self, index: int) -> list[tuple[str, str]]:
-        """What a reader wants to know first, at one eps: values and what they are; means over the tables' images."""
+        """Headline values at one eps, each with its name; means over the tables' images."""
         groups = [image["groups"][index] for image in self.counted]
         counts = {group: groups.count(group) for group in (*GROUPS, MISCLASSIFIED)}
         correct = 100 - 100 * counts[MISCLASSIFIED] / max(1, len(groups))

@@ -1,4 +1,4 @@
-"""What a page's script reads of one image of an analysis, from its record."""
+"""Data of one image for a page's script, from its record."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Figure(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is, and of which image."""
+        """Its kind, and the image it is of."""
         return f"{self.row}, {self.of}"
 
 
@@ -58,7 +58,7 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
 
 
 def describe(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
-    """What the page knows of an image, from its row of the records.
+    """Data of an image for the page, from its row of the records.
 
     Returns:
         id, label, predictions (of the clean image, then of each eps), groups (of each eps), boxes, share (of the image

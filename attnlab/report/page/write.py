@@ -104,7 +104,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dict[str, Any]:
-    """What the page's script reads."""
+    """Data for the page's script."""
     model = manifest["model"]
     with_lime = "lime" in manifest["options"].get("methods", [])
     return {

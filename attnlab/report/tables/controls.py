@@ -1,4 +1,4 @@
-"""What the size of the boxes alone would give: a control of Table 1.
+"""IoU that the size of the boxes alone would give: baselines of Table 1.
 
 A larger area overlaps more by chance, objects lie in the middle of photographs, and an attack may fail on images whose
 object is large. So beside attention stands a frame in the middle of the image, as large as the boxes, which looks at

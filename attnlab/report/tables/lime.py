@@ -56,7 +56,7 @@ def lime_tables(
 def lime_ious(
     image: Mapping[Any, Any], size: Size, features: Sequence[int] = FEATURES, ground_truth: str = "matched"
 ) -> dict[str, dict[int, float]]:
-    """What Tables 4 and 5 average, of one image at one eps: table -> number of features -> IoU.
+    """IoUs of one image at one eps that Tables 4 and 5 average: table -> number of features -> IoU.
 
     The image has boxes, and explanations by the names in EXPLANATIONS, of which some may be None: their IoU is NaN.
     """

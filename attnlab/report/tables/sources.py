@@ -1,4 +1,4 @@
-"""What tables are made of: a run's records, and what else the functions of tables may ask for by a parameter's name."""
+"""Inputs of tables: a run's records, and what else a function of a table may ask for by a parameter's name."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     words: dict[str, Any]
 
     def setting(self, spec: TableSpec) -> str:
-        """What a table's numbers depend on, as a caption says it."""
+        """Setting that a table's numbers depend on, for its caption."""
         note = spec.note.format_map(self.words)
         if spec.kind == "analyze":
             images = self.given["images"]["image_id"].nunique()

@@ -26,7 +26,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """What one defence adds to another, the second of a pair, seed by seed on the same images.
+    """Gain of one defence over another, the second of a pair, seed by seed on the same images.
 
     Of each defence and seed the records as `read_evaluation` gives them, to columns attack, first, second, seeds,
     difference (accuracy of the first less that of the second, in points, mean over the seeds that both have), sd (of

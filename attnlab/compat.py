@@ -35,7 +35,6 @@ def import_torchvision() -> ModuleType:
 
 
 torchvision = import_torchvision()
-#: whether operators had to be declared
-mended = bool(_kept)
+mended = bool(_kept)  # whether operators had to be declared
 functional = importlib.import_module("torchvision.transforms.v2.functional")
 tv_tensors = importlib.import_module("torchvision.tv_tensors")

@@ -8,10 +8,8 @@ from types import FrameType
 
 from attnlab.errors import UserError
 
-#: image names that a message lists
-LISTED = 5
-#: modules whose calls are attnlab's own, or wrap them
-OWN = ("attnlab.", "torch.nn.parallel")
+LISTED = 5  # image names that a message lists
+OWN = ("attnlab.", "torch.nn.parallel")  # modules whose calls are attnlab's own, or wrap them
 
 
 class NetworkFailed(UserError):  # noqa: N818 - named after what happened

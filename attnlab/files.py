@@ -13,19 +13,16 @@ from filelock import FileLock, Timeout
 
 from attnlab.errors import UserError, printable
 
-#: seconds that a folder may be held by the workers of a process that was killed
-PATIENCE = 8.0
+PATIENCE = 8.0  # seconds that a folder may be held by the workers of a process that was killed
 #: held by the process that works in a folder; it stays there, since removing it would let two processes hold it
 LOCK = ".lock"
-#: bytes of a file's name that file systems take
-LONGEST_NAME = 255
+LONGEST_NAME = 255  # bytes of a file's name that file systems take
 #: what a file is called until it is whole: its name's beginning, the host, the process
 TEMPORARY = re.compile(r"\..*\.\d+\.tmp", re.DOTALL)
 #: what begins a formula in a spreadsheet, which a number may begin with too
 FORMULA = ("=", "+", "-", "@")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: of a file system that knows no locks
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system that knows no locks
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:

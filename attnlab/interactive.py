@@ -36,10 +36,8 @@ from attnlab.words import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: images that a notebook shows of a batch, and a figure has in a row
-SHOWN, COLUMNS = 8, 4
-#: inches of an image in a figure
-SIDE = 2.4
+SHOWN, COLUMNS = 8, 4  # images that a notebook shows of a batch, and a figure has in a row
+SIDE = 2.4  # inches of an image in a figure
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,7 @@ FORMER = {"resize": "geometry", "memory_format": "layout"}
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
 BATCHES = ("batch_size", "lime_batch_size")
-#: the programs under which the command line runs
-PROGRAMS = ("attnlab", "__main__.py")
+PROGRAMS = ("attnlab", "__main__.py")  # the programs under which the command line runs
 
 NONE = type(None)
 NUMBER = (int, float)

@@ -20,8 +20,7 @@ from attnlab.schema import FIRST
 #: in the metadata of a part: SHA-256 of the file, itself counted as BLANK
 SEAL = b"attnlab_sha256"
 BLANK = b"0" * 64
-#: what closes an Arrow stream
-END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # what closes an Arrow stream
 #: what begins the checksum behind a piece, CRC-32 of its bytes
 CRC = b"attnlab-crc32:"
 CRC_BYTES = len(CRC) + 4

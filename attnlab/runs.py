@@ -31,8 +31,7 @@ from attnlab.files import alone_in, is_vacant, safe_cell, write_whole
 from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
 from attnlab.schema import SCHEMAS
 
-#: in the metadata of a part: the run it belongs to, and its number
-OWNER, NUMBER = b"attnlab_run", b"attnlab_part"
+OWNER, NUMBER = b"attnlab_run", b"attnlab_part"  # in the metadata of a part: the run it belongs to, and its number
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,5 @@ EVALUATION = pa.schema(
     metadata={"attnlab_schema": str(SCHEMA_VERSION)},
 )
 
-#: kind of run -> schema of its records
-SCHEMAS = {"analyze": ATTENTION, "evaluate": EVALUATION}
-#: what every record has had from the first version on
-FIRST = ("image_id", "skipped", "label", "prediction")
+SCHEMAS = {"analyze": ATTENTION, "evaluate": EVALUATION}  # kind of run -> schema of its records
+FIRST = ("image_id", "skipped", "label", "prediction")  # what every record has had from the first version on

@@ -4,8 +4,7 @@ import hashlib
 
 from attnlab.errors import check_between
 
-#: above every seed, so that one fits whatever it is written to
-SEEDS = 2**63
+SEEDS = 2**63  # above every seed, so that one fits whatever it is written to
 
 
 def seed_of(seed: int, image_id: str) -> int:

@@ -18,8 +18,7 @@ Labels = np.ndarray[Any, np.dtype[np.uint16]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-#: side of a grid's squares, as a share of the image's shorter side
-GRID = 8
+GRID = 8  # side of a grid's squares, as a share of the image's shorter side
 
 
 def quickshift(image: Image, seed: int) -> np.ndarray[Any, Any]:
@@ -51,8 +50,7 @@ SEGMENTERS = {"quickshift": quickshift, "slic": slic, "grid": grid}
 #: images whose shorter side is at most this, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a
 #: digit of MNIST, and 3 to 8 in a scene
 SMALL = 64
-#: an explanation of fewer superpixels says little: Tables 4 and 5 are of the 8 and 10 of largest weight
-FEW = 8
+FEW = 8  # an explanation of fewer superpixels says little: Tables 4 and 5 are of the 8 and 10 of largest weight
 
 
 def method_for(channels: int, size: tuple[int, int]) -> str:

@@ -11,10 +11,8 @@ from pathlib import Path
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 
-#: bytes of a piece
-PIECE = 15 * 2**20
-#: in the folder: the hash of the pieces that it came from or went into
-HELD = ".packed"
+PIECE = 15 * 2**20  # bytes of a piece
+HELD = ".packed"  # in the folder: the hash of the pieces that it came from or went into
 #: trainings-HASH-1-of-4.part
 NAME = re.compile(r"trainings-(?P<hash>[0-9a-f]{12})-(?P<number>\d+)-of-(?P<count>\d+)\.part")
 

@@ -25,8 +25,7 @@ from benchmarks.archive import pack, unpack
 from benchmarks.pieces import GRACE, ROOT, Results, Step, environment, run
 from benchmarks.trainings import ROWS, Training, recorded
 
-#: seconds that packing and tables take at the end of a call
-CLOSING = 20.0
+CLOSING = 20.0  # seconds that packing and tables take at the end of a call
 
 
 def stand_in(root: Path) -> list[str]:

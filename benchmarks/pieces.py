@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-#: seconds that a command gets to save its work after it was asked to end
-GRACE = 40.0
-#: characters of a command's output that its line in the results keeps
-KEPT = 12_000
+GRACE = 40.0  # seconds that a command gets to save its work after it was asked to end
+KEPT = 12_000  # characters of a command's output that its line in the results keeps
 
 
 @dataclass(frozen=True)

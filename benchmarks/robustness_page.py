@@ -20,10 +20,8 @@ from attnlab.words import as_fraction
 from benchmarks.across_seeds import gains, over_seeds
 from benchmarks.trainings import Training
 
-#: what is held against what
-PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))
-#: kinds of attacks the p-values are of: each one's longest
-KINDS = ("pgd", "cw")
+PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))  # what is held against what
+KINDS = ("pgd", "cw")  # kinds of attacks the p-values are of: each one's longest
 #: cells of the clean and attacked maps that are compared, as in Table 3
 CELLS = 10
 BEGIN, END = "<!-- begin: made by benchmarks.robustness -->", "<!-- end -->"

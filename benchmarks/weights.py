@@ -27,8 +27,7 @@ from attnlab.models.resnet8 import ResNet8
 
 BATCH = 128
 HALF = BATCH // 2
-#: upper end of the range the training budgets are drawn from, pixels in [0, 1]
-LARGEST_EPS = 12 / 255
+LARGEST_EPS = 12 / 255  # upper end of the range the training budgets are drawn from, pixels in [0, 1]
 
 
 def load(split: str) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,7 @@ from .sweep import sweep
 from .tables import tables
 from .train import train
 
-#: seconds that threads of a model's own code have to end in
-PATIENCE = 3.0
+PATIENCE = 3.0  # seconds that threads of a model's own code have to end in
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

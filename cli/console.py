@@ -20,10 +20,8 @@ from attnlab.words import counted
 if TYPE_CHECKING:
     from attnlab.report.tables.layout import Layout, Value
 
-#: columns of text where there is no terminal
-PLAIN_WIDTH = 110
-#: seconds between two progress lines where there is no terminal
-PLAIN_EVERY = 10
+PLAIN_WIDTH = 110  # columns of text where there is no terminal
+PLAIN_EVERY = 10  # seconds between two progress lines where there is no terminal
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from attnlab.training.recipes import all_plans
 from .console import training_progress
 from .from_config import options_of
 
-#: what --smoke runs
-SMALLEST = "one epoch of 8 images under one step of attack"
+SMALLEST = "one epoch of 8 images under one step of attack"  # what --smoke runs
 
 
 def plan_rows() -> str:

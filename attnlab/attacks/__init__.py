@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 CLEAN = "clean"  # the image as it is, among the attacks of an evaluation
 A3 = "+a3"  # what joins an attack's name to make it climb the attention deviation too
-#: more would not end: a thousand times the most that papers report
-MOST_STEPS, MOST_RESTARTS = 100_000, 10_000
+MOST_STEPS, MOST_RESTARTS = 100_000, 10_000  # more would not end: a thousand times the most that papers report
 
 
 class Objective(NamedTuple):

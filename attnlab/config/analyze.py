@@ -19,10 +19,8 @@ from attnlab.config.sections import (
 )
 from attnlab.errors import UserError
 
-#: of a number of samples, written out
-DIGITS = 20
-#: as many LIME samples as it takes, the way of cutting that suits the images
-AUTO = "auto"
+DIGITS = 20  # of a number of samples, written out
+AUTO = "auto"  # as many LIME samples as it takes, the way of cutting that suits the images
 
 
 def samples(text: str) -> int | str:

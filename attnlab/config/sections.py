@@ -15,8 +15,7 @@ from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
 from attnlab.seeding import check_seed
 
-#: pixels are normalised with: a number, or one for each colour
-Statistic = float | tuple[float, ...]
+Statistic = float | tuple[float, ...]  # pixels are normalised with: a number, or one for each colour
 
 
 def among(*names: str) -> Any:

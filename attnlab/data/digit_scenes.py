@@ -19,13 +19,11 @@ from attnlab.data.base import Example, digest
 
 SIDE = 64
 DIGIT_SIDES = (16, 56)
-#: least difference of grey between the ink and the texture under it, of 255
-CONTRAST = 60
+CONTRAST = 60  # least difference of grey between the ink and the texture under it, of 255
 #: an ink pixel belongs to the box from this opacity on, of 255
 INK = 64
 TEXTURES = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "ihc", "motorcycle_left")
-#: split -> number of images
-LENGTHS = {"train": 20_000, "val": 500, "test": 1_000}
+LENGTHS = {"train": 20_000, "val": 500, "test": 1_000}  # split -> number of images
 #: every fifth digit is for testing, the one after it for validation, the others for training
 REMAINDERS = {"train": (2, 3, 4), "val": (1,), "test": (0,)}
 

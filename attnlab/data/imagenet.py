@@ -17,8 +17,7 @@ SYNSETS = "LOC_synset_mapping.txt"
 TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-#: how the annotations give a box, as a run records it
-BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
+BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"  # how the annotations give a box, as a run records it
 #: wnid, boxes (half-open pixels), and the height and width they refer to (None: the image's own)
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 

@@ -19,8 +19,7 @@ from attnlab.words import counted
 TOPIC = "machine"
 DRIVER = Path("/proc/driver/nvidia")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-#: flags of processors that compute in bfloat16
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # flags of processors that compute in bfloat16
 #: a precision is said to be faster or slower than fp32 from this factor on
 FACTOR = 1.2
 REPEATS = 5

@@ -17,8 +17,7 @@ from attnlab.models import BUILT_IN, load_model
 from attnlab.models.load import weights_file
 from attnlab.words import counted
 
-#: bytes on a disk below which a run of a whole data set may not fit
-LITTLE = 2**30
+LITTLE = 2**30  # bytes on a disk below which a run of a whole data set may not fit
 
 
 def weights(asked: str | None = None, *, trust_code: bool = False) -> Iterator[Finding]:

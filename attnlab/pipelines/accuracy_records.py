@@ -38,10 +38,8 @@ class AttackBatch(NamedTuple):
     seeds: list[int]  # of each image's random starts
 
 
-#: what the outcome of 8-bit images is called: the attack's name and this
-EIGHT_BIT = " 8-bit"
-#: what attacks make of a batch, by their names
-AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]
+EIGHT_BIT = " 8-bit"  # what the outcome of 8-bit images is called: the attack's name and this
+AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]  # what attacks make of a batch, by their names
 
 
 def accuracy_rows(

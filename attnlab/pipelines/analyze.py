@@ -29,8 +29,7 @@ from attnlab.runs import Run, opened
 from attnlab.schema import ATTENTION
 from attnlab.superpixels import method_for, segmenting
 
-#: images that are cut for the estimate of what LIME takes
-TRIED = 2
+TRIED = 2  # images that are cut for the estimate of what LIME takes
 
 
 def analyze(

@@ -21,8 +21,7 @@ from attnlab.words import counted, none_usable
 LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
 #: an attack to propose where there are no gradients
 BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gradient)
-#: of a model
-NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"
+NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"  # of a model
 
 
 def check_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:

@@ -15,8 +15,7 @@ from attnlab.pipelines.model_comparison import ModelComparison
 from attnlab.training.folder import SNAPSHOTS
 from attnlab.views import Examples, LeftOut
 
-#: epochs of Fig. 6 at most
-EPOCHS = 6
+EPOCHS = 6  # epochs of Fig. 6 at most
 
 
 def examples(models: ModelComparison, wanted: Iterable[tuple[str, int]]) -> Iterator[dict[str, Examples] | LeftOut]:

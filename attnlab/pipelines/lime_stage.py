@@ -23,14 +23,11 @@ from attnlab.seeding import seed_of
 from attnlab.superpixels import FEW, Labels
 from attnlab.words import counted
 
-#: distance of the second seed from the first, for the noise floor: beyond any seed a person picks
-SECOND_SEED = 2**31
-#: bytes of an explanation in the records, at 299 px: compressed superpixels and weights
-LIME_BYTES = 4_000
+SECOND_SEED = 2**31  # distance of the second seed from the first, for the noise floor: beyond any seed a person picks
+LIME_BYTES = 4_000  # bytes of an explanation in the records, at 299 px: compressed superpixels and weights
 Segments = Future[Labels]
 Cut = Callable[[Any, str, int], Segments]
-#: what the records call an explanation
-Struct = dict[str, Any]
+Struct = dict[str, Any]  # what the records call an explanation
 
 
 def lime_settings(options: LimeOptions) -> LimeSettings:

@@ -30,8 +30,7 @@ from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
 from attnlab.words import as_fraction
 
-#: of the attack of Figs. 2 and 12
-STEPS = 5
+STEPS = 5  # of the attack of Figs. 2 and 12
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from attnlab.errors import UserError
 
-#: what the manifest of a run calls the model that makes the adversarial images
-RESERVED = "transfer"
+RESERVED = "transfer"  # what the manifest of a run calls the model that makes the adversarial images
 
 
 class Pair(NamedTuple):

@@ -7,13 +7,11 @@ from typing import Any
 from attnlab.data.resizing import Batch
 from attnlab.runs import Run
 
-#: images a part of the records covers
-PART = 256
+PART = 256  # images a part of the records covers
 
 Progress = Callable[[int], None]
 Row = dict[str, Any]
-#: records by the images' index in the data set
-Rows = dict[int, Row]
+Rows = dict[int, Row]  # records by the images' index in the data set
 
 
 def quietly(_count: int) -> None:

@@ -25,8 +25,7 @@ from attnlab.runs import Run
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
 
-#: how many images that are gone a warning names
-NAMED = 5
+NAMED = 5  # how many images that are gone a warning names
 
 
 def replay(

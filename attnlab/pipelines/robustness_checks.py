@@ -20,10 +20,8 @@ from attnlab.pipelines.checks import checked_inputs
 from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
 from attnlab.runs import Run
 
-#: images that are read at most to find some that can be used
-TRIED = 32
-#: name of a model, and what was found
-Found = list[tuple[str, str]]
+TRIED = 32  # images that are read at most to find some that can be used
+Found = list[tuple[str, str]]  # name of a model, and what was found
 
 
 def first_look(

@@ -21,8 +21,7 @@ from attnlab.training.parse import spelled_out
 TABLE = "sweep.csv"
 #: what is swept, and its name in a training's manifest
 WEIGHTS = {name: f"defense's {name}" for name in ("alpha", "beta")}
-#: their manifests, below the folder of a sweep
-TRAININGS = f"alpha-*-beta-*/{MANIFEST}"
+TRAININGS = f"alpha-*-beta-*/{MANIFEST}"  # their manifests, below the folder of a sweep
 
 
 def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:

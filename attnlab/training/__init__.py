@@ -13,12 +13,9 @@ from attnlab.registry import Lazy, Registry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-#: what joins a defence's name to make it rectify and preserve attention too
-AAD = "+aad"
-#: alpha and beta of section 5.4
-WEIGHT = 0.01
-#: (logits (N, K), labels (N,)) -> mean loss over the batch
-Classification = Callable[["Tensor", "Tensor"], "Tensor"]
+AAD = "+aad"  # what joins a defence's name to make it rectify and preserve attention too
+WEIGHT = 0.01  # alpha and beta of section 5.4
+Classification = Callable[["Tensor", "Tensor"], "Tensor"]  # (logits (N, K), labels (N,)) -> mean loss over the batch
 
 
 class Loss(NamedTuple):
@@ -171,5 +168,4 @@ ENDINGS = Registry(
         ),
     },
 )
-#: what has a short name of its own
-SHORT = {"aad": "madry+aad"}
+SHORT = {"aad": "madry+aad"}  # what has a short name of its own

@@ -18,10 +18,8 @@ from attnlab.training.log import LOG, read_epochs
 from attnlab.words import counted
 
 MANIFEST = "training.json"
-#: checkpoints of the last epoch, and of every one
-LAST, SNAPSHOTS = "last", "epochs"
-#: the schedule whose every learning rate depends on the number of epochs
-WHOLE = "one-cycle"
+LAST, SNAPSHOTS = "last", "epochs"  # checkpoints of the last epoch, and of every one
+WHOLE = "one-cycle"  # the schedule whose every learning rate depends on the number of epochs
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -19,12 +19,9 @@ from attnlab.errors import UserError
 from attnlab.seeding import seed_of
 from attnlab.words import counted, none_usable
 
-#: pixels a side that `crop-flip` moves an image by at most
-BORDER = 4
-#: random numbers that an image's augmentation follows from
-DRAWS = 5
-#: bytes of pixels up to which a set is kept on the device
-RESIDENT = 2_000_000_000
+BORDER = 4  # pixels a side that `crop-flip` moves an image by at most
+DRAWS = 5  # random numbers that an image's augmentation follows from
+RESIDENT = 2_000_000_000  # bytes of pixels up to which a set is kept on the device
 
 
 class Batch(NamedTuple):

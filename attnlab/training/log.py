@@ -15,12 +15,9 @@ LOG = "log.jsonl"
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
 #: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
-#: what is a number in each line that has it
-FIGURES = {"step", "n", "clean", "robust"}
-#: called with each new line
-OnLog = Callable[[Line], None]
-#: called after each step with the number of steps made so far
-OnStep = Callable[[int], None]
+FIGURES = {"step", "n", "clean", "robust"}  # what is a number in each line that has it
+OnLog = Callable[[Line], None]  # called with each new line
+OnStep = Callable[[int], None]  # called after each step with the number of steps made so far
 
 
 class Log:

@@ -12,10 +12,8 @@ from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
 from attnlab.training.recipes import Plan
 
-#: share of a one-cycle schedule in which the learning rate rises
-RISE = 0.3
-#: what `decay` leaves of the learning rate every second epoch
-DECAY = 0.94
+RISE = 0.3  # share of a one-cycle schedule in which the learning rate rises
+DECAY = 0.94  # what `decay` leaves of the learning rate every second epoch
 
 
 def optimizer_of(classifier: Classifier, plan: Plan) -> torch.optim.Optimizer:

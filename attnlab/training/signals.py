@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-#: seconds after which a second Ctrl-C is obeyed at once: some launchers pass the first one on twice
-IMPATIENCE = 1.0
+IMPATIENCE = 1.0  # seconds after which a second Ctrl-C is obeyed at once: some launchers pass the first one on twice
 
 
 @contextmanager

@@ -33,12 +33,9 @@ from attnlab.training.signals import interruptions
 from attnlab.training.step import Step, Terms
 from attnlab.training.validate import diverged, is_finite, validate
 
-#: steps between two lines of the log
-LOG_EVERY = 50
-#: seconds after which a long epoch is saved in between
-SAVE_EVERY = 600.0
-#: what a process wishes after a step; the most urgent wish of all processes is heeded
-CONTINUE, SAVE, STOP = range(3)
+LOG_EVERY = 50  # steps between two lines of the log
+SAVE_EVERY = 600.0  # seconds after which a long epoch is saved in between
+CONTINUE, SAVE, STOP = range(3)  # what a process wishes after a step; the most urgent wish of all processes is heeded
 
 
 @dataclass(frozen=True)

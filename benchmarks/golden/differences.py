@@ -20,10 +20,8 @@ from safetensors.numpy import load_file
 
 from benchmarks.golden.texts import Page, described, mask, numbers_in
 
-#: values or lines that are shown of each difference
-SHOWN = 4
-#: lines of a unified diff that are shown
-LINES = 60
+SHOWN = 4  # values or lines that are shown of each difference
+LINES = 60  # lines of a unified diff that are shown
 
 Columns = dict[str, list[Any]]
 

@@ -19,10 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: seconds after which a command is killed
-LIMIT = 300.0
-#: bytes from which on a file holds results, and not only a head
-LEAST = 4000
+LIMIT = 300.0  # seconds after which a command is killed
+LEAST = 4000  # bytes from which on a file holds results, and not only a head
 
 
 def main() -> None:

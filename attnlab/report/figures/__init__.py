@@ -26,8 +26,7 @@ SOURCES = {
 #: what not every evaluation has, nor every defence of checkpoints
 SEVERAL_STEPS = "an attack with several numbers of steps, such as --attacks pgd10,pgd40,pgd100"
 STEPLL, OTHER = "a defence of stepll", "a defence other than stepll"
-#: the table of a sweep; what makes a folder a checkpoint
-SWEEP, CHECKPOINT = "sweep.csv", "model.json"
+SWEEP, CHECKPOINT = "sweep.csv", "model.json"  # the table of a sweep; what makes a folder a checkpoint
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from attnlab.views import LeftOut
 from attnlab.words import as_fraction, counted
 
 BINS = 20
-#: bins of IoU in which success rates are shown
-RATE_BINS = 10
+RATE_BINS = 10  # bins of IoU in which success rates are shown
 
 
 @styled

@@ -19,10 +19,8 @@ from attnlab.runs import Run
 from attnlab.views import Map, ReplayedImage
 from attnlab.worker_pool import worker_pool
 
-#: pixels that the shorter side of an overlay has at least
-LEAST = 224
-#: overlays on their way to each worker process: enough that none waits, few enough to hold in memory
-AHEAD = 8
+LEAST = 224  # pixels that the shorter side of an overlay has at least
+AHEAD = 8  # overlays on their way to each worker process: enough that none waits, few enough to hold in memory
 
 
 def write_overlays(

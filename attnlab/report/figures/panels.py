@@ -14,14 +14,10 @@ from attnlab.report.figures.overlay import Array, colour_bar, highest, overlay
 from attnlab.report.figures.style import BLACK, BLUE, COLUMN, PAGE, VERMILION, styled
 from attnlab.views import Map, MapSeries, MapView
 
-#: pixels that the shorter side of a picture has at least, so that a map over a small image is smooth
-LEAST = 256
-#: of captions
-BELOW = "Below each map, the predicted class and its confidence, in red where it is wrong"
-#: inches
-LABEL, BAR, GAP, GROUP_GAP, LINE, TITLE = 0.2, 0.46, 0.06, 0.12, 0.125, 0.19
-#: width of a letter of 7 points on average, in inches
-LETTER = 0.056
+LEAST = 256  # pixels that the shorter side of a picture has at least, so that a map over a small image is smooth
+BELOW = "Below each map, the predicted class and its confidence, in red where it is wrong"  # of captions
+LABEL, BAR, GAP, GROUP_GAP, LINE, TITLE = 0.2, 0.46, 0.06, 0.12, 0.125, 0.19  # inches
+LETTER = 0.056  # width of a letter of 7 points on average, in inches
 
 
 @dataclass(frozen=True)

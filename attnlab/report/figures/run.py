@@ -17,8 +17,7 @@ from attnlab.words import counted
 
 #: what a figure is to be drawn of, by part; images are still to be read again
 Chosen = Mapping[str, Choice | Numbers] | LeftOut
-#: reads images of an analysis again, by their names
-ImagesOf = Callable[[list[str]], Iterable[ReplayedImage]]
+ImagesOf = Callable[[list[str]], Iterable[ReplayedImage]]  # reads images of an analysis again, by their names
 
 
 def draw_run(

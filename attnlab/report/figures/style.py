@@ -18,8 +18,7 @@ from attnlab.files import write_whole
 #: width in inches of a column and of a page of two columns
 COLUMN, PAGE = 3.3, 7.0
 SUFFIXES = ("png", "pdf")
-#: height in inches of the line that `mark` adds
-MARK = 0.15
+MARK = 0.15  # height in inches of the line that `mark` adds
 
 #: of Okabe and Ito (2008): told apart by the colour-blind too
 BLUE, VERMILION, BLACK = "#0072B2", "#D55E00", "#000000"
@@ -48,8 +47,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # letters stay letters
 }
 
-#: makes what is drawn inside a function follow the style
-styled = matplotlib.rc_context(STYLE)
+styled = matplotlib.rc_context(STYLE)  # makes what is drawn inside a function follow the style
 
 
 def blank(width: float, height: float) -> Figure:

@@ -19,8 +19,7 @@ KINDS = {
 }
 SYMBOLS = {"alpha": "α", "beta": "β"}  # noqa: RUF001 - Greek indeed
 LOSSES = {"alpha": "rectification loss", "beta": "preservation loss"}
-#: what the figures read of a sweep's table
-READ = [*SYMBOLS, "n", *KINDS]
+READ = [*SYMBOLS, "n", *KINDS]  # what the figures read of a sweep's table
 
 
 def read_sweep(path: Path) -> pd.DataFrame:

@@ -12,8 +12,7 @@ from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage
 
-#: how many numbers stand at the top of a page
-HIGHLIGHTS = 5
+HIGHLIGHTS = 5  # how many numbers stand at the top of a page
 
 
 class Gallery(NamedTuple):

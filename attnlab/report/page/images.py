@@ -13,12 +13,10 @@ from attnlab.report.tables.lime import lime_ious, segments_of
 from attnlab.superpixels import area
 from attnlab.words import counted
 
-#: where an image stands that the tables leave out
-MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"
+MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"  # where an image stands that the tables leave out
 #: of which images a figure is: of each kind, or of both, held against each other
 PAIR, BOTH = ("clean", "adversarial"), "original / adversarial"
-#: the number of cells whose IoU is drawn as a distribution
-DRAWN_CELLS = 10
+DRAWN_CELLS = 10  # the number of cells whose IoU is drawn as a distribution
 
 Record = Mapping[str, Any]
 

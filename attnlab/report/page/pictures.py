@@ -10,12 +10,10 @@ from PIL import Image
 from attnlab.superpixels import Mask
 from attnlab.views import Pixels
 
-#: bytes that all thumbnails of a page may take together, as base64
-BUDGET = 24_000_000
+BUDGET = 24_000_000  # bytes that all thumbnails of a page may take together, as base64
 #: JPEG quality -> bytes of a pixel to reckon with, as base64, where half the images are under an attack of 16/255
 QUALITIES = {95: 1.6, 80: 0.6}
-#: pixels below which no side is shrunk; pages of very many images grow instead
-SMALLEST = 64
+SMALLEST = 64  # pixels below which no side is shrunk; pages of very many images grow instead
 
 Size = tuple[int, int]
 

@@ -16,18 +16,14 @@ if TYPE_CHECKING:
 
     from attnlab.report.tables.layout import Layout
 
-#: outcomes of an attack: it changes the prediction, or not
-GROUPS = ("succeed", "fail")
+GROUPS = ("succeed", "fail")  # outcomes of an attack: it changes the prediction, or not
 #: numbers of cells of Table 3, and of superpixels of Tables 4 and 5
 CELLS = (5, 10, 20, 30)
 FEATURES = (8, 10)
-#: the IoU below which Table 2 counts an image
-LOW_IOU = 0.5
-#: no value
-NONE = float("nan")
+LOW_IOU = 0.5  # the IoU below which Table 2 counts an image
+NONE = float("nan")  # no value
 
-#: the paper's numbers as in paper.json
-Paper = Mapping[str, Any]
+Paper = Mapping[str, Any]  # the paper's numbers as in paper.json
 #: where a table is shown: as the paper sets it (LaTeX), with n and intervals (console, Markdown), on a page
 Form = Literal["paper", "full", "page"]
 

@@ -36,18 +36,15 @@ SIZES = (
     Size(r"\scriptsize", 0.8, 2.0),
     Size(r"\tiny", 0.68, 1.5),
 )
-#: sizes that a table of one column may have: what is smaller had better span the page
-COLUMN_SIZES = 3
+COLUMN_SIZES = 3  # sizes that a table of one column may have: what is smaller had better span the page
 #: points of a character in Computer Modern at 10 pt; others by their case
 WIDTHS = {
     **dict.fromkeys("mwMW%+_<>", 8.5),
     **dict.fromkeys(".,:;[]()!|' -/ilj", 3.9),
     **dict.fromkeys("0123456789", 5),
 }
-#: letters of an interval, below a value of 10 pt
-INTERVAL = 0.8
-#: characters of a line of a comment
-COMMENT = 110
+INTERVAL = 0.8  # letters of an interval, below a value of 10 pt
+COMMENT = 110  # characters of a line of a comment
 
 
 def as_latex(layout: Layout, caption: str, *, label: str = "", source: str = "") -> str:

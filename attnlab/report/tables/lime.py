@@ -13,10 +13,8 @@ from attnlab.report.tables import FEATURES, Paper
 from attnlab.report.tables.iou import by_size
 from attnlab.superpixels import Labels, Mask, area
 
-#: the tables made here
-LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")
-#: columns of the records that hold explanations
-EXPLANATIONS = ("lime", "adv_lime", "lime_again")
+LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")  # the tables made here
+EXPLANATIONS = ("lime", "adv_lime", "lime_again")  # columns of the records that hold explanations
 #: what the area is held against, and how a caption says it
 GROUND_TRUTHS = {"matched": "box scaled to the area's size", "box": "plain box"}
 

@@ -28,9 +28,9 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Gain of one defence over another, the second of a pair, seed by seed on the same images.
 
-    Of each defence and seed the records as `read_evaluation` gives them, to columns attack, first, second, seeds,
-    difference (accuracy of the first less that of the second, in points, mean over the seeds that both have), sd (of
-    the differences), lowest, highest.
+    Of each defence and seed the records as `read_evaluation` gives them, to columns attack, first, second, seeds
+    (those that both have under the attack), difference (accuracy of the first less that of the second, in points, mean
+    over the seeds), sd (of the differences), lowest, highest.
     """
     rows = []
     for first, second in pairs:
@@ -38,7 +38,7 @@ def gains(records: Mapping[str, Mapping[int, pd.DataFrame]], pairs: Sequence[tup
         by_seed = [_accuracies(records[first][seed]) - _accuracies(records[second][seed]) for seed in shared]
         for attack, values in pd.DataFrame(by_seed).items():
             spread = values.mean(), values.std(), values.min(), values.max()
-            rows.append((attack, first, second, len(values), *spread))
+            rows.append((attack, first, second, values.count(), *spread))
     columns = ["attack", "first", "second", "seeds", "difference", "sd", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -55,5 +55,12 @@ def test_gains_pair_the_seeds_that_both_have():
     assert frame.loc["clean"].difference == pytest.approx((25 + 50) / 2)
 
 
+def test_a_gain_under_an_attack_is_of_the_seeds_that_have_it():
+    first = FIRST | {1: FIRST[1].query("attack == 'clean'")}
+    frame = gains({"madry+aad": first, "madry": SECOND}, [("madry+aad", "madry")]).set_index("attack")
+    assert frame.loc["pgd10", ["seeds", "difference", "lowest", "highest"]].tolist() == [1, 25, 25, 25]
+    assert frame.loc["clean"].seeds == 2
+
+
 def test_a_defence_without_trainings_has_no_gain():
     assert gains({"madry": SECOND}, [("madry+aad", "madry")]).empty

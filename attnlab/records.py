@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attnlab.errors import UserError
 from attnlab.files import safe_cell
 from attnlab.runs import Run
 from attnlab.schema import ADVERSARIAL, OUTCOME
@@ -29,9 +30,12 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     """
     run = Run(Path(folder))
     names = {name: name if name == "shared_cells" else f"adv_{name}" for name in ADVERSARIAL.names}
-    frame = _per_attack(run.table(), "adversarial", names)
-    budgets = run.manifest["options"]["eps"]
-    frame.insert(list(frame).index("adv_prediction"), "eps", budgets * (len(frame) // len(budgets)))
+    table, budgets = run.table(), run.manifest["options"]["eps"]
+    counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
+    if set(counts) - {len(budgets)}:
+        raise UserError(f"{folder} is damaged: its records are not of as many eps as its run.json names")
+    frame = _per_attack(table, "adversarial", names)
+    frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
     return frame
 
 

@@ -15,6 +15,7 @@ from evaluations import rows, write
 
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
+from attnlab.report.figures.run import draw_run
 from attnlab.report.tables.export import make_tables
 from attnlab.runs import Run
 from attnlab.schema import ADVERSARIAL, ATTENTION
@@ -198,6 +199,18 @@ def test_an_image_that_two_old_parts_hold_is_named(small_run):
     assert told(read_records, small_run).endswith("is damaged: its records hold image 'image 0' 2 times")
 
 
+@pytest.mark.parametrize("budgets", [[], [0.1, 0.2], [0.1, 0.2, 0.3]])
+def test_records_of_another_number_of_eps_than_the_manifest_names_are_told(small_run, budgets):
+    table = pa.Table.from_pylist(ROWS, schema=ATTENTION)
+    pq.write_table(table, small_run / PART)  # as written before parts said whose they are
+    manifest = json.loads((small_run / "run.json").read_text())
+    manifest["options"]["eps"] = budgets
+    (small_run / "run.json").write_text(json.dumps(manifest))
+    assert told(read_records, small_run) == (
+        f"{small_run} is damaged: its records are not of as many eps as its run.json names"
+    )
+
+
 def test_parts_without_checksums_and_of_fewer_columns_stay_readable(small_run):
     table = pa.Table.from_pylist(ROWS, schema=ATTENTION).drop_columns(["lime_again"])
     pq.write_table(table, small_run / PART)
@@ -206,6 +219,16 @@ def test_parts_without_checksums_and_of_fewer_columns_stay_readable(small_run):
     with journal.open("wb") as file, pa.ipc.new_stream(file, ATTENTION) as writer:
         writer.write_table(pa.Table.from_pylist([ROWS[0] | {"image_id": "more"}], schema=ATTENTION))
     assert len(read_records(small_run)) == 7
+
+
+def test_an_evaluation_whose_manifest_does_not_name_a_model_is_told_by_tables_and_figures(tmp_path):
+    folder = write(tmp_path / "evaluated", rows(), described())
+    manifest = json.loads((folder / "run.json").read_text())
+    gone = next(iter(manifest["options"]["models"]))
+    del manifest["options"]["models"][gone]
+    (folder / "run.json").write_text(json.dumps(manifest))
+    for call, arguments in ((make_tables, Run(folder)), (draw_run, folder)):
+        assert told(call, arguments) == f"{folder / 'run.json'} is damaged (it does not name the model {gone!r})"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attnlab.errors import UserError
-from attnlab.records import read_evaluation, read_records
+from attnlab.records import read_records
 from attnlab.report.description import with_names
 from attnlab.report.figures import FIGURES, SWEEP, figures_of, source_of
 from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
 from attnlab.report.figures.choose import CHOICES
 from attnlab.report.figures.drawing import Drawn, Inputs, Numbers, draw
 from attnlab.report.figures.sweep import read_sweep
+from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
 from attnlab.views import LeftOut, ReplayedImage
 from attnlab.words import counted
@@ -44,7 +45,7 @@ def draw_run(
     if source == "analyze":
         inputs = _of_analysis(names, Analysis(manifest, read_records(folder), named), folder, images_of)
     else:
-        numbers = read_evaluation(folder) if run else read_sweep(folder / SWEEP)
+        numbers = records_of_models(run, manifest["options"]["models"]) if run else read_sweep(folder / SWEEP)
         inputs = {name: {"": (numbers, manifest)} for name in names}
     unfinished = _unfinished(run) if run else ""
     return draw(inputs.items(), out or folder / "figures", str(folder), only, unfinished, grid=grid)

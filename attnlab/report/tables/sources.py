@@ -1,7 +1,9 @@
 """Inputs of tables: a run's records, and what else a function of a table may ask for by a parameter's name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.records import read_evaluation, read_records
@@ -87,12 +89,18 @@ def evaluation(run: Run) -> Source:
         A3: any("+a3" in name for name in options["attacks"]),
         SEVERAL: len(options["models"]) > 1,
     }
-    records = read_evaluation(run.folder)
-    unknown = set(records["model"]) - set(options["models"])
-    if unknown:
-        raise UserError(f"{run.folder / 'run.json'} is damaged (it does not name the model {min(unknown)!r})")
+    records = records_of_models(run, options["models"])
     conditions = {"table6": published6, "table7": published7}
     paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
     words = {"steps_and_sigmas": steps_and_sigmas(options)}
     return Source(manifest, {need for need, present in has.items() if present}, given, words)
+
+
+def records_of_models(run: Run, models: Collection[str]) -> pd.DataFrame:
+    """Records of an evaluation; a UserError where they are of a model that its run.json does not name."""
+    records = read_evaluation(run.folder)
+    unknown = set(records["model"]) - set(models)
+    if unknown:
+        raise UserError(f"{run.folder / 'run.json'} is damaged (it does not name the model {min(unknown)!r})")
+    return records

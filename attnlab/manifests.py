@@ -134,7 +134,7 @@ def check_same(
 ) -> None:
     """Check that a run's manifest asks for what it did before; else a UserError says which options differ.
 
-    `defaults` are what an option is where a manifest says nothing of it, as it was before there was such an option.
+    `defaults` are the values of options that a manifest lacks, as they were before there were such options.
     """
     asked = json.loads(json.dumps(dict(manifest)))
     known = json.loads(json.dumps(dict(defaults or {})))

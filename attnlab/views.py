@@ -59,7 +59,7 @@ class LeftOut(Exception):  # noqa: N818 - a fact about one figure, not a failure
 def quantile_examples(values: Sequence[float] | npt.NDArray[Any], count: int) -> list[int]:
     """Indices of `count` typical values, by rising value: ranked, the middle one of each of `count` equal parts.
 
-    It is how figures choose their images, so that nobody picks them. Of an even number the lower middle is taken, equal
+    It is how figures choose their images, and not by hand. Of an even number the lower middle is taken, equal
     values rank in their order, NaN are left out, and of fewer values than `count` all are taken.
     """
     numbers = np.asarray(values, np.float64)

@@ -15,7 +15,7 @@ class Block:
 
     Attributes:
         rows: Defences.
-        boxes: Whether the data have boxes, so that attention can be held against them.
+        boxes: Whether the data have boxes, so that attention can be compared with them.
     """
 
     rows: Sequence[str] = ROWS

@@ -224,7 +224,7 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     frames = write_tables(tmp_path / "run").frames
     assert list(frames) == ["table3"]
     assert frames["table3"]["n"].sum() > 0
-    told = "these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out"
+    told = "these data have no boxes: Tables 1, 2 and 4, which compare attention with them, are left out"
     assert told in write_tables(tmp_path / "run").summary
 
 

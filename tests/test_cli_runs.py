@@ -241,5 +241,5 @@ def test_broken_images_are_listed_and_counted_and_the_run_goes_on(attnlab, tmp_p
         "text.jpg": "no image that Pillow can read",
     }
     assert "4 of 9 images recorded" in done.out
-    assert "5 images could not be used; skipped.csv tells why" in done.out
+    assert "5 images could not be used; skipped.csv says why" in done.out
     assert "dropped: 1 box empty, inverted or outside the image" in done.out

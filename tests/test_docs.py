@@ -67,7 +67,7 @@ def commands_of(block: str) -> Iterator[tuple[list[str], str]]:
 
 
 def parse(words: list[str]) -> None:
-    """Let Click read the words of an attnlab command; it raises what it would tell a user."""
+    """Let Click read the words of an attnlab command; it raises what it would show a user."""
     app.commands[words[1]].make_context(words[1], words[2:])
 
 

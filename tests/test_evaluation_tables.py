@@ -59,7 +59,7 @@ def test_skipped_images_count_nowhere_and_are_told(tmp_path):
     report = write_tables(write(tmp_path / "run", both, manifest(images=5)))
     assert report.summary[:2] == [
         "8 of 10 records of images and models",
-        "1 image could not be used; skipped.csv tells why",
+        "1 image could not be used; skipped.csv says why",
     ]
     assert set(report.frames["table6"]["n"]) == {4}
 

@@ -1,4 +1,4 @@
-"""Models and weights that belong together: a baseline held against its defended twin, under names of the user's own."""
+"""Models and weights that belong together: a baseline and its defended twin, under names of the user's own."""
 
 import json
 

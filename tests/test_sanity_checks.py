@@ -178,5 +178,5 @@ def test_an_attack_without_gradients_that_does_better_is_told_with_its_p_value_h
     assert told == (
         f"an attack without gradients beats those that have them: {(160 - alone) / 2:.2f} % right under square, "
         f"80.00 % under pgd10, 200 images; {alone} fall to square alone and 0 to pgd10 alone, exact McNemar p = {p}"
-        + (": weak evidence, more images or queries would tell" if weak else "")
+        + (": weak evidence, more images or queries would decide" if weak else "")
     )

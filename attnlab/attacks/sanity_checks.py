@@ -1,4 +1,4 @@
-"""Signs of masked gradients and slips of protocol, each told with the figures that raised it.
+"""Signs of masked gradients and slips of protocol, each with the figures that raised it.
 
 After Athalye et al. (2018), "Obfuscated gradients give a false sense of security", and Carlini et al. (2019), "On
 evaluating adversarial robustness". A sign is no proof, and their absence is none either.
@@ -80,7 +80,7 @@ def _blind(held: Held, blind: str, best: str) -> str:
     """Report an attack without gradients that leaves fewer images right than the best with gradients."""
     alone, other = int((~held[blind] & held[best]).sum()), int((held[blind] & ~held[best]).sum())
     p = float(stats.binomtest(alone, alone + other).pvalue)
-    weak = "" if p < WEAK else ": weak evidence, more images or queries would tell"
+    weak = "" if p < WEAK else ": weak evidence, more images or queries would decide"
     return (
         f"an attack without gradients beats those that have them: {_compared(held, blind, best)}; {alone} fall to "
         f"{blind} alone and {other} to {best} alone, exact McNemar p = {p:.3g}{weak}"

@@ -47,7 +47,7 @@ def attack_results(
     source: Classifier | None = None,
     stop: bool = False,
 ) -> dict[int, AttackResult]:
-    """Run an attack once and read it at several numbers of steps: what separate attacks of so many steps come to.
+    """Run an attack once and read it at several numbers of steps: equal to separate attacks of so many steps.
 
     The attack's own number plays no part. With restarts an image keeps the start whose last point has the lowest
     margin, for each reading by itself; images that are lost at every reading are not attacked from another start.

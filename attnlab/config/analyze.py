@@ -38,7 +38,7 @@ def samples(text: str) -> int | str:
 
 @dataclass(frozen=True)
 class MapAttackOptions(AttackOptions):
-    """The attack whose images' maps are held against the clean ones'.
+    """The attack whose images' maps are compared with the clean ones'.
 
     Attributes:
         name: Attack: {attacks}, which adds the attention deviation.

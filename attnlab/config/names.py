@@ -12,7 +12,7 @@ from attnlab.training.parse import defense_names, known_defenses
 from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
 from attnlab.words import as_fraction
 
-#: kind -> its names, or what tells them
+#: kind -> its names, or a function that lists them
 KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "data": DATASETS,
     "splits": split_names,
@@ -42,8 +42,8 @@ def by_data(value_of: Callable[[DatasetSpec], str]) -> str:
     for name, spec in DATASETS.items():
         data.setdefault(value_of(spec), []).append(name)
     usual = max(data, key=lambda value: len(data[value]))
-    told = [f"{value} for {' and '.join(names)}" for value, names in data.items() if value not in ("", usual)]
-    return ", ".join([*told, f"{usual} for others"] if usual else told)
+    texts = [f"{value} for {' and '.join(names)}" for value, names in data.items() if value not in ("", usual)]
+    return ", ".join([*texts, f"{usual} for others"] if usual else texts)
 
 
 def length(value: float) -> str:

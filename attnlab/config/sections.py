@@ -103,7 +103,7 @@ class DataOptions(Options):
 
 @dataclass(frozen=True)
 class AccuracyDataOptions(DataOptions):
-    """Images that accuracy is told of."""
+    """Images whose accuracy is measured."""
 
     split: str | None = variant(DataOptions, "split", usual=by_data(lambda spec: spec.accuracy_split))
 

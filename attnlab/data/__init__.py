@@ -36,7 +36,7 @@ class DatasetSpec:
         holds: What the folder, --root, holds; empty where the data set needs none.
         splits: Names of its splits; empty where they are folders of the root.
         split: The one that is analysed unless the user names another.
-        accuracy_split: The one that accuracy is told of, likewise.
+        accuracy_split: The one that accuracy is measured on, likewise.
         model: Name of the model that belongs to it; empty if none does.
         budget: Of attacks, unless the user names another.
         plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.

@@ -140,7 +140,7 @@ class FileSet:
 def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, str]:
     """The images as a run read them, whose version may be older, and how they are shown where that is another way now.
 
-    Of box corners and of how pixels are read an older version's `data` says nothing.
+    An older version's `data` lacks box corners and how pixels are read.
     """
     if not isinstance(images, FileSet):
         return images, ""

@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     dropped_boxes: int  # number of boxes that were empty, inverted or outside the image
     mask: Tensor  # union of the boxes, (H, W), bool
     box_share: float  # share of the boxes' area that the crop left in the frame; NaN without a box
-    notes: tuple[str, ...] = ()  # what users are told once, in words that follow "3 of 12 images"
+    notes: tuple[str, ...] = ()  # warnings that are shown once, in words that follow "3 of 12 images"
 
 
 class Skipped(NamedTuple):
@@ -164,11 +164,11 @@ def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8)
 
 
 def load_batches(
-    prepared: ResizedDataset, batches: Sequence[list[int]], workers: int, *, tell: bool = True
+    prepared: ResizedDataset, batches: Sequence[list[int]], workers: int, *, warn: bool = True
 ) -> Iterator[Batch]:
     """Read the batches in order, in worker processes unless `workers` is 0.
 
-    After the last batch it warns, unless `tell` is False, of what was decided in reading, such as transparency shown
+    After the last batch it warns, unless `warn` is False, of what was decided in reading, such as transparency shown
     over white. Reading on raises WorkerLost where a process was killed.
     """
     loader: Any = DataLoader(
@@ -178,10 +178,10 @@ def load_batches(
         collate_fn=collate,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    return _telling(iter(loader), tell)  # processes start now
+    return _warning(iter(loader), warn)  # processes start now
 
 
-def _telling(batches: Iterator[Batch], tell: bool) -> Iterator[Batch]:
+def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:
     """The same batches; where asked for, a warning for each kind of note after the last."""
     noted: dict[str, list[str]] = defaultdict(list)
     total = 0
@@ -192,7 +192,7 @@ def _telling(batches: Iterator[Batch], tell: bool) -> Iterator[Batch]:
                 for note in notes:
                     noted[note].append(image_id)
             yield batch
-    for note, names in noted.items() if tell else ():
+    for note, names in noted.items() if warn else ():
         shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         warnings.warn(f"{len(names)} of {counted(total, 'image')} {note}: {shown}", stacklevel=2)
 

@@ -44,7 +44,7 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
         yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])
     absent = [name for name in names if name not in there]
     if there and absent:
-        yield Finding(TOPIC, "", f"no {', '.join(absent)} there; --data NAME tells what is looked for")
+        yield Finding(TOPIC, "", f"no {', '.join(absent)} there; --data NAME lists what is looked for")
     for name in () if there else absent:
         yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
 

@@ -114,7 +114,7 @@ def seconds_of(name: str, device: torch.device) -> float:
             for shape in ((8, 64, 32, 32), (64, 64, 3, 3))
         )
         best = float("inf")
-        calls = 50 if device.type == "cuda" else 1  # one call on a GPU is mostly the time to tell it so
+        calls = 50 if device.type == "cuda" else 1  # one call on a GPU is mostly the time to launch it
         for _ in range(REPEATS):
             start = perf_counter()
             for _ in range(calls):

@@ -90,7 +90,7 @@ class Classifier(nn.Module):
         self.map_shape: tuple[int, ...] = read.layout.grid if read else ()
         self.head = read.head if read else None
         self._proven = weights_key(network)
-        self._untold = read.doubts if read else ()
+        self._doubts = read.doubts if read else ()
 
     def forward(self, images: Images) -> Logits:
         """Logits of the images, float32 (float64 from a float64 network)."""
@@ -108,7 +108,7 @@ class Classifier(nn.Module):
         return logits_of(self.network(normalised), len(normalised))
 
     def infer(self, normalised: Tensor) -> Logits:
-        """The same for passes that nobody differentiates or looks into: after `compile_inference` compiled ones."""
+        """The same for passes that are neither differentiated nor hooked: after `compile_inference` compiled ones."""
         with torch.no_grad():
             return (self._compiled or self.logits)(normalised)
 
@@ -179,7 +179,7 @@ class Classifier(nn.Module):
 
     def warn_of_maps(self) -> None:
         """Warn, once, of what a reader of its maps should know."""
-        doubts, self._untold = self._untold, ()
+        doubts, self._doubts = self._doubts, ()
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=2)
 

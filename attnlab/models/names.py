@@ -12,7 +12,7 @@ MODEL_HELP = "a torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint fold
 
 
 def check_model_name(name: str) -> None:
-    """Check a model's name as far as files alone tell: nothing is imported, built or downloaded."""
+    """Check a model's name as far as files alone allow: nothing is imported, built or downloaded."""
     theirs = torchvision_names()
     known = [*BUILT_IN, *theirs]
     if re.fullmatch(r"[\w-]+", name) and theirs and name not in known and not Path(name).exists():

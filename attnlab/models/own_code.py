@@ -33,7 +33,7 @@ def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = ""
             f"{named_by} names code that the command does not: {name}; look into it, then add --trust-code to run it"
             f"{f', or name it outright: {instead}' if instead else ''}"
         )
-    with suppress(OSError):  # a file that is not there is told when it is to run
+    with suppress(OSError):  # a missing file is reported when it is to run
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         warnings.warn(f"--trust-code runs {path.resolve()} (SHA-256 {digest}), which {named_by} names", stacklevel=2)
 

@@ -85,7 +85,7 @@ def _values(given: Any, channels: int, name: str) -> Values:
 
 
 def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[int, int]]:
-    """Channels and (height, width) of a network's images; channels None where nobody says them.
+    """Channels and (height, width) of a network's images; channels None where they are not stated.
 
     What the user states, or else the network's `input_size`, is a number, (height, width) or (channels, height, width).
     """

@@ -21,7 +21,7 @@ NESTED = ("state_dict", "model_state_dict", "model")
 WRAPPERS = ("module.", "_orig_mod.", "model.")  # what DataParallel, torch.compile and Lightning put before every name
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads for training only, which attnlab builds no network with
 COUNTER = "num_batches_tracked"  # what batch norms of old files lack; evaluation does not read it
-OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")  # keys of what training goes on from, weights aside
+OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")  # keys of a training's state beside the weights
 DEPTH = 3  # dicts in dicts that are searched for state dicts
 
 

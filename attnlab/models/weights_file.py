@@ -35,7 +35,7 @@ def read_content(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(ALLOWED):
-            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is told below
+            warnings.simplefilter("ignore")  # such as on a pickle's protocol: whether it loads is reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise a dozen kinds
         refused = REFUSED.search(str(error))
@@ -57,7 +57,7 @@ def _foreign_names(path: Path) -> list[str]:
             for name in _imports(_pickle_of(path))
             if name.partition(".")[0] not in HARMLESS and name not in (f"builtins.{plain}" for plain in PLAIN)
         ]
-    except Exception:  # whatever is damaged holds no name that could be told
+    except Exception:  # whatever is damaged holds no name that could be shown
         return []
 
 

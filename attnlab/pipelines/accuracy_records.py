@@ -51,7 +51,7 @@ def accuracy_rows(
     attacks: Iterable[str],
     run: AttackRunner,
 ) -> Rows:
-    """Records of a batch; an attack that `run` says nothing of leaves the images as they are."""
+    """Records of a batch; an attack without a result in `run` leaves the images as they are."""
     rows = skipped_rows(batch)
     if not batch.positions:
         return rows
@@ -131,7 +131,7 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
 
 
 def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0) -> AttackResult:
-    """The outcome of adversarial images after so many steps; 0 where the attack tells of none."""
+    """The outcome of adversarial images after so many steps; 0 where the attack counts none."""
     with frozen_eval(target.victim), torch.no_grad():
         logits = target.victim(adversarial)
     lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)

@@ -189,7 +189,7 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
 
 
 def titles_of(models: Sequence[str]) -> list[str]:
-    """A short name for each model: what it was trained with, where that tells them apart, else its folder's name."""
+    """A short name for each model: what it was trained with, where that differs, else its folder's name."""
     if len(set(models)) < len(models):
         raise UserError(f"expected each checkpoint once, got {', '.join(models)}")
     for titles in ([_trained_with(name) for name in models], [Path(name).name for name in models]):

@@ -83,7 +83,7 @@ def load_source(
 ) -> Classifier:
     """A model that an option names to make adversarial images for others, normalised as it says itself.
 
-    Warn if it says nothing, where `stated` says that there are --mean and --std, which are for --model alone.
+    Warn if it states none, where `stated` says that there are --mean and --std, which are for --model alone.
     """
     try:
         source = load_model(name, layer=layer, trust_code=trust_code)

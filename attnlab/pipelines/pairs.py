@@ -53,7 +53,7 @@ def pair_up(models: Sequence[str], weights: Sequence[str], names: Sequence[str] 
 
 
 def _labels(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """A name for each pair: the last part of the model's path, or of the weights', where that tells them apart."""
+    """A name for each pair: the last part of the model's path, or of the weights', where that differs."""
     often = Counter(model for model, _ in pairs)
     ways = (
         [Path(model).name if often[model] == 1 else _stem(weight) for model, weight in pairs],

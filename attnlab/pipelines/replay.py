@@ -72,7 +72,7 @@ def replay(
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
     images, earlier = as_recorded(load_dataset(options["data"], root or known_root, options["split"]), manifest["data"])
-    if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model tells it itself
+    if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model warns itself
         check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
     classifier = load_model(
@@ -87,7 +87,7 @@ def replay(
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:
-        warnings.warn(f"{folder} was made by an older version: {earlier}", stacklevel=1)  # once, whoever asks
+        warnings.warn(f"{folder} was made by an older version: {earlier}", stacklevel=1)  # once, whoever calls
     chosen = set(wanted)
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
@@ -95,7 +95,7 @@ def replay(
     prepared = ResizedDataset(images, classifier.input_size, options["resize"])
     attack = Attack(**options["attack"])
     gone: list[Skipped] = []
-    for batch in load_batches(prepared, batches, hardware.workers(images), tell=False):
+    for batch in load_batches(prepared, batches, hardware.workers(images), warn=False):
         gone += batch.skipped
         if not batch.positions:
             continue

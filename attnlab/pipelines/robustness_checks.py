@@ -63,7 +63,7 @@ def write_checks(
     """Look at each model on the images of these positions and at its records in a finished run, and write checks.csv.
 
     A run that has the file, undamaged, keeps it. With `white_box` the attacks climb the gradients of the models
-    themselves, so that their order tells something.
+    themselves, so that their order means something.
     """
     if read_checks(run.folder) is not None or all(attack is None for attack in attacks.values()):
         return
@@ -75,7 +75,7 @@ def write_checks(
     found: Found = []
     for name, classifier in models.items():
         prepared = ResizedDataset(images, classifier.input_size, resize)
-        (batch,) = load_batches(prepared, [list(positions)], workers=0, tell=False)
+        (batch,) = load_batches(prepared, [list(positions)], workers=0, warn=False)
         signs = []
         if batch.positions:
             signs += check_model(classifier, *batch.tensors(classifier.device), min(budgets))

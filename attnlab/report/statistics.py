@@ -1,4 +1,4 @@
-"""Intervals around what a sample tells."""
+"""Confidence intervals of means and differences."""
 
 from collections.abc import Callable
 from typing import Any

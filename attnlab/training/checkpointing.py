@@ -24,7 +24,7 @@ class Progress:
     epoch: int = 0  # epochs that are done, their validation included
     step: int = 0  # steps of the next one that are done
     best: float = -1.0  # the best validation figure so far
-    window: tuple[Mapping[str, float], ...] = ()  # figures of the last steps, which no line of the log tells yet
+    window: tuple[Mapping[str, float], ...] = ()  # figures of the last steps, which no line of the log holds yet
 
 
 def save_state(

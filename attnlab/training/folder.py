@@ -105,7 +105,7 @@ def prolonged(folder: Path, before: dict[str, Any], asked: Mapping[str, Any]) ->
 
 
 def tell_unfinished(name: str) -> None:
-    """Warn where a checkpoint folder, or a file in it, is of a training that has not come to its end."""
+    """Warn where a checkpoint folder, or a file in it, is of a training that is not finished."""
     folder = Path(name).parent if Path(name).is_file() else Path(name)
     folder = folder.parent if folder.name == LAST else folder
     if not (folder / MANIFEST).is_file():

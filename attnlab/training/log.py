@@ -13,7 +13,7 @@ from attnlab.training.checkpointing import Progress
 LOG = "log.jsonl"
 
 #: what a line says: `epoch` and `step` count from 1, a step's line being about those since the line before; an epoch's
-#: line tells accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
+#: line holds accuracies on n held-out images, and whether they were the best so far, so that the checkpoint was kept
 Line = dict[str, Any]
 FIGURES = {"step", "n", "clean", "robust"}  # what is a number in each line that has it
 OnLog = Callable[[Line], None]  # called with each new line
@@ -60,7 +60,7 @@ def read_log(path: Path | str) -> list[Line]:
 
 
 def read_epochs(path: Path) -> list[Line]:
-    """The lines of a log that tell of an epoch that is done; none where there is no log yet."""
+    """The lines of a log about epochs that are done; none where there is no log yet."""
     return [line for line in read_log(path) if "best" in line] if path.exists() else []
 
 
@@ -75,7 +75,7 @@ def check_tensorboard() -> None:
 
 
 class Board:
-    """Event files with each line of a log once; `train/` has what a line on steps tells, `held_out/` what an epoch's.
+    """Event files with each line of a log once; `train/` has those on steps, `held_out/` those of epochs.
 
     The horizontal axis counts steps over all epochs, `steps` in each.
     """
@@ -85,7 +85,7 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         self.steps = steps
-        # TensorBoard forgets what earlier files tell from step 0 on; they stay, since it sticks to one that it has open
+        # TensorBoard drops figures of earlier files from step 0 on; the files stay, as it may have one open
         self.writer = SummaryWriter(str(folder), purge_step=0)
         self(*lines)
 

@@ -64,8 +64,8 @@ class Plan:
 
 
 #: plans by name, as DATASETS names them. `paper`: section 5.1 and, for MNIST and CIFAR-10, the attacks of Madry et al.
-#: (2018); what neither tells (docs/training.md lists it) is ours. `short` is the default and takes a fraction of the
-#: time; docs/results/ tells what it comes to.
+#: (2018); what neither gives (docs/training.md lists it) is ours. `short` is the default and takes a fraction of the
+#: time; docs/results/ has its results.
 SCENES = {
     "short": Plan(  # from the built-in weights: two epochs on two cores then take less than ten minutes
         model="resnet8",

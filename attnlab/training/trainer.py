@@ -35,7 +35,7 @@ from attnlab.training.validate import diverged, is_finite, validate
 
 LOG_EVERY = 50  # steps between two lines of the log
 SAVE_EVERY = 600.0  # seconds after which a long epoch is saved in between
-CONTINUE, SAVE, STOP = range(3)  # what a process wishes after a step; the most urgent wish of all processes is heeded
+CONTINUE, SAVE, STOP = range(3)  # a process's wish after a step; the maximum over processes wins
 
 
 @dataclass(frozen=True)

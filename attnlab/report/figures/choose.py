@@ -1,4 +1,4 @@
-"""Which images figures of an analysis show: by rules, so that nobody picks them."""
+"""Choose the images that figures of an analysis show, by rules and not by hand."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -78,7 +78,7 @@ def measured_by(images: pd.DataFrame) -> str:
 def scatter(attention: Map) -> float:
     """How far a map's positive attention lies from its centre: the root of its mean square distance.
 
-    Cells are points of a unit square, so that evenly spread attention comes to about 0.41, and attention in one cell to
+    Cells are points of a unit square, so that evenly spread attention has about 0.41, and attention in one cell to
     0. NaN where nothing is positive.
     """
     weights = np.clip(attention, 0, None)

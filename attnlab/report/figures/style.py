@@ -20,9 +20,9 @@ COLUMN, PAGE = 3.3, 7.0
 SUFFIXES = ("png", "pdf")
 MARK = 0.15  # height in inches of the line that `mark` adds
 
-#: of Okabe and Ito (2008): told apart by the colour-blind too
+#: of Okabe and Ito (2008): distinct for the colour-blind too
 BLUE, VERMILION, BLACK = "#0072B2", "#D55E00", "#000000"
-#: colours and markers of lines side by side: told apart by their markers too
+#: colours and markers of lines side by side: distinct by their markers too
 LINES = tuple(zip((BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", BLACK), "osD^vPX", strict=True))
 GROUP_COLOURS = {"succeed": VERMILION, "fail": BLUE}
 GROUP_MARKERS = {"succeed": "s", "fail": "o"}

@@ -14,7 +14,7 @@ from attnlab.superpixels import area
 from attnlab.words import counted
 
 MISCLASSIFIED, WITHOUT_BOX = "misclassified", "no box"  # where an image stands that the tables leave out
-#: of which images a figure is: of each kind, or of both, held against each other
+#: of which images a figure is: of each kind, or of both, compared with each other
 PAIR, BOTH = ("clean", "adversarial"), "original / adversarial"
 DRAWN_CELLS = 10  # the number of cells whose IoU is drawn as a distribution
 

@@ -48,7 +48,7 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
 
 
 def paired(records: pd.DataFrame) -> pd.DataFrame:
-    """Each two models held against each other on the same images, by exact McNemar tests; empty with one model.
+    """Each two models compared on the same images, by exact McNemar tests; empty with one model.
 
     Returns:
         only_first, only_second: images that one model alone classifies correctly; difference: accuracy of the first

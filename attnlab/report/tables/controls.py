@@ -2,7 +2,7 @@
 
 A larger area overlaps more by chance, objects lie in the middle of photographs, and an attack may fail on images whose
 object is large. So beside attention stands a frame in the middle of the image, as large as the boxes, which looks at
-nothing, and what a random area of that size would come to.
+nothing, and what a random area of that size would score.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ def make_tables(
         run: Of `analyze` or `evaluate`, finished or not.
         cells: Of an analysis, numbers of cells of Table 3; by default 5, 10, 20, 30, as far as the maps have more.
         features: Likewise, numbers of superpixels of Tables 4 and 5; by default those the run was made with.
-        lime_gt: Likewise, what LIME areas are held against, a name in GROUND_TRUTHS.
+        lime_gt: Likewise, the ground truth of LIME areas, a name in GROUND_TRUTHS.
         optional: Tables to make that are not made unasked.
 
     Raises:

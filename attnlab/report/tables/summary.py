@@ -32,7 +32,7 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
         if dropped:
             lines.append(f"dropped: {counted(dropped, 'box')} empty, inverted or outside the image")
     else:
-        lines.append("these data have no boxes: what is held against them, Tables 1, 2 and 4, is left out")
+        lines.append("these data have no boxes: Tables 1, 2 and 4, which compare attention with them, are left out")
     short = [eps for eps in options["eps"] if falls_short(options["attack"], eps)]
     if short:
         lines.append(f"too few or too short steps to reach eps {eps_of(short)}: weaker than their eps says")
@@ -72,7 +72,7 @@ def of_evaluation(run: Run, source: Source) -> list[str]:
 
 
 def _skipped(images: int) -> list[str]:
-    return [f"{counted(images, 'image')} could not be used; skipped.csv tells why"] if images else []
+    return [f"{counted(images, 'image')} could not be used; skipped.csv says why"] if images else []
 
 
 def _unfinished(source: Source) -> list[str]:

@@ -27,8 +27,8 @@ def tables_of(kind: str, *has: str) -> list[str]:
     return [name for name, spec in TABLES.items() if spec.kind == kind and {*has} >= {*spec.needs} and not spec.option]
 
 
-class Told(NamedTuple):
-    """What a command of the command line came to."""
+class Printed(NamedTuple):
+    """What a command printed, and its exit code."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ class Told(NamedTuple):
         return lines[0].removeprefix("Error: ")
 
 
-def told(call: Callable[..., object], *arguments: object) -> str:
+def error_of(call: Callable[..., object], *arguments: object) -> str:
     """The one line of the error that a call ends in."""
     with pytest.raises(UserError) as error:
         call(*arguments)
@@ -90,7 +90,7 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image
 
 def refused(*arguments: object) -> str:
     """The one line of the error that `load_model` ends in."""
-    return told(load_model, *arguments)
+    return error_of(load_model, *arguments)
 
 
 def pixels(classifier: Classifier, count: int = 2) -> Tensor:

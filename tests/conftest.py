@@ -9,7 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from common import NET, Told, analyze_images
+from common import NET, Printed, analyze_images
 from torch import Tensor, nn
 
 import attnlab_cli
@@ -253,18 +253,18 @@ def evaluated(twins, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Told]:
+def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
     """The command in this process, in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> Told:
+    def run(*words: object) -> Printed:
         monkeypatch.setattr(sys, "argv", ["attnlab", *map(str, words)])
         code = 0
         try:
             attnlab_cli.main()
         except SystemExit as end:
             code = end.code
-        return Told(code, *capsys.readouterr())
+        return Printed(code, *capsys.readouterr())
 
     return run
 

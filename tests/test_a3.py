@@ -115,7 +115,7 @@ def test_a_step_follows_the_finite_differences_of_the_hand_made_value(either, si
     (start,) = start_of(image[None], attack, [0])
     (moved,) = perturb(either, image[None], torch.tensor([label]), attack, seeds=[0])
     pixels = torch.randperm(image.numel(), generator=torch.Generator().manual_seed(0))[:60]
-    told = 0
+    message = 0
     for pixel in pixels.tolist():
         nudge = torch.zeros(image.numel(), dtype=torch.float64)
         nudge[pixel] = step
@@ -123,11 +123,11 @@ def test_a_step_follows_the_finite_differences_of_the_hand_made_value(either, si
         above, below = (plain_value(either, start + sign * nudge, image, label, sigma) for sign in (1, -1))
         slope = (above - below).item() / (2 * step)
         if abs(slope) > 1e-6 and 0.01 < start.flatten()[pixel] < 0.99:
-            told += 1
+            message += 1
             assert (moved - start).flatten()[pixel] * slope > 0 or abs(
                 (moved - image).flatten()[pixel].abs() - EPS
             ) < 1e-9, "at the ball's edge it stays"
-    assert told > 20
+    assert message > 20
 
 
 @pytest.mark.parametrize("random_start", [False, True])

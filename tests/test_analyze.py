@@ -224,8 +224,8 @@ def test_data_without_boxes_has_a_table_3(tmp_path, shared):
     frames = write_tables(tmp_path / "run").frames
     assert list(frames) == ["table3"]
     assert frames["table3"]["n"].sum() > 0
-    told = "these data have no boxes: Tables 1, 2 and 4, which compare attention with them, are left out"
-    assert told in write_tables(tmp_path / "run").summary
+    message = "these data have no boxes: Tables 1, 2 and 4, which compare attention with them, are left out"
+    assert message in write_tables(tmp_path / "run").summary
 
 
 def test_tables_of_mobilenet_equal_the_independent_reference(tmp_path, shared):

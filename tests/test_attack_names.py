@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from common import told
+from common import error_of
 
 from attnlab.attacks import A3, ATTACKS, Attack
 from attnlab.attacks.parse import attack_names, parse_attack, parse_attacks, parse_one
@@ -36,7 +36,7 @@ def test_an_attack_with_an_unknown_part_is_refused_with_the_nearest_name(name, n
 
 @pytest.mark.parametrize(("name", "near"), [("PGD", "pgd"), ("PGD20+A3", "pgd20+a3"), ("Iter-StepLL", "iter-stepll")])
 def test_capital_letters_do_not_hide_the_nearest_name(name, near):
-    assert told(parse_attack, name).endswith(f"got {name!r}; did you mean {near!r}?")
+    assert error_of(parse_attack, name).endswith(f"got {name!r}; did you mean {near!r}?")
 
 
 @pytest.mark.parametrize("name", ["clean", "square", "autoattack"])
@@ -99,12 +99,12 @@ def test_a_step_of_nothing_is_refused_and_steps_that_do_not_reach_eps_are_told(a
     words = ["evaluate", "--limit", 4, "--no-check", "--out", "out"]
     error = attnlab(*words, "--step-size", "0").error
     assert error == "expected --step-size above 0, got 0: such an attack stays where it starts"
-    told = attnlab(*words, "--attacks", "clean,fgsm,pgd2,pgd8", "--eps", "16/255", "--step-size", "2/255").out
+    message = attnlab(*words, "--attacks", "clean,fgsm,pgd2,pgd8", "--eps", "16/255", "--step-size", "2/255").out
     maps = attnlab("analyze", "--attack", "pgd3", "--eps", "4/255,16/255", "--limit", 4, "--out", "maps").out
     assert "\ntoo few or too short steps to reach eps 16/255: weaker than their eps says\n" in maps
     one = " ".join(attnlab("analyze", "--attack", "pgd1", "--limit", 4, "--out", "one").out.split())
     assert "pgd1, eps 16/255, 1 step of 2/255, grad-cam maps" in one
-    assert "\npgd2: too few or too short steps to reach eps; weaker than their eps says\n" in told
+    assert "\npgd2: too few or too short steps to reach eps; weaker than their eps says\n" in message
 
 
 def test_spaces_around_names_and_names_given_twice_are_taken_once():

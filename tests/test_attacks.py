@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torchattacks
-from common import told
+from common import error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,7 +111,7 @@ def test_an_attack_that_is_left_and_taken_up_on_its_way_goes_on_as_before(either
 
 
 def test_an_unknown_step_rule_is_refused():
-    assert told(Attack, "margin", 0.1, 10, None, False, 1, None, 0.0, "momentun").startswith(
+    assert error_of(Attack, "margin", 0.1, 10, None, False, 1, None, 0.0, "momentun").startswith(
         f"expected step rule to be one of {', '.join(RULES)}, got 'momentun'; did you mean 'momentum'?"
     )
 
@@ -304,10 +304,10 @@ def test_eps_in_grey_levels_is_refused_with_a_hint():
 
 
 def test_a_decimal_comma_is_refused_with_both_readings():
-    assert told(parse_budgets, "0,05") == (
+    assert error_of(parse_budgets, "0,05") == (
         "expected eps with a decimal point, got '0,05'; did you mean 0.05? Two budgets, 0 and 05, are written 0.0,05.0"
     )
-    assert told(parse_eps, "0,05").endswith("got '0,05'; did you mean 0.05?")
+    assert error_of(parse_eps, "0,05").endswith("got '0,05'; did you mean 0.05?")
     assert parse_budgets("0,8/255") == (0, 8 / 255)
     assert parse_budgets("0.0,1.0") == (0, 1)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from common import tables_of
-from conftest import Told
+from conftest import Printed
 
 from attnlab.attacks.parse import OTHERS
 from attnlab.data import DATASETS
@@ -32,10 +32,10 @@ def analyze(attnlab) -> Command:
     return lambda *words: attnlab("analyze", "--limit", 8, "--workers", 0, "--out", "out", *words)
 
 
-def process(*words: str, **options: object) -> Told:
+def process(*words: str, **options: object) -> Printed:
     """The command in a process of its own, for what only shows there."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, **options)
-    return Told(done.returncode, done.stdout, done.stderr)
+    return Printed(done.returncode, done.stdout, done.stderr)
 
 
 # ------------------------------------------------------------------ help and names

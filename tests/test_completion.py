@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
-from common import told
+from common import error_of
 
 from attnlab.attacks.parse import known_attacks, parse_attack
 from attnlab.attention import METHODS
@@ -37,7 +37,7 @@ def test_every_name_that_is_completed_is_known():
 
 def test_a_split_that_a_data_set_does_not_have_is_refused_with_those_it_has(tmp_path):
     for data, spec in DATASETS.items():
-        refused = f"--split to be one of {', '.join(spec.splits)}, got 'nowhere'" in told(
+        refused = f"--split to be one of {', '.join(spec.splits)}, got 'nowhere'" in error_of(
             load_dataset, data, tmp_path, "nowhere"
         )
         assert refused == bool(spec.splits), data
@@ -49,7 +49,7 @@ def test_names_of_torchvision_read_from_its_source_are_those_it_lists():
 
 
 def test_a_model_is_refused_before_torch_is_imported_in_the_words_of_loading():
-    assert told(check_model_name, "resnet5") == told(load_model, "resnet5")
+    assert error_of(check_model_name, "resnet5") == error_of(load_model, "resnet5")
 
 
 @pytest.mark.parametrize("name", ["timm:anything", "net.py:build", "runs/aad", "resnet8", "vit_b_16"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
-from common import told
+from common import error_of
 
 from attnlab import config
 from attnlab.attacks import ATTACKS
@@ -80,11 +80,11 @@ def test_help_is_what_the_nearest_docstring_says():
 def test_values_are_parsed_checked_and_kept_as_tuples():
     assert Small(colours=["red"]).colours == ("red",)
     assert Small(colours="red").colours == ("red",)
-    assert told(lambda: Small(size=0)) == "expected --small-size of at least 1, got 0"
-    assert told(lambda: Small(rule="momentun")).endswith("did you mean 'momentum'?")
+    assert error_of(lambda: Small(size=0)) == "expected --small-size of at least 1, got 0"
+    assert error_of(lambda: Small(rule="momentun")).endswith("did you mean 'momentum'?")
     assert AnalyzeConfig.of(eps="4/255,8/255", method="grad-cam, lime").attack.eps == (4 / 255, 8 / 255)
     message = "--features: expected whole numbers with commas between them, got '8,many'"
-    assert told(lambda: AnalyzeConfig.of(features="8,many")) == message
+    assert error_of(lambda: AnalyzeConfig.of(features="8,many")) == message
     with pytest.raises(TypeError, match=r"lime_sample$"):
         AnalyzeConfig.of(lime_sample=3)
 
@@ -107,12 +107,12 @@ def test_an_option_that_a_manifest_lacks_has_its_default(tmp_path):
     compare(options | {"rule": "sign"})
     compare(options, options | {"rule": "sign"})
     compare(options | {"attack": {"steps": 3, "rule": "sign"}, "attacks": {"a": {"steps": 1, "rule": "sign"}}})
-    assert "(rule was 'sign', is 'momentum')" in told(lambda: compare(options | {"rule": "momentum"}))
+    assert "(rule was 'sign', is 'momentum')" in error_of(lambda: compare(options | {"rule": "momentum"}))
     new = options | {"attack": {"steps": 3, "rule": "momentum"}}
-    assert "(attack rule was 'sign', is 'momentum')" in told(lambda: compare(new))
-    assert "(unknown is new: 'x')" in told(lambda: compare(options | {"unknown": "x"}))
+    assert "(attack rule was 'sign', is 'momentum')" in error_of(lambda: compare(new))
+    assert "(unknown is new: 'x')" in error_of(lambda: compare(options | {"unknown": "x"}))
     new = options | {"attacks": {"a": {"steps": 1}, "b": {"steps": 1, "rule": "sign"}}}
-    assert "(attacks b is new)" in told(lambda: compare(new)), "an attack is no default of another"
+    assert "(attacks b is new)" in error_of(lambda: compare(new)), "an attack is no default of another"
 
 
 def test_an_attack_that_is_ready_takes_no_options_of_a_name(tmp_path):

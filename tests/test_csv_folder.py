@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from common import gradient, told
+from common import error_of, gradient
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, Skipped
@@ -44,7 +44,7 @@ def test_folder_takes_the_splits_subfolder_with_the_names_of_the_root(tmp_path):
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     images = load_dataset("folder", tmp_path, "test")
     assert (list(images.image_ids), images.read(0).label) == (["x.png"], 1)
-    assert told(load_dataset, "folder", tmp_path, "val").endswith("; --split test has one")
+    assert error_of(load_dataset, "folder", tmp_path, "val").endswith("; --split test has one")
 
 
 def test_images_that_the_table_and_the_folder_do_not_share_are_unusable(tmp_path):
@@ -84,17 +84,17 @@ def test_a_box_that_lacks_a_coordinate_is_counted_as_dropped(tmp_path):
     ],
 )
 def test_a_malformed_table_is_refused_with_its_place(tmp_path, rows, names, message):
-    assert message in told(load_dataset, "folder", lay(tmp_path, rows, names=names))
+    assert message in error_of(load_dataset, "folder", lay(tmp_path, rows, names=names))
 
 
 def test_a_folder_without_what_it_needs_says_what_to_write(tmp_path):
     (tmp_path / "bare").mkdir()
-    message = told(load_dataset, "folder", tmp_path / "bare")
+    message = error_of(load_dataset, "folder", tmp_path / "bare")
     assert message.startswith("no boxes: expected ")
     assert message.endswith("with the columns image,label,x0,y0,x1,y1")
     (tmp_path / "bare" / "boxes.csv").write_text("image,label,x,y\n")
-    assert told(load_dataset, "folder", tmp_path / "bare").endswith("x0, y0, x1, y1 missing")
-    assert told(load_dataset, "folder", lay(tmp_path / "none", "", images="")).startswith("no images: ")
+    assert error_of(load_dataset, "folder", tmp_path / "bare").endswith("x0, y0, x1, y1 missing")
+    assert error_of(load_dataset, "folder", lay(tmp_path / "none", "", images="")).startswith("no images: ")
 
 
 def test_fingerprint_changes_with_labels_boxes_and_files(tmp_path):

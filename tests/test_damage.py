@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from common import begun_run, told
+from common import begun_run, error_of
 from evaluations import manifest as described
 from evaluations import rows, write
 
@@ -182,21 +182,21 @@ def test_a_part_that_is_none_is_named_with_the_command_that_makes_it_again(small
     (small_run / "run.json").write_text(json.dumps({**manifest, "command": "attnlab analyze --limit 6"}))
     damage(small_run / PART)
     for call in (read_records, make_tables):
-        message = told(call, Run(small_run) if call is make_tables else small_run)
+        message = error_of(call, Run(small_run) if call is make_tables else small_run)
         assert message.startswith(f"{small_run / PART} is a damaged part ({reason}")
         assert message.endswith("; delete it and repeat `attnlab analyze --limit 6` to make its images again")
 
 
 def test_a_part_under_another_ones_name_is_named(small_run):
     shutil.copy(small_run / PART, small_run / "records/part-00001.parquet")
-    assert "part-00001.parquet is a damaged part (it is part 0 of the run)" in told(read_records, small_run)
+    assert "part-00001.parquet is a damaged part (it is part 0 of the run)" in error_of(read_records, small_run)
 
 
 def test_an_image_that_two_old_parts_hold_is_named(small_run):
     table = pa.Table.from_pylist(ROWS, schema=ATTENTION)
     for number in (0, 1):  # as written before parts said whose they are
         pq.write_table(table, Run(small_run).part(number))
-    assert told(read_records, small_run).endswith("is damaged: its records hold image 'image 0' 2 times")
+    assert error_of(read_records, small_run).endswith("is damaged: its records hold image 'image 0' 2 times")
 
 
 @pytest.mark.parametrize("budgets", [[], [0.1, 0.2], [0.1, 0.2, 0.3]])
@@ -206,7 +206,7 @@ def test_records_of_another_number_of_eps_than_the_manifest_names_are_told(small
     manifest = json.loads((small_run / "run.json").read_text())
     manifest["options"]["eps"] = budgets
     (small_run / "run.json").write_text(json.dumps(manifest))
-    assert told(read_records, small_run) == (
+    assert error_of(read_records, small_run) == (
         f"{small_run} is damaged: its records are not of as many eps as its run.json names"
     )
 
@@ -228,7 +228,7 @@ def test_an_evaluation_whose_manifest_does_not_name_a_model_is_told_by_tables_an
     del manifest["options"]["models"][gone]
     (folder / "run.json").write_text(json.dumps(manifest))
     for call, arguments in ((make_tables, Run(folder)), (draw_run, folder)):
-        assert told(call, arguments) == f"{folder / 'run.json'} is damaged (it does not name the model {gone!r})"
+        assert error_of(call, arguments) == f"{folder / 'run.json'} is damaged (it does not name the model {gone!r})"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_damaged_manifest_is_one_line_in_every_command(attnlab, small_run, con
     ):
         assert attnlab(*words).error.startswith(f"{small_run / 'run.json'} is damaged (")
     for read in (read_records, read_evaluation):
-        assert told(read, small_run).startswith(f"{small_run / 'run.json'} is damaged (")
+        assert error_of(read, small_run).startswith(f"{small_run / 'run.json'} is damaged (")
 
 
 def paths_of(value: object) -> list[list[object]]:

@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from common import told
+from common import error_of
 
 from attnlab.data import load_dataset
 
@@ -79,8 +79,8 @@ def test_each_split_of_the_scenes_has_all_ten_classes_twenty_times_or_more():
 
 
 def test_a_split_that_does_not_exist_is_refused_with_the_nearest():
-    assert told(load_dataset, "scenes", None, "tset").endswith("got 'tset'; did you mean 'test'?")
+    assert error_of(load_dataset, "scenes", None, "tset").endswith("got 'tset'; did you mean 'test'?")
 
 
 def test_a_data_set_that_does_not_exist_is_refused_with_the_nearest():
-    assert told(load_dataset, "imagnet").endswith("got 'imagnet'; did you mean 'imagenet'?")
+    assert error_of(load_dataset, "imagnet").endswith("got 'imagnet'; did you mean 'imagenet'?")

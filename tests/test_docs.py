@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Told
+from conftest import Printed
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -150,7 +150,7 @@ def test_commands_and_python_of_a_page_run_in_their_order(page, here, attnlab):
                 run(words, output, attnlab)
 
 
-def run(words: list[str], output: str, attnlab: Callable[..., Told]) -> None:
+def run(words: list[str], output: str, attnlab: Callable[..., Printed]) -> None:
     """Run one command of a page, and hold its exit code against what the page shows."""
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), words

@@ -85,16 +85,16 @@ def test_the_command_is_among_the_others():
 
 
 @pytest.mark.parametrize(
-    ("requirement", "state", "told"),
+    ("requirement", "state", "message"),
     [
         ("torch>=2.0", "ok", torch.__version__),
         ("torch<2.0", "problem", f"{torch.__version__}, expected <2.0"),
         ("no-such-library-as-this>=1", "problem", "not installed"),
     ],
 )
-def test_a_library_is_held_against_the_versions_attnlab_was_made_for(requirement, state, told):
+def test_a_library_is_held_against_the_versions_attnlab_was_made_for(requirement, state, message):
     finding = software.library(Requirement(requirement))
-    assert (finding.state, finding.text) == (state, told)
+    assert (finding.state, finding.text) == (state, message)
     assert finding.advice == (f"pip install '{Requirement(requirement)}'" if state == "problem" else "")
 
 
@@ -138,7 +138,7 @@ SAVES = "--precision bf16 would save time where the last digits may move"
 
 
 @pytest.mark.parametrize(
-    ("name", "speed", "native", "state", "told", "advice"),
+    ("name", "speed", "native", "state", "message", "advice"),
     [
         ("bf16", 2.0, True, "ok", "2.0 times fp32's speed", SAVES),
         ("bf16", 0.3, False, "note", "0.3 times fp32's speed, emulated", "use --precision fp32"),
@@ -147,10 +147,10 @@ SAVES = "--precision bf16 would save time where the last digits may move"
         ("fp32", 1.0, True, "ok", "the default", ""),
     ],
 )
-def test_a_precision_is_told_by_its_speed_and_whether_it_is_emulated(name, speed, native, state, told, advice):
+def test_a_precision_is_told_by_its_speed_and_whether_it_is_emulated(name, speed, native, state, message, advice):
     finding = machine.precision(name, speed, native)
     assert (finding.state, finding.advice) == (state, advice)
-    assert finding.text.startswith(told)
+    assert finding.text.startswith(message)
 
 
 def test_bf16_is_native_where_the_processor_says_so(tmp_path, monkeypatch):

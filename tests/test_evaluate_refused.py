@@ -26,7 +26,7 @@ def analysis(twins, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"seed": 4}, r"seed was 3, is 4"),
         ({"stop": True}, r"stop was False, is True"),
@@ -36,8 +36,8 @@ def analysis(twins, tmp_path_factory) -> Path:
         ({"resize": "crop"}, r"resize was 'squash', is 'crop'"),
     ],
 )
-def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(evaluated, twins, change, told):
-    with pytest.raises(UserError, match=told + ".*--out"):
+def test_out_of_a_run_with_other_options_is_refused_and_they_are_named(evaluated, twins, change, message):
+    with pytest.raises(UserError, match=message + ".*--out"):
         run_evaluation(twins, evaluated, EVALUATION | change)
 
 

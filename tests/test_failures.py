@@ -1,4 +1,4 @@
-"""A network that raises, has no gradient or looks wrong, and workers that are killed: each told in every command."""
+"""A network that raises, has no gradient or looks wrong, and workers that are killed: what each command reports."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from common import told
+from common import error_of
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
@@ -80,11 +80,11 @@ def command(attnlab, tmp_path):
     return lambda name, network, *more: attnlab(name, "--model", f"nets.py:{network}", *words, *more)
 
 
-def last(told):
+def last(message):
     """The one line of the error; warnings and progress before it aside."""
-    assert told.code == 1, told
-    assert "Traceback" not in told.err
-    (line,) = [line for line in told.err.splitlines() if line.startswith("Error: ")]
+    assert message.code == 1, message
+    assert "Traceback" not in message.err
+    (line,) = [line for line in message.err.splitlines() if line.startswith("Error: ")]
     return line.removeprefix("Error: ")
 
 
@@ -254,7 +254,7 @@ class Deadly:
 
 def test_a_worker_that_is_killed_while_it_reads_images_is_one_line():
     batches = load_batches(ResizedDataset(Deadly(), (8, 8)), [[0], [1]], workers=1)
-    line = told(list, batches)
+    line = error_of(list, batches)
     assert line.startswith("a worker process ended before its work was done (")
     assert line.endswith("most often because the machine had too little memory: try fewer --workers (0 works without)")
 

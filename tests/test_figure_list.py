@@ -31,11 +31,11 @@ def test_each_figure_is_there_with_its_source_and_its_choice(name):
 
 
 def test_help_and_completion_name_each_figure(attnlab):
-    told = " ".join(attnlab("figures", "--help").out.split())
+    message = " ".join(attnlab("figures", "--help").out.split())
     for name, spec in FIGURES.items():
-        assert f" {name}" in told
-        assert spec.title in told
-        assert spec.needs in told
+        assert f" {name}" in message
+        assert spec.title in message
+        assert spec.needs in message
     found = ShellComplete(app, {}, "attnlab", "_ATTNLAB_COMPLETE").get_completions(["figures", "--only"], "figure8,fig")
     assert [item.value for item in found] == [
         f"figure8,{name}" for name in FIGURES if name.startswith("fig") and name != "figure8"
@@ -48,13 +48,13 @@ def test_a_name_is_refused_before_models_and_records_are_read(attnlab, run, tmp_
 
     monkeypatch.setattr(model_comparison, "open_comparison", read)
     monkeypatch.setattr(of_run, "read_records", read)
-    told = attnlab("figures", "runs/a", "runs/b", "--only", "figure7,figur9").error
-    assert told == (
+    message = attnlab("figures", "runs/a", "runs/b", "--only", "figure7,figur9").error
+    assert message == (
         "expected --only for runs/a, runs/b to be one of figure7, figure9, figure10, figure11, got 'figur9'; "
         "did you mean 'figure9'?"
     )
-    told = attnlab("figures", run, "--only", "figure8").error
-    assert told.startswith(f"expected --only for {run} to be one of figure1, figure3, figure13, iou-distributions, ")
+    message = attnlab("figures", run, "--only", "figure8").error
+    assert message.startswith(f"expected --only for {run} to be one of figure1, figure3, figure13, iou-distributions, ")
 
 
 def test_sources_are_told_by_what_a_folder_holds(run, evaluated, tmp_path):
@@ -83,9 +83,9 @@ def test_one_more_line_is_one_more_figure(attnlab, run, tmp_path, monkeypatch):
     monkeypatch.setitem(FIGURES, "mine", FigureSpec("analyze", "my own", "choose:mine", each_eps=True, needs="luck"))
     words = ["figures", run, "--only", "mine", "--out", tmp_path / "out"]
     assert attnlab(*words).code == 0
-    told = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.txt")}
-    assert told == {f"mine-eps-{n}-255.txt": f"{ {n / 255} } is {[n / 255]}\n" for n in (4, 16)}
+    message = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.txt")}
+    assert message == {f"mine-eps-{n}-255.txt": f"{ {n / 255} } is {[n / 255]}\n" for n in (4, 16)}
     copied = Path(shutil.copytree(run, tmp_path / "run"))
     (copied / "records/part-00000.parquet").unlink()
-    told = attnlab("figures", copied, "--only", "mine").error
-    assert told == f"mine cannot be drawn of {copied}: it needs luck"
+    message = attnlab("figures", copied, "--only", "mine").error
+    assert message == f"mine cannot be drawn of {copied}: it needs luck"

@@ -87,8 +87,8 @@ def test_lime_alone_gives_figure_3_and_tells_what_it_lacks(attnlab):
     assert done.code == 0, done.err
     assert files("run/figures") == {"figure3"}
     assert "figure1 is left out: the run has no maps of grad-cam; analyze with --method grad-cam makes them" in done.out
-    told = attnlab("figures", "run", "--only", "figure13").error
-    assert told == (
+    message = attnlab("figures", "run", "--only", "figure13").error
+    assert message == (
         "figure13 cannot be drawn of run: the run has no maps of grad-cam; analyze with --method grad-cam makes them"
     )
     assert "run has no maps of grad-cam" in attnlab("figures", "run", "--overlays").error
@@ -147,8 +147,8 @@ def test_a_sweep_gives_figure_8(attnlab, tmp_path):
     assert attnlab("figures", tmp_path).code == 0
     assert files(tmp_path / "figures") == {"figure8", "sweep"}
     pd.DataFrame(rows[:2], columns=columns).to_csv(tmp_path / "sweep.csv", index=False)
-    told = attnlab("figures", tmp_path, "--only", "sweep").error
-    assert "it needs several --alphas and several --betas" in told
+    message = attnlab("figures", tmp_path, "--only", "sweep").error
+    assert "it needs several --alphas and several --betas" in message
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_overlays_are_written_beside(attnlab, mine):
     ],
 )
 def test_bad_input_is_one_line(attnlab, mine, words, message):
-    told = attnlab("figures", mine, *(word.replace("RUN", str(mine)) for word in words)).error
-    assert message.replace("RUN", str(mine)) in told
+    text = attnlab("figures", mine, *(word.replace("RUN", str(mine)) for word in words)).error
+    assert message.replace("RUN", str(mine)) in text
 
 
 def test_a_newer_schema_and_folders_of_something_else_are_told(attnlab, mine, tmp_path):

@@ -25,8 +25,8 @@ def test_each_row_is_named_and_holds_an_image_each(figure):
 
 
 def test_below_stands_the_prediction_in_blue_where_right_and_red_where_wrong(figure):
-    told = [(text.get_text(), text.get_color()) for axes in figure.axes for text in axes.texts]
-    assert told == [("2 (0.75)", BLUE), ("2 (0.75)", BLUE), ("7 (0.90)", VERMILION), ("2 (0.75)", BLUE)]
+    message = [(text.get_text(), text.get_color()) for axes in figure.axes for text in axes.texts]
+    assert message == [("2 (0.75)", BLUE), ("2 (0.75)", BLUE), ("7 (0.90)", VERMILION), ("2 (0.75)", BLUE)]
 
 
 def test_maps_are_relative_so_that_models_of_other_scales_compare(figure):

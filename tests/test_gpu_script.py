@@ -5,7 +5,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from common import told
+from common import error_of
 
 from attnlab.training.checkpointing import FILE as STATE
 from benchmarks import gpu, gpu_cifar
@@ -105,7 +105,7 @@ def test_pieces_of_which_one_is_missing_are_refused(tmp_path):
     (work / "weights").write_bytes(bytes(PIECE + 1))
     pack(out, work)
     sorted(out.iterdir())[0].unlink()
-    assert told(unpack, out, tmp_path / "there").startswith("expected all pieces of trainings-*.part in")
+    assert error_of(unpack, out, tmp_path / "there").startswith("expected all pieces of trainings-*.part in")
 
 
 def test_every_command_of_the_gpu_script_exists():

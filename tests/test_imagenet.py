@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import gradient, told
+from common import error_of, gradient
 from PIL import Image
 
 from attnlab.data import load_dataset
@@ -77,7 +77,7 @@ def test_a_run_with_imagenets_boxes_as_they_were_read_before_is_not_resumed(tmp_
     now = describe_data(images, [0])
     assert now["box_corners"] == "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"
     before = {key: value for key, value in now.items() if key != "box_corners"} | {"sha256": "0" * 64}
-    line = told(check_same, tmp_path, {"options": {}, "data": before}, {"options": {}, "data": now})
+    line = error_of(check_same, tmp_path, {"options": {}, "data": before}, {"options": {}, "data": now})
     assert "data box_corners is new: '0-based inclusive, read as x0, y0, x1 + 1, y1 + 1'" in line
     assert "box_corners" not in describe_data(load_dataset("scenes"), [0])  # whose runs are resumed as ever
 
@@ -129,30 +129,30 @@ def test_imagenets_training_images_have_the_labels_of_the_validation_split(tmp_p
     assert list(images.classes) == ["a tench", "a goldfish", "a cock", "a hen"]
     assert [images.read(index).label for index in range(2)] == [1, 3]
     (tmp_path / "train" / "n99").mkdir()
-    assert told(load_dataset, "imagenet", tmp_path, "train").endswith(", got n99")
+    assert error_of(load_dataset, "imagenet", tmp_path, "train").endswith(", got n99")
 
 
 def test_imagenet_without_what_it_needs_says_what_to_get(tmp_path):
-    assert told(load_dataset, "imagenet").startswith("data set 'imagenet' needs --root DIR, the folder that holds")
+    assert error_of(load_dataset, "imagenet").startswith("data set 'imagenet' needs --root DIR, the folder that holds")
     missing = tmp_path / "nowhere"
-    assert told(load_dataset, "imagenet", missing) == f"expected --root to be an existing folder, got '{missing}'"
+    assert error_of(load_dataset, "imagenet", missing) == f"expected --root to be an existing folder, got '{missing}'"
     root = plant(tmp_path)
-    assert told(load_dataset, "imagenet", root, "test") == "expected --split to be one of val, train, got 'test'"
-    assert told(load_dataset, "imagenet", root, "train") == (
+    assert error_of(load_dataset, "imagenet", root, "test") == "expected --split to be one of val, train, got 'test'"
+    assert error_of(load_dataset, "imagenet", root, "train") == (
         f"no training images below {root}; expected class folders in {root / 'train'}"
     )
     (root / "LOC_synset_mapping.txt").unlink()
-    assert "no LOC_synset_mapping.txt" in told(load_dataset, "imagenet", root)
+    assert "no LOC_synset_mapping.txt" in error_of(load_dataset, "imagenet", root)
     (root / "LOC_val_solution.csv").write_text("image,boxes\n")
-    assert "expected the columns ImageId,PredictionString" in told(load_dataset, "imagenet", root)
+    assert "expected the columns ImageId,PredictionString" in error_of(load_dataset, "imagenet", root)
     (root / "LOC_val_solution.csv").unlink()
-    assert told(load_dataset, "imagenet", root).endswith("expected LOC_val_solution.csv or ILSVRC2012_val_*.xml")
+    assert error_of(load_dataset, "imagenet", root).endswith("expected LOC_val_solution.csv or ILSVRC2012_val_*.xml")
     plant(tmp_path / "bare", folders="elsewhere/{wnid}/deep")
     empty = tmp_path / "no-images"
     empty.mkdir()
     (empty / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n")
     (empty / "LOC_synset_mapping.txt").write_text(SYNSETS)
-    assert f"no images below {empty}" in told(load_dataset, "imagenet", empty)
+    assert f"no images below {empty}" in error_of(load_dataset, "imagenet", empty)
 
 
 def test_a_link_to_nowhere_is_skipped_and_does_not_stop_the_fingerprint(tmp_path):
@@ -210,10 +210,10 @@ def test_localisations_annotations_win_over_detections_and_detections_alone_are_
         path.rename(root / "Annotations" / "CLS-LOC" / "val" / path.name)
     assert [load_dataset("imagenet", root).read(index).boxes.tolist() for index in range(3)] == right
     (root / "Annotations" / "CLS-LOC" / "val").rename(root / "Annotations" / "more")
-    message = told(load_dataset, "imagenet", root)
+    message = error_of(load_dataset, "imagenet", root)
     assert message.startswith("expected annotations for classification and localisation below ")
     (root / "Annotations" / "DET").rename(root / "Annotations" / "other")
-    message = told(load_dataset, "imagenet", root)
+    message = error_of(load_dataset, "imagenet", root)
     assert message.startswith("expected one annotation for ILSVRC2012_val_00000001, got ")
 
 
@@ -239,7 +239,7 @@ def test_two_rows_of_one_image_are_refused(tmp_path):
     root = plant(tmp_path)
     with (root / "LOC_val_solution.csv").open("a") as file:
         file.write("ILSVRC2012_val_00000001,n02000000 1 2 3 4\n")
-    assert "got a second one of ILSVRC2012_val_00000001 in line 5" in told(load_dataset, "imagenet", root)
+    assert "got a second one of ILSVRC2012_val_00000001 in line 5" in error_of(load_dataset, "imagenet", root)
 
 
 BOMB = "<!DOCTYPE a [<!ENTITY b 'x'><!ENTITY c '&b;&b;'>]><annotation><object><name>&c;</name></object></annotation>"

@@ -6,7 +6,7 @@ from pathlib import Path
 import layout_networks as networks
 import pytest
 import torch
-from common import told
+from common import error_of
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
@@ -168,7 +168,7 @@ def test_nothing_is_proven_again_where_no_weight_changed(monkeypatch):
 
 
 def test_a_layer_that_can_be_read_two_ways_is_refused_with_both_and_the_user_says_which():
-    said = told(Classifier, networks.cube(), "mystery")
+    said = error_of(Classifier, networks.cube(), "mystery")
     assert "8 channels of 8x8 cells, or 8 channels of 8x8 cells" in said
     assert "--layer mystery:channels-first or --layer mystery:channels-last" in said
     images = noise(2, (16, 16))
@@ -188,11 +188,11 @@ def test_what_the_user_says_of_a_layer_stays_in_a_checkpoint(tmp_path):
 def test_the_grid_of_the_last_tokens_may_be_said():
     classifier = Classifier(networks.tokens(), f"{NORM}:3x8")
     assert (classifier.map_shape, classifier.feature_map.layout.first) == ((3, 8), 1)
-    assert "readable as 5x6" in told(Classifier, networks.tokens(), f"{NORM}:5x6")
-    assert "(2, 10)" in told(Classifier, networks.tokens(), "fc")
+    assert "readable as 5x6" in error_of(Classifier, networks.tokens(), f"{NORM}:5x6")
+    assert "(2, 10)" in error_of(Classifier, networks.tokens(), "fc")
 
 
-# ------------------------------------------------------------------ told
+# ------------------------------------------------------------------ what is said
 
 
 def test_few_cells_are_told_once_with_a_layer_that_has_more():

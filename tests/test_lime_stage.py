@@ -105,11 +105,11 @@ def test_shared_superpixels_are_the_clean_images(tmp_path, resnet8):
 
 
 def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, resnet8):
-    told = []
+    message = []
 
     def interrupt(count):
-        told.append(count)
-        if sum(told) >= 7:
+        message.append(count)
+        if sum(message) >= 7:
             raise KeyboardInterrupt
 
     images, out = load_dataset("scenes"), tmp_path / "run"
@@ -117,7 +117,7 @@ def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, res
     with pytest.raises(KeyboardInterrupt):
         analyze_images(resnet8, images, out, **LIME, progress=interrupt, **how)
     kept = Run(out).unfinished(0)
-    assert len(kept) == sum(told) == 7
+    assert len(kept) == sum(message) == 7
     journal = out / "records/part-00000.unfinished"
     journal.write_bytes(journal.read_bytes()[:-100])  # killed while the last image was being written
     seen = []
@@ -192,8 +192,8 @@ def test_a_piece_without_its_end_is_dropped_and_later_ones_are_kept(tmp_path):
 
 
 def test_samples_are_a_number_or_auto():
-    told = {text: lime_settings(LimeOptions(samples=text)) for text in ("250", 250, "auto")}
-    assert [(settings.samples, settings.patience) for settings in told.values()] == [(250, 0), (250, 0), (1000, 3)]
+    message = {text: lime_settings(LimeOptions(samples=text)) for text in ("250", 250, "auto")}
+    assert [(settings.samples, settings.patience) for settings in message.values()] == [(250, 0), (250, 0), (1000, 3)]
     with pytest.raises(UserError, match="whole number or auto, got 'many'"):
         LimeOptions(samples="many")
 

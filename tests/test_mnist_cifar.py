@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import told
+from common import error_of
 from PIL import Image
 
 from attnlab.compat import torchvision
@@ -56,16 +56,16 @@ def test_a_damaged_mnist_file_is_refused_by_name(tmp_path, damage, suffix):
     write_mnist(tmp_path, suffix, gzip.compress if suffix else bytes)
     path = tmp_path / f"t10k-images-idx3-ubyte{suffix}"
     path.write_bytes(damage(idx(DIGITS)))
-    assert told(load_dataset, "mnist", tmp_path, "test").startswith(f"expected {path} to be an IDX file of bytes")
+    assert error_of(load_dataset, "mnist", tmp_path, "test").startswith(f"expected {path} to be an IDX file of bytes")
 
 
 def test_mnist_without_what_it_needs_says_so(tmp_path):
-    assert "needs --root DIR" in told(load_dataset, "mnist")
-    message = told(load_dataset, "mnist", tmp_path, "test")
+    assert "needs --root DIR" in error_of(load_dataset, "mnist")
+    message = error_of(load_dataset, "mnist", tmp_path, "test")
     assert message == f"no t10k-images-idx3-ubyte in {tmp_path}; expected it there or in MNIST/raw, plain or .gz"
     write_mnist(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:3]))
-    assert "do not belong together" in told(load_dataset, "mnist", tmp_path, "test")
+    assert "do not belong together" in error_of(load_dataset, "mnist", tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
 def test_a_pickled_cifar10_file_that_is_not_the_published_one_is_refused_and_never_loaded(tmp_path, monkeypatch):
     folder = write_pickled(tmp_path, monkeypatch)
     (folder / "test_batch").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
-    message = told(load_dataset, "cifar10", tmp_path, "test")
+    message = error_of(load_dataset, "cifar10", tmp_path, "test")
     assert message.endswith("unpack the archive again, or use the binary version (cifar-10-batches-bin)")
     assert not (tmp_path / "executed").exists()
 
@@ -153,16 +153,16 @@ class Trap:
 
 
 def test_cifar10_without_what_it_needs_says_so(tmp_path):
-    message = told(load_dataset, "cifar10", tmp_path, "test")
+    message = error_of(load_dataset, "cifar10", tmp_path, "test")
     assert message == f"no CIFAR-10 in {tmp_path}; expected a folder cifar-10-batches-bin or cifar-10-batches-py"
     path = write_binary(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    assert told(load_dataset, "cifar10", tmp_path, "test") == (
+    assert error_of(load_dataset, "cifar10", tmp_path, "test") == (
         f"expected {path} to hold records of 3073 bytes, got 12291 bytes"
     )
     first = write_binary(tmp_path, "data_batch_1.bin")
     missing = first.with_name("data_batch_2.bin")
-    assert told(load_dataset, "cifar10", tmp_path, "train").startswith(
+    assert error_of(load_dataset, "cifar10", tmp_path, "train").startswith(
         f"expected {missing} to hold records of 3073 bytes"
     )
 
@@ -189,7 +189,7 @@ def test_real_cifar10_test_images_have_the_published_mean_and_order(shared, tmp_
 def test_a_label_beyond_the_classes_is_refused(tmp_path, name, content, message):
     write_mnist(tmp_path)
     (tmp_path / ("t10k-labels-idx1-ubyte" if name == "mnist" else "test_batch.bin")).write_bytes(content)
-    assert message in told(load_dataset, name, tmp_path, "test")
+    assert message in error_of(load_dataset, name, tmp_path, "test")
 
 
 def test_files_of_no_image_are_refused(tmp_path):
@@ -197,6 +197,6 @@ def test_files_of_no_image_are_refused(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(DIGITS[:0]))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
     assert (
-        told(load_dataset, "mnist", tmp_path, "test")
+        error_of(load_dataset, "mnist", tmp_path, "test")
         == "expected images in mnist test, got pixels of shape (0, 28, 28)"
     )

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from common import told
+from common import error_of
 from nets import Returning, Small
 
 from attnlab.attacks import Attack
@@ -58,7 +58,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("made", "end"), WRONG.values(), ids=WRONG)
 def test_other_outputs_are_refused_with_what_they_are_and_what_to_return(made, end):
-    message = told(Classifier, Returning(made))
+    message = error_of(Classifier, Returning(made))
     assert message.startswith("expected the network to return ")
     assert message.endswith(f"{end}; wrap the network in a module whose forward returns the logits alone, (N, K)")
 
@@ -67,7 +67,7 @@ def test_a_network_that_returns_features_too_in_train_mode_alone_is_refused_ther
     network = Returning(lambda logits: (logits, logits) if network.training else logits)
     classifier = Classifier(network.eval()).eval()
     classifier.train()
-    assert "got a tuple of 2: float32 (3, 5), float32 (3, 5)" in told(classifier, IMAGES)
+    assert "got a tuple of 2: float32 (3, 5), float32 (3, 5)" in error_of(classifier, IMAGES)
 
 
 def test_one_logit_is_two_classes_whose_softmax_is_its_sigmoid():
@@ -86,7 +86,7 @@ def test_one_logit_is_two_classes_whose_softmax_is_its_sigmoid():
 def test_maps_of_a_network_without_gradient_are_refused_where_there_is_no_closed_form():
     classifier = Classifier(Returning(lambda logits: logits.detach())).eval()
     classifier.head = None
-    message = told(grad_cam, classifier, IMAGES, torch.zeros(3, dtype=torch.long))
+    message = error_of(grad_cam, classifier, IMAGES, torch.zeros(3, dtype=torch.long))
     assert message.startswith("the model's outputs have no gradient by its images")
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from common import gradient, told
+from common import error_of, gradient
 from PIL import Image
 
 from attnlab.data import load_dataset
@@ -90,7 +90,7 @@ def test_a_column_of_labels_has_one_reading(tmp_path, labels, names, read):
     if read is not None:
         assert [label for label, _ in what(tmp_path).values()] == read
         return
-    message = told(load_dataset, "folder", tmp_path)
+    message = error_of(load_dataset, "folder", tmp_path)
     assert "'1' for image a.png, which as a name in classes.txt is class 0 and as an index class 1 ('2')" in message
     assert message.endswith("head the column label_name or label_index")
     for heading, wanted in (("label_name", [0, 1]), ("label_index", [1, 2])):
@@ -101,7 +101,7 @@ def test_a_column_of_labels_has_one_reading(tmp_path, labels, names, read):
 def test_a_name_that_two_classes_share_is_refused_and_an_index_is_not(tmp_path):
     names = ["ant", "crane", "cat", "crane"]
     lay(tmp_path, "image,label,x0,y0,x1,y1\na.png,cat,1,2,3,4\nb.png,crane,1,2,3,4\n", names=names)
-    assert "got 'crane', which classes.txt lists 2 times" in told(load_dataset, "folder", tmp_path)
+    assert "got 'crane', which classes.txt lists 2 times" in error_of(load_dataset, "folder", tmp_path)
     lay(tmp_path, "image,label,x0,y0,x1,y1\na.png,3,1,2,3,4\nb.png,1,1,2,3,4\n")
     assert [label for label, _ in what(tmp_path).values()] == [3, 1]
 
@@ -139,7 +139,7 @@ HEAD = "image,label,x0,y0,x1,y1\n"
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused_in_one_line(tmp_path, table, message):
-    assert message in told(load_dataset, "folder", lay(tmp_path, table))
+    assert message in error_of(load_dataset, "folder", lay(tmp_path, table))
 
 
 def test_a_heading_alone_leaves_every_image_without_a_row(tmp_path):
@@ -149,7 +149,7 @@ def test_a_heading_alone_leaves_every_image_without_a_row(tmp_path):
 
 def test_a_folder_called_boxes_csv_is_refused(tmp_path):
     (tmp_path / "boxes.csv").mkdir()
-    assert "Is a directory" in told(load_dataset, "folder", tmp_path)
+    assert "Is a directory" in error_of(load_dataset, "folder", tmp_path)
 
 
 def test_names_that_are_no_utf8_or_hold_control_characters_stop_nothing(tmp_path):

@@ -103,8 +103,8 @@ def test_lime_figures_average_to_tables_4_and_5(lime_run):
 def test_histograms_tell_number_and_mean_of_both_groups(run, page):
     images = i_att(read_records(run))
     of_eps = images[(images["eps"] > 0.02) & (images["group"] == "fail")]
-    told = f"Histogram of IoU with boxes, adversarial. succeed: .*; fail: {len(of_eps)} images, mean "
-    assert re.search(f"{told}{of_eps['adv_iou_att_gt'].mean():.3f}", page)
+    message = f"Histogram of IoU with boxes, adversarial. succeed: .*; fail: {len(of_eps)} images, mean "
+    assert re.search(f"{message}{of_eps['adv_iou_att_gt'].mean():.3f}", page)
 
 
 def test_the_first_numbers_are_means_of_the_tables_images(run, page):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from common import told
+from common import error_of
 from safetensors.torch import save_file
 
 from attnlab.models import load_model
@@ -49,7 +49,7 @@ def test_pairs_keep_their_order_and_are_called_after_what_parts_them(models, wei
     ],
 )  # fmt: skip
 def test_what_does_not_pair_is_refused_with_the_pairing(models, weights, names, message):
-    assert told(pair_up, models, weights, names) == message
+    assert error_of(pair_up, models, weights, names) == message
 
 
 NET = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import told
+from common import error_of
 from nets import Small
 from torch import nn
 
@@ -129,7 +129,7 @@ def test_a_method_of_that_name_is_no_normalisation():
     ],
 )
 def test_a_normalisation_that_cannot_be_meant_is_refused(said, message):
-    assert told(Classifier, saying(**said)) == message
+    assert error_of(Classifier, saying(**said)) == message
 
 
 def test_a_std_above_one_is_told_with_the_likely_fix():
@@ -138,7 +138,7 @@ def test_a_std_above_one_is_told_with_the_likely_fix():
 
 
 def test_mean_without_std_is_refused():
-    message = told(lambda: Classifier(Small(), mean=0.5))
+    message = error_of(lambda: Classifier(Small(), mean=0.5))
     assert message == "expected --mean and --std together, got --mean alone; say --std too"
 
 
@@ -149,14 +149,14 @@ def test_a_size_may_be_one_number_or_come_with_channels(said):
 
 @pytest.mark.parametrize("said", [0, -3, 24.0, "24", (24, 0), (24.5, 24), (1, 3, 24, 24), (), True, (True, 24), {}])
 def test_a_size_that_is_none_is_refused(said):
-    assert told(Classifier, saying(input_size=said)) == (
+    assert error_of(Classifier, saying(input_size=said)) == (
         "expected input_size of the network to be a whole number, (height, width) or (channels, height, width), "
         f"got {said!r}"
     )
 
 
 def test_a_size_with_its_channels_last_is_refused():
-    assert told(Classifier, saying(input_size=(24, 24, 3))).endswith(
+    assert error_of(Classifier, saying(input_size=(24, 24, 3))).endswith(
         "with 3 channels, as its first convolution takes, got 24"
     )
 

@@ -28,14 +28,14 @@ def test_an_escape_sequence_in_a_name_reaches_neither_errors_nor_warnings(attnla
         raise UserError("got \x1b[2Jtwo")
 
     monkeypatch.setattr("attnlab.pipelines.analyze.open_analysis", fail)
-    told = attnlab("analyze")
-    assert told.err.splitlines() == [r"Warning: skipped \x1b[2Jone", r"Error: got \x1b[2Jtwo"]
+    message = attnlab("analyze")
+    assert message.err.splitlines() == [r"Warning: skipped \x1b[2Jone", r"Error: got \x1b[2Jtwo"]
 
 
 def test_the_doctor_shows_names_of_images_escaped(attnlab, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a\x1b[2J.png").write_bytes(b"")
     (tmp_path / "photos" / "boxes.csv").write_text("image,label,x0,y0,x1,y1\n")
-    told = attnlab("doctor", "--data", "folder", "--root", "photos", "--device", "cpu")
-    assert r"a\x1b[2J.png: no row in boxes.csv" in told.out
-    assert "\x1b[2J" not in told.out
+    message = attnlab("doctor", "--data", "folder", "--root", "photos", "--device", "cpu")
+    assert r"a\x1b[2J.png: no row in boxes.csv" in message.out
+    assert "\x1b[2J" not in message.out

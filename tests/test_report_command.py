@@ -14,9 +14,9 @@ from attnlab.report.page.write import write_report
 
 
 def test_the_command_writes_the_page_and_tells_its_size(attnlab, run, tmp_path):
-    told = attnlab("report", run, "--out", "deep/page.html")
-    assert (told.code, told.out) == (0, f"deep/page.html: {Path('deep/page.html').stat().st_size / 1e6:.1f} MB\n")
-    assert "300 of 300 images" in told.err
+    message = attnlab("report", run, "--out", "deep/page.html")
+    assert (message.code, message.out) == (0, f"deep/page.html: {Path('deep/page.html').stat().st_size / 1e6:.1f} MB\n")
+    assert "300 of 300 images" in message.err
     assert len(pictures_of(Path("deep/page.html").read_text())) == 300
 
 
@@ -39,9 +39,9 @@ def test_an_interrupted_report_leaves_none(attnlab, run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("attnlab.report.page.cards.as_jpeg", stop)
-    told = attnlab("report", run, "--out", "report.html")
-    assert told.code == 130
-    assert told.err.splitlines()[0] == "0 of 300 images; nothing was written."
+    message = attnlab("report", run, "--out", "report.html")
+    assert message.code == 130
+    assert message.err.splitlines()[0] == "0 of 300 images; nothing was written."
     assert list(Path().iterdir()) == []
 
 

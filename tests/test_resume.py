@@ -115,10 +115,10 @@ def test_a_long_epoch_is_saved_in_between(networks, tmp_path, whole, monkeypatch
 def test_a_finished_training_is_not_trained_again(networks, tmp_path, whole):
     training(networks, tmp_path, plan=whole.plan).run()
     made = (tmp_path / WEIGHTS).stat().st_mtime_ns
-    told: list[dict[str, Any]] = []
+    message: list[dict[str, Any]] = []
     again = training(networks, tmp_path, plan=whole.plan)
-    again.run(told.append)
-    assert told == []
+    again.run(message.append)
+    assert message == []
     assert (tmp_path / WEIGHTS).stat().st_mtime_ns == made
     assert_same_training(again, whole)
 

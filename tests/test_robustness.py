@@ -33,8 +33,8 @@ def block(*words: object) -> tuple[int, str]:
 def test_every_command_is_given_whatever_lies_there_for_it_refuses_other_options_itself(attnlab, called):
     assert attnlab("train", "--smoke", "--defense", "madry", "--out", "out/madry-0").code == 0  # finished
     words = ["scenes", "--rows", "madry,alp+aad", "--seeds", "0,1", "--out", "out", "--train", "--epochs 3"]
-    code, told = block(*words)
-    assert (code, told.splitlines()[-1]) == (1, f"Error: {Path('out').resolve()} holds no finished evaluation yet")
+    code, message = block(*words)
+    assert (code, message.splitlines()[-1]) == (1, f"Error: {Path('out').resolve()} holds no finished evaluation yet")
     assert [command[0] for command in called] == ["train", "evaluate", "analyze"] * 4
     first = called[0]
     assert first[:6] == ["train", "--data", "scenes", "--defense", "madry", "--seed"]
@@ -57,10 +57,10 @@ def test_tables_are_made_of_what_is_there(attnlab):
             assert "IoU" not in page
         assert attnlab("analyze", "--smoke", "--workers", 0, *analyzed).code == 0
     assert block(*words) == (0, "page.md: 2 of 18 trainings\n")
-    told = Path("page.md").read_text().partition("IoU over 4 test images")[2]
-    assert "| madry | 1 |" in told
-    assert "| madry+aad | 1 |" in told
-    assert "| madry+aad less madry | 1 |" in told
+    message = Path("page.md").read_text().partition("IoU over 4 test images")[2]
+    assert "| madry | 1 |" in message
+    assert "| madry+aad | 1 |" in message
+    assert "| madry+aad less madry | 1 |" in message
 
 
 def test_attention_is_held_against_that_on_the_same_images():

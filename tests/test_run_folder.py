@@ -1,4 +1,4 @@
-"""The run folder: begun in one go, worked in by one process, of one batch size, told when it is removed."""
+"""The run folder: begun in one go, worked in by one process, of one batch size, refused when it is removed."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from common import analyze_images, begun_run, told
+from common import analyze_images, begun_run, error_of
 
 from attnlab import files
 from attnlab.attacks.parse import parse_attacks
@@ -81,7 +81,7 @@ def test_what_is_somebody_elses_is_not(tmp_path, mine):
     path = tmp_path / "run" / mine
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    assert told(begun_run, tmp_path / "run") == f"{tmp_path / 'run'} exists and is no run; choose another --out"
+    assert error_of(begun_run, tmp_path / "run") == f"{tmp_path / 'run'} exists and is no run; choose another --out"
 
 
 # ------------------------------------------------------------------ one process
@@ -177,7 +177,7 @@ def test_a_folder_that_is_removed_meanwhile_is_told_and_nothing_is_left(tmp_path
         config = AttackConfig.of(attack="pgd1", limit=6, batch_size=2, workers=0, out=out, device="cpu")
     else:
         config = EvaluateConfig.of(attacks="pgd1", limit=6, batch_size=2, workers=0, out=out, device="cpu")
-    message = told(lambda: evaluate(config, progress=remove))
+    message = error_of(lambda: evaluate(config, progress=remove))
     assert message.startswith(f"{out} was removed while this command worked in it")
     assert not out.exists()
     assert evaluate(config.having(limit=2)).manifest

@@ -50,14 +50,14 @@ def test_the_built_in_model_raises_nothing(resnet8, scenes_batch):
 
 
 def test_probabilities_instead_of_logits_are_told(batch):
-    (told, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).softmax(1)), batch)
-    assert told.startswith("the outputs are probabilities (all are at least 0 and sum to 1.000)")
+    (message, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).softmax(1)), batch)
+    assert message.startswith("the outputs are probabilities (all are at least 0 and sum to 1.000)")
 
 
 def test_a_step_without_gradient_is_told_with_the_number_of_images(batch):
-    told = " ".join(found_in(Convolution(before=lambda images: (images * 255).round() / 255), batch))
-    assert "the gradient of the cross-entropy is zero at 12 of 12 clean images" in told
-    assert "an eps that allows any image does not fool the model: of 12 images right under 10 steps" in told
+    message = " ".join(found_in(Convolution(before=lambda images: (images * 255).round() / 255), batch))
+    assert "the gradient of the cross-entropy is zero at 12 of 12 clean images" in message
+    assert "an eps that allows any image does not fool the model: of 12 images right under 10 steps" in message
 
 
 def test_outputs_without_a_graph_are_told(batch):
@@ -68,16 +68,16 @@ def test_outputs_without_a_graph_are_told(batch):
 
 
 def test_a_random_model_is_told(batch):
-    told = found_in(Convolution(behind=lambda logits: logits + 10 * torch.rand_like(logits)), batch)
-    assert any(sign.startswith("3 passes of the same images differ by up to") for sign in told)
+    message = found_in(Convolution(behind=lambda logits: logits + 10 * torch.rand_like(logits)), batch)
+    assert any(sign.startswith("3 passes of the same images differ by up to") for sign in message)
 
 
 @pytest.mark.parametrize("sigma", [3e-3, 1e-4])
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_noise_too_weak_to_see_in_a_logit_is_told(batch, sigma, where):
     """AutoAttack's own check finds .003: it compares normalised logits of several passes."""
-    told = found_in(Convolution(**{where: lambda values: values + sigma * torch.randn_like(values)}), batch)
-    assert any("passes of the same images differ by up to" in sign for sign in told)
+    message = found_in(Convolution(**{where: lambda values: values + sigma * torch.randn_like(values)}), batch)
+    assert any("passes of the same images differ by up to" in sign for sign in message)
 
 
 def test_a_random_models_later_draws_are_as_if_nobody_had_looked(batch):
@@ -91,9 +91,9 @@ def test_a_random_models_later_draws_are_as_if_nobody_had_looked(batch):
 
 
 def test_a_sigmoid_is_told_and_small_logits_of_a_fresh_network_are_not(batch):
-    (told, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).sigmoid()), batch)
-    assert told.startswith("the outputs look like probabilities (all are from ")
-    assert "return what goes into the sigmoid" in told
+    (message, *_) = found_in(Convolution(behind=lambda logits: (logits / 30).sigmoid()), batch)
+    assert message.startswith("the outputs look like probabilities (all are from ")
+    assert "return what goes into the sigmoid" in message
     fresh = Convolution(behind=lambda logits: (logits / 100).abs())
     assert not any("probabilities" in sign for sign in found_in(fresh, batch))
 
@@ -108,8 +108,8 @@ def test_a_network_that_normalises_its_normalised_images_is_told(batch):
     twice = Convolution(before=lambda images: (images - 0.5) / 0.25)
     assert not any("once more" in sign for sign in found_in(twice, batch))
     twice.mean, twice.std = 0.5, 0.25
-    (told,) = [sign for sign in found_in(twice, batch) if "once more" in sign]
-    assert "the network scales them by 4 once more before its first convolution" in told
+    (message,) = [sign for sign in found_in(twice, batch) if "once more" in sign]
+    assert "the network scales them by 4 once more before its first convolution" in message
     to_minus_one = Convolution(before=lambda images: images * 0.458 - 0.03)  # as Inception's transform_input
     to_minus_one.mean, to_minus_one.std = 0.485, 0.229
     assert not any("once more" in sign for sign in found_in(to_minus_one, batch))
@@ -152,30 +152,30 @@ def test_differences_that_chance_explains_raise_nothing():
 
 
 def test_a_single_step_that_beats_many_is_told_with_both_figures():
-    told = check_accuracies(ATTACKS, [], held(fgsm=20, pgd10=40, pgd40=38, cw10=41))
-    assert told[0] == "a single step beats many: 20.00 % right under fgsm, 40.00 % under pgd10, 100 images"
-    assert len(told) == 2
+    message = check_accuracies(ATTACKS, [], held(fgsm=20, pgd10=40, pgd40=38, cw10=41))
+    assert message[0] == "a single step beats many: 20.00 % right under fgsm, 40.00 % under pgd10, 100 images"
+    assert len(message) == 2
 
 
 def test_more_steps_that_do_not_help_are_told():
-    (told,) = check_accuracies(ATTACKS, [], held(fgsm=70, pgd10=40, pgd40=60, cw10=41))
-    assert told == "more steps do not lower the accuracy: 40.00 % right under pgd10, 60.00 % under pgd40, 100 images"
+    (message,) = check_accuracies(ATTACKS, [], held(fgsm=70, pgd10=40, pgd40=60, cw10=41))
+    assert message == "more steps do not lower the accuracy: 40.00 % right under pgd10, 60.00 % under pgd40, 100 images"
 
 
 def test_an_attack_without_gradients_that_beats_all_others_is_told():
-    (told,) = check_accuracies(ATTACKS, ["square"], held(fgsm=70, pgd10=40, pgd40=38, cw10=41, square=10))
-    assert told.startswith(
+    (message,) = check_accuracies(ATTACKS, ["square"], held(fgsm=70, pgd10=40, pgd40=38, cw10=41, square=10))
+    assert message.startswith(
         "an attack without gradients beats those that have them: 10.00 % right under square, 38.00 %"
     )
-    assert told.endswith("28 fall to square alone and 0 to pgd40 alone, exact McNemar p = 7.45e-09")  # 2 / 2 ** 28
+    assert message.endswith("28 fall to square alone and 0 to pgd40 alone, exact McNemar p = 7.45e-09")  # 2 / 2 ** 28
 
 
 @pytest.mark.parametrize(("alone", "p", "weak"), [(5, "0.0625", True), (6, "0.0312", False)])  # 2 / 2 ** alone
 def test_an_attack_without_gradients_that_does_better_is_told_with_its_p_value_however_weak(alone, p, weak):
     right = np.arange(200) >= 40
     better = right & (np.arange(200) >= 40 + alone)
-    (told,) = check_accuracies({"pgd10": ATTACKS["pgd10"]}, ["square"], {"pgd10": right, "square": better})
-    assert told == (
+    (message,) = check_accuracies({"pgd10": ATTACKS["pgd10"]}, ["square"], {"pgd10": right, "square": better})
+    assert message == (
         f"an attack without gradients beats those that have them: {(160 - alone) / 2:.2f} % right under square, "
         f"80.00 % under pgd10, 200 images; {alone} fall to square alone and 0 to pgd10 alone, exact McNemar p = {p}"
         + (": weak evidence, more images or queries would decide" if weak else "")

@@ -1,4 +1,4 @@
-"""Superpixels that fit the image: by slic where quickshift finds too few, and told where there are few."""
+"""Superpixels that fit the image: by slic where quickshift finds too few, and a warning where there are few."""
 
 import json
 import warnings

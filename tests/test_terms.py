@@ -84,8 +84,8 @@ def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
         length = mean.norm() / main_.norm()
         cosine = torch.dot(mean, main_) / mean.norm() / main_.norm()
         expected = [(first[0] + second[0]) / 2, length, mean.norm() / noise, cosine, 1 / length]
-        told = [float(cell) for cell in rows[name]]
-        assert told == pytest.approx([float(value) for value in expected], rel=0.01, abs=6e-3), name
+        message = [float(cell) for cell in rows[name]]
+        assert message == pytest.approx([float(value) for value in expected], rel=0.01, abs=6e-3), name
 
 
 def test_dropout_makes_maps_of_one_image_differ(train, place):

@@ -56,7 +56,7 @@ def tree(tmp_path) -> Path:
     return tmp_path / "imagenet"
 
 
-def told(out: Path) -> list[tuple[int, int | None]]:
+def lines_of(out: Path) -> list[tuple[int, int | None]]:
     """Epoch and step of each line of a log."""
     return [(line["epoch"], line.get("step")) for line in read_log(out / "log.jsonl")]
 
@@ -105,7 +105,7 @@ def test_resnet50_takes_two_steps_on_imagenet(attnlab, tree):
     words = ["--data", "imagenet", "--root", tree, "--model", "net.py:build", "--device", "cpu", "--epochs", 1]
     words += ["--batch-size", 2, "--limit", 4, "--held-out", 2, "--steps", 1, "--defense", "alp+aad", "--workers", 0]
     assert attnlab("train", *words, "--out", "out").code == 0
-    assert told(Path("out")) == [(1, 2), (1, None)]
+    assert lines_of(Path("out")) == [(1, 2), (1, None)]
     assert json.loads(Path("out/model.json").read_text())["layer"] == "layer4"
 
 
@@ -130,8 +130,8 @@ def test_torchrun_with_two_processes_trains_on_imagenet_and_goes_on(tree, place,
         )
 
     assert launch(tmp_path / "killed.py").returncode != 0
-    assert told(tmp_path / "out") == [(1, 2), (1, None)]
+    assert lines_of(tmp_path / "out") == [(1, 2), (1, None)]
     done = launch("-m", "cli")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("holds the best checkpoint") == 1
-    assert told(tmp_path / "out") == [(1, 2), (1, None), (2, 2), (2, None)]
+    assert lines_of(tmp_path / "out") == [(1, 2), (1, None), (2, 2), (2, None)]

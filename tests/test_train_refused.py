@@ -99,10 +99,12 @@ def test_compiling_maps_that_cannot_be_compiled_is_one_line(train, place):
     assert error.startswith("expected --compile without +aad, or a network with a linear layer behind a global ")
 
 
-@pytest.mark.parametrize(("words", "told"), [(["--device", "cpu:0"], "--device cuda"), (["--compile"], "one process")])
-def test_what_several_processes_cannot_share_is_one_line(train, monkeypatch, words, told):
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--device", "cpu:0"], "--device cuda"), (["--compile"], "one process")]
+)
+def test_what_several_processes_cannot_share_is_one_line(train, monkeypatch, words, message):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert told in train(*words).error
+    assert message in train(*words).error
 
 
 def test_a_training_whose_first_step_took_too_much_memory_may_begin_again_with_a_smaller_batch(train, monkeypatch):
@@ -139,8 +141,8 @@ def test_images_of_which_none_are_kept_for_a_test_are_told(train, place):
     own_images(Path("split/train"), 20)
     words = ["--data", "folder", "--model", f"{place}/net.py:colour", "--epochs", 1]
     words += ["--batch-size", 6, "--held-out", 2, "--workers", 0]
-    told = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
-    assert told in train(*words, "--root", "flat", "--out", "one").err
+    message = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
+    assert message in train(*words, "--root", "flat", "--out", "one").err
     assert "Warning" not in train(*words, "--root", "split", "--out", "two").err
 
 
@@ -167,9 +169,9 @@ def test_going_on_with_other_options_tells_which(train, words, difference):
 
 def test_a_perturbation_that_never_begins_is_told(train):
     words = "--defense", "madry+awp", "--epochs", 1
-    told = "no weight is ever perturbed: --awp-warmup 1 is not below --epochs 1"
-    assert told in train(*words, "--awp-warmup", 1).err
-    assert told not in train(*words, "--awp-warmup", 0.5, "--out", "other").err
+    message = "no weight is ever perturbed: --awp-warmup 1 is not below --epochs 1"
+    assert message in train(*words, "--awp-warmup", 1).err
+    assert message not in train(*words, "--awp-warmup", 0.5, "--out", "other").err
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ def test_an_average_or_a_perturbation_that_makes_no_sense_is_refused(train, word
 
 
 def test_a_ramp_that_does_not_end_is_told(train):
-    told = train("--ramp", 10, "--epochs", 1).err.splitlines()
-    assert "Warning: the attack never has its full eps: --ramp 10 is longer than --epochs 1" in told
+    message = train("--ramp", 10, "--epochs", 1).err.splitlines()
+    assert "Warning: the attack never has its full eps: --ramp 10 is longer than --epochs 1" in message
     for words in (["--ramp", 1], ["--ramp", 10, "--defense", "none"]):
         assert "Warning" not in train(*words, "--epochs", 1, "--out", f"other-{words[1]}").err
 

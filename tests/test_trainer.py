@@ -104,11 +104,11 @@ def test_a_log_line_holds_the_means_of_its_steps_and_a_line_an_epoch_the_held_ou
     networks, tmp_path, monkeypatch
 ):
     training(networks, tmp_path / "fine").run()
-    told: list[dict[str, Any]] = []
+    message: list[dict[str, Any]] = []
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
-    training(networks, tmp_path / "each").run(told.append)
+    training(networks, tmp_path / "each").run(message.append)
     each, lines = read_log(tmp_path / "each" / "log.jsonl"), read_log(tmp_path / "fine" / "log.jsonl")
-    assert told == each
+    assert message == each
     assert [(line["epoch"], line.get("step")) for line in lines] == [(n, s) for n in (1, 2, 3) for s in (5, None)]
     assert set(lines[0]) > {"adversarial", "rectification", "preservation", "without_area", "adversarial_accuracy"}
     for epoch in (1, 2, 3):

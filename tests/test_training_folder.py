@@ -133,8 +133,8 @@ def test_a_training_whose_state_is_gone_does_not_begin_again_over_its_checkpoint
 def test_a_folder_removed_while_a_training_works_is_told_and_nothing_is_left(train, monkeypatch, line):
     write, lines = trainer.Log.write, iter(range(1, 99))
 
-    def removing(log, told):
-        write(log, told)
+    def removing(log, message):
+        write(log, message)
         if next(lines) == line:
             shutil.rmtree("out")
 
@@ -167,6 +167,6 @@ def test_evaluate_says_that_a_training_is_not_finished(attnlab, tmp_path):
         json.dumps({"epoch": 1, "n": 5, "clean": 50.0, "robust": 9.0, "best": True}) + "\n"
     )
     for words in (["evaluate", "--attacks", "clean", "--no-check"], ["analyze"]):
-        told = attnlab(*words, "--model", "mine", "--limit", 2)
-        assert told.code == 0
-        assert "Warning: the training of mine is not finished: epoch 1 of 14" in told.err.splitlines()
+        message = attnlab(*words, "--model", "mine", "--limit", 2)
+        assert message.code == 0
+        assert "Warning: the training of mine is not finished: epoch 1 of 14" in message.err.splitlines()

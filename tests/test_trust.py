@@ -96,8 +96,10 @@ def own(run, tmp_path, spy) -> Path:
 
 @pytest.mark.parametrize("words", [["report"], ["figures"], ["figures", "--overlays"]], ids=" ".join)
 def test_a_run_that_names_code_shows_no_images_again_unless_the_code_is_trusted(attnlab, own, spy, words):
-    told = attnlab(*words, own)  # figures that need no images are drawn
-    assert f"{own}/run.json names code that the command does not: {spy}:build; look into it" in told.out + told.err
+    message = attnlab(*words, own)  # figures that need no images are drawn
+    assert (
+        f"{own}/run.json names code that the command does not: {spy}:build; look into it" in message.out + message.err
+    )
     assert not (spy.parent / "ran").exists()
     trusted = attnlab(*words, own, "--trust-code")  # the code runs; what it builds is not what the run was made with
     assert (spy.parent / "ran").exists()
@@ -185,9 +187,9 @@ def test_a_model_json_of_any_other_content_is_damaged(tmp_path, content):
 
 
 @pytest.mark.parametrize("where", ["import", "function", "forward"])
-@pytest.mark.parametrize(("end", "told"), [("sys.exit()", "sys.exit()"), ("sys.exit(0)", "sys.exit(0)"),
+@pytest.mark.parametrize(("end", "shown"), [("sys.exit()", "sys.exit()"), ("sys.exit(0)", "sys.exit(0)"),
                                            ("exec('class E(BaseException): pass\\nraise E(7)')", "E: 7")])  # fmt: skip
-def test_a_file_that_ends_the_process_is_told_in_one_line(tmp_path, where, end, told):
+def test_a_file_that_ends_the_process_is_told_in_one_line(tmp_path, where, end, shown):
     path = tmp_path / "net.py"
     lines = {"import": "", "function": "    ", "forward": "    network.forward = lambda x: "}
     text = {"import": f"{end}\n", "function": "", "forward": ""}[where]
@@ -195,7 +197,7 @@ def test_a_file_that_ends_the_process_is_told_in_one_line(tmp_path, where, end, 
     text += f"{lines[where]}{end}\n" if where != "import" else ""
     path.write_text(f"{text}    return network\n")
     message = refused(f"{path}:build")
-    assert told in message
+    assert shown in message
     assert message.startswith("expected" if where == "forward" else f"cannot build {path}:build: ")
 
 

@@ -1,7 +1,7 @@
 """Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
 import pytest
-from common import analyze_images, told
+from common import analyze_images, error_of
 from PIL import Image
 
 from attnlab.attacks import Attack
@@ -49,9 +49,9 @@ def test_a_command_whose_images_are_all_unusable_fails_with_the_commonest_reason
     for number in range(5):
         (photos / f"{number}.png").write_bytes(b"no image" if number else b"")
     more = ("--held-out", 2, "--batch-size", 2, "--epochs", 1) if command[0] == "train" else ()
-    told = attnlab(*command, *words, *more, "--out", "out")
-    error = told.err.splitlines()[-1]
-    assert (told.code, error.startswith("Error: none of the ")) == (1, True)
+    message = attnlab(*command, *words, *more, "--out", "out")
+    error = message.err.splitlines()[-1]
+    assert (message.code, error.startswith("Error: none of the ")) == (1, True)
     assert "no image that Pillow can read" in error
     if command[0] != "train":
         assert "none of the 5 images can be used, 4 of them: no image that Pillow can read; out/skipped.csv" in error
@@ -91,14 +91,14 @@ def test_a_page_names_an_image_that_is_gone_and_counts_it(attnlab, photos, gone)
 
 
 def test_overlays_name_an_image_that_is_gone(attnlab, gone):
-    told = attnlab("figures", "out", "--overlays", "--device", "cpu")
-    assert gone in told.err
-    assert "overlays: 8 pictures" in told.out
+    message = attnlab("figures", "out", "--overlays", "--device", "cpu")
+    assert gone in message.err
+    assert "overlays: 8 pictures" in message.out
 
 
 def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
-    told = attnlab("figures", "out", "--only", "figure1", "--images", "2.png", "--device", "cpu")
-    assert "image 2.png cannot be read any more" in told.out + told.err
+    message = attnlab("figures", "out", "--only", "figure1", "--images", "2.png", "--device", "cpu")
+    assert "image 2.png cannot be read any more" in message.out + message.err
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
     ],
 )
 def test_numbers_beyond_sense_are_refused(call, message):
-    assert told(call).startswith(message)
+    assert error_of(call).startswith(message)
 
 
 def test_a_limit_beyond_the_images_takes_all():
@@ -160,7 +160,7 @@ class Twice:
 
 
 def test_a_data_set_of_ones_own_that_repeats_an_id_is_refused(resnet8, tmp_path):
-    message = told(lambda: analyze_images(resnet8, Twice(), tmp_path / "run"))
+    message = error_of(lambda: analyze_images(resnet8, Twice(), tmp_path / "run"))
     assert message == "expected every image of scenes to have an id of its own, got 'same' for 2 images"
     assert not (tmp_path / "run").exists()
 

@@ -312,8 +312,8 @@ def test_timms_checkpoint_is_taken_with_its_options_and_says_which_weights(tmp_p
         {"epoch": 3, "arch": "x", "state_dict": state, "optimizer": optimizer, "args": options, "state_dict_ema": ema},
         path,
     )
-    told = "holds the state dicts state_dict, state_dict_ema; this takes state_dict, --weights-key another"
-    with pytest.warns(UserWarning, match=told):
+    message = "holds the state dicts state_dict, state_dict_ema; this takes state_dict, --weights-key another"
+    with pytest.warns(UserWarning, match=message):
         assert torch.equal(loaded(net, path)["head.bias"], state["head.bias"])
     assert torch.equal(loaded(net, path, weights_key="state_dict_ema")["head.bias"], ema["head.bias"])
 
@@ -382,7 +382,7 @@ def test_another_width_is_no_other_number_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("head.bias", torch.full((5,), torch.nan), "got 5 of 5 values of head.bias NaN or infinite"),
         ("head.bias", torch.tensor([0.0, 1, torch.inf, 0, 0]), "got 1 of 5 values of head.bias NaN or infinite"),
@@ -395,10 +395,10 @@ def test_another_width_is_no_other_number_of_classes(tmp_path):
         ("head.bias", torch.ones(5).to_sparse(), "plain torch.float32 numbers, got sparse_coo torch.float32"),
     ],
 )
-def test_weights_that_are_no_plain_finite_numbers_are_refused(tmp_path, net, state, name, value, told):
+def test_weights_that_are_no_plain_finite_numbers_are_refused(tmp_path, net, state, name, value, message):
     path = tmp_path / "weights.pth"
     torch.save(state | {name: value}, path)
-    assert told in refused(f"{net}:build", path)
+    assert message in refused(f"{net}:build", path)
 
 
 def test_a_safetensors_header_that_claims_more_than_there_is_is_refused(tmp_path, net):

@@ -41,10 +41,12 @@ def test_a_run_of_one_image_speaks_of_one_image(attnlab):
 )
 def test_limes_estimate_holds_passes_and_superpixels(workers, segments, total, cuts):
     config = AnalyzeConfig.of(method="lime", lime_samples=100, lime_segments=segments)
-    told = lime_cost(config, 40, 400.0, 0.5, workers)
-    assert told.startswith(f"LIME: at most {total}: 12,000 passes (40 images x 3 explanations x 100 samples) at 400 ")
-    assert f", {cuts} cuts into superpixels of 0.50 s" in told
-    assert "\n" not in told
+    message = lime_cost(config, 40, 400.0, 0.5, workers)
+    assert message.startswith(
+        f"LIME: at most {total}: 12,000 passes (40 images x 3 explanations x 100 samples) at 400 "
+    )
+    assert f", {cuts} cuts into superpixels of 0.50 s" in message
+    assert "\n" not in message
 
 
 def test_the_time_of_a_cut_is_measured_on_images_of_the_data_and_of_none_it_is_nothing(monkeypatch):

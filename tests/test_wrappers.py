@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from common import refused, told
+from common import error_of, refused
 from nets import Small
 from torch import nn
 
@@ -58,15 +58,15 @@ def test_weights_of_a_wrapped_network_load_under_their_plain_names(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [torch.jit.script, lambda network: torch.jit.trace(network, IMAGES)])
 def test_scripted_networks_are_refused_with_the_reason(make):
-    message = told(Classifier, make(Small().eval()))
+    message = error_of(Classifier, make(Small().eval()))
     assert message.startswith("expected a network of Python modules, but it was made by torch.jit: no hook runs inside")
     outer = nn.Sequential(make(Small().eval()))
-    assert "its module '0' was made by torch.jit" in told(Classifier, outer)
+    assert "its module '0' was made by torch.jit" in error_of(Classifier, outer)
 
 
 def test_exported_networks_are_refused_and_traced_ones_are_not():
     exported = torch.export.export(Small().eval(), (IMAGES,)).module()
-    assert "it was made by torch.export" in told(Classifier, exported)
+    assert "it was made by torch.export" in error_of(Classifier, exported)
     traced = Classifier(torch.fx.symbolic_trace(Small().eval())).eval()
     assert torch.equal(traced(IMAGES), Small().eval()(IMAGES))
 
@@ -74,14 +74,14 @@ def test_exported_networks_are_refused_and_traced_ones_are_not():
 @pytest.mark.filterwarnings("ignore:.*quantization.*:DeprecationWarning")
 def test_quantised_networks_are_refused():
     quantised = torch.ao.quantization.quantize_dynamic(Small().eval(), {nn.Linear}, dtype=torch.qint8)
-    assert "its module 'fc' is quantised (Linear) and has no gradient" in told(Classifier, quantised)
+    assert "its module 'fc' is quantised (Linear) and has no gradient" in error_of(Classifier, quantised)
 
 
 def test_sparse_weights_are_refused_by_name():
     network = Small()
     network.fc.weight = nn.Parameter(network.fc.weight.detach().to_sparse())
     message = "expected dense floating-point weights, but fc.weight is sparse_coo; make it dense (.to_dense())"
-    assert told(Classifier, network) == message
+    assert error_of(Classifier, network) == message
 
 
 def test_weights_without_values_are_refused_by_name(tmp_path):
@@ -94,14 +94,14 @@ def test_weights_without_values_are_refused_by_name(tmp_path):
     )
     part = Small()
     part.fc.to("meta")
-    assert "but fc.weight is on the device meta" in told(Classifier, part)
+    assert "but fc.weight is on the device meta" in error_of(Classifier, part)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
 def test_weights_on_several_devices_are_refused_by_name():
     network = Small()
     network.fc.to("cuda")
-    assert told(Classifier, network).startswith(
+    assert error_of(Classifier, network).startswith(
         "expected all weights on one device, got features.0.weight on cpu, fc.weight on cuda:0"
     )
 
@@ -137,4 +137,4 @@ def test_half_weights_give_the_logits_of_the_same_weights_in_float32(dtype):
 
 def test_a_lazy_layer_that_saw_no_batch_yet_is_refused():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(5))
-    assert told(Classifier, network).startswith("expected weights with shapes, but 3.weight is lazy; pass a batch")
+    assert error_of(Classifier, network).startswith("expected weights with shapes, but 3.weight is lazy; pass a batch")

@@ -64,7 +64,10 @@ class Explanation:
         return len(self.images)
 
     def plot(self, boxes: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Figure:
-        """Draw each map over its image in grey, with its boxes, half-open pixels (B, 4), under its class's name."""
+        """Draw each map over its image in grey, under its class's name out of `names`, by default its number.
+
+        `boxes` are of each image, half-open pixels (B, 4).
+        """
         from matplotlib.figure import Figure
 
         columns = min(COLUMNS, len(self))
@@ -98,8 +101,11 @@ def explain(
 ) -> Explanation:
     """Explain what a classifier looks at; see `lime` for superpixels in place of maps.
 
-    `classes` are the predictions unless given; `attnlab list methods` names the methods. The classifier is used in
-    eval mode and given back as it was.
+    Args:
+        classifier: Any; it is used in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        classes: Class to explain per image, (N,); by default the prediction.
+        method: An attention method; `attnlab list methods` names them.
 
     Raises:
         UserError: If there is no such method, or the classifier has no attention layer.

@@ -36,10 +36,15 @@ OWNER, NUMBER = b"attnlab_run", b"attnlab_part"  # in the metadata of a part: th
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder."""
+    """A run folder.
+
+    Attributes:
+        folder: Where it lies.
+        schema: Of its records, for writing.
+    """
 
     folder: Path
-    schema: pa.Schema = field(default=None, repr=False, compare=False)  # of its records, for writing
+    schema: pa.Schema = field(default=None, repr=False, compare=False)
 
     @property
     def manifest(self) -> dict[str, Any]:

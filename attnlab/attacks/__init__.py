@@ -69,17 +69,32 @@ RULES = Registry(
 
 @dataclass(frozen=True)
 class Attack:
-    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance."""
+    """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
 
-    objective: str = "cross-entropy"  # a name in OBJECTIVES
-    eps: float = 16 / 255  # radius of the L-infinity ball, pixels in [0, 1]
+    Attributes:
+        objective: A name in OBJECTIVES.
+        eps: Radius of the L-infinity ball, pixels in [0, 1].
+        steps: Number of gradient steps.
+        step_size: Pixels in [0, 1]; None: see `step_length`.
+        random_start: Start from a point drawn uniformly from the ball instead of from the image.
+        restarts: Number of starts; an image keeps the one that serves the attack best.
+        sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
+        label_smoothing: Share of the cross-entropy's target that is spread over all classes.
+        rule: A name in RULES.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    objective: str = "cross-entropy"
+    eps: float = 16 / 255
     steps: int = 1
-    step_size: float | None = None  # pixels in [0, 1]; None: see `step_length`
-    random_start: bool = False  # from a point drawn uniformly from the ball instead of from the image
-    restarts: int = 1  # number of starts; an image keeps the one that serves the attack best
-    sigma: float | None = None  # weight of A3's attention deviation (eq. 12 of the paper)
-    label_smoothing: float = 0.0  # share of the cross-entropy's target that is spread over all classes
-    rule: str = "sign"  # a name in RULES
+    step_size: float | None = None
+    random_start: bool = False
+    restarts: int = 1
+    sigma: float | None = None
+    label_smoothing: float = 0.0
+    rule: str = "sign"
 
     def __post_init__(self) -> None:
         OBJECTIVES.expect(self.objective)
@@ -138,12 +153,17 @@ ATTACKS = Registry(
 
 
 class AttackFunction(NamedTuple):
-    """An attack outside the loop."""
+    """An attack outside the loop.
 
-    # (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in [0, 1]) from
-    # the images, detached; images of another prediction stay as they are. The classifier is given back as it was
+    Attributes:
+        run: (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in
+            [0, 1]) from the images, detached; images of another prediction stay as they are. The classifier is given
+            back as it was.
+        gradient: Whether it uses a gradient.
+    """
+
     run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
-    gradient: bool = True  # whether it uses one
+    gradient: bool = True
 
 
 #: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here

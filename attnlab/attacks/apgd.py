@@ -126,6 +126,9 @@ def apgd(
     objective. Where the paper leaves a choice open, it is made as in the authors' code: the start is noise stretched to
     touch the ball, and a step from x_max counts as rising or not against the point that x_max replaced. The target of
     "dlr-targeted" is the class of that rank among the others, by the clean logits.
+
+    Raises:
+        UserError: If the objective is unknown or needs more classes than there are.
     """
     climbed = OBJECTIVES[check_one_of(objective, OBJECTIVES, "objective")]
     if objective == "dlr-targeted" and classifier.classes < max(4, target_rank + 1):

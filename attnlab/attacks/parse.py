@@ -34,6 +34,9 @@ EXACT = 1e-7
 def parse_eps(text: str | float, what: str = "eps") -> float:
     """A length in pixels of [0, 1], written as a number or as a fraction such as `8/255`; a number is checked.
 
+    Raises:
+        UserError: If it is neither, or out of [0, 1].
+
     >>> parse_eps("8/255") == 8 / 255
     True
     """

@@ -61,7 +61,9 @@ def perturb(
     seeds: Sequence[int] | Tensor | None = None,
     clean: CleanGradient | None = None,
 ) -> Images:
-    """Attack a batch by the loop; the adversarial images are detached, and the classifier is given back as it was.
+    """Attack a batch by the loop: images in [0, 1] at most eps from the given ones, detached.
+
+    The classifier is attacked in eval mode and given back as it was.
 
     Args:
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without

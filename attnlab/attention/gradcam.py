@@ -52,6 +52,9 @@ def logits_and_maps(
 
     Returns:
         Logits and maps in their precision, also under autocast.
+
+    Raises:
+        UserError: If the classifier has no attention layer.
     """
     with torch.enable_grad():
         with capture_activations(classifier, cut=detach_input, twice=create_graph) as activations:

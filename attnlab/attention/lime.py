@@ -30,14 +30,21 @@ MOST_SAMPLES = 1_000_000  # beyond it, which superpixels are shown fills the mem
 
 @dataclass(frozen=True)
 class LimeSettings:
-    """Settings of a LIME explanation."""
+    """Settings of a LIME explanation.
 
-    samples: int = 1000  # perturbed images, the whole one among them
-    superpixels: str = "quickshift"  # a name in SEGMENTERS
-    hide: str = "grey"  # what a hidden superpixel shows: `grey` (0.5) or its own `mean` colour
-    features: tuple[int, ...] = (8, 10)  # numbers of superpixels that areas are made of
-    # 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK samples, and at
-    # `samples` at the latest
+    Attributes:
+        samples: Perturbed images, the whole one among them.
+        superpixels: A name in SEGMENTERS.
+        hide: What a hidden superpixel shows: `grey` (0.5) or its own `mean` colour.
+        features: Numbers of superpixels that areas are made of.
+        patience: 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK
+            samples, and at `samples` at the latest.
+    """
+
+    samples: int = 1000
+    superpixels: str = "quickshift"
+    hide: str = "grey"
+    features: tuple[int, ...] = (8, 10)
     patience: int = 0
 
     def __post_init__(self) -> None:

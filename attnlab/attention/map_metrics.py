@@ -119,7 +119,8 @@ def topk_overlap(first: Maps, second: Maps, cells: int) -> PerImage:
 def topk_intersection(first: Maps, second: Maps) -> Tensor:
     """How many of the k highest cells two maps have in common, for every k at once (the numerator of eq. 6).
 
-    Counts for k = 1 ... h * w, (N, h * w), int64; -1 throughout where either map is constant.
+    Counts for k = 1 ... h * w, (N, h * w), int64; -1 throughout where either map is constant. The IoU of the two areas
+    of k cells is shared / (2 k - shared).
     """
     # a cell is in both areas from the k on that reaches its worse rank
     needed = torch.maximum(_ranks(first), _ranks(second))

@@ -48,8 +48,8 @@ class Skipped(NamedTuple):
 class Batch(NamedTuple):
     """Samples side by side, and what was skipped among them.
 
-    Only three fields are tensors, since each one that crosses from a worker process costs a file handle. The others are
-    lists of N values of Sample.
+    Only three fields are tensors, since each one that crosses from a worker process costs a file handle: pixels
+    (N, C, H, W) uint8, labels (N,), masks (N, H, W) bool. The others are lists of N values of Sample.
     """
 
     positions: list[int]
@@ -57,14 +57,14 @@ class Batch(NamedTuple):
     boxes: list[list[list[float]]]
     dropped_boxes: list[int]
     box_shares: list[float]
-    pixels: Tensor  # 0 to 255, (N, C, H, W), uint8
+    pixels: Tensor
     labels: Labels
     masks: Areas
     skipped: list[Skipped]
     notes: Sequence[tuple[str, ...]] = ()
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Images, Labels]:
-        """Images, float32, and labels on a device, as a classifier takes them."""
+        """Pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device, as a classifier takes them."""
         return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
 
 

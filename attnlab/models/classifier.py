@@ -93,18 +93,18 @@ class Classifier(nn.Module):
         self._doubts = read.doubts if read else ()
 
     def forward(self, images: Images) -> Logits:
-        """Logits of the images, float32 (float64 from a float64 network)."""
+        """Logits of images, pixels in [0, 1], (N, C, H, W): (N, K), float32 (float64 from a float64 network)."""
         return self.logits(self.normalise(images))
 
     def normalise(self, images: Images) -> Tensor:
-        """Normalise images pixel by pixel, in the precision and memory format that the network takes."""
+        """Normalise images pixel by pixel, (N, C, H, W), in the precision and memory format that the network takes."""
         # a copy in any case, as the network may work in place
         images = images.clone() if self.as_it_is else (images - self.mean).div_(self.std)  # type: ignore[operator, arg-type]
         floats = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
         return images.to(next(floats, images.dtype), memory_format=self.memory_format)
 
     def logits(self, normalised: Tensor) -> Logits:
-        """Logits of images that are normalised already."""
+        """Logits of images that are normalised already, (N, K)."""
         return logits_of(self.network(normalised), len(normalised))
 
     def infer(self, normalised: Tensor) -> Logits:

@@ -63,7 +63,6 @@ def test_maps_and_what_is_read_from_them_stay_on_the_device(elsewhere):
         enlarged,
         map_metrics.normalize_max(first),
         map_metrics.above_mean(enlarged),
-        map_metrics.above_fixed(first, 0.5),
         map_metrics.is_constant(first),
     ]
     made += [map_metrics.topk_intersection(first, second), map_metrics.topk_overlap(first, second, 3)]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from attnlab.attention.map_metrics import (
     _highest_by_sorting,
-    above_fixed,
     above_mean,
     is_constant,
     map_mask_iou,
@@ -79,10 +78,9 @@ def test_a_constant_map_and_an_empty_mask_have_no_iou():
     assert map_mask_iou(maps, masks).isnan().all()
 
 
-def test_fixed_and_mean_thresholds_include_equality():
+def test_the_mean_threshold_includes_equality():
     maps = torch.tensor([[[0.0, 1.0], [2.0, 1.0]]])
     assert above_mean(maps).tolist() == [[[False, True], [True, True]]]
-    assert above_fixed(maps, 2.0).tolist() == [[[False, False], [True, False]]]
 
 
 def test_iou_of_two_empty_areas_is_nan():

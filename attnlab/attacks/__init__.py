@@ -153,17 +153,12 @@ ATTACKS = Registry(
 
 
 class AttackFunction(NamedTuple):
-    """An attack outside the loop.
+    """An attack outside the loop."""
 
-    Attributes:
-        run: (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in
-            [0, 1]) from the images, detached; images of another prediction stay as they are. The classifier is given
-            back as it was.
-        gradient: Whether it uses a gradient.
-    """
-
+    # (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in [0, 1]) from
+    # the images, detached; images of another prediction stay as they are, the classifier is given back as it was
     run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
-    gradient: bool = True
+    gradient: bool = True  # whether it uses a gradient
 
 
 #: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here

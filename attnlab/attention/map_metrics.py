@@ -47,11 +47,6 @@ def normalize_max(maps: Maps) -> Maps:
     return positive / highest_value.where(highest_value > 0, 1)
 
 
-def above_fixed(maps: Maps, kappa: float) -> Areas:
-    """Att(x) = [g(x) >= kappa] (eq. 3), (N, h, w), bool."""
-    return maps >= kappa
-
-
 def above_mean(maps: Maps) -> Areas:
     """Att(x) = [g(x) >= mean of g(x)] (eq. 3 with the paper's default kappa), (N, h, w), bool; never empty."""
     kappa = maps.mean((1, 2), keepdim=True)

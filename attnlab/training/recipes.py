@@ -86,31 +86,21 @@ MNIST_SHORT = Plan(
     model="lenet", epochs=5, batch_size=100, learning_rate=1e-3, eps=0.3, step_size=0.075, steps=10, ramp=1
 )
 MNIST = {"short": MNIST_SHORT, "paper": replace(MNIST_SHORT, step_size=0.01, steps=40)}
-CIFAR10 = {
-    "short": Plan(
-        model="resnet9",
-        epochs=30,
-        batch_size=128,
-        learning_rate=0.2,
-        eps=8 / 255,
-        step_size=2 / 255,
-        steps=7,
-        optimizer="sgd",
-        schedule="one-cycle",
-        weight_decay=5e-4,
-        augment="crop-flip",
-    ),
-    "paper": Plan(
-        model="resnet9",
-        epochs=200,
-        batch_size=100,
-        learning_rate=1e-4,
-        eps=8 / 255,
-        step_size=2 / 255,
-        steps=7,
-        augment="crop-flip",
-    ),
-}
+CIFAR10_SHORT = Plan(
+    model="resnet9",
+    epochs=30,
+    batch_size=128,
+    learning_rate=0.2,
+    eps=8 / 255,
+    step_size=2 / 255,
+    steps=7,
+    optimizer="sgd",
+    schedule="one-cycle",
+    weight_decay=5e-4,
+    augment="crop-flip",
+)
+CIFAR10_PAPER = replace(CIFAR10_SHORT, epochs=200, batch_size=100, learning_rate=1e-4, schedule="constant")
+CIFAR10 = {"short": CIFAR10_SHORT, "paper": replace(CIFAR10_PAPER, optimizer="adam", weight_decay=0.0)}
 IMAGENET_SHORT = Plan(
     model="resnet50",
     epochs=10,

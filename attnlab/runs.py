@@ -68,8 +68,9 @@ class Run:
         return self.folder / "records" / f"part-{number:05d}.parquet"
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write run.json, whole or not at all."""
-        write_whole(self.folder / manifests.FILE, (json.dumps(manifest, indent=2) + "\n").encode())
+        """Write run.json, whole or not at all, as of today's schema: `read_manifest` renames what older ones hold."""
+        today = {**manifest, "schema": manifests.SCHEMA_VERSION}
+        write_whole(self.folder / manifests.FILE, (json.dumps(today, indent=2) + "\n").encode())
 
     def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""

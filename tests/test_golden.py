@@ -17,6 +17,7 @@ import torch
 from pages import Tables
 from safetensors.torch import load_file
 
+from attnlab.manifests import SCHEMA_VERSION
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training.log import read_log
 from benchmarks.golden.differences import Differences, columns_of_parquet
@@ -143,6 +144,8 @@ def test_a_kept_unfinished_run_is_resumed_to_the_records_of_the_whole_one(kept, 
         (kept / "analysis/records/part-00000.parquet").unlink()
     assert attnlab(*words_of(kept / name)).code == 0
     assert_same_records(kept / name, KEPT / "analysis")
+    written = json.loads((kept / name / "run.json").read_text())
+    assert ("resize" in written["options"], written["schema"]) == (True, SCHEMA_VERSION)  # an older attnlab refuses it
 
 
 def test_a_kept_interrupted_training_is_resumed_to_the_weights_of_the_whole_one(kept, attnlab):

@@ -17,7 +17,7 @@ from attnlab.words import counted
 @pytest.mark.parametrize(
     ("number", "noun", "text"),
     [(1, "image", "1 image"), (0, "image", "0 images"), (2, "box", "2 boxes"), (3, "class", "3 classes"),
-     (1, "process", "1 process"), (5, "usable core", "5 usable cores")],
+     (1, "process", "1 process"), (5, "usable core", "5 usable cores"), (2, "epoch", "2 epochs")],
 )  # fmt: skip
 def test_a_noun_is_plural_unless_there_is_one(number, noun, text):
     assert counted(number, noun) == text

@@ -26,14 +26,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
 
 
-#: `attnlab` with small parts
-SMALL_PARTS = """
-from attnlab.pipelines import pending_parts
-from attnlab_cli import main
-
-pending_parts.PART = 16
-"""
-#: the same, killed as soon as an image of the second part is kept
+#: `attnlab`, killed as soon as an image of the second part is kept
 KILLED = """
 import os, signal
 from attnlab.runs import Run
@@ -53,8 +46,8 @@ def test_a_run_that_is_killed_and_resumed_is_byte_equal_to_an_uninterrupted_one(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
 
     def attnlab(code: str, out: Path) -> int:
-        options = ["analyze", "--batch-size", "8", "--limit", "40", "--out", out]
-        command = [sys.executable, "-c", f"{SMALL_PARTS}{code}main()", *options]
+        options = ["analyze", "--batch-size", "8", "--part-size", "16", "--limit", "40", "--out", out]
+        command = [sys.executable, "-c", f"from attnlab_cli import main\n{code}main()", *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
@@ -69,8 +62,7 @@ def test_a_run_that_is_killed_and_resumed_is_byte_equal_to_an_uninterrupted_one(
     assert len(files_of(whole)) == 3 + 2 * len(tables) + 1
 
 
-def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 16)
+def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8):
     calls = []
 
     def interrupt(count):
@@ -80,14 +72,14 @@ def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resn
 
     images, out = load_dataset("scenes"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        analyze_images(resnet8, images, out, batch_size=8, positions=range(64), progress=interrupt)
+        analyze_images(resnet8, images, out, batch_size=8, part_size=16, positions=range(64), progress=interrupt)
     assert sorted(path.name for path in (out / "records").iterdir()) == ["part-00000.parquet", "part-00001.unfinished"]
     assert Run(out).manifest["finished"] is None
     report = report_run_of(out)
     assert any("unfinished" in line for line in report.summary)
     assert len(read_records(out)) == 24, "those of the part at hand can be looked at too"
     seen = []
-    analyze_images(resnet8, images, out, batch_size=8, positions=range(64), progress=seen.append)
+    analyze_images(resnet8, images, out, batch_size=8, part_size=16, positions=range(64), progress=seen.append)
     assert seen[0] == 24, "what was done before is counted as done"
     assert [path.name for path in (out / "records").glob("*.unfinished")] == []
     assert len(read_records(out)) == 64
@@ -117,3 +109,25 @@ def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
     with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
         analyze_images(resnet8, load_dataset("scenes"), run, eps=(0.5,), positions=range(300))
+
+
+def test_the_size_of_parts_changes_no_record_and_stands_in_the_manifest(tmp_path, resnet8):
+    images = load_dataset("scenes")
+    for size in (8, 16, 256):
+        analyze_images(resnet8, images, tmp_path / str(size), batch_size=8, part_size=size, positions=range(40))
+        assert Run(tmp_path / str(size)).manifest["options"]["part_size"] == size
+    parts = [len(list((tmp_path / size / "records").iterdir())) for size in ("8", "16", "256")]
+    assert parts == [5, 3, 1]
+    whole = Run(tmp_path / "256").table()
+    assert all(Run(tmp_path / size).table().equals(whole) for size in ("8", "16"))
+
+
+def test_a_run_from_before_there_was_a_size_of_parts_has_those_of_256(tmp_path, resnet8):
+    images, out = load_dataset("scenes"), tmp_path / "run"
+    analyze_images(resnet8, images, out, positions=range(2))
+    manifest = Run(out).manifest
+    del manifest["options"]["part_size"]
+    Run(out).write_manifest(manifest)
+    analyze_images(resnet8, images, out, positions=range(2))
+    with pytest.raises(UserError, match=r"part_size was 256, is 1\b"):
+        analyze_images(resnet8, images, out, positions=range(2), part_size=1)

@@ -15,7 +15,7 @@ from attnlab.doctor import Finding, data, machine, places, software
 from attnlab.doctor.data import in_root
 from attnlab.doctor.finding import from_error
 from attnlab.errors import UserError
-from attnlab.pipelines import provenance
+from attnlab.pipelines import hardware, provenance
 from attnlab_cli.app import app
 
 RESNET50 = "resnet50-11ad3fa6.pth"
@@ -114,14 +114,15 @@ def test_an_extra_that_is_not_installed_is_told_with_the_command_for_it(monkeypa
 
 
 def test_a_container_that_may_use_one_core_is_told_to_use_one_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(hardware, "QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     finding = machine.threads()
     assert (finding.state, finding.text) == ("note", "4 of torch on 1 usable core")
     assert finding.advice.startswith("set OMP_NUM_THREADS=1")
+    assert hardware.reading_processes() == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.usable_cores() == len(os.sched_getaffinity(0))
+    assert hardware.usable_cores() == len(os.sched_getaffinity(0))
 
 
 def test_a_driver_beside_a_torch_that_sees_no_gpu_is_noted(tmp_path, monkeypatch):

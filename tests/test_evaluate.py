@@ -140,11 +140,8 @@ def test_an_image_that_is_lost_without_an_attack_is_lost_after_0_steps_of_one_th
 
 
 @pytest.mark.parametrize("calls", [2, 3, 6, 8])
-def test_a_run_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one(
-    tmp_path, evaluated, twins, monkeypatch, calls
-):
+def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one(tmp_path, evaluated, twins, calls):
     """In the first model and in the second, at the end of a part and amid one."""
-    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 12)
     seen = []
 
     def interrupt(count: int) -> None:
@@ -153,10 +150,10 @@ def test_a_run_that_is_interrupted_and_gone_on_with_equals_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_evaluation(twins, tmp_path / "r", batch_size=4, progress=interrupt)
+        run_evaluation(twins, tmp_path / "r", batch_size=4, part_size=12, progress=interrupt)
     done, seen = sum(seen), []
     assert Run(tmp_path / "r").manifest["finished"] is None
-    run_evaluation(twins, tmp_path / "r", batch_size=4, progress=seen.append)
+    run_evaluation(twins, tmp_path / "r", batch_size=4, part_size=12, progress=seen.append)
     assert seen[0] == done, "what was done before is counted as done"
     assert sum(seen) == 2 * COUNT
     assert_same_records(read_evaluation(tmp_path / "r"), read_evaluation(evaluated))
@@ -175,8 +172,7 @@ def test_a_finished_run_is_not_computed_again(tmp_path, twins):
     assert seen == [2 * COUNT]
 
 
-def test_an_interrupted_run_is_not_gone_on_with_in_another_order_of_models(tmp_path, twins, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 8)
+def test_an_interrupted_run_is_not_resumed_in_another_order_of_models(tmp_path, twins):
     evaluation, seen = {"attacks": {"clean": None}}, []
 
     def interrupt(count: int) -> None:
@@ -185,10 +181,10 @@ def test_an_interrupted_run_is_not_gone_on_with_in_another_order_of_models(tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_evaluation(twins, tmp_path / "r", evaluation, progress=interrupt)
+        run_evaluation(twins, tmp_path / "r", evaluation, part_size=8, progress=interrupt)
     swapped = dict(reversed(twins.items()))
     try:
-        run_evaluation(swapped, tmp_path / "r", evaluation)
+        run_evaluation(swapped, tmp_path / "r", evaluation, part_size=8)
     except UserError:
         return
     assert read_evaluation(tmp_path / "r")["model"].value_counts().to_dict() == {"first": COUNT, "second": COUNT}

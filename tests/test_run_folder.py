@@ -138,16 +138,15 @@ def test_another_batch_size_is_refused_and_the_runs_own_is_the_default(attnlab):
 
 
 def test_other_threads_are_warned_of_and_noted_with_the_parts_they_made(tmp_path, resnet8, monkeypatch):
-    monkeypatch.setattr("attnlab.pipelines.pending_parts.PART", 2)
     images, out = load_dataset("scenes"), tmp_path / "run"
-    analyze_images(resnet8, images, out, positions=range(4))
+    analyze_images(resnet8, images, out, positions=range(4), part_size=2)
     Run(out).part(1).unlink()
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
     with pytest.warns(UserWarning, match="was begun in other surroundings: threads was .*, is 77"):
-        analyze_images(resnet8, images, out, positions=range(4))
+        analyze_images(resnet8, images, out, positions=range(4), part_size=2)
     first, second = Run(out).manifest["sessions"]
     assert (first["parts"], second["parts"], second["threads"]) == ([0, 1], [1], 77)
-    analyze_images(resnet8, images, out, positions=range(4))
+    analyze_images(resnet8, images, out, positions=range(4), part_size=2)
     assert len(Run(out).manifest["sessions"]) == 2, "what computes nothing is no session"
 
 

@@ -215,6 +215,7 @@ class RunOptions(Options):
             convolutions, which changes the last digits only; `channels-last` is slower by up to a tenth (LIME by a
             quarter), `contiguous` by a third.
         batch_size: Images per forward pass; by default a number that suits device and model.
+        part_size: Images of a part of the records, which is written whole or not at all; no batch crosses two parts.
         workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
             is nothing to decode or cut.
     """
@@ -225,4 +226,5 @@ class RunOptions(Options):
     precision: str = option("fp32", choices=tuple(PRECISIONS), decides=True)
     memory_format: str = option("folded", choices=tuple(MEMORY_FORMATS), decides=True)
     batch_size: int | None = option(None, least=1)
+    part_size: int = option(256, least=1, decides=True)
     workers: int | None = option(None, least=0)

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
 from attnlab.models import PRECISIONS
-from attnlab.pipelines.hardware import choose_device
+from attnlab.pipelines.hardware import choose_device, usable_cores
 from attnlab.pipelines.provenance import cpu_info, cpu_name
 from attnlab.registry import loaded
 from attnlab.words import counted
 
 TOPIC = "machine"
 DRIVER = Path("/proc/driver/nvidia")
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # flags of processors that compute in bfloat16
 #: a precision is said to be faster or slower than fp32 from this factor on
 FACTOR = 1.2
@@ -54,16 +53,6 @@ def threads() -> Finding:
         advice = f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle; unset it, unless others use them"
     text = f"{used} of torch on {counted(cores, 'usable core')}"
     return Finding(TOPIC, "threads", text, advice, "note" if advice else "ok")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: those of the machine less what affinity and a container's quota take away."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = QUOTA.read_text().split()
-        return min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or one without a limit (`max`)
-        return cores
 
 
 def gpus() -> Iterator[Finding]:

@@ -81,7 +81,7 @@ class Analysis:
         nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
         with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run, keeping(out):
             start = perf_counter()
-            work = pending_parts(run, images.image_ids, used)
+            work = pending_parts(run, images.image_ids, used, config.run.part_size)
             if work.missing:
                 run.begin_session(manifest)
             if read_checks(out) is None and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
@@ -117,6 +117,7 @@ class Analysis:
             **({"seed": config.run.seed} if config.with_lime or random_start else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
             "images": len(self.positions),
+            "part_size": config.run.part_size,
         }
         return {
             "kind": "analyze",

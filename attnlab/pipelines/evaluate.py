@@ -98,7 +98,8 @@ class Evaluation:
         manifest = self.manifest(able)
         with opened(out, manifest, EVALUATION, {**EvaluateConfig.defaults(), "attacks": loop}) as run:
             start = perf_counter()
-            works = {name: pending_parts(run, images.image_ids, used, before) for before, name in enumerate(models)}
+            parts = partial(pending_parts, run, images.image_ids, used, config.run.part_size)
+            works = {name: parts(models_before) for models_before, name in enumerate(models)}
             if any(work.missing for work in works.values()):
                 run.begin_session(manifest)
                 if read_checks(out) is None:
@@ -138,6 +139,7 @@ class Evaluation:
             "seed": config.run.seed,
             "stop": config.attack.stop,
             "images": len(self.positions),
+            "part_size": config.run.part_size,
             "order": list(self.models),
         }
         return {

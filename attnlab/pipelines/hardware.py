@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from timeit import repeat
 
@@ -21,6 +22,7 @@ from attnlab.superpixels import grid, superpixels
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
 LARGEST_LIME_BATCH = 1024
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container
 
 
 def model_for(data: str) -> str:
@@ -91,5 +93,15 @@ def workers(images: ImageSet, with_lime: bool = False) -> int:
 
 
 def reading_processes() -> int:
-    """One a core, at most 8; under torchrun this process's share of them."""
-    return min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """One a core that this process may use, at most 8; under torchrun this process's share of them."""
+    return min(8, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of the machine less what affinity and a container's quota take away."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or one without a limit (`max`)
+        return cores

@@ -7,8 +7,6 @@ from typing import Any
 from attnlab.data.resizing import Batch
 from attnlab.runs import Run
 
-PART = 256  # images a part of the records covers
-
 Progress = Callable[[int], None]
 Row = dict[str, Any]
 Rows = dict[int, Row]  # records by the images' index in the data set
@@ -61,10 +59,12 @@ class PendingParts:
             pass
 
 
-def pending_parts(run: Run, image_ids: Sequence[str], used: Sequence[int], models_before: int = 0) -> PendingParts:
-    """Find the missing parts of the images used, of all those of a data set, for the model whose parts come next."""
-    starts = range(0, len(used), PART)
-    parts = {models_before * len(starts) + at // PART: list(used[at : at + PART]) for at in starts}
+def pending_parts(
+    run: Run, image_ids: Sequence[str], used: Sequence[int], size: int, models_before: int = 0
+) -> PendingParts:
+    """Find the missing parts, of that size, of the images used, of all those of a data set, for the next model."""
+    starts = range(0, len(used), size)
+    parts = {models_before * len(starts) + at // size: list(used[at : at + size]) for at in starts}
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
     for number in parts.keys() - missing.keys():
         if run.image_ids(number) != [image_ids[position] for position in parts[number]]:

@@ -59,6 +59,8 @@ def undisturbed(tmp_path_factory) -> Path:
 def test_a_training_that_loses_processes_is_restarted_at_once_and_ends_in_the_same_bytes(undisturbed, tmp_path, deaths):
     done = train(tmp_path / "run", deaths, len(deaths.split()))
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Error: another process of this training ended, and this one with it (" in done.stderr
     assert "connectFullMesh" not in done.stderr  # as where a restart reads the addresses of processes that have died
     for name in (WEIGHTS, f"last/{WEIGHTS}", STATE, LOG):
         assert (tmp_path / "run" / name).read_bytes() == (undisturbed / name).read_bytes(), name

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from attnlab.arrays import Images
 from attnlab.errors import UserError
+from attnlab.failures import one_line
 from attnlab.words import counted
 
 
@@ -128,7 +129,7 @@ def launched() -> int:
 
 @contextmanager
 def world(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, if it did; leave them at the end."""
+    """Join the processes that torchrun started, if it did; leave them at the end, which a lost one makes an error."""
     if launched() == 1:
         yield ProcessGroup(device=device)
         return
@@ -139,6 +140,14 @@ def world(device: torch.device) -> Iterator[ProcessGroup]:
     store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # type: ignore[attr-defined]
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
-        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
+        yield ProcessGroup(rank, size, device)
+    except RuntimeError as error:
+        reason = one_line(error)
+        if not (isinstance(error, dist.DistError) or "gloo" in reason):
+            raise
+        raise UserError(
+            f"another process of this training ended, and this one with it ({reason}); what is saved is kept: repeat "
+            "the command to resume, or let torchrun do so with --max-restarts"
+        ) from None
     finally:
         dist.destroy_process_group()

@@ -95,13 +95,8 @@ def test_lime_alone_gives_figure_3_and_tells_what_it_lacks(attnlab):
 
 
 def test_a_group_without_images_is_left_out_and_said_so(attnlab, resnet8, tmp_path):
-    options = {
-        "split": "val",
-        "model": "resnet8",
-        "memory_format": "channels-last",
-        "eps": "0",
-    }  # which changes no prediction
     # an eps of 0 changes no prediction
+    options = {"split": "val", "model": "resnet8", "memory_format": "channels-last", "eps": "0"}
     analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **options, positions=range(20))
     done = attnlab("figures", "run", "--only", "figure1,iou-distributions")
     assert done.code == 0

@@ -32,8 +32,9 @@ def draw_run(
 ) -> Drawn:
     """Draw the figures of a folder, or `only` some, into `out`, by default its figures/; errors as of `draw`.
 
-    `images_of`, such as `replay`, is asked for the images that figures show; where they cannot be had, these figures
-    are left out. Figs. 1 and 3 show the images that are `named`, by default those that `choose.typical` chooses.
+    `images_of`, such as `replay` of this folder, is asked for the images that figures show; where they cannot be had,
+    these figures are left out. Figs. 1 and 3 show the images that are `named`, by default those that `choose.typical`
+    chooses.
     """
     if not folder.is_dir():
         raise UserError(f"expected an existing folder, got {str(folder)!r}")

@@ -227,6 +227,13 @@ def test_a_weights_key_that_is_not_there_is_refused_with_the_nearest(tmp_path, n
         loaded(net, "none", weights_key="state_dict")
 
 
+def test_a_weights_key_of_a_file_without_names_to_choose_from_is_refused(tmp_path, net):
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(UserError, match=r"to be one of \(none\), got '\(none\)'$"):
+        loaded(net, path, weights_key="(none)")
+
+
 def test_a_weights_key_may_be_what_names_begin_with(tmp_path, net, state):
     path = tmp_path / "distilled.safetensors"
     both = {f"student.{name}": value for name, value in state.items()}

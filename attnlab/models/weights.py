@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnlab.errors import UserError, check_one_of
+from attnlab.errors import UserError, nearest
 from attnlab.failures import one_line
 from attnlab.models.weights_file import read_content
 
@@ -83,8 +83,9 @@ def _named(states: Mapping[str, State], key: str, path: Path) -> State:
         if below:
             return below
     starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in states.values() for name in state if "." in name)
-    known = [name for name in states if name] or list(starts) or ["(none)"]
-    return states[check_one_of(key, known, f"--weights-key for {path}")]  # refuses it, as it was looked for before
+    known = [name for name in states if name] or list(starts)
+    listed = ", ".join(known) or "(none)"
+    raise UserError(f"expected --weights-key for {path} to be one of {listed}, got {key!r}{nearest(key, known)}")
 
 
 def classes_of(network: nn.Module, state: State) -> int | None:

@@ -143,7 +143,7 @@ def world(device: torch.device) -> Iterator[ProcessGroup]:
         yield ProcessGroup(rank, size, device)
     except RuntimeError as error:
         reason = one_line(error)
-        if not (isinstance(error, dist.DistError) or "gloo" in reason):
+        if not (isinstance(error, dist.DistError) or "gloo/transport" in reason):
             raise
         raise UserError(
             f"another process of this training ended, and this one with it ({reason}); what is saved is kept: repeat "

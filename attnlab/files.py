@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from attnlab.errors import UserError, printable
 
-PATIENCE = 8.0  # seconds that a folder may be held by the workers of a process that was killed
+LOCK_PATIENCE = 8.0  # seconds that a folder may be held by the workers of a process that was killed
 #: held by the process that works in a folder; it stays there, since removing it would let two processes hold it
 LOCK = ".lock"
 LONGEST_NAME = 255  # bytes of a file's name that file systems take
@@ -87,7 +87,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
-        lock.acquire(timeout=PATIENCE, poll_interval=0.1)
+        lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.1)
     except Timeout:
         raise UserError(f"another process works in {folder}; wait for its end, or choose another --out") from None
     except NotImplementedError:

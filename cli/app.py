@@ -24,7 +24,7 @@ from .sweep import sweep
 from .tables import tables
 from .train import train
 
-PATIENCE = 3.0  # seconds that threads of a model's own code have to end in
+THREAD_PATIENCE = 3.0  # seconds that threads of a model's own code have to end in
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -66,7 +66,7 @@ def _leave_threads(before: list[threading.Thread], code: object) -> None:
     started = [
         thread for thread in started if "concurrent.futures" not in _module_of(thread)
     ]  # which end by themselves
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + THREAD_PATIENCE
     for thread in started:
         thread.join(max(0.0, end - time.monotonic()))
     names = [thread.name for thread in started if thread.is_alive()]

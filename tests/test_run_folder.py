@@ -89,7 +89,7 @@ def test_what_is_somebody_elses_is_not(tmp_path, mine):
 
 @pytest.mark.parametrize("command", ["analyze", "evaluate", "attack"])
 def test_a_second_process_in_a_run_folder_is_refused(attnlab, monkeypatch, command):
-    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    monkeypatch.setattr(files, "LOCK_PATIENCE", 0.0)
     words = [command, "--limit", 2, "--workers", 0, "--out", "out", *(["--attacks", "clean"] * (command == "evaluate"))]
     Path("out").mkdir()
     with alone_in(Path("out")):

@@ -243,7 +243,7 @@ def test_a_damaged_log_is_one_line(train, line):
 
 
 def test_a_folder_that_another_process_trains_in_is_one_line_and_stays_as_it_is(train, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    monkeypatch.setattr(files, "LOCK_PATIENCE", 0.0)
     assert train("--epochs", 1).code == 0
     for path in ("log.jsonl", "state.safetensors"):
         Path("out", path).unlink()  # as before the other one's first line

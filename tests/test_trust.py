@@ -238,7 +238,7 @@ def test_threads_that_a_file_leaves_running_are_told_and_do_not_keep_the_command
         "threading.Thread(target=threading.Event().wait, name='watcher').start()\n"
         "def build():\n    return 3\n"
     )
-    code = "from attnlab_cli import app; app.PATIENCE = 0.1; app.main()"
+    code = "from attnlab_cli import app; app.THREAD_PATIENCE = 0.1; app.main()"
     words = [sys.executable, "-c", code, "analyze", "--model", "net.py:build"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1

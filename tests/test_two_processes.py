@@ -80,9 +80,9 @@ def one_of_two(rank: int, port: int, networks: Path, folder: Path) -> None:
             training(networks, folder / ("whole" if rank == 0 else "elsewhere"), world=processes).run()
         (folder / f"apart-{rank}.txt").write_text(str(error.value))
         with pytest.raises(UserError) as error:
-            processes.lead(lambda: refuse(rank))
+            processes.on_rank_zero(lambda: refuse(rank))
         (folder / f"refused-{rank}.txt").write_text(str(error.value))
-        processes.lead(lambda: (folder / f"led-{rank}").touch())
+        processes.on_rank_zero(lambda: (folder / f"led-{rank}").touch())
         kernels = share_norms_here()  # from here on
         for defense in SHARED:
             run(f"shared {defense}", "build", exact=True, defense=defense)

@@ -138,7 +138,7 @@ def prepare_training(
                 write_found(folder, first_look({plan.model: classifier}, images, held, "squash", gradients=False))
             _warn_of_doubts(plan, defense, data.root if data.name == "folder" else None)
 
-        processes.lead(claim)
+        processes.on_rank_zero(claim)
         count = hardware.reading_processes() if run.workers is None else run.workers
         yield Training(
             classifier=classifier,

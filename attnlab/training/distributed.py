@@ -66,7 +66,7 @@ class ProcessGroup:
         """Wait until all processes have come here."""
         self.largest(0)
 
-    def lead(self, act: Callable[[], None]) -> None:
+    def on_rank_zero(self, act: Callable[[], None]) -> None:
         """Act on rank zero; a UserError there is raised in every process, so that none waits in vain."""
         refused: list[UserError | None] = [None]
         if self.first:

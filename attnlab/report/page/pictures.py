@@ -10,7 +10,7 @@ from PIL import Image
 from attnlab.superpixels import Mask
 from attnlab.views import Pixels
 
-BUDGET = 24_000_000  # bytes that all thumbnails of a page may take together, as base64
+PAGE_BYTES = 24_000_000  # bytes that all thumbnails of a page may take together, as base64
 #: JPEG quality -> bytes of a pixel to reckon with, as base64, where half the images are under an attack of 16/255
 QUALITIES = {95: 1.6, 80: 0.6}
 SMALLEST = 64  # pixels below which no side is shrunk; pages of very many images grow instead
@@ -24,9 +24,9 @@ def fit(count: int, size: Size) -> tuple[Size, int]:
     All get one size, at most that of the images, so that none looks sharper than its neighbour.
     """
     best, least = QUALITIES
-    if count * size[0] * size[1] * QUALITIES[best] <= BUDGET:
+    if count * size[0] * size[1] * QUALITIES[best] <= PAGE_BYTES:
         return size, best
-    shrink = min(1.0, (BUDGET / (count * size[0] * size[1] * QUALITIES[least])) ** 0.5)
+    shrink = min(1.0, (PAGE_BYTES / (count * size[0] * size[1] * QUALITIES[least])) ** 0.5)
     shrink = min(1.0, max(shrink, SMALLEST / min(size)))
     return (round(size[0] * shrink), round(size[1] * shrink)), least
 

@@ -20,7 +20,7 @@ from attnlab.words import as_fraction
 from benchmarks.across_seeds import gains, over_seeds
 from benchmarks.trainings import Training
 
-PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))  # what is held against what
+PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))  # a defence, and the baseline it is compared with
 KINDS = ("pgd", "cw")  # kinds of attacks the p-values are of: each one's longest
 #: cells of the clean and attacked maps that are compared, as in Table 3
 CELLS = 10

@@ -80,7 +80,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def expect(browser):
-    """Assertions that wait until the page, whose policy forbids scripts handed in, comes to it."""
+    """Assertions that retry until the page fulfils them; its policy forbids injected scripts."""
     from playwright.sync_api import expect
 
     return expect

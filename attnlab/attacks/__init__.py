@@ -173,7 +173,7 @@ OTHER_ATTACKS = Registry(
 
 @dataclass(frozen=True)
 class OtherAttack:
-    """Settings of an attack in OTHER_ATTACKS; what else it is made of is as published."""
+    """Settings of an attack in OTHER_ATTACKS; everything else is as published."""
 
     method: str
     eps: float  # radius of the L-infinity ball, pixels in [0, 1]

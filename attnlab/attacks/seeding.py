@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attnlab.seeding import SEEDS
+
 
 def uniform(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Numbers drawn uniformly from [0, 1), of that shape (N, ...), float32 on the CPU: row n by seed n alone."""
@@ -16,4 +18,4 @@ def uniform(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 def reseed(seeds: Sequence[int], turn: int) -> list[int]:
     """Another seed per image for each turn: what draws in turn 1 is independent of what drew in turn 0."""
-    return [(seed + turn * 0x9E3779B97F4A7C15) % 2**63 for seed in seeds]
+    return [(seed + turn * 0x9E3779B97F4A7C15) % SEEDS for seed in seeds]

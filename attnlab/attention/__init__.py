@@ -21,9 +21,8 @@ CLASSES = ("true", "predicted")  # classes that maps may explain: the label, or 
 class Method:
     """An attention method."""
 
-    maps: (
-        MapFunction | None
-    )  # makes the maps of Tables 1-3 in an analysis' pass; None for LIME, whose passes are its own
+    # makes the maps of Tables 1-3 in an analysis' pass; None for LIME, whose passes are its own
+    maps: MapFunction | None
     target: str = "true"  # class that its maps explain unless the user names one, of CLASSES
     gradient: bool = True  # whether it needs one of the logits
 

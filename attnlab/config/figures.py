@@ -11,13 +11,15 @@ from attnlab.config.sections import (
     DataOptions,
     ModelOptions,
     RunOptions,
+    Statistic,
     check_split,
+    texts,
 )
 
 
 def words(text: str) -> tuple[str, ...]:
     """Words from `a,b`; none where nothing is said."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return tuple(filter(None, texts(text)))
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class ShownAttackOptions(Options):
 class ShownModelOptions(Options):
     """The networks of checkpoints, and where they run."""
 
-    mean: float | tuple[float, ...] | None = variant(ModelOptions, "mean")
-    std: float | tuple[float, ...] | None = variant(ModelOptions, "std")
+    mean: Statistic | None = variant(ModelOptions, "mean")
+    std: Statistic | None = variant(ModelOptions, "std")
     trust_code: bool = variant(ModelOptions, "trust_code")
     device: str = variant(RunOptions, "device")
 

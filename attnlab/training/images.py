@@ -16,7 +16,7 @@ from attnlab.data.mnist_cifar import ArraySet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.data.sampling import choose
 from attnlab.errors import UserError
-from attnlab.seeding import seed_of
+from attnlab.seeding import SEEDS, seed_of
 from attnlab.words import counted, none_usable
 
 BORDER = 4  # pixels a side that `crop-flip` moves an image by at most
@@ -126,7 +126,7 @@ def check_batch(images: int, batch_size: int) -> None:
 
 def order_of(count: int, seed: int, epoch: int) -> list[int]:
     """The images' order in an epoch, which depends on the run's seed and the epoch alone."""
-    generator = torch.Generator().manual_seed(seed_of(seed, f"epoch {epoch}") % 2**63)
+    generator = torch.Generator().manual_seed(seed_of(seed, f"epoch {epoch}") % SEEDS)
     return torch.randperm(count, generator=generator).tolist()
 
 

@@ -19,7 +19,7 @@ from attnlab.failures import keeping, naming
 from attnlab.hooks import train_mode
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.classifier import Classifier
-from attnlab.seeding import seed_of
+from attnlab.seeding import SEEDS, seed_of
 from attnlab.training import PERTURBATIONS, Defense
 from attnlab.training.adversary import Adversary, draw_source
 from attnlab.training.checkpointing import load_state, save_state
@@ -195,7 +195,7 @@ class Session:
 
     def _seed(self, what: str) -> int:
         """Seed of what is random in the step at hand."""
-        return seed_of(self.training.seed, f"{what} of epoch {self.progress.epoch} step {self.progress.step}") % 2**63
+        return seed_of(self.training.seed, f"{what} of epoch {self.progress.epoch} step {self.progress.step}") % SEEDS
 
     def _adversarial(self, images: Images, labels: Labels) -> Images | None:
         """The batch's adversarial images, where the defence reads any."""

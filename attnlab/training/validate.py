@@ -13,7 +13,7 @@ from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.checkpoint import DESCRIPTION
 from attnlab.models.classifier import Classifier
-from attnlab.seeding import seed_of
+from attnlab.seeding import SEEDS, seed_of
 from attnlab.training.distributed import ProcessGroup
 from attnlab.training.folder import LAST
 from attnlab.training.images import TrainingImages
@@ -37,7 +37,7 @@ def validate(
     right = torch.zeros(3, dtype=torch.float64, device=classifier.device)
     for at, batch in zip(range(0, len(indices), size), images.batches(indices, size), strict=True):
         pause()
-        seeds = [seed_of(seed, f"held out {index}") % 2**63 for index in indices[at : at + size]]
+        seeds = [seed_of(seed, f"held out {index}") % SEEDS for index in indices[at : at + size]]
         pixels = batch.pixels.float() / 255
         attacked = perturb(classifier, pixels, batch.labels, attack, seeds=seeds)
         with torch.no_grad(), frozen_eval(classifier):

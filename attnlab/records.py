@@ -1,7 +1,7 @@
 """Read the records of a run as tables for pandas: a row per image."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,15 +28,20 @@ def read_records(folder: Path | str) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records.
     """
-    run = Run(Path(folder))
+    return pd.concat(parts_of_records(Run(Path(folder))), ignore_index=True)
+
+
+def parts_of_records(run: Run) -> Iterator[pd.DataFrame]:
+    """What `read_records` gives, part by part."""
     names = {name: name if name == "shared_cells" else f"adv_{name}" for name in ADVERSARIAL.names}
-    table, budgets = run.table(), run.manifest["options"]["eps"]
-    counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
-    if set(counts) - {len(budgets)}:
-        raise UserError(f"{folder} is damaged: its records are not of as many eps as its run.json names")
-    frame = _per_attack(table, "adversarial", names)
-    frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
-    return frame
+    budgets = run.manifest["options"]["eps"]
+    for table in run.parts():
+        counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
+        if set(counts) - {len(budgets)}:
+            raise UserError(f"{run.folder} is damaged: its records are not of as many eps as its run.json names")
+        frame = _per_attack(table, "adversarial", names)
+        frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
+        yield frame
 
 
 def read_evaluation(folder: Path | str) -> pd.DataFrame:
@@ -48,9 +53,13 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records.
     """
-    table = Run(Path(folder)).table().select(["skipped", "model", "image_id", "label", "prediction", "attacks"])
-    table = table.rename_columns({"prediction": "clean_prediction"})
-    return _per_attack(table, "attacks", {name: name for name in OUTCOME.names})
+    columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
+    names = {name: name for name in OUTCOME.names}
+    frames = []
+    for table in Run(Path(folder)).parts():
+        clean = table.select(columns).rename_columns({"prediction": "clean_prediction"})
+        frames.append(_per_attack(clean, "attacks", names))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:
@@ -90,7 +99,7 @@ def skipped_images(run: Run) -> list[tuple[str, str]]:
     has_boxes = manifest["kind"] == "analyze" and manifest["data"]["has_boxes"]
     boxes = ["dropped_boxes", "box_share"] if has_boxes else []
     listed = {}
-    for row in run.table(["image_id", "skipped", *boxes]).to_pylist():
+    for row in (row for part in run.parts(["image_id", "skipped", *boxes]) for row in part.to_pylist()):
         if row["skipped"] is not None:
             listed[row["image_id"]] = row["skipped"]
         elif has_boxes and not row["box_share"]:

@@ -15,7 +15,6 @@ import io
 import json
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from attnlab import manifests
 from attnlab.errors import UserError
@@ -112,29 +112,41 @@ class Run:
     def _unfinished(self, number: int) -> Path:
         return self.part(number).with_suffix(".unfinished")
 
-    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All records so far, one row per image, skipped ones included; of all columns, or of some.
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The records so far, part by part, one row per image, skipped ones included; of all columns, or of some.
+
+        Memory holds the part at hand and the names of all images.
 
         Raises:
-            UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again.
+            UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again. In
+                the end, if an image has several records.
         """
-        manifest = self.manifest
+        manifest, kept = self.manifest, []
+        names = ["image_id", "skipped", *(["model"] if manifest["kind"] == "evaluate" else [])]
+        for table in self._tables(manifest, columns and list(dict.fromkeys([*columns, *names]))):
+            kept.append(table.select(names).filter(pc.is_null(table["skipped"])))  # a copy, which frees the part
+            yield table.select(columns) if columns else table
+        if not kept:
+            raise UserError(f"{self.folder} holds no records yet")
+        images = pa.concat_tables(kept)
+        counts = images.group_by(names, use_threads=False).aggregate([([], "count_all")])
+        for image in counts.filter(pc.greater(counts["count_all"], 1)).slice(0, 1).to_pylist():
+            count, image_id = image["count_all"], image["image_id"]
+            raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
+
+    def _tables(self, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        """Tables of the parts, and of the pieces of those that are not whole."""
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
-        tables = [self._read_part(part, manifest, columns) for part in parts]
+        for part in parts:
+            yield self._read_part(part, manifest, columns)
         for path in sorted((self.folder / "records").glob("part-*.unfinished")):
             if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
-                tables += [self._fitting(path, piece, manifest, columns) for piece in read_pieces(path).tables]
-        if not tables:
-            raise UserError(f"{self.folder} holds no records yet")
-        table = pa.concat_tables(tables)
-        if columns is None:
-            names = table["model"].to_pylist() if "model" in table.column_names else [""] * len(table)
-            images = zip(table["image_id"].to_pylist(), names, table["skipped"].to_pylist(), strict=True)
-            counts = Counter((image_id, name) for image_id, name, skipped in images if skipped is None)
-            for (image_id, _), count in counts.items():
-                if count > 1:
-                    raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
-        return table
+                for piece in read_pieces(path).tables:
+                    yield self._fitting(path, piece, manifest, columns)
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All `parts` together."""
+        return pa.concat_tables(self.parts(columns))
 
     def image_ids(self, number: int) -> list[str]:
         """Names of the images of a part that is whole."""

@@ -94,11 +94,11 @@ def check_passes(batch_size: int, workers: int, lime_batch_size: int = 1) -> Non
 
 def check_usable(run: Run) -> None:
     """Refuse a run none of whose images could be used, where every number would be of nothing; give the main reason."""
-    table = run.table(["image_id", "skipped"])
-    # several models see each image
-    by_image = dict(zip(table["image_id"].to_pylist(), table["skipped"].to_pylist(), strict=True))
-    if None in by_image.values():
-        return
+    by_image: dict[str, str] = {}  # several models see each image
+    for part in run.parts(["image_id", "skipped"]):
+        if part["skipped"].null_count:
+            return
+        by_image |= zip(part["image_id"].to_pylist(), part["skipped"].to_pylist(), strict=True)
     (reason, count), *_ = Counter(by_image.values()).most_common(1) or [("there are none", 0)]
     which = "" if count == len(by_image) else f", {count} of them"
     listed = f"{run.folder / 'skipped.csv'} names {'it' if len(by_image) == 1 else 'them'}"

@@ -54,11 +54,11 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
         UserError: If the folder holds no readable records.
     """
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
-    names = {name: name for name in OUTCOME.names}
+    names = ["clean_prediction" if name == "prediction" else name for name in columns]
     frames = []
     for table in Run(Path(folder)).parts():
-        clean = table.select(columns).rename_columns({"prediction": "clean_prediction"})
-        frames.append(_per_attack(clean, "attacks", names))
+        clean = table.select(columns).rename_columns(names)
+        frames.append(_per_attack(clean, "attacks", {name: name for name in OUTCOME.names}))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -15,6 +15,8 @@ import io
 import json
 import os
 import warnings
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -115,24 +118,25 @@ class Run:
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The records so far, part by part, one row per image, skipped ones included; of all columns, or of some.
 
-        Memory holds the part at hand and the names of all images.
+        Memory holds the part at hand, and a hash of each image's name.
 
         Raises:
             UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again. In
                 the end, if an image has several records.
         """
-        manifest, kept = self.manifest, []
-        names = ["image_id", "skipped", *(["model"] if manifest["kind"] == "evaluate" else [])]
-        for table in self._tables(manifest, columns and list(dict.fromkeys([*columns, *names]))):
-            kept.append(table.select(names).filter(pc.is_null(table["skipped"])))  # a copy, which frees the part
+        manifest, hashes, empty = self.manifest, array("q"), True
+        names = ["image_id", "model"] if manifest["kind"] == "evaluate" else ["image_id"]
+        for table in self._tables(manifest, columns and list(dict.fromkeys([*columns, *names, "skipped"]))):
+            empty = False
+            hashes.extend(map(hash, _used(table, names)))
             yield table.select(columns) if columns else table
-        if not kept:
+        if empty:
             raise UserError(f"{self.folder} holds no records yet")
-        images = pa.concat_tables(kept)
-        counts = images.group_by(names, use_threads=False).aggregate([([], "count_all")])
-        for image in counts.filter(pc.greater(counts["count_all"], 1)).slice(0, 1).to_pylist():
-            count, image_id = image["count_all"], image["image_id"]
-            raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
+        if len(np.unique(hashes)) < len(hashes):
+            counts = Counter(image for table in self._tables(manifest, None) for image in _used(table, names))
+            for (image_id, *_), count in counts.items():
+                if count > 1:
+                    raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
 
     def _tables(self, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Tables of the parts, and of the pieces of those that are not whole."""
@@ -239,6 +243,12 @@ def open_run(
         raise UserError(f"{folder} exists and is no run; choose another --out")
     (folder / "records").mkdir(exist_ok=True)
     return run
+
+
+def _used(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Image, and model where there are several, of the rows that are not skipped."""
+    used = table.select(names).filter(pc.is_null(table["skipped"]))
+    return zip(*(column.to_pylist() for column in used.columns), strict=True)
 
 
 def _owner(manifest: Mapping[str, Any]) -> bytes:

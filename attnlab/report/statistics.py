@@ -8,6 +8,8 @@ import numpy.typing as npt
 from scipy import stats
 
 RESAMPLES = 2_000
+#: numbers drawn at a time, of one sample and of two: of one they may be any, of two they decide which are drawn
+AT_ONCE = (100_000, 1_000_000)
 NO_INTERVAL = (float("nan"), float("nan"))
 
 Interval = tuple[float, float]
@@ -30,7 +32,7 @@ def _bootstrap(statistic: Callable[..., Any], *samples: np.ndarray) -> Interval:
         [np.asarray(sample, np.float64) for sample in samples],
         statistic,
         n_resamples=RESAMPLES,
-        batch=max(1, 1_000_000 // sum(map(len, samples))),
+        batch=max(1, AT_ONCE[len(samples) - 1] // sum(map(len, samples))),
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval

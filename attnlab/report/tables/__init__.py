@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
-from attnlab.registry import Lazy, Registry
+from attnlab.registry import Lazy, Registry, loaded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,9 @@ class TableSpec:
         note: What its numbers depend on beside the run, with `{name}` for an entry of `Source.words`.
         option: Of the command line, that asks for a table not made unasked; `--table NAME` does too.
         title: Short caption, as a paper has it.
+        measure: Function to a frame, a row for each of some images at an eps, of what the table's means are of. It
+            gets `images` with all columns of the records, a part of the run at a time, and what its parameters name
+            otherwise; `compute` finds its columns in `images`, where no column holds more than one number.
     """
 
     heading: str
@@ -86,6 +89,7 @@ class TableSpec:
     note: str = ""
     option: str = ""
     title: str = ""
+    measure: Lazy | None = None
 
     @property
     def mean(self) -> Column:
@@ -100,11 +104,6 @@ class TableSpec:
         """A head of the layout as the page has it."""
         return next((column.words for column in self.columns if column.head == head), head)
 
-    def compute_from(self, given: Mapping[str, Any]) -> Any:
-        """Call the table's function with what its parameters name."""
-        function = self.compute.load()
-        return function(**{name: given[name] for name in signature(function).parameters if name in given})
-
     def tidy(self, rows: Sequence[tuple[Any, ...]]) -> "pd.DataFrame":
         """A frame of rows that have a value for each column; what is there `sometimes` goes where all have the same."""
         import pandas as pd
@@ -117,6 +116,12 @@ class TableSpec:
         """The frame as it is set."""
         layout: Layout = self.layout(frame, self, form)
         return layout
+
+
+def call(function: Lazy, given: Mapping[str, Any]) -> Any:
+    """Call a table's function with what its parameters name."""
+    code = loaded(function)
+    return code(**{name: given[name] for name in signature(code).parameters if name in given})
 
 
 def _here(path: str) -> Lazy:
@@ -154,7 +159,7 @@ OF_PAIRS = (
 )
 
 BY_OUTCOME, ACCURACIES, PLAIN = _here("layout:by_outcome"), _here("layout:accuracies"), _here("layout:plain")
-LIME_TABLES = _here("lime:lime_tables")
+LIME_TABLES, LIME_IOUS = _here("lime:lime_tables"), _here("lime:measure_explanations")
 OUTCOMES = "I_succeed: the attack changes the prediction; I_fail: it does not"
 
 #: every table, in the order in which it is shown
@@ -170,31 +175,34 @@ TABLES: Registry[TableSpec] = Registry("--table", {
     "controls": TableSpec(
         "Controls of Table 1", "analyze", _here("controls:controls"), PLAIN, OF_CONTROLS, (MAPS, BOXES),
         title=f"IoU with the boxes of attention, and of areas as large that look at nothing. {OUTCOMES}",
-        option="--controls",
+        option="--controls", measure=_here("controls:blind_areas"),
     ),
     "table3": TableSpec(
         "Table 3", "analyze", _here("iou:table3"), BY_OUTCOME, by_size(CELL, IOU_ADV), (MAPS,), "{cells} cells",
         title=f"Average attention IoU between original and adversarial images, by number of kept cells. {OUTCOMES}",
+        measure=_here("iou:cell_ious"),
     ),
     "table4": TableSpec(
         "Table 4", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_GT), (LIME, BOXES), "{ground_truth}",
         title=f"LIME: average IoU between attention and ground-truth area, by number of features. {OUTCOMES}",
+        measure=LIME_IOUS,
     ),
     "table4_adversarial": TableSpec(
         "Table 4, adversarial images", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_GT), (LIME, BOXES),
         "{ground_truth}",
         title=f"LIME: the same as Table 4 for the adversarial images. {OUTCOMES}",
+        measure=LIME_IOUS,
     ),
     "table5": TableSpec(
         "Table 5", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_ADV), (LIME,), "{superpixels} superpixels",
         title="LIME: average attention IoU between original and adversarial images, by number of features. "
-        f"{OUTCOMES}",
+        f"{OUTCOMES}", measure=LIME_IOUS,
     ),
     "noise_floor": TableSpec(
         "Noise floor of Tables 4 and 5", "analyze", LIME_TABLES, BY_OUTCOME, by_size(FEATURE, IOU_SEEDS),
         (LIME, TWO_SEEDS),
         title="LIME: average attention IoU of the original images from two seeds, what noise alone leaves. "
-        f"{OUTCOMES}",
+        f"{OUTCOMES}", measure=LIME_IOUS,
     ),
     "table6": TableSpec(
         "Table 6", "evaluate", _here("accuracy:table6"), ACCURACIES, OF_TABLE_6,

@@ -13,6 +13,7 @@ import pandas as pd
 from attnlab.boxes import iou_of_shared, rasterise
 from attnlab.report.statistics import bootstrap_difference
 from attnlab.report.tables import GROUPS, NONE, TABLES
+from attnlab.report.tables.iou import measured
 
 MEASURES = ("attention", "centred frame", "random area", "attention less centred frame")
 
@@ -23,23 +24,28 @@ def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, in
     Of I_att, one row per image and eps, those whose map is constant left out, to a row per eps and name in MEASURES;
     `difference` is fail less succeed, the interval (95 % bootstrap) its. `size` is the images' height and width.
     """
-    measured = images.dropna(subset="iou_att_gt")
-    once = measured.drop_duplicates("image_id")
-    outwards = from_the_centre(size)
-    pairs = [blind_ious(rasterise(np.stack(boxes), *size), outwards) for boxes in once["boxes"]]
-    blind = pd.DataFrame(pairs, index=once["image_id"], columns=["centred", "chance"], dtype=float)
-    centred, chance = (measured["image_id"].map(blind[name]).astype(float) for name in blind)
-    attention = measured["iou_att_gt"]
+    images = measured(images, "boxes", blind_areas, size).dropna(subset="iou_att_gt")
+    attention, centred, chance = (images[name] for name in ("iou_att_gt", "centred", "chance"))
     values = dict(zip(MEASURES, (attention, centred, chance, attention - centred), strict=True))
     rows = []
     for eps in budgets:
-        of_eps = measured["eps"] == eps
+        of_eps = images["eps"] == eps
         for measure, value in values.items():
-            succeed, fail = (value[of_eps & (measured["group"] == group)].to_numpy(float) for group in GROUPS)
+            succeed, fail = (value[of_eps & (images["group"] == group)].to_numpy(float) for group in GROUPS)
             means = [sample.mean() if len(sample) else NONE for sample in (succeed, fail)]
             interval = bootstrap_difference(fail, succeed)
             rows.append((eps, measure, len(succeed), means[0], len(fail), means[1], means[1] - means[0], *interval))
     return TABLES["controls"].tidy(rows)
+
+
+def blind_areas(images: pd.DataFrame, size: tuple[int, int]) -> pd.DataFrame:
+    """IoU of boxes with a frame as large in the middle of the image, `centred`, and with random areas, `chance`."""
+    known = images.dropna(subset="iou_att_gt")
+    once = known.drop_duplicates("image_id")
+    outwards = from_the_centre(size)
+    pairs = [blind_ious(rasterise(np.stack(boxes), *size), outwards) for boxes in once["boxes"]]
+    blind = pd.DataFrame(pairs, index=once["image_id"], columns=["centred", "chance"], dtype=float)
+    return blind.reindex(known["image_id"]).set_index(known.index).reindex(images.index)
 
 
 def from_the_centre(size: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.records import as_csv
-from attnlab.report.tables import TABLES, summary
+from attnlab.report.tables import TABLES, call, summary
 from attnlab.report.tables.formats import Report, latex_table
 from attnlab.report.tables.sources import analysis, evaluation
 from attnlab.runs import Run
@@ -40,7 +40,7 @@ def make_tables(
         if TABLES[name].kind != kind:
             wanted, option = TABLES[name].kind, TABLES[name].option
             raise UserError(f"expected a run of `{wanted}` for {option}, got {run.folder}, one of `{kind}`")
-    source = evaluation(run) if kind == "evaluate" else analysis(run, cells, features, lime_gt)
+    source = evaluation(run) if kind == "evaluate" else analysis(run, cells, features, lime_gt, optional)
     frames: dict[str, pd.DataFrame] = {}
     made: dict[str, Any] = {}
     for name, spec in TABLES.items():
@@ -52,7 +52,7 @@ def make_tables(
                 raise UserError(f"expected {needs} for {spec.option}, got {run.folder}, which lacks one of them")
             continue
         path = spec.compute.path
-        made[path] = made[path] if path in made else spec.compute_from(source.given)
+        made[path] = made[path] if path in made else call(spec.compute, source.given)
         frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
     captions = {name: f"{TABLES[name].title}. {source.setting(TABLES[name])}" for name in frames}
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)

@@ -5,7 +5,8 @@ Nothing else is filtered. `n` is the number of images a cell's mean runs over; a
 area and drops out of the cells that need one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,13 +45,26 @@ def table3(
 
     Arguments as for `table1`; cells: every k.
     """
-    with_area = images.dropna(subset="shared_cells")
-    shared = np.array(with_area["shared_cells"].tolist(), dtype=int)  # (images, cells of a map)
+    return by_size("table3", measured(images, "shared_cells", cell_ious, cells), budgets, cells, paper)
+
+
+def cell_ious(images: pd.DataFrame, cells: Sequence[int] = CELLS) -> pd.DataFrame:
+    """IoU of the k highest cells of the clean and the adversarial map, a column for each k; NaN for a constant map."""
+    with_area = images["shared_cells"].dropna()
+    shared = np.array(with_area.tolist(), dtype=int)  # (images, cells of a map)
     for k in cells:
         if len(shared) and not 1 <= k <= shared.shape[1]:
             raise UserError(f"expected cells from 1 to {shared.shape[1]}, the size of this model's maps, got {k}")
-    values = {k: iou_of_shared(shared[:, k - 1], k) if len(shared) else np.empty(0) for k in cells}
-    return by_size("table3", with_area, budgets, values, paper)
+    values = {f"table3_{k}": iou_of_shared(shared[:, k - 1], k) if len(shared) else [] for k in cells}
+    return pd.DataFrame(values, with_area.index, dtype=float).reindex(images.index)
+
+
+def measured(images: pd.DataFrame, column: str, measure: Callable[..., pd.DataFrame], *arguments: Any) -> pd.DataFrame:
+    """Images with what a table's means are of: as they are if it was measured as they were read, else from a column."""
+    if column not in images:
+        return images
+    images = images.reset_index(drop=True)
+    return pd.concat([images, measure(images, *arguments)], axis=1)
 
 
 def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
@@ -72,18 +86,20 @@ def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper:
 
 
 def by_size(
-    name: str, images: pd.DataFrame, budgets: Sequence[float], values: Mapping[int, np.ndarray], paper: Paper | None
+    name: str, images: pd.DataFrame, budgets: Sequence[float], sizes: Sequence[int], paper: Paper | None
 ) -> pd.DataFrame:
     """Mean of a value per size of area and group: Tables 3, 4 and 5.
 
-    `values` has of each size a value per row of `images`, NaN where there is none; other arguments as for `table1`.
+    The values of each size are a column `NAME_SIZE` of the images, NaN where there is none; other arguments as for
+    `table1`.
     """
     spec, published = TABLES[name], (paper or {}).get(name)
     rows = []
     for eps in budgets:
-        for size, of_images in values.items():
+        for size in sizes:
             for group in GROUPS:
-                mean = mean_interval(of_images[((images["eps"] == eps) & (images["group"] == group)).to_numpy()])
+                of_group = (images["eps"] == eps) & (images["group"] == group)
+                mean = mean_interval(images.loc[of_group, f"{name}_{size}"])
                 paper_values = (
                     dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
                 )
@@ -98,6 +114,5 @@ def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     """
     correct = records["prediction"] == records["label"]
     usable = records["box_share"] > 0 if has_boxes else True
-    images = records[correct & usable].copy()
-    images["group"] = np.where(images["adv_prediction"] != images["prediction"], *GROUPS)
-    return images
+    images = records[correct & usable]
+    return images.assign(group=np.where(images["adv_prediction"] != images["prediction"], *GROUPS))

@@ -10,7 +10,7 @@ import pandas as pd
 from attnlab.boxes import matched_box, rasterise
 from attnlab.errors import UserError
 from attnlab.report.tables import FEATURES, Paper
-from attnlab.report.tables.iou import by_size
+from attnlab.report.tables.iou import by_size, measured
 from attnlab.superpixels import Labels, Mask, area
 
 LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")  # the tables made here
@@ -40,15 +40,26 @@ def lime_tables(
         table5: IoU of both areas; noise_floor: IoU of the clean image's areas from two seeds. An image whose areas are
         both empty has no IoU and is left out of n: none of its strongest superpixels speaks for the class.
     """
+    images = measured(images, "lime", measure_explanations, size, features, ground_truth)
+    return {name: by_size(name, images, budgets, features, paper) for name in LIME_TABLES}
+
+
+def measure_explanations(
+    images: pd.DataFrame, size: Size, features: Sequence[int] = FEATURES, ground_truth: str = "matched"
+) -> pd.DataFrame:
+    """Number of samples of each clean image's explanation, and the IoUs that Tables 4 and 5 average; NaN without one.
+
+    Columns: samples, then TABLE_FEATURES; arguments as of `lime_tables`.
+    """
     if min(features) < 1:
         raise UserError(f"expected numbers of features from 1 on, got {list(features)}")
-    images = images.dropna(subset="lime")
-    ious = [lime_ious(image.to_dict(), size, features, ground_truth) for _, image in images.iterrows()]
-    tables = {}
-    for name in LIME_TABLES:
-        values = {count: np.array([iou[name][count] for iou in ious]) for count in features}
-        tables[name] = by_size(name, images, budgets, values, paper)
-    return tables
+    explained = images[["boxes", *EXPLANATIONS]].dropna(subset="lime")
+    rows = []
+    for image in explained.to_dict("records"):
+        ious = lime_ious(image, size, features, ground_truth)
+        rows.append([image["lime"]["samples"], *(ious[name][count] for name in LIME_TABLES for count in features)])
+    columns = ["samples", *(f"{name}_{count}" for name in LIME_TABLES for count in features)]
+    return pd.DataFrame(rows, explained.index, columns, dtype=float).reindex(images.index)
 
 
 def lime_ious(

@@ -1,12 +1,14 @@
 """Inputs of tables: a run's records, and what else a function of a table may ask for by a parameter's name."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from attnlab.errors import UserError, check_one_of
-from attnlab.records import read_evaluation, read_records
+from attnlab.records import parts_of_records, read_evaluation
+from attnlab.registry import Lazy
 from attnlab.report.description import (
     analysis_setting,
     cells_of,
@@ -15,18 +17,34 @@ from attnlab.report.description import (
     steps_and_sigmas,
     with_names,
 )
-from attnlab.report.tables import A3, BOXES, CELLS, LIME, MAPS, POINTS, SEVERAL, TWO_SEEDS, Paper, TableSpec
+from attnlab.report.tables import (
+    A3,
+    BOXES,
+    CELLS,
+    LIME,
+    MAPS,
+    POINTS,
+    SEVERAL,
+    TABLES,
+    TWO_SEEDS,
+    Paper,
+    TableSpec,
+    call,
+)
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import GROUND_TRUTHS
 from attnlab.report.tables.published import numbers_of_the_paper, published, published6, published7
 from attnlab.runs import Run
+
+#: columns of records that hold several numbers each
+WIDE = ["boxes", "map", "lime", "lime_again", "shared_cells", "adv_map", "adv_lime"]
 
 
 class Source(NamedTuple):
     """A run, read: its manifest with names, and what it has of what a table may need, such as MAPS.
 
     Attributes:
-        given: What a table's function may ask for. Of an analysis: records, images (I_att, one row per image and eps,
+        given: What a table's function may ask for. Of an analysis: records (their `numbers`), images (I_att of them,
             with the attack's outcome as `group`), budgets (every eps), size (of the images in pixels), shape (of the
             maps in cells, where there are any), cells, features, ground_truth, paper; of an evaluation: records,
             dataset, models, paper.
@@ -47,8 +65,26 @@ class Source(NamedTuple):
         return evaluation_setting(self.manifest, note) + ("; intervals: 95 %, Wilson" if spec.column("ci_low") else "")
 
 
+def numbers(run: Run, has_boxes: bool, measures: Iterable[Callable[[pd.DataFrame], pd.DataFrame]] = ()) -> pd.DataFrame:
+    """What `read_records` gives without the columns that hold several numbers each, which take most of the memory.
+
+    Columns has_map and has_lime say what an image has. Each of `measures` adds columns about I_att: it gets its images
+    with all columns, a part of the run at a time, and returns a frame with their index.
+    """
+    frames = []
+    for records in parts_of_records(run):
+        images = i_att(records, has_boxes)
+        kept = records.drop(columns=WIDE).assign(has_map=records["map"].notna(), has_lime=records["lime"].notna())
+        frames.append(pd.concat([kept, *(measure(images) for measure in measures)], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
 def analysis(
-    run: Run, cells: Sequence[int] | None = None, features: Sequence[int] | None = None, lime_gt: str = "matched"
+    run: Run,
+    cells: Sequence[int] | None = None,
+    features: Sequence[int] | None = None,
+    lime_gt: str = "matched",
+    optional: Collection[str] = (),
 ) -> Source:
     """Read a run of `analyze`; arguments and errors as of `make_tables`."""
     check_one_of(lime_gt, GROUND_TRUTHS, "--lime-gt")
@@ -60,7 +96,6 @@ def analysis(
         LIME: "lime" in options["methods"],
         TWO_SEEDS: options.get("lime_floor", False),
     }
-    records = read_records(run.folder)
     words = {"ground_truth": GROUND_TRUTHS[lime_gt], "superpixels": options.get("lime_segments")}
     if has[MAPS]:
         height, width = model["map_shape"]
@@ -68,8 +103,6 @@ def analysis(
         words["cells"] = cells_of(model)
     given = {
         **({"shape": (height, width)} if has[MAPS] else {}),
-        "records": records,
-        "images": i_att(records, has[BOXES]),
         "budgets": options["eps"],
         "size": tuple(model["input_size"]),
         "cells": cells,
@@ -77,7 +110,18 @@ def analysis(
         "ground_truth": lime_gt,
         "paper": published(manifest),
     }
-    return Source(manifest, {need for need, present in has.items() if present}, given, words)
+    present = {need for need in has if has[need]}
+    made = [spec for name, spec in TABLES.items() if spec.kind == "analyze" and (not spec.option or name in optional)]
+    measures = dict.fromkeys(spec.measure for spec in made if spec.measure and present.issuperset(spec.needs))
+    calls = [partial(_measure, measure, given) for measure in measures]
+    records = numbers(run, has[BOXES], calls)
+    given |= {"records": records, "images": i_att(records, has[BOXES])}
+    return Source(manifest, present, given, words)
+
+
+def _measure(measure: Lazy, given: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame:
+    frame: pd.DataFrame = call(measure, {**given, "images": images})
+    return frame
 
 
 def evaluation(run: Run) -> Source:

@@ -23,7 +23,8 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
         f"{len(once)} of {counted(options['images'], 'image')} recorded, accuracy {accuracy:.2f} %; "
         f"I_att: {counted(images['image_id'].nunique(), 'image')}"
     ]
-    lines += _skipped(len(run.table(["skipped"])["skipped"].drop_null())) + _unfinished(source)
+    skipped = sum(len(part) - part["skipped"].null_count for part in run.parts(["skipped"]))
+    lines += _skipped(skipped) + _unfinished(source)
     if BOXES in source.has:
         boxless = int((~(correct["box_share"] > 0)).sum())
         if boxless:
@@ -37,15 +38,15 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
     if short:
         lines.append(f"too few or too short steps to reach eps {eps_of(short)}: weaker than their eps says")
     if LIME in source.has:
-        explained = images.dropna(subset="lime").drop_duplicates("image_id")["lime"]
-        samples = sum(explanation["samples"] for explanation in explained) / max(1, len(explained))
+        explained = images.dropna(subset="samples").drop_duplicates("image_id")["samples"]
+        samples = explained.sum() / max(1, len(explained))
         lines.append(f"LIME explanations of {counted(len(explained), 'image')}, {samples:.0f} samples each on average")
         for name, frame in frames.items():
             areas = len(explained) * (len(frame) // 2)
             if LIME in TABLES[name].needs and frame["n"].sum() < areas:
                 lines.append(f"{name}: {areas - frame['n'].sum()} of {areas} areas are empty and have no IoU")
     for eps, of_eps in images.groupby("eps", sort=False) if MAPS in source.has else ():
-        constant = int(of_eps["shared_cells"].isna().sum())
+        constant = int(of_eps[f"table3_{source.given['cells'][0]}"].isna().sum())
         if constant:
             lines.append(
                 f"constant maps: {counted(constant, 'image')} at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
@@ -57,8 +58,8 @@ def of_evaluation(run: Run, source: Source) -> list[str]:
     """Lines about a run of `evaluate`."""
     options, records = source.manifest["options"], source.given["records"]
     wanted = options["images"] * len(options["models"])
-    rows = run.table(["image_id", "skipped"]).to_pylist()
-    skipped = len({row["image_id"] for row in rows if row["skipped"] is not None})
+    rows = run.table(["image_id", "skipped"])
+    skipped = len(rows.filter(rows["skipped"].is_valid())["image_id"].unique())
     done = len(records.drop_duplicates(["model", "image_id"]))
     lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
     lines += _skipped(skipped)

@@ -8,21 +8,27 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 
 from filelock import FileLock, Timeout
 
 from attnlab.errors import UserError, printable
+from attnlab.shards import WHOLE, Shard
 
 LOCK_PATIENCE = 8.0  # seconds that a folder may be held by the workers of a process that was killed
 #: held by the process that works in a folder; it stays there, since removing it would let two processes hold it
 LOCK = ".lock"
+#: held by the process that computes a shard, behind it the shard's number and how many there are
+SHARD_LOCK = ".lock-{}-of-{}"
 LONGEST_NAME = 255  # bytes of a file's name that file systems take
-#: what a file is called until it is whole: its name's beginning, the host, the process
-TEMPORARY = re.compile(r"\..*\.\d+\.tmp", re.DOTALL)
+#: what a file is called until it is whole: its name's beginning, host and process, and, as containers may have one
+#: name, what no other has
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]+\.tmp", re.DOTALL)
 #: what begins a formula in a spreadsheet, which a number may begin with too
 FORMULA = ("=", "+", "-", "@")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system that knows no locks
+WITHOUT_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # ... or no hard links
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
@@ -30,15 +36,38 @@ def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -
 
     With `sync` not even a power failure cuts it short; False is for files in numbers.
     """
+    with _beside(path, content, sync=sync) as written:
+        written.replace(path)
+
+
+def create_whole(path: Path, content: bytes) -> bool:
+    """Write a file that is not there yet, whole or not at all; False where another process was the first to do so."""
+    with _beside(path, content) as written:
+        try:
+            os.link(written, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in WITHOUT_LINKS:
+                raise
+            if path.exists():
+                return False
+            written.replace(path)
+    return True
+
+
+@contextmanager
+def _beside(path: Path, content: bytes | memoryview, *, sync: bool = True) -> Iterator[Path]:
+    """Write content to a temporary file beside a path, for the time of the context."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name[:40]}.{platform.node()[:40]}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.name[:40]}.{platform.node()[:40]}.{os.getpid()}.{token_hex(4)}.tmp")
     try:
         with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        unfinished.replace(path)
+        yield unfinished
     except OSError as error:
         error.filename, error.filename2 = str(path), None  # the name that means something to a user
         raise
@@ -69,27 +98,43 @@ def file_of(folder: Path, image_id: str, ending: str) -> Path:
 
 def is_vacant(folder: Path) -> bool:
     """Whether a folder may be taken: nothing is there, or only what a process that was killed at its start left."""
-    if not folder.is_dir():
-        return not folder.exists()
+    try:
+        inside = list(folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
     return all(
-        path.name == LOCK
+        path.name.startswith(LOCK)
         or TEMPORARY.fullmatch(path.name)
         or (path.name == "records" and path.is_dir() and is_vacant(path))
-        for path in folder.iterdir()
+        for path in inside
     )
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a folder that exists, where its file system knows locks, or raise a UserError.
+def alone_in(folder: Path, shard: Shard = WHOLE) -> Iterator[None]:
+    """Hold a lock on a folder that exists, where its file system knows locks, or raise a UserError.
 
-    A lock that another process holds is waited for some seconds: workers of a process that was killed outlive it.
+    It is exclusive, or of several shards each its own. A lock that another process holds is waited for some seconds:
+    workers of a process that was killed outlive it.
     """
-    lock = FileLock(folder / LOCK, thread_local=False)
+    own = LOCK if shard.whole else SHARD_LOCK.format(shard.number + 1, shard.count)
+    with _lock(folder / own, folder, "" if shard.whole else f" on shard {shard}"):
+        # each side takes its own lock before it looks at the other's, so that of two at least one sees the other
+        for other in sorted(folder.glob(SHARD_LOCK.format("*", "*"))) if shard.whole else [folder / LOCK]:
+            with _lock(other, folder):
+                pass
+        yield
+
+
+@contextmanager
+def _lock(path: Path, folder: Path, at: str = "") -> Iterator[None]:
+    lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.1)
     except Timeout:
-        raise UserError(f"another process works in {folder}; wait for its end, or choose another --out") from None
+        raise UserError(f"another process works in {folder}{at}; wait for its end, or choose another --out") from None
     except NotImplementedError:
         pass
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ COMMON: dict[str, Any] = {
     **_each("threads? batch_size? lime_batch_size?", COUNT),
     "seconds?": NUMBER,
     "versions?": {"*": TEXT},
-    "sessions?": [{"parts": [COUNT], "threads?": COUNT, "started?": TEXT}],
+    "sessions?": [{"parts": [COUNT], "threads?": COUNT, **_each("started? worker? host?", TEXT)}],
 }
 #: what a manifest of each kind holds: types of values, `?` behind a name that may be missing, `*` for any other name
 SHAPES: dict[str, dict[str, Any]] = {
@@ -124,8 +125,8 @@ def recorded(folder: Path, name: str) -> Any:
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:
-    """The command that made a run; empty where it was no command of attnlab's."""
-    program, _, options = str(manifest.get("command", "")).partition(" ")
+    """The command that made a run, without the shard it computed; empty where it was no command of attnlab's."""
+    program, _, options = re.sub(r" --shard[ =]\S+", "", str(manifest.get("command", ""))).partition(" ")
     return f"attnlab {options}" if program in PROGRAMS else ""
 
 
@@ -164,11 +165,15 @@ def _filled(options: Any, others: Any, defaults: Any) -> Any:
 
 
 def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
-    old, new = ({name: values.get(name) for name in SURROUNDINGS} for values in (before, manifest))
-    other = list(_differences("", old, json.loads(json.dumps(new))))
-    if other:
+    """Warn where what is not finished was begun in other surroundings, see `other_surroundings`."""
+    if other := other_surroundings(before, manifest):
         warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
+
+
+def other_surroundings(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    """Versions, device and threads that differ between a run's manifest and what would go on with it, in words."""
+    old, new = ({name: values.get(name) for name in SURROUNDINGS} for values in (before, manifest))
+    return list(_differences("", old, json.loads(json.dumps(new))))
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:

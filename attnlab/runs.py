@@ -2,27 +2,31 @@
 
     run.json                 the manifest
     records/part-00000.parquet ...   one row per image, in the data set's order; written whole or not at all
-    records/part-00001.unfinished    the rows so far of the part at hand
+    records/part-00001.WORKER.unfinished   the rows so far of a part, by the process that computes it
+    sessions/WORKER.json     threads, device and parts of a process, until the run is whole; then in run.json
     skipped.csv              image_id,reason
 
-A part covers a fixed range of images, so a run that was cut short is resumed with the parts that are missing. Nothing
-here needs a model or torch: tables can be made again from a run years later.
+A part covers a fixed range of images, so a run that was cut short is resumed with the parts that are missing, and
+several processes share them: each writes files of its own, and parts that are whole. Nothing here needs a model or
+torch: tables can be made again from a run years later.
 """
 
 import csv
 import hashlib
 import io
 import json
-import os
+import platform
 import warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +34,14 @@ import pyarrow.compute as pc
 
 from attnlab import manifests
 from attnlab.errors import UserError
-from attnlab.files import alone_in, is_vacant, safe_cell, write_whole
+from attnlab.files import create_whole, safe_cell, write_whole
 from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
 from attnlab.schema import SCHEMAS
+from attnlab.shards import WHOLE, Shard
 
+SESSIONS = "sessions"  # folder of what each process notes of itself
+#: what killed processes leave in records/, of no use once all parts are whole
+LEFTOVERS = ("*.unfinished", ".part-*.tmp")
 OWNER, NUMBER = b"attnlab_run", b"attnlab_part"  # in the metadata of a part: the run it belongs to, and its number
 
 
@@ -44,10 +52,12 @@ class Run:
     Attributes:
         folder: Where it lies.
         schema: Of its records, for writing.
+        worker: Name of the process that writes, in names of files that are its own.
     """
 
     folder: Path
     schema: pa.Schema = field(default=None, repr=False, compare=False)
+    worker: str = field(default_factory=lambda: uuid4().hex[:12], repr=False, compare=False)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -70,26 +80,31 @@ class Run:
         """File of that part."""
         return self.folder / "records" / f"part-{number:05d}.parquet"
 
+    def create(self, manifest: Mapping[str, Any]) -> bool:
+        """Write the first run.json of a folder; False where another process was the first to do so."""
+        first = {**manifest, "started": manifests.now(), "finished": None}
+        return create_whole(self.folder / manifests.FILE, _encoded(first))
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write run.json, whole or not at all, as of today's schema: `read_manifest` renames what older ones hold."""
-        today = {**manifest, "schema": manifests.SCHEMA_VERSION}
-        write_whole(self.folder / manifests.FILE, (json.dumps(today, indent=2) + "\n").encode())
+        write_whole(self.folder / manifests.FILE, _encoded(manifest))
 
     def write_part(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a part, whole or not at all; what was kept of it unfinished is not needed any more."""
         about = {OWNER: _owner(self.existing()), NUMBER: str(number).encode()}
         table = pa.Table.from_pylist(list(rows), schema=self.schema)
         write_whole(self.part(number), encode_part(table, about))
-        self._unfinished(number).unlink(missing_ok=True)
+        for path in self._unfinished(number):
+            path.unlink(missing_ok=True)
 
     def append(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep rows of a part that is not whole yet, and note in run.json that its last session made some."""
-        manifest = self.existing()
-        session = (manifest.get("sessions") or [{"parts": [number]}])[-1]
-        if number not in session["parts"]:
-            session["parts"].append(number)
-            self.write_manifest(manifest)
-        with self._unfinished(number).open("ab") as file:
+        """Keep rows of a part that is not whole yet, in a file of this process, and note in its session that it did."""
+        if not (self.folder / manifests.FILE).exists():
+            self.existing()
+        session = self._session
+        if session.exists() and number not in (noted := json.loads(session.read_text()))["parts"]:
+            write_whole(session, json.dumps({**noted, "parts": [*noted["parts"], number]}).encode())
+        with self.part(number).with_suffix(f".{self.worker}.unfinished").open("ab") as file:
             file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
 
     def existing(self) -> dict[str, Any]:
@@ -102,18 +117,28 @@ class Run:
         return self.manifest
 
     def unfinished(self, number: int) -> list[dict[str, Any]]:
-        """Rows kept of a part that is not whole yet; a last piece that was cut short is dropped from the file too."""
-        path = self._unfinished(number)
-        pieces = read_pieces(path)
-        if pieces.damaged:
-            warnings.warn(f"{path} is damaged behind its first {pieces.size} bytes; they are made again", stacklevel=2)
-        if path.exists():
-            os.truncate(path, pieces.size)
-        manifest = self.manifest
-        return [row for piece in pieces.tables for row in self._fitting(path, piece, manifest).to_pylist()]
+        """Rows that any process kept of a part that is not whole yet; what is damaged there is told."""
+        return [row for table in self._kept(number, self.manifest, tell=True) for row in table.to_pylist()]
 
-    def _unfinished(self, number: int) -> Path:
-        return self.part(number).with_suffix(".unfinished")
+    def _kept(
+        self, number: int, manifest: Mapping[str, Any], columns: Sequence[str] | None = None, *, tell: bool = False
+    ) -> Iterator[pa.Table]:
+        """Pieces that processes kept of a part, each up to the first that was cut short, an image's row once."""
+        seen: set[str] = set()
+        for path in self._unfinished(number):
+            pieces = read_pieces(path)
+            if pieces.damaged and tell:
+                what = f"{path} is damaged behind its first {pieces.size} bytes; they are made again"
+                warnings.warn(what, stacklevel=3)
+            for piece in pieces.tables:
+                image_ids = self._fitting(path, piece, manifest, ["image_id"])["image_id"].to_pylist()
+                new = pa.array([image_id not in seen for image_id in image_ids], pa.bool_())
+                seen.update(image_ids)
+                yield self._fitting(path, piece.filter(new), manifest, columns)
+
+    def _unfinished(self, number: int) -> list[Path]:
+        """Files of what processes, also of older versions, kept of a part."""
+        return sorted(self.part(number).parent.glob(f"{self.part(number).stem}.*unfinished"))
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The records so far, part by part, one row per image, skipped ones included; of all columns, or of some.
@@ -143,10 +168,9 @@ class Run:
         parts = sorted((self.folder / "records").glob("part-*.parquet"))
         for part in parts:
             yield self._read_part(part, manifest, columns)
-        for path in sorted((self.folder / "records").glob("part-*.unfinished")):
-            if path.with_suffix(".parquet") not in parts:  # else the process ended before it could remove it
-                for piece in read_pieces(path).tables:
-                    yield self._fitting(path, piece, manifest, columns)
+        begun = {path.name.partition(".")[0] for path in (self.folder / "records").glob("part-*.*unfinished")}
+        for name in sorted(begun - {part.stem for part in parts}):  # a part may be whole and its pieces still there
+            yield from self._kept(int(name.removeprefix("part-")), manifest, columns)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All `parts` together."""
@@ -184,13 +208,27 @@ class Run:
         except Damaged as error:
             raise self.damaged(path, str(error)) from None
 
-    def begin_session(self, manifest: Mapping[str, Any]) -> None:
-        """Note in run.json that a session adds records, with how many threads; warn where it differs from the first."""
+    @property
+    def _session(self) -> Path:
+        return self.folder / SESSIONS / f"{self.worker}.json"
+
+    def begin_session(self, manifest: Mapping[str, Any], shard: Shard = WHOLE) -> None:
+        """Note that this process adds records, with how many threads.
+
+        Warn where its surroundings differ from the first one's; of several shards, which add to one run at the same
+        time, refuse that.
+        """
         before = self.manifest
-        manifests.tell_other_surroundings(self.folder, before, manifest)
-        threads, device = manifest.get("threads"), manifest.get("device")
-        session: dict[str, Any] = {"started": manifests.now(), "threads": threads, "device": device, "parts": []}
-        self.write_manifest({**before, "sessions": [*before.get("sessions", []), session]})
+        if shard.whole:
+            manifests.tell_other_surroundings(self.folder, before, manifest)
+        elif other := manifests.other_surroundings(before, manifest):
+            raise UserError(
+                f"expected all shards of {self.folder} in the same surroundings, got others: {'; '.join(other)}; the "
+                "same command without shards goes on after a warning"
+            )
+        about = {"threads": manifest.get("threads"), "device": manifest.get("device"), "host": platform.node()}
+        session: dict[str, Any] = {"started": manifests.now(), "worker": self.worker, **about, "parts": []}
+        write_whole(self._session, json.dumps(session).encode())
 
     def write_skipped(self, listed: Sequence[tuple[str, str]]) -> None:
         """Write skipped.csv: names of images and why they could not be used."""
@@ -199,50 +237,27 @@ class Run:
         write_whole(self.folder / "skipped.csv", content.getvalue().encode())
 
     def finish(self, seconds: float) -> None:
-        """Note in run.json that all is there, and the seconds the last session took."""
-        manifest = self.existing()
-        if manifest["finished"] is None:
-            self.write_manifest({**manifest, "finished": manifests.now(), "seconds": round(seconds, 1)})
+        """Note in run.json that all is there, the seconds the last session took, and what each session did.
+
+        What killed processes left of parts is removed. Several processes may do so at the same time.
+        """
+        files = sorted((self.folder / SESSIONS).glob("*.json"))
+        sessions = [json.loads(path.read_text()) for path in files if path.exists()]
+        manifest = self.existing()  # read behind the sessions: who removes them has noted them in it
+        noted = manifest.get("sessions", [])
+        new = [session for session in sessions if session["worker"] not in {old.get("worker") for old in noted}]
+        if manifest["finished"] is None or new:
+            whole = {"finished": manifests.now(), "seconds": round(seconds, 1)} if manifest["finished"] is None else {}
+            new.sort(key=lambda session: str(session["started"]))
+            self.write_manifest({**manifest, "sessions": [*noted, *new], **whole})
+        for path in chain(files, *(self.folder.glob(f"records/{name}") for name in LEFTOVERS)):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.folder / SESSIONS).rmdir()
 
 
-@contextmanager
-def opened(
-    folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
-) -> Iterator[Run]:
-    """Open a run folder for this process alone, see `open_run`; a UserError if another process works in it."""
-    if "\0" in str(folder):
-        raise UserError(f"expected --out to be a path, got {str(folder)!r}")
-    if not (folder / manifests.FILE).exists():
-        if not is_vacant(folder):
-            raise UserError(f"{folder} exists and is no run; choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder):
-        yield open_run(folder, manifest, schema, defaults)
-
-
-def open_run(
-    folder: Path, manifest: Mapping[str, Any], schema: pa.Schema, defaults: Mapping[str, Any] | None = None
-) -> Run:
-    """Make a run folder, or resume one that was made with the same options, see `check_same`.
-
-    A manifest's "kind", "options", "data", "model" and batch sizes decide the results and must not differ.
-    """
-    run = Run(folder, schema)
-    if (folder / manifests.FILE).exists():
-        before = run.manifest
-        if not any((folder / "records").glob("part-*")):  # nothing was computed yet
-            before |= {key: manifest[key] for key in manifests.BATCHES if key in manifest}
-        manifests.check_same(folder, before, manifest, defaults)
-        if before != run.manifest:
-            run.write_manifest(before)
-    elif is_vacant(folder):
-        run.write_manifest(
-            {"schema": manifests.SCHEMA_VERSION, **manifest, "started": manifests.now(), "finished": None}
-        )
-    else:
-        raise UserError(f"{folder} exists and is no run; choose another --out")
-    (folder / "records").mkdir(exist_ok=True)
-    return run
+def _encoded(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps({**manifest, "schema": manifests.SCHEMA_VERSION}, indent=2) + "\n").encode()
 
 
 def _used(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -4,10 +4,9 @@ import click
 
 from attnlab.config import AnalyzeConfig
 
-from .console import image_progress
 from .from_config import SMALLEST, options_of
 from .options import FORMAT
-from .tables import show_run
+from .run_job import run_job
 
 
 @click.command()
@@ -30,6 +29,4 @@ def analyze(config: AnalyzeConfig, form: str | None) -> None:
     analysis = open_analysis(config)
     if analysis.cost:
         click.echo(analysis.cost, err=True)
-    with image_progress(len(analysis.positions), analysis.out) as progress:
-        analysis.run(progress)
-    show_run(analysis.out, features=list(config.lime.features), lime_gt=config.lime.gt, form=form)
+    run_job(analysis, features=list(config.lime.features), lime_gt=config.lime.gt, form=form)

@@ -4,9 +4,8 @@ import click
 
 from attnlab.config import AttackConfig
 
-from .console import image_progress
 from .from_config import SMALLEST, options_of
-from .tables import show_run
+from .run_job import run_job
 
 
 @click.command()
@@ -25,7 +24,5 @@ def attack(config: AttackConfig) -> None:
     from attnlab.pipelines.evaluate import open_evaluation
 
     evaluation = open_evaluation(config)
-    with image_progress(evaluation.count, evaluation.out) as progress:
-        evaluation.run(progress)
-    show_run(evaluation.out)
-    click.echo(f"{evaluation.out}: arrays/*.npy, images/*.png")
+    if run_job(evaluation):
+        click.echo(f"{evaluation.out}: arrays/*.npy, images/*.png")

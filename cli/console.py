@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.errors import printable
+from attnlab.shards import WHOLE, Shard
 from attnlab.words import counted
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ PLAIN_EVERY = 10  # seconds between two progress lines where there is no termina
 
 
 @contextmanager
-def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], None]]:
+def image_progress(total: int, out: Path | None, shard: Shard = WHOLE) -> Iterator[Callable[[int], None]]:
     """Show images done, images a second and time left; nothing where there are no images.
 
     Yields a function to call with the number newly done; its first call gives how many an earlier run did.
-    `out` is what an interrupted command keeps its images in, None where it keeps none.
+    `out` is what an interrupted command keeps its images in, None where it keeps none. Processes with a `shard` may
+    share a terminal, so they show lines that say whose they are.
     """
     done = 0
-    with _bar(total) if total and sys.stderr.isatty() else nullcontext(_lines(total)) as show:
+    drawn = total and shard.whole and sys.stderr.isatty()
+    with _bar(total) if drawn else nullcontext(_lines(total, "" if shard.whole else f"shard {shard}: ")) as show:
 
         def count(images: int) -> None:
             nonlocal done
@@ -48,8 +51,8 @@ def image_progress(total: int, out: Path | None) -> Iterator[Callable[[int], Non
             raise
 
 
-def _lines(total: int) -> Callable[[int], None]:
-    """Plain lines, one in PLAIN_EVERY seconds and one at the end."""
+def _lines(total: int, whose: str) -> Callable[[int], None]:
+    """Plain lines, one in PLAIN_EVERY seconds and one at the end, that begin with whose they are."""
     before: int | None = None
     done = 0
     start = last = time.monotonic()
@@ -65,7 +68,7 @@ def _lines(total: int) -> Callable[[int], None]:
             speed = (done - before) / max(now - start, 1e-9)
             left = timedelta(seconds=round((total - done) / speed)) if speed else None
             pace = f", {speed:.1f} images/s, {left} left" if left else f", {speed:.1f} images/s" if speed else ""
-            click.echo(f"{done} of {counted(total, 'image')}{pace}", err=True)
+            click.echo(f"{whose}{done} of {counted(total, 'image')}{pace}", err=True)
 
     return show
 

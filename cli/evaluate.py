@@ -4,10 +4,9 @@ import click
 
 from attnlab.config import EvaluateConfig
 
-from .console import image_progress
 from .from_config import SMALLEST, options_of
 from .options import FORMAT
-from .tables import show_run
+from .run_job import run_job
 
 
 @click.command()
@@ -35,7 +34,4 @@ def evaluate(config: EvaluateConfig, form: str | None) -> None:
     """  # noqa: D301 - click wants the backspace itself
     from attnlab.pipelines.evaluate import open_evaluation
 
-    evaluation = open_evaluation(config)
-    with image_progress(evaluation.count, evaluation.out) as progress:
-        evaluation.run(progress)
-    show_run(evaluation.out, form=form)
+    run_job(open_evaluation(config), form=form)

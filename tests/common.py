@@ -18,7 +18,8 @@ from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.pending_parts import Progress, quietly
 from attnlab.report.tables import TABLES
-from attnlab.runs import Run, open_run
+from attnlab.run_opening import open_run
+from attnlab.runs import Run
 from attnlab.schema import ATTENTION
 
 
@@ -37,7 +38,8 @@ class Printed(NamedTuple):
     @property
     def error(self) -> str:
         """The one line of a failed command; progress lines before it aside."""
-        lines = [line for line in self.err.splitlines() if not re.match(r"\d+ of \d+ images?|epoch \d+ of \d+", line)]
+        progress = r"(shard \d+/\d+: )?\d+( of \d+)? images?|epoch \d+ of \d+"
+        lines = [line for line in self.err.splitlines() if not re.match(progress, line)]
         assert self.code == 1
         assert len(lines) == 1
         assert lines[0].startswith("Error: ")
@@ -52,7 +54,7 @@ def error_of(call: Callable[..., object], *arguments: object) -> str:
     return str(error.value)
 
 
-def begun_run(folder: Path) -> Run:
+def begun_run(folder: Path, *, alone: bool = True) -> Run:
     """An analysis of which nothing is recorded yet."""
     attack = {
         "objective": "least-likely",
@@ -66,7 +68,7 @@ def begun_run(folder: Path) -> Run:
     options |= {"target": {"grad-cam": "true"}, "resize": "squash"}
     data, model = {"has_boxes": True, "classes": []}, {"input_size": [4, 4], "map_shape": [2, 2], "layer": "last"}
     manifest = {"kind": "analyze", "options": options, "data": data, "model": model, "features": [8]}
-    return open_run(folder, manifest, ATTENTION)
+    return open_run(folder, manifest, ATTENTION, alone=alone)
 
 
 def analyze_images(
@@ -144,3 +146,9 @@ def fixed():
     net.forward = lambda x: net.head(x.flatten(1))
     return net
 """
+
+
+def pieces_of(folder: Path, number: int = 0) -> Path:
+    """The one file in which a process keeps rows of a part that is not whole."""
+    (path,) = (folder / "records").glob(f"part-{number:05d}.*unfinished")
+    return path

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from attnlab.runs import open_run
+from attnlab.run_opening import open_run
 from attnlab.schema import EVALUATION
 
 MODELS = {"plain": {"network": "lenet", "defense": "none"}, "robust": {"network": "lenet", "defense": "madry"}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from common import begun_run, error_of
+from common import begun_run, error_of, pieces_of
 from evaluations import manifest as described
 from evaluations import rows, write
 
@@ -116,7 +116,7 @@ def test_every_flipped_bit_of_an_unfinished_part_costs_images_but_no_number(tmp_
     run = begun_run(tmp_path / "run")
     for row in ROWS:
         run.append(0, [row])
-    path = tmp_path / "run/records/part-00000.unfinished"
+    path = pieces_of(tmp_path / "run")
     content, whole = path.read_bytes(), run.table()
     draw = random.Random(1)
     for _ in range(300):
@@ -135,11 +135,11 @@ def test_a_damaged_piece_is_told_and_made_again(tmp_path):
     run = begun_run(tmp_path / "run")
     for row in ROWS[:2]:
         run.append(0, [row])
-    path = tmp_path / "run/records/part-00000.unfinished"
+    path = pieces_of(tmp_path / "run")
     content = bytearray(path.read_bytes())
     content[-40] ^= 1
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"part-00000\.unfinished is damaged behind its first \d+ bytes"):
+    with pytest.warns(UserWarning, match=r"part-00000\.\w+\.unfinished is damaged behind its first \d+ bytes"):
         assert [row["image_id"] for row in run.unfinished(0)] == ["image 0"]
 
 

@@ -14,7 +14,7 @@ from attnlab.report.tables.accuracy import paired, table6, table7
 from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.published import numbers_of_the_paper
-from attnlab.runs import open_run
+from attnlab.run_opening import open_run
 from attnlab.schema import EVALUATION
 
 

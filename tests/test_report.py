@@ -21,7 +21,7 @@ from attnlab.report.tables.iou import i_att, table1, table2, table3
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.lime import lime_tables
 from attnlab.report.tables.published import published
-from attnlab.runs import open_run
+from attnlab.run_opening import open_run
 from attnlab.schema import ATTENTION
 from attnlab.words import as_fraction
 

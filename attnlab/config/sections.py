@@ -14,6 +14,7 @@ from attnlab.errors import check_one_of
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
 from attnlab.seeding import check_seed
+from attnlab.shards import Shard, parse_shard
 
 Statistic = float | tuple[float, ...]  # pixels are normalised with: a number, or one for each colour
 
@@ -216,6 +217,10 @@ class RunOptions(Options):
             quarter), `contiguous` by a third.
         batch_size: Images per forward pass; by default a number that suits device and model.
         part_size: Images of a part of the records, which is written whole or not at all; no batch crosses two parts.
+            Several processes share the parts.
+        shard: Compute the parts of shard i of n alone, such as 2/8; processes with the other ones compute the rest, at
+            the same time or not, on any machines that share the folder. By default a Slurm array's tasks are the shards
+            of one run, and so are torchrun's processes (docs/scale.md).
         workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
             is nothing to decode or cut.
     """
@@ -227,4 +232,5 @@ class RunOptions(Options):
     memory_format: str = option("folded", choices=tuple(MEMORY_FORMATS), decides=True)
     batch_size: int | None = option(None, least=1)
     part_size: int = option(256, least=1, decides=True)
+    shard: Shard | None = option(None, parse=parse_shard, metavar="I/N")
     workers: int | None = option(None, least=0)

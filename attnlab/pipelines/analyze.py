@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from attnlab.attacks import Attack
@@ -13,20 +12,21 @@ from attnlab.config.analyze import AUTO
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
-from attnlab.failures import keeping
-from attnlab.manifests import recorded
+from attnlab.manifests import BATCHES, recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import check_attackable, check_fit, check_passes, check_usable
+from attnlab.pipelines.checks import check_attackable, check_fit, check_passes
+from attnlab.pipelines.job import Job
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
-from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
+from attnlab.pipelines.pending_parts import PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
-from attnlab.records import CHECKS, read_checks, skipped_images
-from attnlab.runs import Run, opened
+from attnlab.records import CHECKS, read_checks
+from attnlab.runs import Run
 from attnlab.schema import ATTENTION
+from attnlab.shards import own_shard
 from attnlab.superpixels import method_for, segmenting
 
 TRIED = 2  # images that are cut for the estimate of what LIME takes
@@ -61,44 +61,36 @@ def analyze(
     return open_analysis(config, classifier, images, positions).run(progress)
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, kw_only=True)
+class Analysis(Job[AnalyzeConfig]):
     """An analysis that is ready to run."""
 
-    config: AnalyzeConfig  # every default is settled
-    classifier: Classifier  # on its device
-    images: ImageSet
-    positions: list[int]  # indices of the images it uses
-    attacks: tuple[Attack, ...]  # one for each eps
-    out: Path
-    cost: str  # what LIME takes at most; empty without LIME, and where its speed was not tried
-    named: dict[str, Any]  # what the manifest says under "options" of data and model
+    SCHEMA = ATTENTION
 
-    def run(self, progress: Progress = quietly) -> Run:
-        """Write what is missing of the records; arguments and errors as of `analyze`."""
-        config, classifier, images, used, out = self.config, self.classifier, self.images, self.positions, self.out
-        manifest, size, workers = self.manifest(), config.run.batch_size or 1, config.run.workers or 0
-        nested = {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
-        with opened(out, manifest, ATTENTION, AnalyzeConfig.defaults() | nested) as run, keeping(out):
-            start = perf_counter()
-            work = pending_parts(run, images.image_ids, used, config.run.part_size)
-            if work.missing:
-                run.begin_session(manifest)
-            if read_checks(out) is None and (work.missing or (out / CHECKS).exists()):  # what is damaged is made again
-                name = config.model.name or "model"
-                write_found(out, first_look({name: classifier}, images, used, config.data.resize))
-            progress(work.done)
-            prepared = ResizedDataset(images, classifier.input_size, config.data.resize)
-            with segmenting(workers if config.with_lime else 0) as cut:
-                lime = LimeStage(classifier, config, cut) if config.with_lime else None
-                batches = load_batches(prepared, work.batches(size), workers)
-                done = work.finished
-                records = attention_records(classifier, batches, config, self.attacks, images.has_boxes, lime, done)
-                work.complete(records, progress)
-            run.finish(perf_counter() - start)
-            run.write_skipped(skipped_images(run))
-            check_usable(run)
-        return run
+    classifier: Classifier  # on its device
+    attacks: tuple[Attack, ...]  # one for each eps
+    cost: str  # what LIME takes at most; empty without LIME, and where its speed was not tried
+
+    def begin(self, run: Run, work: PendingParts) -> None:
+        """Check the model's outputs, unless that is done; what is damaged of it is done again."""
+        if read_checks(run.folder) is None and (work.missing or (run.folder / CHECKS).exists()):
+            models = {self.config.model.name or "model": self.classifier}
+            write_found(run.folder, first_look(models, self.images, self.positions, self.config.data.resize))
+
+    def compute(self, work: PendingParts, progress: Progress) -> None:
+        """Compute and write the parts that are missing."""
+        config, classifier, has_boxes = self.config, self.classifier, self.images.has_boxes
+        workers = config.run.workers or 0
+        prepared = ResizedDataset(self.images, classifier.input_size, config.data.resize)
+        with segmenting(workers if config.with_lime else 0) as cut:
+            lime = LimeStage(classifier, config, cut) if config.with_lime else None
+            batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)
+            records = attention_records(classifier, batches, config, self.attacks, has_boxes, lime, work.finished)
+            work.complete(records, progress)
+
+    def defaults(self) -> dict[str, Any]:
+        """Values of options that manifests of older versions lack."""
+        return AnalyzeConfig.defaults() | {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
 
     def manifest(self) -> dict[str, Any]:
         """Content of run.json."""
@@ -161,31 +153,44 @@ def open_analysis(
     check_attackable(classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
     eps = tuple(attack.eps for attack in attacks)
+    chosen = tuple(name for name in BATCHES if config.flat()[name] is None)
     config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
-    cost = ""
+    shard, shard_from = own_shard(config.run.shard)
+    analysis = Analysis(
+        config=config,
+        images=images,
+        positions=used,
+        out=out,
+        named=named,
+        chosen=chosen,
+        shard=shard,
+        shard_from=shard_from,
+        classifier=classifier,
+        attacks=attacks,
+        cost="",
+    )
     if config.with_lime:
-        config, cost = _settle_lime(config, out, classifier, images, used)
+        config, cost = _settle_lime(analysis)
+        analysis = replace(analysis, config=config, cost=cost)
     check_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
-    return Analysis(config, classifier, images, used, attacks, out, cost, named)
+    return analysis
 
 
-def _settle_lime(
-    config: AnalyzeConfig, out: Path, classifier: Classifier, images: ImageSet, used: Sequence[int]
-) -> tuple[AnalyzeConfig, str]:
+def _settle_lime(analysis: Analysis) -> tuple[AnalyzeConfig, str]:
     """The way of cutting and the samples a pass, and what LIME takes at most where its speed was tried.
 
     A run that is resumed keeps its own, so that its last digits do not depend on the interruption.
     """
-    note = ""
+    config, classifier, images, note = analysis.config, analysis.classifier, analysis.images, ""
     if config.lime.superpixels == AUTO:
-        before = (recorded(out, "options") or {}).get("lime", {}).get("superpixels")
+        before = (recorded(analysis.out, "options") or {}).get("lime", {}).get("superpixels")
         config = config.having(lime_superpixels=before or method_for(images.channels, classifier.input_size))
         if config.lime.superpixels == "slic":
             note = "; superpixels by slic, as quickshift finds too few in images this small"
-    if size := config.lime.batch_size or recorded(out, "lime_batch_size"):
+    if size := config.lime.batch_size or recorded(analysis.out, "lime_batch_size"):
         return config.having(lime_batch_size=size), ""
     size, speed = hardware.lime_batch_size(classifier)
-    tried = read_batch(images, classifier.input_size, used[:TRIED], config.data.resize)
+    tried = read_batch(images, classifier.input_size, analysis.positions[:TRIED], config.data.resize)
     cutting = hardware.cutting_seconds(tried, config.lime.superpixels)
-    cost = lime_cost(config, len(used), speed, cutting, config.run.workers or 0)
+    cost = lime_cost(config, analysis.count, speed, cutting, config.run.workers or 0)
     return config.having(lime_batch_size=size), cost + note

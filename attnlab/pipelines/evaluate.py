@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from attnlab.attacks import Attack, Attacks
@@ -13,20 +11,21 @@ from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
-from attnlab.failures import keeping
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
-from attnlab.pipelines.checks import check_fit, check_passes, check_usable, runnable_attacks
+from attnlab.pipelines.checks import check_fit, check_passes, runnable_attacks
+from attnlab.pipelines.job import Job
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
-from attnlab.pipelines.pending_parts import Progress, pending_parts, quietly
+from attnlab.pipelines.pending_parts import PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_checks, write_found
-from attnlab.records import read_checks, skipped_images
-from attnlab.runs import Run, opened
+from attnlab.records import read_checks
+from attnlab.runs import Run
 from attnlab.schema import EVALUATION
+from attnlab.shards import own_shard
 
 Models = Mapping[str, Classifier]
 
@@ -62,74 +61,67 @@ def evaluate(
     return open_evaluation(config, models, images, source=source, positions=positions).run(progress)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Job[EvaluateConfig]):
     """An evaluation that is ready to run."""
 
-    config: EvaluateConfig  # every default is settled
+    SCHEMA = EVALUATION
+
     models: Models  # name -> classifier, on its device
     source: Classifier | None  # on which adversarial images are made, if that is another one
-    images: ImageSet
-    positions: list[int]  # indices of the images it uses
     attacks: Attacks  # name -> settings
-    out: Path
+    able: Mapping[str, Attacks]  # what each model is put to: those that climb no gradient where it has none
     save: bool  # keep the adversarial images as files
-    named: dict[str, Any]  # what the manifest says under "options" of data and models
 
     @property
-    def count(self) -> int:
-        """Images to look at, those of each model counted on their own."""
-        return len(self.positions) * len(self.models)
+    def models_count(self) -> int:
+        """Number of models, each of which has records of every image."""
+        return len(self.models)
 
     @property
     def known(self) -> Models:
         """The models, and the one that adversarial images are made on, under its reserved name."""
         return {**self.models, **({} if self.source is None else {RESERVED: self.source})}
 
-    def run(self, progress: Progress = quietly) -> Run:
-        """Write what is missing of the records; arguments and errors as of `evaluate`."""
-        config, models, images, used, out = self.config, self.models, self.images, self.positions, self.out
-        size, workers = config.run.batch_size or 1, config.run.workers or 0
-        resize, seed = config.data.resize, config.run.seed
-        able = dict.fromkeys(models, self.attacks)
-        if not self.save:
-            able = {name: runnable_attacks(name, self.source or models[name], self.attacks) for name in models}
-        loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
-        manifest = self.manifest(able)
-        with opened(out, manifest, EVALUATION, {**EvaluateConfig.defaults(), "attacks": loop}) as run:
-            start = perf_counter()
-            parts = partial(pending_parts, run, images.image_ids, used, config.run.part_size)
-            works = {name: parts(models_before) for models_before, name in enumerate(models)}
-            if any(work.missing for work in works.values()):
-                run.begin_session(manifest)
-                if read_checks(out) is None:
-                    with keeping(out):
-                        found = first_look(self.known, images, used, resize)
-                    # else they are looked for again at the end, beside others; an empty list would say that those were
-                    if found and not config.check:
-                        write_found(out, found)
-            progress(sum(work.done for work in works.values()))
-            for name, classifier in models.items():
-                prepared = ResizedDataset(images, classifier.input_size, resize)
-                batches = load_batches(prepared, works[name].batches(size), workers)
-                rows = partial(accuracy_rows, name, classifier, self.source, seed=seed, attacks=able[name])
-                attack = (
-                    partial(save_adversarial, folder=out, attacks=able[name])
-                    if self.save
-                    else partial(run_attacks, attacks=able[name], stop=config.attack.stop)
-                )
-                with keeping(out):
-                    works[name].complete((rows(batch, run=attack) for batch in batches), progress)
-            run.finish(perf_counter() - start)
-            run.write_skipped(skipped_images(run))
-            check_usable(run)
-            if config.check:
-                write_checks(run, models, images, self.attacks, used[:size], resize, white_box=self.source is None)
-        return run
+    def begin(self, run: Run, work: PendingParts) -> None:
+        """Check the models' outputs, unless that is done."""
+        if work.missing and read_checks(run.folder) is None:
+            found = first_look(self.known, self.images, self.positions, self.config.data.resize)
+            # else they are looked for again at the end, beside others; an empty list would say that those were
+            if found and not self.config.check:
+                write_found(run.folder, found)
 
-    def manifest(self, able: Mapping[str, Attacks]) -> dict[str, Any]:
-        """Content of run.json; `able` holds the attacks that each model is put to."""
-        left_out = {name: [attack for attack in self.attacks if attack not in own] for name, own in able.items()}
+    def compute(self, work: PendingParts, progress: Progress) -> None:
+        """Compute and write the parts that are missing, model by model."""
+        run, seed = self.config.run, self.config.run.seed
+        each = len(self.parts) // len(self.models)
+        for number, (name, classifier) in enumerate(self.models.items()):
+            own = work.among(range(number * each, (number + 1) * each))
+            prepared = ResizedDataset(self.images, classifier.input_size, self.config.data.resize)
+            batches = load_batches(prepared, own.batches(run.batch_size or 1), run.workers or 0)
+            rows = partial(accuracy_rows, name, classifier, self.source, seed=seed, attacks=self.able[name])
+            attack = (
+                partial(save_adversarial, folder=self.out, attacks=self.able[name])
+                if self.save
+                else partial(run_attacks, attacks=self.able[name], stop=self.config.attack.stop)
+            )
+            own.complete((rows(batch, run=attack) for batch in batches), progress)
+
+    def conclude(self, run: Run) -> None:
+        """Look for masked gradients and slips of protocol in the models and their records."""
+        if self.config.check:
+            first = self.positions[: self.config.run.batch_size or 1]
+            resize, white_box = self.config.data.resize, self.source is None
+            write_checks(run, self.models, self.images, self.attacks, first, resize, white_box=white_box)
+
+    def defaults(self) -> dict[str, Any]:
+        """Values of options that manifests of older versions lack."""
+        loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
+        return {**EvaluateConfig.defaults(), "attacks": loop}
+
+    def manifest(self) -> dict[str, Any]:
+        """Content of run.json."""
+        left_out = {name: [attack for attack in self.attacks if attack not in own] for name, own in self.able.items()}
         left_out = {name: attacks for name, attacks in left_out.items() if attacks}
         config = self.config
         options = {
@@ -179,13 +171,30 @@ def open_evaluation(
         model, run = config.model, config.run
         stated, trust_code = model.mean is not None, model.trust_code
         source = load_source("--transfer", config.attack.transfer, model.layer, stated=stated, trust_code=trust_code)
-        source = source.place(hardware.choose_device(run.device), run.precision, run.memory_format)
+        source = source.place(hardware.own_device(run.device), run.precision, run.memory_format)
     _check_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
+    chosen = () if config.run.batch_size else ("batch_size",)
     config = config.having(split=split, **settled(config.run, out, models[first], images, lime=False))
     check_passes(config.run.batch_size or 1, config.run.workers or 0)
-    return Evaluation(config, models, source, images, used, attacks, out, save, named)
+    able = {name: attacks if save else runnable_attacks(name, source or models[name], attacks) for name in models}
+    shard, shard_from = own_shard(config.run.shard)
+    return Evaluation(
+        config=config,
+        images=images,
+        positions=used,
+        out=out,
+        named=named,
+        chosen=chosen,
+        shard=shard,
+        shard_from=shard_from,
+        models=models,
+        source=source,
+        attacks=attacks,
+        able=able,
+        save=save,
+    )
 
 
 def _open_models(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Classifier]:

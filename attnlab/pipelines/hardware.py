@@ -17,6 +17,7 @@ from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.superpixels import grid, superpixels
+from attnlab.training.distributed import launched
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
@@ -47,6 +48,19 @@ def choose_device(name: str) -> torch.device:
             "try --device cpu"
         ) from None
     return device
+
+
+def own_device(name: str) -> torch.device:
+    """The device of that name; of several processes that torchrun started each has the GPU of its own number.
+
+    Raises:
+        UserError: If it is not to be had here, or one GPU is named for several processes.
+    """
+    device = choose_device(name)
+    if launched() > 1 and device.index is not None:
+        raise UserError(f"expected --device cuda under torchrun, which gives each process its own GPU, got {name}")
+    number = os.environ.get("LOCAL_RANK", "0")  # of this process among those torchrun started on this machine
+    return choose_device(f"cuda:{number}") if device == torch.device("cuda") and launched() > 1 else device
 
 
 def batch_size(device: torch.device, size: tuple[int, int]) -> int:

@@ -73,7 +73,7 @@ def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:
     """A model on its device."""
     classifier = load_as_asked(name, weights, options)
-    classifier = classifier.place(hardware.choose_device(run.device), run.precision, run.memory_format)
+    classifier = classifier.place(hardware.own_device(run.device), run.precision, run.memory_format)
     tell_unfinished(name if weights == "default" else weights)
     return classifier
 

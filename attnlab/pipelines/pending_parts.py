@@ -1,6 +1,6 @@
 """The images of a run, part by part: what earlier sessions left to do, and its records as they come."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from attnlab.runs import Run
 Progress = Callable[[int], None]
 Row = dict[str, Any]
 Rows = dict[int, Row]  # records by the images' index in the data set
+Parts = Mapping[int, list[int]]  # indices of each part's images, by the part's number
 
 
 def quietly(_count: int) -> None:
@@ -21,19 +22,30 @@ def skipped_rows(batch: Batch) -> Rows:
     return {index: {"image_id": image_id, "skipped": reason} for index, image_id, reason in batch.skipped}
 
 
+def cut_in_parts(used: Sequence[int], size: int, models: int = 1) -> dict[int, list[int]]:
+    """The parts of a run's records, of so many images at most, those of one model behind those of another."""
+    pieces = [list(used[at : at + size]) for at in range(0, len(used), size)]
+    return dict(enumerate(pieces * models))
+
+
 @dataclass(frozen=True)
 class PendingParts:
     """The parts of a run's records that are missing."""
 
     run: Run
     missing: dict[int, list[int]]  # number of each part that is not whole, and the indices of its images
-    known: dict[int, Rows]  # what an earlier session had done of them
+    known: dict[int, Rows]  # what an earlier session had done of them; let go as soon as a part is whole
     done: int  # number of images that are done
 
     @property
     def finished(self) -> set[int]:
         """Indices of the images that are done though their part is not."""
         return {position for rows in self.known.values() for position in rows}
+
+    def among(self, numbers: Collection[int]) -> "PendingParts":
+        """Those of these parts alone."""
+        missing = {number: part for number, part in self.missing.items() if number in numbers}
+        return PendingParts(self.run, missing, self.known, self.done)
 
     def batches(self, size: int) -> list[list[int]]:
         """Indices of each batch that is needed.
@@ -48,7 +60,7 @@ class PendingParts:
     def complete(self, records: Iterator[Rows], progress: Progress) -> None:
         """Write the missing parts from records that come in the batches' order, each kept as soon as it is there."""
         for number, part in self.missing.items():
-            rows = self.known[number]
+            rows = self.known.pop(number)
             while len(rows) < len(part):
                 new = {position: row for position, row in next(records).items() if position not in rows}
                 self.run.append(number, list(new.values()))
@@ -59,12 +71,8 @@ class PendingParts:
             pass
 
 
-def pending_parts(
-    run: Run, image_ids: Sequence[str], used: Sequence[int], size: int, models_before: int = 0
-) -> PendingParts:
-    """Find the missing parts, of that size, of the images used, of all those of a data set, for the next model."""
-    starts = range(0, len(used), size)
-    parts = {models_before * len(starts) + at // size: list(used[at : at + size]) for at in starts}
+def pending_parts(run: Run, image_ids: Sequence[str], parts: Parts) -> PendingParts:
+    """Find which of some parts of a run are missing, and what is known of them; `image_ids` are those of all images."""
     missing = {number: part for number, part in parts.items() if not run.part(number).exists()}
     for number in parts.keys() - missing.keys():
         if run.image_ids(number) != [image_ids[position] for position in parts[number]]:
@@ -75,4 +83,4 @@ def pending_parts(
         rows = {positions.get(row["image_id"]): row for row in run.unfinished(number)}
         known[number] = {position: row for position, row in rows.items() if position is not None}
     left = sum(len(part) - len(known[number]) for number, part in missing.items())
-    return PendingParts(run, missing, known, len(used) - left)
+    return PendingParts(run, missing, known, sum(map(len, parts.values())) - left)

@@ -1,6 +1,5 @@
 """Train a model as a configuration says."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -178,15 +177,10 @@ def _settled_plan(config: TrainConfig) -> Plan:
 
 def _device(run: TrainingRunOptions) -> torch.device:
     """The device of this process; a UserError where several processes cannot train so."""
-    device = hardware.choose_device(run.device)
-    if launched() > 1 and device.index is not None:
-        raise UserError(
-            f"expected --device cuda under torchrun, which gives each process its own GPU, got {run.device}"
-        )
+    device = hardware.own_device(run.device)
     if launched() > 1 and run.compiled:
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")
-    number = os.environ.get("LOCAL_RANK", "0")  # of this process among those torchrun started on this machine
-    return hardware.choose_device(f"cuda:{number}") if device == torch.device("cuda") else device
+    return device
 
 
 def _warn_of_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:

@@ -31,7 +31,7 @@ class Command:
         line: What follows `attnlab`.
         code: The exit code it has to end with.
         folder: Folder of the run or training that it writes, or of the interrupted one that it shows.
-        until: It is interrupted once this file is there. `compare` resumes it, and does not run it anew.
+        until: It is interrupted once a file of this pattern is there. `compare` resumes it, and does not run it anew.
         like: The folder of the same command without interruption, whose results it has to arrive at.
         lose: File that `compare` deletes from the recorded folder before it repeats the command.
         again: Whether `compare` deletes the recorded folder and runs the command that its run.json names.
@@ -68,7 +68,7 @@ LIME += "--lime-batch-size 20 --workers 0 --features 4,8 --eps 8/255"
 COMMANDS = [
     Command("analyze --limit 300 --eps 4/255,16/255 --out cam", folder="cam", lose="cam/records/part-00001.parquet"),
     Command(f"{LIME} --out lime", folder="lime", again=True),
-    Command(f"{LIME} --out lime-cut", 130, "lime-cut", "lime-cut/records/part-00000.unfinished", "lime"),
+    Command(f"{LIME} --out lime-cut", 130, "lime-cut", "lime-cut/records/part-00000.*unfinished", "lime"),
     Command("tables lime-cut --format csv", folder="lime-cut"),
     Command("report lime-cut --no-images", folder="lime-cut"),
     Command(

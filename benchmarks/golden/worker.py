@@ -49,7 +49,7 @@ def _run(words: list[str], until: str, folder: Path) -> dict[str, Any]:
         code, interrupted, size = None, not until, 0
         while code is None:
             if not interrupted:
-                before, size = size, _size(folder / until)
+                before, size = size, _size(folder, until)
                 if size > LEAST and size == before:  # it is written
                     os.kill(child, signal.SIGINT)
                     interrupted = True
@@ -63,8 +63,8 @@ def _run(words: list[str], until: str, folder: Path) -> dict[str, Any]:
     return {"code": code, "out": files["out"], "err": files["err"], "drawn": drawn, "seconds": seconds}
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _size(folder: Path, pattern: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
 def _become(words: list[str], folder: Path, told: Path) -> None:

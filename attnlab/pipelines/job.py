@@ -1,0 +1,112 @@
+"""The work of a command that writes records, part by part: the one path that every way to run it takes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import pyarrow as pa
+
+from attnlab.config import AnalyzeConfig, EvaluateConfig
+from attnlab.data.base import ImageSet
+from attnlab.failures import keeping
+from attnlab.pipelines.checks import check_usable
+from attnlab.pipelines.pending_parts import PendingParts, Progress, cut_in_parts, pending_parts, quietly
+from attnlab.records import skipped_images
+from attnlab.run_opening import opened
+from attnlab.runs import Run
+from attnlab.shards import Shard
+
+Config = TypeVar("Config", AnalyzeConfig, EvaluateConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(ABC, Generic[Config]):
+    """Work that is ready to run: data and models are open."""
+
+    SCHEMA: ClassVar[pa.Schema]  # of its records
+
+    config: Config  # every default is settled
+    images: ImageSet
+    positions: list[int]  # indices of the images it uses
+    out: Path
+    named: dict[str, Any]  # what the manifest says under "options" of data and models
+    chosen: tuple[str, ...]  # batch sizes that this process chose by itself: those that the run has go before
+    shard: Shard  # of the run's parts, what this process computes
+    shard_from: str  # what said so; empty where this process computes all
+
+    @abstractmethod
+    def manifest(self) -> dict[str, Any]:
+        """Content of run.json."""
+
+    @abstractmethod
+    def defaults(self) -> dict[str, Any]:
+        """Values of options that manifests of older versions lack."""
+
+    @abstractmethod
+    def begin(self, run: Run, work: PendingParts) -> None:
+        """Check the models before the parts that are missing are computed."""
+
+    @abstractmethod
+    def compute(self, work: PendingParts, progress: Progress) -> None:
+        """Compute and write the parts that are missing."""
+
+    def conclude(self, run: Run) -> None:
+        """Add to a run all of whose parts are there what is said of the whole."""
+
+    @property
+    def models_count(self) -> int:
+        """Number of models, each of which has records of every image."""
+        return 1
+
+    @property
+    def parts(self) -> dict[int, list[int]]:
+        """Indices of the images of each part of the run, by its number."""
+        return cut_in_parts(self.positions, self.config.run.part_size, self.models_count)
+
+    @property
+    def count(self) -> int:
+        """Images that this process looks at, those of each model counted on their own."""
+        return sum(len(part) for number, part in self.parts.items() if self.shard.takes(number))
+
+    def missing(self, run: Run) -> list[int]:
+        """Numbers of the parts that no process has written yet."""
+        return [number for number in self.parts if not run.part(number).exists()]
+
+    def run(self, progress: Progress = quietly) -> Run:
+        """Write what is missing of this process's parts, and where no other is missing then, what is said of the whole.
+
+        Arguments and errors are those of the function that opened the job.
+        """
+        manifest, shard = self.manifest(), self.shard
+        with opened(self.out, manifest, self.SCHEMA, self.defaults(), shard, self.chosen) as run, keeping(self.out):
+            start = perf_counter()
+            job = self._as_begun(run.manifest)
+            work = job.pending(run, [number for number in job.parts if shard.takes(number)])
+            if work.missing:
+                run.begin_session(manifest, shard)
+            job.begin(run, work)
+            progress(work.done)
+            job.compute(work, progress)
+            if not job.missing(run):
+                job.finish(run, perf_counter() - start)
+        return run
+
+    def pending(self, run: Run, numbers: Collection[int]) -> PendingParts:
+        """Which of these parts are missing."""
+        parts = self.parts
+        return pending_parts(run, self.images.image_ids, {number: parts[number] for number in numbers})
+
+    def finish(self, run: Run, seconds: float) -> None:
+        """Say of a run all of whose parts are there that it is finished, and add what is said of the whole."""
+        run.finish(seconds)
+        run.write_skipped(skipped_images(run))
+        check_usable(run)
+        self.conclude(run)
+
+    def _as_begun(self, manifest: Mapping[str, Any]) -> Self:
+        """The same job with the batch sizes of the run, where this process chose its own."""
+        sizes = {name: manifest[name] for name in self.chosen if name in manifest}
+        return replace(self, config=self.config.having(**sizes))

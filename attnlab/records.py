@@ -1,8 +1,9 @@
 """Read the records of a run as tables for pandas: a row per image."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,8 @@ from attnlab.schema import ADVERSARIAL, OUTCOME
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"
 CHECKS_COLUMNS = ["model", "found"]
+
+Row = dict[str, Any]
 
 
 def read_records(folder: Path | str) -> pd.DataFrame:
@@ -60,6 +63,16 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
         clean = table.select(columns).rename_columns(names)
         frames.append(_per_attack(clean, "attacks", {name: name for name in OUTCOME.names}))
     return pd.concat(frames, ignore_index=True)
+
+
+def rows_of(run: Run, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Records of the images that were not skipped, one at a time, as `attnlab.schema` has them; of all, or of some."""
+    wanted = None if image_ids is None else pa.array(image_ids, pa.string())
+    for table in run.parts(columns and [*columns, "skipped"]):
+        used = pc.is_null(table["skipped"])
+        if wanted is not None:
+            used = pc.and_(used, pc.is_in(table["image_id"], wanted))
+        yield from table.filter(used).to_pylist()
 
 
 def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:

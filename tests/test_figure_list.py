@@ -47,7 +47,7 @@ def test_a_name_is_refused_before_models_and_records_are_read(attnlab, run, tmp_
         raise AssertionError("read too early")
 
     monkeypatch.setattr(model_comparison, "open_comparison", read)
-    monkeypatch.setattr(of_run, "read_records", read)
+    monkeypatch.setattr(of_run, "numbers", read)
     message = attnlab("figures", "runs/a", "runs/b", "--only", "figure7,figur9").error
     assert message == (
         "expected --only for runs/a, runs/b to be one of figure7, figure9, figure10, figure11, got 'figur9'; "

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.report.figures.choose import misled, scatter, scattered, typical
+from attnlab.report.figures.choose import misled, scatter, scattered, scatters, typical
 from attnlab.report.figures.curves import step_families, success_rates
 from attnlab.report.statistics import wilson_interval
 from attnlab.views import quantile_examples
@@ -60,7 +60,8 @@ def test_scatter_by_hand():
 
 def test_figure_13_finds_the_most_scattered_maps_and_the_lowest_ious_of_sure_predictions():
     wide, narrow, none = np.ones((4, 4)), np.eye(4)[:, :1] * np.eye(4)[0], -np.ones((4, 4))
-    assert scattered(["a", "b", "c"], [narrow, none, wide], 3) == ["c", "a"]
+    maps = pd.DataFrame({"image_id": ["a", "b", "c", "d"], "map": [*map(np.ravel, (narrow, none, wide)), None]})
+    assert scattered(maps.join(scatters(maps, (4, 4))), 3) == ["c", "a"]
     frame = images(
         ("a", "fail", 0.1, 0.89), ("b", "fail", 0.3, 0.9), ("c", "fail", 0.2, 1.0), ("d", "fail", np.nan, 1.0)
     )

@@ -21,6 +21,7 @@ from attnlab.models.own_code import check_trusted, is_own_code
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import checked_inputs
 from attnlab.pipelines.provenance import describe_data
+from attnlab.records import Row, rows_of
 from attnlab.runs import Run
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
@@ -65,9 +66,9 @@ def replay(
         raise UserError(
             f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"
         )
-    records = {row["image_id"]: row for row in run.table().to_pylist() if row["skipped"] is None}
-    wanted = list(records) if image_ids is None else list(dict.fromkeys(image_ids))
-    unknown = [image_id for image_id in wanted if image_id not in records]
+    recorded = dict.fromkeys(row["image_id"] for row in rows_of(run, columns=["image_id"]))
+    wanted = list(recorded) if image_ids is None else list(dict.fromkeys(image_ids))
+    unknown = [image_id for image_id in wanted if image_id not in recorded]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     known_root = Path(manifest["root"]) if manifest.get("root") else None
@@ -94,6 +95,7 @@ def replay(
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
     prepared = ResizedDataset(images, classifier.input_size, options["resize"])
     attack = Attack(**options["attack"])
+    rows, records = rows_of(run, wanted), dict[str, Row]()
     gone: list[Skipped] = []
     for batch in load_batches(prepared, batches, hardware.workers(images), warn=False):
         gone += batch.skipped
@@ -106,7 +108,10 @@ def replay(
                 for eps in options["eps"]
             ]
         for image_id, clean, *adversarial in zip(batch.image_ids, _as_arrays(pixels), *attacked, strict=True):
-            yield ReplayedImage(records[image_id], clean, adversarial)
+            while image_id not in records:  # they come in the same order, those of unfinished parts last
+                row = next(rows)
+                records[row["image_id"]] = row
+            yield ReplayedImage(records.pop(image_id), clean, adversarial)
     if gone:
         named = "; ".join(f"{image.image_id} ({image.reason})" for image in gone[:NAMED])
         more = f"; and {len(gone) - NAMED} more" if len(gone) > NAMED else ""

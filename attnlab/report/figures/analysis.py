@@ -18,7 +18,7 @@ from attnlab.words import as_fraction
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis: its manifest with names, its records as `read_records` gives them."""
+    """An analysis: its manifest with names, and its records' `numbers`, with `scatter` where there are maps."""
 
     manifest: Manifest
     records: pd.DataFrame = field(repr=False)
@@ -35,7 +35,7 @@ class Analysis:
         if method not in self.manifest["options"]["methods"]:
             raise LeftOut(f"the run has no maps of {method}; analyze with --method {method} makes them")
         images = i_att(self.records, self.manifest["data"]["has_boxes"])
-        images = images.dropna(subset="lime" if method == "lime" else "map")
+        images = images[images["has_lime" if method == "lime" else "has_map"]]
         if not len(images):
             raise LeftOut("no image is classified correctly")
         return images if eps is None else images[images["eps"] == eps]

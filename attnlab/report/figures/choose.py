@@ -24,8 +24,8 @@ def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) 
     method = "lime" if lime else analysis.method
     images = analysis.images(method, eps)
     if analysis.named:
-        records, column = analysis.records, "lime" if lime else "map"
-        without = set(records.loc[records[column].isna(), "image_id"]) & set(analysis.named)
+        records = analysis.records
+        without = set(records.loc[~records["has_lime" if lime else "has_map"], "image_id"]) & set(analysis.named)
         if without:
             raise LeftOut(f"there is no map of {method} of image {min(without)}")
         group_of = images.set_index("image_id")["group"]
@@ -42,9 +42,8 @@ def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) 
 def failures(analysis: Analysis, _eps: float | None, count: int) -> Choice:
     """Images of Fig. 13: the most scattered maps, and the lowest IoUs of images whose label the model is sure of."""
     images = analysis.images().drop_duplicates("image_id")
-    maps = [map_of(values, analysis.manifest["model"]["map_shape"]) for values in images["map"]]
     groups = [
-        ("(a) scattered", scattered(images["image_id"].tolist(), maps, count)),
+        ("(a) scattered", scattered(images, count)),
         ("(b) misled", misled(images, count)),
     ]
     if not any(names for _, names in groups):
@@ -92,11 +91,17 @@ def scatter(attention: Map) -> float:
     return float(np.sqrt((squares * weights).sum() / total))
 
 
-def scattered(image_ids: Sequence[str], maps: Sequence[Map], count: int) -> list[str]:
+def scatters(images: pd.DataFrame, shape: Sequence[int]) -> pd.DataFrame:
+    """Column scatter: that of the map of each image, whose maps have a shape; NaN without a map."""
+    values = [np.nan if values is None else scatter(map_of(values, shape)) for values in images["map"]]
+    return pd.DataFrame({"scatter": values}, images.index, dtype=float)
+
+
+def scattered(images: pd.DataFrame, count: int) -> list[str]:
     """The images with the highest `scatter`, that first: the paper's first kind of failure (section 5.7)."""
-    values = np.array([scatter(attention) for attention in maps])
-    order = np.argsort(-values, kind="stable")  # NaN comes last
-    return [image_ids[index] for index in order[:count] if not np.isnan(values[index])]
+    known = images.dropna(subset="scatter")
+    order = np.argsort(-known["scatter"].to_numpy(), kind="stable")
+    return [str(name) for name in known["image_id"].iloc[order[:count]]]
 
 
 def misled(images: pd.DataFrame, count: int) -> list[str]:

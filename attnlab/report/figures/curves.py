@@ -108,6 +108,12 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     return Drawing(figure, caption)
 
 
+def compared_cells(manifest: Manifest) -> int:
+    """The number of cells of each map that `iou_against_eps` compares."""
+    most = int(np.prod(manifest["model"]["map_shape"])) - 1
+    return max([k for k in CELLS if k <= min(most, 10)], default=max(most, 1))
+
+
 @styled
 def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """IoU of the adversarial image's attention against eps, with 95 % bootstrap intervals (Tables 1 and 3 over eps).
@@ -118,8 +124,7 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     budgets = manifest["options"]["eps"]
     if len(budgets) < 2:
         raise LeftOut
-    most = int(np.prod(manifest["model"]["map_shape"])) - 1
-    cells = max([k for k in CELLS if k <= min(most, 10)], default=max(most, 1))
+    cells = compared_cells(manifest)
     overlap = table3(images, budgets, cells=[cells])
     boxes = images["adv_iou_att_gt"].notna().any()
     figure, panels = side_by_side(2 if boxes else 1, 2.2)

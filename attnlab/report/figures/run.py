@@ -1,17 +1,21 @@
 """Figures of a folder: of a run of `analyze` or `evaluate`, or of a sweep, finished or not."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from attnlab.errors import UserError
-from attnlab.records import read_records
-from attnlab.report.description import with_names
+from attnlab.report.description import Manifest, map_method, with_names
 from attnlab.report.figures import FIGURES, SWEEP, figures_of, source_of
 from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
-from attnlab.report.figures.choose import CHOICES
+from attnlab.report.figures.choose import CHOICES, scatters
+from attnlab.report.figures.curves import compared_cells
 from attnlab.report.figures.drawing import Drawn, Inputs, Numbers, draw
 from attnlab.report.figures.sweep import read_sweep
-from attnlab.report.tables.sources import records_of_models
+from attnlab.report.tables.iou import cell_ious
+from attnlab.report.tables.sources import numbers, records_of_models
 from attnlab.runs import Run
 from attnlab.views import LeftOut, ReplayedImage
 from attnlab.words import counted
@@ -44,12 +48,21 @@ def draw_run(
     manifest = with_names(run.manifest) if run else {}
     inputs: Mapping[str, Inputs]
     if source == "analyze":
-        inputs = _of_analysis(names, Analysis(manifest, read_records(folder), named), folder, images_of)
+        inputs = _of_analysis(names, Analysis(manifest, _numbers(folder, manifest), named), folder, images_of)
     else:
-        numbers = records_of_models(run, manifest["options"]["models"]) if run else read_sweep(folder / SWEEP)
-        inputs = {name: {"": (numbers, manifest)} for name in names}
+        frame = records_of_models(run, manifest["options"]["models"]) if run else read_sweep(folder / SWEEP)
+        inputs = {name: {"": (frame, manifest)} for name in names}
     unfinished = _unfinished(run) if run else ""
     return draw(inputs.items(), out or folder / "figures", str(folder), only, unfinished, grid=grid)
+
+
+def _numbers(folder: Path, manifest: Manifest) -> pd.DataFrame:
+    """Numbers of an analysis' records, and what its figures make of maps."""
+    if map_method(manifest["options"]) is None:
+        return numbers(Run(folder), manifest["data"]["has_boxes"])
+    shape, cells = manifest["model"]["map_shape"], [compared_cells(manifest)]
+    measures = [partial(scatters, shape=shape), partial(cell_ious, cells=cells)]
+    return numbers(Run(folder), manifest["data"]["has_boxes"], measures)
 
 
 def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: ImagesOf) -> dict[str, Inputs]:
@@ -96,5 +109,5 @@ def _unfinished(run: Run) -> str:
     if run.manifest["finished"] is not None:
         return ""
     models = run.manifest["options"].get("order", [""])
-    done = len(run.table(["image_id"]))
+    done = sum(map(len, run.parts(["image_id"])))
     return f"{done} of {counted(run.manifest['options']['images'] * len(models), 'image')}"

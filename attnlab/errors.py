@@ -1,7 +1,15 @@
 """Errors a user can act on, worded "expected X, got Y", then the likely fix."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+#: what stands before the @ of a URL, also with a slash in its password, and the query of one of http
+SECRETS = (
+    re.compile(r"(\w://)[^/\s]*@"),
+    re.compile(r"(\w://)[^/@\s:]*:(?!:|\d+(?:/|$))\S*@"),
+    re.compile(r"(\bhttps?://[^\s?'\"]*)\?[^\s'\"]*"),
+)
 
 
 class UserError(ValueError):
@@ -43,3 +51,10 @@ def nearest(value: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), lower, n=1)
     return f"; did you mean {lower[near[0]]!r}?" if near else ""
+
+
+def without_secrets(text: str) -> str:
+    """The text without credentials of URLs in it: `user:password@`, and the query of http, which may be a signature."""
+    for pattern in SECRETS:
+        text = pattern.sub(r"\1", text)
+    return text

@@ -11,7 +11,7 @@ from contextlib import suppress
 import click
 
 from attnlab import __version__
-from attnlab.errors import UserError, printable
+from attnlab.errors import UserError, printable, without_secrets
 
 from .analyze import analyze
 from .attack import attack
@@ -38,7 +38,7 @@ for command in (analyze, train, sweep, evaluate, attack, tables, figures, report
 
 
 def _show_warning(message: Warning | str, *_place: object) -> None:
-    click.echo(f"Warning: {printable(' '.join(str(message).splitlines()))}", err=True)
+    click.echo(f"Warning: {printable(without_secrets(' '.join(str(message).splitlines())))}", err=True)
 
 
 def main() -> None:
@@ -138,4 +138,4 @@ def _fail(message: str) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(printable(line), err=True)
+    click.echo(printable(without_secrets(line)), err=True)

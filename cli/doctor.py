@@ -7,6 +7,7 @@ import click
 
 from attnlab.data import DATASETS
 from attnlab.errors import printable
+from attnlab.stores import Url, parse_root
 
 from .completion import names_of
 from .options import DEVICE, TRUST
@@ -21,9 +22,11 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
 @click.option(
     "--root",
     "roots",
-    type=click.Path(path_type=Path),
+    metavar="PATH",
+    callback=lambda _context, _parameter, texts: tuple(map(parse_root, texts)),
+    shell_complete=names_of(or_file=True),
     multiple=True,
-    help="Folder in which to look for data sets too; may be given several times.",
+    help="Folder, archive or URL in which to look for data sets too; may be given several times.",
 )
 @click.option(
     "--data",
@@ -41,7 +44,7 @@ COLOURS = {"ok": None, "note": "yellow", "problem": "red"}
     help="Folder where runs are to be written.",
 )
 def doctor(
-    roots: tuple[Path, ...], data: str | None, model: str | None, trust_code: bool, device: str, out: Path
+    roots: tuple[Path | Url, ...], data: str | None, model: str | None, trust_code: bool, device: str, out: Path
 ) -> None:
     """Report versions, device, precisions, data, weights and folders to write to, and what to do about each problem.
 

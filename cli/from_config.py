@@ -95,7 +95,7 @@ def _type_of(leaf: Leaf) -> Any:
     kinds = {kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
     if leaf.option.choices:
         return click.Choice(leaf.option.choices)
-    if Path in kinds:
+    if Path in kinds and leaf.option.parse in (None, Path):  # else slashes of a URL would become one
         return click.Path(path_type=Path)
     if leaf.option.parse or str in kinds:
         return str

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import click
 
+from attnlab.config.figures import ShownDataOptions
+from attnlab.stores import Url
+
 from .console import image_progress
+from .from_config import option_like
 from .options import TRUST
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder of the data set's files; by default where the run found them.",
-)
+@option_like(ShownDataOptions, "root")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; by default RUN/report.html.")
 @click.option(
     "--device",
@@ -30,7 +30,7 @@ from .options import TRUST
     help="Show the images. With --no-images, neither data nor model is needed: tables, distributions, maps "
     "and figures come from the records.",
 )
-def report(run: Path, root: Path | None, out: Path | None, device: str, trust_code: bool, images: bool) -> None:
+def report(run: Path, root: Path | Url | None, out: Path | None, device: str, trust_code: bool, images: bool) -> None:
     """Write a RUN of `analyze` or `evaluate` as one page that opens anywhere, offline: report.html.
 
     The page holds what was run, its tables and distributions, skipped images and, for an analysis, every image to look

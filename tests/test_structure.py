@@ -24,6 +24,7 @@ GROUND = (
     "boxes",
     "hooks",
     "seeding",
+    "stores",
     "runs",
     "run_opening",
     "records",

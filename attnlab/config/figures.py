@@ -15,6 +15,7 @@ from attnlab.config.sections import (
     check_split,
     texts,
 )
+from attnlab.stores import Url
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -28,13 +29,13 @@ class ShownDataOptions(Options):
 
     Attributes:
         name: For checkpoints: data set of the images to show.
-        root: Folder of the data set's files; by default where the run found them.
+        root: Folder, archive or URL of the data set's files; by default where the run found them.
         split: For checkpoints: split of the data set.
         limit: For checkpoints: number of images that the rules choose from.
     """
 
     name: str = variant(DataOptions, "name")
-    root: Path | None = variant(DataOptions, "root")
+    root: Path | Url | None = variant(DataOptions, "root")
     split: str | None = variant(AccuracyDataOptions, "split")
     limit: int = variant(DataOptions, "limit", default=100)
 

@@ -15,6 +15,7 @@ from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
 from attnlab.seeding import check_seed
 from attnlab.shards import Shard, parse_shard
+from attnlab.stores import Url, parse_root
 
 Statistic = float | tuple[float, ...]  # pixels are normalised with: a number, or one for each colour
 
@@ -81,7 +82,8 @@ class DataOptions(Options):
 
     Attributes:
         name: Data set; `attnlab list` names them.
-        root: Folder that holds the data set's files; scenes needs none.
+        root: Folder that holds the data set's files, or a .zip, .tar or .tar.gz of it, or a URL such as s3://BUCKET/DIR
+            (docs/how-to/read-from-a-store.md); scenes needs none.
         split: Split of the data set.
         limit: Number of images to use: the first ones, or with --stratify some of every class. By default all.
         stratify: Let --limit take images of all classes in turn, drawn with --seed.
@@ -90,7 +92,7 @@ class DataOptions(Options):
     """
 
     name: str = option("scenes", name="data", names="data", decides=True)
-    root: Path | None = option(None, parse=Path)
+    root: Path | Url | None = option(None, parse=parse_root, or_file=True, metavar="PATH")
     split: str | None = option(None, kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split))
     limit: int | None = option(None, least=1, smoke=4)
     stratify: bool = False

@@ -8,6 +8,7 @@ from attnlab.attacks.parse import parse_eps
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import DataOptions, ModelOptions, RunOptions, numbers, step_size
 from attnlab.errors import UserError
+from attnlab.stores import Url
 from attnlab.training.parse import parse_defense
 from attnlab.training.recipes import DEFAULT_PLAN, plan_for
 
@@ -67,7 +68,7 @@ class TrainingDataOptions(Options):
     """
 
     name: str = variant(DataOptions, "name")
-    root: Path | None = variant(DataOptions, "root")
+    root: Path | Url | None = variant(DataOptions, "root")
     limit: int | None = variant(DataOptions, "limit", decides=True, smoke=8)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
+from attnlab.stores import Root, open_root
 
 if TYPE_CHECKING:
     from attnlab.data.base import ImageSet
@@ -31,7 +32,8 @@ class DatasetSpec:
     """Properties of a data set that are known before it is opened.
 
     Attributes:
-        open: (folder, split) -> labelled images. The folder exists, and the split is one of `splits`.
+        open: (folder, split) -> labelled images. The folder exists, on this machine or in a store, and the split is one
+            of `splits`.
         summary: What it is, in a line.
         holds: What the folder, --root, holds; empty where the data set needs none.
         splits: Names of its splits; empty where they are folders of the root.
@@ -42,7 +44,7 @@ class DatasetSpec:
         plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.
     """
 
-    open: Callable[[Path, str], "ImageSet"]
+    open: Callable[[Any, str], "ImageSet"]
     summary: str
     holds: str = ""
     splits: tuple[str, ...] = ()
@@ -109,12 +111,12 @@ RESIZINGS: Registry[Callable[[Size, Size], Size]] = Registry(
 )
 
 
-def load_dataset(name: str, root: Path | str | None = None, split: str | None = None) -> "ImageSet":
+def load_dataset(name: str, root: Root | str | None = None, split: str | None = None) -> "ImageSet":
     """Open a split of a data set.
 
     Args:
         name: A name in DATASETS.
-        root: Folder that holds its files; `scenes` needs none.
+        root: Folder that holds its files, an archive or a URL of it (`attnlab.stores`); `scenes` needs none.
         split: Such as `train`, `val`, `test`; by default the one that is analysed.
 
     Raises:
@@ -125,9 +127,7 @@ def load_dataset(name: str, root: Path | str | None = None, split: str | None = 
     spec = DATASETS.expect(name)
     if spec.holds and root is None:
         raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {spec.holds}")
-    folder = Path(root or "")
-    if spec.holds and not folder.is_dir():
-        raise UserError(f"expected --root to be an existing folder, got {str(root)!r}")
+    folder = open_root(root) if spec.holds and root is not None else Path()
     split = spec.split if split is None else split
     images = spec.open(folder, check_one_of(split, spec.splits, "--split") if spec.splits else split)
     check_unique(images.image_ids, name)

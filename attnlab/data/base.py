@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -14,8 +14,12 @@ from torch import Tensor
 
 from attnlab.data.decode import UPRIGHT, decode, file_size
 from attnlab.errors import Unusable, UserError
+from attnlab.stores import StorePath
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+#: a folder or file, all on this machine or all in one store
+Anywhere = TypeVar("Anywhere", Path, StorePath)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class ImageSet(Protocol):
 class Entry:
     """Entry of a list of files: what is known of one image before it is opened."""
 
-    path: Path
+    path: Path | StorePath
     label: int
     boxes: Tensor  # half-open pixels, (B, 4), float64
     boxes_size: tuple[int, int] | None = None  # height and width the boxes refer to; None: the image's own
@@ -183,13 +187,16 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def list_files(folder: Path) -> Iterator[str]:
+def list_files(folder: Path | StorePath) -> Iterator[str]:
     """Paths of all files below the folder, relative to it, with slashes, in no order."""
+    if isinstance(folder, StorePath):
+        yield from folder.files()
+        return
     for here, _, names in os.walk(folder):
         below = Path(here).relative_to(folder).as_posix()
         yield from names if below == "." else (f"{below}/{name}" for name in names)
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: Anywhere) -> list[Anywhere]:
     """All image files below the folder, sorted by their path."""
     return sorted(folder / name for name in list_files(folder) if is_image(name))

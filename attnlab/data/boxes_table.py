@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 
 from attnlab.data.text import SEPARATORS, read_rows, read_text
 from attnlab.errors import UserError
+from attnlab.stores import StorePath
 
 BOXES, NAMES = "boxes.csv", "classes.txt"
 COLUMNS = ("image", "label", "x0", "y0", "x1", "y1")
@@ -39,7 +40,7 @@ class BoxesTable(NamedTuple):
     heading: str  # of the column of labels
 
 
-def read_boxes_table(path: Path) -> BoxesTable:
+def read_boxes_table(path: Path | StorePath) -> BoxesTable:
     """Read a boxes.csv, and refuse one that lacks a column, names no image below the folder, or holds no numbers."""
     separator, rows = read_rows(path)
     _, first = next(rows, (0, []))
@@ -69,7 +70,7 @@ def read_boxes_table(path: Path) -> BoxesTable:
     return table
 
 
-def _columns(path: Path, headings: Sequence[str]) -> tuple[int, int, list[int]]:
+def _columns(path: Path | StorePath, headings: Sequence[str]) -> tuple[int, int, list[int]]:
     """Places of the image, the label and the four corners; no corners where the table has no boxes."""
     twice = next((heading for heading in headings if heading and headings.count(heading) > 1), None)
     if twice is not None:
@@ -116,7 +117,7 @@ def _box(words: Sequence[str], line: str) -> Box | None:
     return None if all(map(math.isnan, values)) else values
 
 
-def read_names(path: Path) -> list[str]:
+def read_names(path: Path | StorePath) -> list[str]:
     """Class names, one a line, in the order of their indices."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 

@@ -10,9 +10,10 @@ import torch
 from attnlab.data.base import Entry, FileSet, as_id, is_image, list_files
 from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, BoxesTable, read_boxes_table, read_labels, read_names
 from attnlab.errors import Unusable, UserError
+from attnlab.stores import StorePath
 
 
-def folder(root: Path, split: str) -> FileSet:
+def folder(root: Path | StorePath, split: str) -> FileSet:
     """Open a folder of images with a boxes.csv of the columns image,label,x0,y0,x1,y1: one row per box.
 
     `image` is a path below the folder that holds boxes.csv. `label` is a class index in every row, or in every row a
@@ -51,7 +52,7 @@ def folder(root: Path, split: str) -> FileSet:
 
 
 def _entries(
-    here: Path, images: list[str], labels: list[int], table: BoxesTable, files: Collection[str]
+    here: Path | StorePath, images: list[str], labels: list[int], table: BoxesTable, files: Collection[str]
 ) -> dict[str, Entry | Unusable]:
     """An entry for each image of the table."""
     labels_of: dict[str, list[int]] = {image: [] for image in images}
@@ -67,7 +68,7 @@ def _entries(
     for image, boxes in zip(boxes_of, torch.split(together, [len(boxes) for boxes in boxes_of.values()]), strict=True):
         path = here / image
         # files are listed once; what is not among them may still lie behind a linked folder
-        if image not in files and not os.path.isfile(path):
+        if image not in files and (isinstance(path, StorePath) or not os.path.isfile(path)):
             entries[image] = Unusable(f"named in {BOXES}, but there is no such file")
         elif (count := len(labels_of[image])) > 1:
             entries[image] = Unusable(f"boxes of {count} labels: which one the model should see is not known")
@@ -76,6 +77,6 @@ def _entries(
     return entries
 
 
-def has_split(root: Path, split: str) -> bool:
+def has_split(root: Path | StorePath, split: str) -> bool:
     """Whether a split has a boxes.csv of its own."""
     return (root / split / BOXES).is_file()

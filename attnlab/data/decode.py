@@ -16,6 +16,7 @@ from typing import NamedTuple
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from attnlab.errors import Unusable
+from attnlab.stores import StoreLost, StorePath
 
 ORIENTATION = 0x0112
 #: how pixels are read of the data sets that turn pictures, as a run records it
@@ -29,14 +30,16 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]  # what was decided about it, each in words that follow "3 of 12 images"
 
 
-def decode(path: Path, *, upright: bool = False, over_white: bool = True) -> Decoded:
+def decode(path: Path | StorePath, *, upright: bool = False, over_white: bool = True) -> Decoded:
     """Decode an image file to RGB, or raise Unusable; `over_white=False` drops the opacity, as older versions did."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as on damaged EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path.open() if isinstance(path, StorePath) else path) as image:
                 return _converted(image, upright, over_white)
+    except StoreLost:  # of which the image is not to blame
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
     except UnidentifiedImageError:
@@ -93,7 +96,7 @@ def _turned(picture: Image.Image, stored: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(picture)
 
 
-def file_size(path: Path) -> int | None:
+def file_size(path: Path | StorePath) -> int | None:
     """Size of a file; None where even that cannot be had, as of a link to nowhere."""
     try:
         return path.stat().st_size

@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import torch
 
-from attnlab.data.base import Entry, FileSet, as_id, list_images
+from attnlab.data.base import Anywhere, Entry, FileSet, as_id, list_images
 from attnlab.data.text import read_rows, read_text
 from attnlab.errors import Unusable, UserError
+from attnlab.stores import StoreLost, StorePath
+from attnlab.stores.remote import each
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
@@ -22,7 +24,7 @@ BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"  # how the ann
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
 
 
-def imagenet(root: Path, split: str) -> FileSet:
+def imagenet(root: Anywhere, split: str) -> FileSet:
     """Open the validation split with boxes, or the training split, whose images lie in class folders, without.
 
     Validation images lie flat or in class folders, in the root or in one of its usual subfolders. Boxes come from
@@ -41,7 +43,8 @@ def imagenet(root: Path, split: str) -> FileSet:
         if holding is None:
             raise UserError(f"no boxes below {root}; expected {BOXES_CSV} or ILSVRC2012_val_*.xml")
         return _class_folders(root, holding)
-    annotations = dict(_from_csv(boxes_csv)) if boxes_csv else {path.stem: _from_xml(path) for path in xml_files}
+    stems = [path.stem for path in xml_files]
+    annotations = dict(_from_csv(boxes_csv) if boxes_csv else zip(stems, each(_from_xml, xml_files), strict=True))
     wnids, names = _listed(root) or _numbered(root, annotations)
     folder = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir() and list_images(root / name)), None)
     if folder is None:
@@ -60,7 +63,7 @@ def imagenet(root: Path, split: str) -> FileSet:
     )
 
 
-def _class_folders(root: Path, folder: Path | None) -> FileSet:
+def _class_folders(root: Anywhere, folder: Anywhere | None) -> FileSet:
     """Images below FOLDER/WNID; labels as LOC_synset_mapping.txt numbers them, without it the folders' places."""
     if folder is None:
         raise UserError(f"no training images below {root}; expected class folders in {root / 'train'}")
@@ -80,7 +83,7 @@ def _class_folders(root: Path, folder: Path | None) -> FileSet:
     )
 
 
-def _ids(folder: Path, paths: Sequence[Path]) -> list[str]:
+def _ids(folder: Anywhere, paths: Sequence[Anywhere]) -> list[str]:
     """The files' names without suffix; where several images share one, their paths below the folder instead."""
     below = [path.relative_to(folder) for path in paths]
     ids = [path.stem for path in paths]
@@ -90,7 +93,7 @@ def _ids(folder: Path, paths: Sequence[Path]) -> list[str]:
     return [as_id(name) for name in ids]
 
 
-def _entry(path: Path, annotation: Annotation | Unusable, wnids: Mapping[str, int]) -> Entry | Unusable:
+def _entry(path: Path | StorePath, annotation: Annotation | Unusable, wnids: Mapping[str, int]) -> Entry | Unusable:
     if isinstance(annotation, Unusable):
         return annotation
     wnid, boxes, size = annotation
@@ -99,7 +102,9 @@ def _entry(path: Path, annotation: Annotation | Unusable, wnids: Mapping[str, in
     return Entry(path, wnids[wnid], torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4), size)
 
 
-def _numbered(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
+def _numbered(
+    root: Path | StorePath, annotations: Mapping[str, Annotation | Unusable]
+) -> tuple[dict[str, int], list[str]]:
     """Class index per wnid, and wnids as class names, of annotations that name them all."""
     wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
     if len(wnids) != 1000:
@@ -107,7 +112,7 @@ def _numbered(root: Path, annotations: Mapping[str, Annotation | Unusable]) -> t
     return {wnid: index for index, wnid in enumerate(wnids)}, wnids
 
 
-def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
+def _listed(root: Path | StorePath) -> tuple[dict[str, int], list[str]] | None:
     """Class index per wnid, and class names, of LOC_synset_mapping.txt, if there is one."""
     mapping = _beside(root, SYNSETS)
     if mapping is None:
@@ -117,13 +122,13 @@ def _listed(root: Path) -> tuple[dict[str, int], list[str]] | None:
     return {line[0]: index for index, line in enumerate(lines)}, [line[-1].split(",")[0] for line in lines]
 
 
-def _beside(root: Path, name: str) -> Path | None:
+def _beside(root: Anywhere, name: str) -> Anywhere | None:
     """A file in the root, beside it, or in the folder that the archive of the images is unpacked to."""
     paths = (root / name, root.parent / name, root / "ILSVRC" / name)
     return next((path for path in paths if path.is_file()), None)
 
 
-def _xml_files(root: Path) -> list[Path]:
+def _xml_files(root: Anywhere) -> list[Anywhere]:
     """The annotations of validation images: those for localisation where detection's are there too."""
     files = sorted(root.rglob("ILSVRC2012_val_*.xml"))
     localisation = [path for path in files if "CLS-LOC" in path.parts]
@@ -133,7 +138,7 @@ def _xml_files(root: Path) -> list[Path]:
             f"expected annotations for classification and localisation below {root}, got those for detection "
             f"({detection[0].parent}), whose objects are not the images' classes"
         )
-    by_image: dict[str, Path] = {}
+    by_image: dict[str, Anywhere] = {}
     for path in files:
         other = by_image.setdefault(path.stem, path)
         if other != path:
@@ -141,7 +146,7 @@ def _xml_files(root: Path) -> list[Path]:
     return files
 
 
-def _from_csv(path: Path) -> Iterator[tuple[str, Annotation | Unusable]]:
+def _from_csv(path: Path | StorePath) -> Iterator[tuple[str, Annotation | Unusable]]:
     """`ImageId,PredictionString`, the latter groups of `wnid x1 y1 x2 y2`."""
     _, rows = read_rows(path)
     headings = [heading.strip() for heading in next(rows, (0, []))[1]]
@@ -170,15 +175,18 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise ValueError("it has a DOCTYPE, which annotations do not")
 
 
-def _from_xml(path: Path) -> Annotation | Unusable:
+def _from_xml(path: Path | StorePath) -> Annotation | Unusable:
     """PASCAL VOC layout, read by tag."""
     try:
-        tree = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+        file = path.open() if isinstance(path, StorePath) else path
+        tree = ElementTree.parse(file, ElementTree.XMLParser(target=_NoDoctype())).getroot()
         objects = tree.findall("object")
         names = [item.findtext("name", "") for item in objects]
         boxes = [[_finite(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
         height, width = (int(tree.findtext(f"size/{tag}", "0")) for tag in ("height", "width"))
         return _one_object(names, boxes, (height, width) if height > 0 and width > 0 else None)
+    except StoreLost:
+        raise
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an unknown encoding
         return Unusable(f"malformed annotation {path.name}: {error}")
     except OSError as error:

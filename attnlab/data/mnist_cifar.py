@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import pickle
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from PIL import Image
 from attnlab.compat import torchvision
 from attnlab.data.base import Example
 from attnlab.errors import UserError
+from attnlab.stores import StorePath
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -72,7 +74,7 @@ class ArraySet:
         return Example(Image.fromarray(self.pixels[index]), int(self.labels[index]), torch.empty(0, 4).double())
 
 
-def mnist(root: Path, split: str) -> ArraySet:
+def mnist(root: Path | StorePath, split: str) -> ArraySet:
     """Open MNIST's four IDX files, plain or gzipped, in the root or in torchvision's MNIST/raw."""
     prefix = {"train": "train", "test": "t10k"}[split]
     pixels, labels = (_read_idx(root, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
@@ -81,7 +83,7 @@ def mnist(root: Path, split: str) -> ArraySet:
     return ArraySet("mnist", split, pixels, labels, tuple("0123456789"))
 
 
-def cifar10(root: Path, split: str) -> ArraySet:
+def cifar10(root: Path | StorePath, split: str) -> ArraySet:
     """Open CIFAR-10 in the official binary layout (cifar-10-batches-bin) or torchvision's (cifar-10-batches-py)."""
     names = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}[split]
     folders = (root / "cifar-10-batches-bin", root)
@@ -89,24 +91,17 @@ def cifar10(root: Path, split: str) -> ArraySet:
     if binary is not None:
         pixels, labels = _read_cifar_binary([binary / f"{name}.bin" for name in names])
     elif (root / "cifar-10-batches-py").is_dir():
-        try:
-            stored = torchvision.datasets.CIFAR10(root, train=split == "train")
-        except RuntimeError:  # torchvision unpickles nothing whose checksum is not the published one
-            raise UserError(
-                f"expected {root / 'cifar-10-batches-py'} to hold the published files, got some that are missing or "
-                "damaged; unpack the archive again, or use the binary version (cifar-10-batches-bin)"
-            ) from None
-        pixels, labels = stored.data, np.array(stored.targets, np.uint8)
+        pixels, labels = _read_cifar_pickles(root / "cifar-10-batches-py", split)
     else:
         raise UserError(f"no CIFAR-10 in {root}; expected a folder cifar-10-batches-bin or cifar-10-batches-py")
     return ArraySet("cifar10", split, pixels, labels, CIFAR10_NAMES)
 
 
-def _read_cifar_binary(paths: Sequence[Path]) -> tuple[Array, Array]:
+def _read_cifar_binary(paths: Sequence[Path | StorePath]) -> tuple[Array, Array]:
     """One label byte, then 3072 bytes channel first, per image."""
     records = []
     for path in paths:
-        data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+        data = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
         if data.size == 0 or data.size % 3073:
             raise UserError(f"expected {path} to hold records of 3073 bytes, got {data.size} bytes")
         records.append(data.reshape(-1, 3073))
@@ -114,7 +109,23 @@ def _read_cifar_binary(paths: Sequence[Path]) -> tuple[Array, Array]:
     return joined[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), joined[:, 0].copy()
 
 
-def _read_idx(root: Path, name: str) -> Array:
+def _read_cifar_pickles(folder: Path | StorePath, split: str) -> tuple[Array, Array]:
+    """The pickled files; none is unpickled whose checksum is not the published one, which torchvision knows."""
+    published = torchvision.datasets.CIFAR10
+    batches = []
+    for name, checksum in published.train_list if split == "train" else published.test_list:
+        data = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != checksum:
+            raise UserError(
+                f"expected {folder} to hold the published files, got {name}, which is missing or damaged; unpack the "
+                "archive again, or use the binary version (cifar-10-batches-bin)"
+            )
+        batches.append(pickle.loads(data, encoding="latin1"))
+    pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return pixels, np.concatenate([np.array(batch["labels"], np.uint8) for batch in batches])
+
+
+def _read_idx(root: Path | StorePath, name: str) -> Array:
     """IDX: two zero bytes, the type (8: unsigned byte), the number of dimensions, their sizes, the values."""
     paths = (folder / f"{name}{suffix}" for folder in (root, root / "MNIST" / "raw") for suffix in ("", ".gz"))
     path = next((path for path in paths if path.is_file()), None)

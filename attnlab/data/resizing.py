@@ -5,6 +5,7 @@ import signal
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from attnlab.data import RESIZINGS, Size
 from attnlab.data.base import ImageSet
 from attnlab.errors import Unusable
 from attnlab.failures import keeping
+from attnlab.stores import StoreLost
 from attnlab.words import counted
 
 
@@ -185,7 +187,7 @@ def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:
     """The same batches; where asked for, a warning for each kind of note after the last."""
     noted: dict[str, list[str]] = defaultdict(list)
     total = 0
-    with keeping():
+    with keeping(), _in_one_line():
         for batch in batches:
             total += len(batch.positions) + len(batch.skipped)
             for image_id, notes in zip(batch.image_ids, batch.notes, strict=False):
@@ -195,6 +197,17 @@ def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:
     for note, names in noted.items() if warn else ():
         shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         warnings.warn(f"{len(names)} of {counted(total, 'image')} {note}: {shown}", stacklevel=2)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raise a store's failure in a worker process as it was raised there; torch puts a whole traceback into it."""
+    try:
+        yield
+    except StoreLost as error:
+        raise StoreLost(
+            str(error).strip().splitlines()[-1].removeprefix(f"{StoreLost.__module__}.StoreLost: ")
+        ) from None
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attnlab.errors import UserError
+from attnlab.stores import StorePath
 
 #: what separates the values of a row; a spreadsheet of a country with decimal commas writes semicolons
 SEPARATORS = ",;\t"
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | StorePath) -> str:
     """A text file: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252, which is reported."""
     try:
         data = path.read_bytes()
@@ -33,7 +34,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_rows(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+def read_rows(path: Path | StorePath) -> tuple[str, Iterator[tuple[int, list[str]]]]:
     """Find what separates a table's values, as its first line decides, and read the rows that hold a value.
 
     Each row comes with the number of the line it ends in; what is malformed is refused as the rows are read.
@@ -43,7 +44,7 @@ def read_rows(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
     return separator, _rows(path, text, separator)
 
 
-def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path | StorePath, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in rows:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attnlab.doctor import data, machine, places, software
 from attnlab.doctor.finding import Finding
+from attnlab.stores import Root
 
 __all__ = ["Finding", "examine"]
 
@@ -12,15 +13,16 @@ __all__ = ["Finding", "examine"]
 def examine(
     *,
     device: str = "auto",
-    roots: Sequence[Path] = (),
+    roots: Sequence[Root] = (),
     dataset: str | None = None,
     model: str | None = None,
     out: Path = Path("runs"),
     trust_code: bool = False,
 ) -> Iterator[Finding]:
-    """Look at everything a run depends on, in folders given too; one finding after the other, as it is made.
+    """Look at everything a run depends on, in roots given too; one finding after the other, as it is made.
 
-    `roots` are where to look for the dataset, by default any; weights of `model` have to be there; runs go to `out`.
+    `roots` are folders, archives or URLs in which to look for the dataset, by default any; weights of `model` have to
+    be there; runs go to `out`.
     """
     yield from software.software()
     yield from machine.machine(device)

@@ -7,12 +7,13 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
+from attnlab.stores import Root, open_root
 from attnlab.words import counted, none_usable
 
 TOPIC = "data"
 
 
-def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Finding]:
+def data(roots: Sequence[Root] = (), asked: str | None = None) -> Iterator[Finding]:
     """The built-in scenes, and what lies in the roots, of the one data set asked for or of any."""
     looked_for = DATASETS if asked is None else {asked: DATASETS.expect(asked)}
     for name, spec in looked_for.items():
@@ -26,8 +27,14 @@ def data(roots: Sequence[Path] = (), asked: str | None = None) -> Iterator[Findi
         yield from in_root(root, others)
 
 
-def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
-    """Find which of those data sets a folder holds."""
+def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
+    """Find which of those data sets a folder, an archive or a URL holds."""
+    if not isinstance(root, Path) or root.is_file():
+        try:
+            root = open_root(root)
+        except UserError as error:
+            yield from_error(TOPIC, str(root), error)
+            return
     try:
         empty = next(root.iterdir(), None) is None
     except OSError as error:
@@ -49,7 +56,7 @@ def in_root(root: Path, names: Sequence[str]) -> Iterator[Finding]:
         yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
 
 
-def split_of(name: str, root: Path | None, split: str) -> Finding:
+def split_of(name: str, root: Root | None, split: str) -> Finding:
     """Whether a split can be opened, and an image of it read."""
     title = f"{name} {split}"
     try:

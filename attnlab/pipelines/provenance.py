@@ -13,6 +13,7 @@ import torch
 
 import attnlab
 from attnlab.data.base import ImageSet, digest
+from attnlab.errors import without_secrets
 
 CPU_INFO = Path("/proc/cpuinfo")
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pyarrow", "scikit-image", "scikit-learn", "scipy")
@@ -23,7 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "attnlab": attnlab.__version__,
         "git": git_state(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": without_secrets(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "python": platform.python_version(),
         "versions": {library: version(library) for library in LIBRARIES},
         "platform": platform.platform(),

@@ -23,6 +23,7 @@ from attnlab.pipelines.checks import checked_inputs
 from attnlab.pipelines.provenance import describe_data
 from attnlab.records import Row, rows_of
 from attnlab.runs import Run
+from attnlab.stores import Root
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.words import counted
 
@@ -33,7 +34,7 @@ def replay(
     folder: Path | str,
     image_ids: Sequence[str] | None = None,
     *,
-    root: Path | None = None,
+    root: Root | str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     trust_code: bool = False,
@@ -46,7 +47,7 @@ def replay(
     Args:
         folder: A run of `analyze`, finished or not.
         image_ids: Which images, in any order; by default all that have a record. Views come in the run's order.
-        root: Folder of the data set's files; by default where the run found them.
+        root: Folder, archive or URL of the data set's files; by default where the run found them.
         device: As for `analyze`; another device than the run's may move the last digits of an adversarial image.
         batch_size: Images a pass.
         trust_code: Run the file that builds the model, if the run's is one of a user's own.
@@ -71,8 +72,8 @@ def replay(
     unknown = [image_id for image_id in wanted if image_id not in recorded]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
-    known_root = Path(manifest["root"]) if manifest.get("root") else None
-    images, earlier = as_recorded(load_dataset(options["data"], root or known_root, options["split"]), manifest["data"])
+    root = manifest.get("root") if root is None else root
+    images, earlier = as_recorded(load_dataset(options["data"], root, options["split"]), manifest["data"])
     if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model warns itself
         check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]

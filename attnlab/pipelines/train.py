@@ -25,6 +25,7 @@ from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import read_checks
+from attnlab.stores import StorePath, open_root
 from attnlab.training import AAD, ENDINGS, Defense
 from attnlab.training.adversary import check_sources
 from attnlab.training.distributed import launched, world
@@ -135,7 +136,7 @@ def prepare_training(
             open_training(folder, manifest, training_defaults())
             if read_checks(folder) is None:
                 write_found(folder, first_look({plan.model: classifier}, images, held, "squash", gradients=False))
-            _warn_of_doubts(plan, defense, data.root if data.name == "folder" else None)
+            _warn_of_doubts(plan, defense, open_root(data.root) if data.name == "folder" and data.root else None)
 
         processes.on_rank_zero(claim)
         count = hardware.reading_processes() if run.workers is None else run.workers
@@ -183,7 +184,7 @@ def _device(run: TrainingRunOptions) -> torch.device:
     return device
 
 
-def _warn_of_doubts(plan: Plan, defense: Defense, folder: Path | None) -> None:
+def _warn_of_doubts(plan: Plan, defense: Defense, folder: Path | StorePath | None) -> None:
     """Warn of what is seldom meant; `folder` holds a user's own images, if they are those."""
     doubts = []
     if folder is not None and not (has_split(folder, "train") or has_split(folder, "val")):

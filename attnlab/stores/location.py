@@ -1,0 +1,53 @@
+"""What a user writes for a root: a path or a URL, and how it is shown and recorded."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnlab.errors import without_secrets
+
+#: endings of the names of archives
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True, repr=False)
+class Url:
+    """A URL of fsspec, which may be chained; shown without user name, password and query."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """The URL as it may be printed and recorded."""
+        return without_secrets(self.text)
+
+    def __repr__(self) -> str:
+        """The same."""
+        return str(self)
+
+    def resolve(self) -> "Url":
+        """The same URL; a path on this machine behind a chain is made absolute."""
+        first, chained, last = self.text.rpartition("::")
+        return Url(f"{first}::{os.path.abspath(last)}") if chained and "://" not in last else self
+
+
+def parse_root(text: str) -> Path | Url:
+    """A path, or a URL, of which credentials are used and never recorded; a warning says so. `file://` is a path."""
+    if "://" not in text:
+        return Path(text)
+    scheme, _, rest = text.partition("://")
+    if scheme in ("file", "local"):
+        return Path(rest)
+    url = Url(text)
+    if str(url) != text:
+        warnings.warn(
+            f"the URL of {url} holds a user name, a password or a query: it is used as given, but neither printed nor "
+            "recorded; keep credentials in the environment instead",
+            stacklevel=2,
+        )
+    return url
+
+
+def is_archive(name: str) -> bool:
+    """Whether a name ends as an archive's does that can be read in place."""
+    return name.lower().endswith(ARCHIVES)

@@ -1,0 +1,312 @@
+"""Data sets read from archives and URLs: the same images, names and fingerprints as from a folder."""
+
+import gzip
+import pickle
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from common import error_of, gradient
+from PIL import Image
+
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset, Sample, load_batches
+from attnlab.stores import StorePath, Url, open_root, parse_root
+from attnlab.stores.ranges import GzipBytes, LocalBytes
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """A folder of images, with a name beyond ASCII, names whose order depends on the slash, and a truncated image."""
+    root = tmp_path / "mine"
+    (root / "a").mkdir(parents=True)
+    names = ["a/one.png", "a-b.png", "é.png", "cut.png", "free.png"]
+    for number, name in enumerate(names):
+        noise = np.random.default_rng(number).integers(0, 256, (40 + number, 30, 3), np.uint8)
+        Image.fromarray(noise).save(root / name)
+    (root / "cut.png").write_bytes((root / "cut.png").read_bytes()[:2000])
+    rows = "".join(f"{name},{number},1,2,20,30\n" for number, name in enumerate(names[:-1]))
+    (root / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1\n{rows}")
+    return root
+
+
+def put_in_memory(folder: Path, name: str) -> str:
+    memory = fsspec.filesystem("memory")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            memory.pipe_file(f"/{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return f"memory://{name}"
+
+
+def packed(folder: Path, ending: str, *, wrapper: str = "") -> Path:
+    """An archive of the folder's files, in a folder of their own if one is named."""
+    path = folder.parent / f"packed-{wrapper.replace('/', '-')}{ending}"
+    files = [file for file in sorted(folder.rglob("*"), reverse=True) if file.is_file()]
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                archive.write(file, Path(wrapper) / file.relative_to(folder))
+    else:
+        with tarfile.open(path, "w:gz" if ending in (".tgz", ".tar.gz") else "w") as archive:
+            for file in files:
+                archive.add(file, Path(wrapper) / file.relative_to(folder))
+    return path
+
+
+PLACES = ["zip", "wrapped zip", "tar", "tgz", "wrapped tar.gz", "memory", "zip in memory", "chained zip", "file"]
+
+
+def placed(folder: Path, place: str) -> str:
+    """The folder's files elsewhere, as a user names it."""
+    if place == "memory":
+        return put_in_memory(folder, f"bucket-{folder.parent.name}")
+    if place == "file":
+        return f"file://{folder}"
+    if place in ("zip in memory", "chained zip"):
+        path = packed(folder, ".zip", wrapper="inner/deep" if place == "chained zip" else "")
+        name = f"/archives-{folder.parent.name}/{path.name}"
+        fsspec.filesystem("memory").pipe_file(name, path.read_bytes())
+        return f"memory:/{name}" if place == "zip in memory" else f"zip://inner/deep::memory:/{name}"
+    return str(packed(folder, f".{place.split()[-1]}", wrapper="one/two" if "wrapped" in place else ""))
+
+
+def facts(images) -> tuple[object, ...]:
+    """All that a run depends on: names, labels, fingerprint, and of each image its pixels or why it has none."""
+    read = []
+    for sample in (ResizedDataset(images, (16, 16))[index] for index in range(len(images.image_ids))):
+        read.append((sample.pixels.tolist(), sample.boxes.tolist()) if isinstance(sample, Sample) else sample.reason)
+    labels = [images.label_of(index) for index in range(len(images.image_ids))]
+    return list(images.image_ids), labels, images.fingerprint(), read
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_folder_of_images_is_the_same_wherever_it_lies(mine, place):
+    assert facts(load_dataset("folder", placed(mine, place))) == facts(load_dataset("folder", mine))
+
+
+@pytest.mark.parametrize("place", ["zip", "tgz", "memory"])
+def test_imagenet_is_the_same_wherever_it_lies(tmp_path, place):
+    root = tmp_path / "ilsvrc"
+    (root / "val").mkdir(parents=True)
+    for number in (2, 1):
+        gradient().save(root / "val" / f"ILSVRC2012_val_0000000{number}.JPEG")
+        (root / "boxes").mkdir(exist_ok=True)
+        box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>20</xmax><ymax>19</ymax></bndbox>"
+        (root / "boxes" / f"ILSVRC2012_val_0000000{number}.xml").write_text(
+            f"<annotation><object><name>n0000000{number}</name>{box}</object></annotation>"
+        )
+    (root / "LOC_synset_mapping.txt").write_text("n00000001 cat, tabby\nn00000002 dog\n")
+    here = load_dataset("imagenet", root, "val")
+    assert facts(load_dataset("imagenet", placed(root, place), "val")) == facts(here)
+
+
+@pytest.mark.parametrize("place", ["zip", "memory"])
+def test_what_lies_beside_the_images_is_found_wherever_they_lie(tmp_path, place):
+    root = tmp_path / "ilsvrc"
+    (root / "val").mkdir(parents=True)
+    gradient().save(root / "val" / "ILSVRC2012_val_00000001.JPEG")
+    (root / "LOC_synset_mapping.txt").write_text("n00000001 cat, tabby\nn00000002 dog\n")
+    (root / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000001,n00000002 1 2 20 19 \n"
+    )
+    there = f"{placed(root, place)}/val" if place == "memory" else f"zip://val::{placed(root, place)}"
+    assert facts(load_dataset("imagenet", there, "val")) == facts(load_dataset("imagenet", root / "val", "val"))
+
+
+@pytest.mark.parametrize("place", ["wrapped zip", "tgz", "memory"])
+def test_mnist_is_the_same_wherever_it_lies(tmp_path, place):
+    root = tmp_path / "digits"
+    root.mkdir()
+    (root / "t10k-images-idx3-ubyte.gz").write_bytes(
+        gzip.compress(b"\0\0\x08\3" + np.array([2, 28, 28], ">u4").tobytes() + bytes(range(98)) * 16)
+    )
+    (root / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1" + np.array([2], ">u4").tobytes() + b"\3\4")
+    assert facts(load_dataset("mnist", placed(root, place))) == facts(load_dataset("mnist", root))
+
+
+@pytest.mark.parametrize("place", ["tar.gz", "memory"])
+def test_cifar10_is_the_same_wherever_it_lies(tmp_path, place):
+    root = tmp_path / "cifar"
+    (root / "cifar-10-batches-bin").mkdir(parents=True)
+    data = np.random.default_rng(0).integers(0, 10, (3, 3073), np.uint8)
+    (root / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(data.tobytes())
+    assert facts(load_dataset("cifar10", placed(root, place))) == facts(load_dataset("cifar10", root))
+
+
+@pytest.mark.parametrize("place", ["zip", "tar", "tgz", "memory"])
+def test_worker_processes_read_what_the_parent_has_read_before(mine, place):
+    images = load_dataset("folder", placed(mine, place))
+    prepared = ResizedDataset(images, (16, 16))
+    alone = list(load_batches(prepared, [[0, 1], [2, 3], [4]], 0))
+    together = list(load_batches(prepared, [[0, 1], [2, 3], [4]], 2))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.pixels, other.pixels, rtol=0, atol=0)
+        assert one.skipped == other.skipped
+
+
+def test_what_a_spawned_worker_gets_reads_the_same(mine):
+    for place in ("zip", "tgz"):
+        images = load_dataset("folder", placed(mine, place))
+        content = pickle.dumps(images)
+        assert facts(pickle.loads(content)) == facts(images)
+
+
+def test_a_gzip_file_is_read_anywhere_as_if_unpacked(tmp_path):
+    content = np.random.default_rng(0).integers(0, 30, 3_000_000, np.uint8).tobytes()
+    path = tmp_path / "two-members.gz"
+    path.write_bytes(gzip.compress(content[:1_000_000]) + gzip.compress(content[1_000_000:]) + bytes(100))
+    file = GzipBytes(LocalBytes(path))
+    file._spacing = 100_000
+    file.MARKS = 8
+    for start in (0, 2_999_000, 999_990, 5, 1_500_000, 2_000_000, 2_999_990, 0):
+        assert file.read(start, 70_000) == content[start : start + 70_000]
+    assert 2 < len(file._marks) <= 9
+
+
+def test_an_archive_keeps_what_leads_outside_out(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("../x.png", "/etc/x.png", "in/../../y.png", "a/b.png", "./c.png"):
+            archive.writestr(name, b"1")
+    with pytest.warns(
+        UserWarning, match=r"a.zip holds 3 files that would lie outside of it, .*: \.\./x.png"
+    ):
+        top = open_root(path)
+    assert sorted(top.files()) == ["a/b.png", "c.png"]
+
+
+def test_an_archive_of_one_split_is_not_taken_for_its_wrapper(mine):
+    only = packed(mine, ".zip", wrapper="val")
+    assert len(load_dataset("folder", only, "val").image_ids) == 5
+    assert error_of(load_dataset, "folder", only, "train").endswith("; --split val has one")
+
+
+def test_links_in_a_tar_lead_to_what_they_link(mine):
+    path = mine.parent / "links.tar"
+    (mine / "free.png").unlink()
+    shutil.copy(mine / "a-b.png", mine / "free.png")
+    here = facts(load_dataset("folder", mine))
+    (mine / "free.png").unlink()
+    (mine / "free.png").symlink_to("a-b.png")
+    with tarfile.open(path, "w") as archive:
+        archive.add(mine, ".")
+    assert facts(load_dataset("folder", path)) == here
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tgz"])
+@pytest.mark.parametrize("harm", ["cut", "no archive", "empty", "holes"])
+def test_a_damaged_archive_is_one_line(mine, ending, harm):
+    path = packed(mine, ending)
+    data = path.read_bytes()
+    middle = len(data) // 2
+    harmed = {"cut": data[:middle], "no archive": b"hello" * 300, "empty": b"", "holes": bytes(len(data))}[harm]
+    path.write_bytes(harmed)
+    error = error_of(load_dataset, "folder", path)
+    assert str(path) in error
+    assert "archive" in error
+
+
+def test_an_image_that_its_archive_does_not_hold_whole_is_skipped_with_a_reason(mine):
+    path = packed(mine, ".zip")
+    images = load_dataset("folder", path)
+    index = images.image_ids.index("a-b.png")
+    member = images.entries[index].path.store.members["a-b.png"]
+    data = bytearray(path.read_bytes())
+    data[member.start + 200] ^= 255
+    path.write_bytes(data)
+    assert "damaged in its archive" in ResizedDataset(images, (8, 8))[index].reason
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("s3://bucket/images", "pip install 'attnlab[s3]'"),
+        ("gs://bucket/images.zip", "pip install 'attnlab[gcs]'"),
+        ("ghost://bucket/images", "expected --root to be a folder, an archive or a URL of"),
+        (
+            "memory://nothing/here",
+            "expected --root to be an existing folder, archive or bucket, got 'memory://nothing/here'",
+        ),
+        ("memory://nothing.zip", "expected --root to be an existing folder, archive or bucket"),
+        ("zip://a::nothing.zip", "expected --root to be an existing archive, got 'nothing.zip'"),
+        (Path("s3://bucket/images"), "s3://bucket/images, a URL as a Path: give it as text"),
+        ("nothing.zip", "expected --root to be an existing folder or archive, got 'nothing.zip'"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_one_line(root, said, monkeypatch):
+    import sys
+
+    for module in ("s3fs", "gcsfs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert said in error_of(load_dataset, "folder", root)
+
+
+def test_a_store_that_does_not_answer_is_left_in_time(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    from attnlab.stores import remote
+
+    stopped = __import__("threading").Event()
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *_args, **_more: stopped.wait(60))
+    monkeypatch.setattr(remote, "PATIENCE", 0.2)
+    assert error_of(load_dataset, "folder", "memory://slow").startswith("memory://slow did not answer within 0 s")
+    stopped.set()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://key:secret@bucket/a", "s3://bucket/a"),
+        ("s3://key:se/cr@et@bucket/a", "s3://bucket/a"),
+        ("https://key@host:80/a.zip?X-Amz-Signature=secret", "https://host:80/a.zip"),
+        ("zip://in::https://u:secret@host/a.zip?sig=secret", "zip://in::https://host/a.zip"),
+        ("hf://datasets/user/name@main/a", "hf://datasets/user/name@main/a"),
+        ("http://host:8080/a@b", "http://host:8080/a@b"),
+    ],
+)
+def test_credentials_are_used_and_not_shown(url, shown):
+    if url == shown:
+        root = parse_root(url)
+    else:
+        with pytest.warns(UserWarning, match="neither printed nor recorded") as warned:
+            root = parse_root(url)
+        assert "secret" not in str(warned[0].message)
+    assert (root, str(root), repr(root)) == (Url(url), shown, shown)
+
+
+def test_a_lost_store_stops_the_run_and_blames_no_image(mine, monkeypatch):
+    from attnlab.errors import UserError
+    from attnlab.stores import remote
+
+    monkeypatch.setattr(remote.time, "sleep", lambda _seconds: None)
+    url = placed(mine, "memory")
+    images = load_dataset("folder", url)
+
+    def fail(*_arguments, **_more):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", fail)
+    for workers in (0, 1):
+        with pytest.raises(UserError) as error:
+            list(load_batches(ResizedDataset(images, (8, 8)), [[0, 1]], workers))
+        assert str(error.value).startswith(f"cannot read {url}/")
+        assert "no route to host" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_run_records_the_root_and_no_credentials(attnlab, mine, tmp_path, net):
+    import json
+
+    url = placed(mine, "memory").replace("memory://", "memory://user:secret@")
+    seen = attnlab("doctor", "--data", "folder", "--root", url)
+    assert "secret" not in seen.out + seen.err
+    archive = packed(mine, ".zip")
+    assert isinstance(open_root(archive), StorePath)
+    words = ("--data", "folder", "--root", archive, "--model", f"{net}:build", "--workers", 0, "--device", "cpu")
+    attnlab("analyze", *words, "--out", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["root"] == str(archive)

@@ -87,7 +87,7 @@ def small() -> nn.Module:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory) -> Path:
-    """A folder with net.py and DIR, which holds a few images of every data set that is read from a disk."""
+    """A folder with net.py and DIR, which holds a few images of every data set, and archives of DIR."""
     folder = tmp_path_factory.mktemp("docs")
     for name in ("net.py", "mobilenet_v2_tf.py"):
         (folder / name).write_text(NET)
@@ -117,6 +117,8 @@ def sandbox(tmp_path_factory) -> Path:
         records = draw.integers(0, 256, (4, 3073)).astype(np.uint8)
         records[:, 0] %= 10
         (root / "cifar-10-batches-bin" / f"{name}.bin").write_bytes(records.tobytes())
+    for kind in ("zip", "gztar"):
+        shutil.make_archive(str(root), kind, folder, "DIR")
     return folder
 
 

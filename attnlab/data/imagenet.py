@@ -102,9 +102,7 @@ def _entry(path: Path | StorePath, annotation: Annotation | Unusable, wnids: Map
     return Entry(path, wnids[wnid], torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4), size)
 
 
-def _numbered(
-    root: Path | StorePath, annotations: Mapping[str, Annotation | Unusable]
-) -> tuple[dict[str, int], list[str]]:
+def _numbered(root: Anywhere, annotations: Mapping[str, Annotation | Unusable]) -> tuple[dict[str, int], list[str]]:
     """Class index per wnid, and wnids as class names, of annotations that name them all."""
     wnids = sorted({annotation[0] for annotation in annotations.values() if not isinstance(annotation, Unusable)})
     if len(wnids) != 1000:
@@ -112,7 +110,7 @@ def _numbered(
     return {wnid: index for index, wnid in enumerate(wnids)}, wnids
 
 
-def _listed(root: Path | StorePath) -> tuple[dict[str, int], list[str]] | None:
+def _listed(root: Anywhere) -> tuple[dict[str, int], list[str]] | None:
     """Class index per wnid, and class names, of LOC_synset_mapping.txt, if there is one."""
     mapping = _beside(root, SYNSETS)
     if mapping is None:

@@ -7,7 +7,7 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
-from attnlab.stores import Root, open_root
+from attnlab.stores import Root, is_archive, open_root
 from attnlab.words import counted, none_usable
 
 TOPIC = "data"
@@ -29,7 +29,7 @@ def data(roots: Sequence[Root] = (), asked: str | None = None) -> Iterator[Findi
 
 def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
     """Find which of those data sets a folder, an archive or a URL holds."""
-    if not isinstance(root, Path) or root.is_file():
+    if not isinstance(root, Path) or is_archive(root.name):
         try:
             root = open_root(root)
         except UserError as error:

@@ -64,6 +64,8 @@ def _open_url(url: Url, what: str) -> Path | StorePath:
         return top / inner.strip("/")
     if is_archive(str(url)):
         return _top(open_archive(RemoteBytes(url.text)))
+    if "?" in url.text and url.text.startswith("http"):
+        raise UserError(f"expected a query behind the URL of an archive alone, got {url} and a query")
     return open_url(url, what)
 
 

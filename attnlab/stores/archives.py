@@ -196,7 +196,7 @@ def scan_tar(
     places: dict[str, Member] = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # else each header is kept
+            archive.members.clear()  # type: ignore[attr-defined]  # else each header is kept
             if info.isreg() and not info.issparse():
                 member = Member(info.offset_data, info.size, info.size)
             elif info.islnk() or info.issym():

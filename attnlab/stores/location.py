@@ -5,10 +5,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnlab.errors import without_secrets
+from attnlab.errors import UserError, without_secrets
 
 #: endings of the names of archives
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+#: protocols whose URLs may hold a user name and a password
+SIGNED = ("http", "https", "ftp", "sftp", "ssh", "smb", "webhdfs", "dav", "davs")
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,6 +42,12 @@ def parse_root(text: str) -> Path | Url:
     if scheme in ("file", "local"):
         return Path(rest)
     url = Url(text)
+    last = text.rpartition("::")[2].partition("://")[0]
+    if str(url) != text and last not in SIGNED:
+        raise UserError(
+            f"expected {url} without user name and password, which no URL of {last} holds; put them into the "
+            "environment, as docs/how-to/read-from-a-store.md shows"
+        )
     if str(url) != text:
         warnings.warn(
             f"the URL of {url} holds a user name, a password or a query: it is used as given, but neither printed nor "

@@ -66,8 +66,9 @@ def _why(error: Exception, url: str, shown: str, what: str) -> str:
     reason = without_secrets(one_line(error))
     if isinstance(error, ImportError):
         return f"reading {shown} needs a package that is not there; pip install 'attnlab[{extra}]'" if extra else reason
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"expected {what} to be an existing folder, archive or bucket, got {shown!r}"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):  # some clients raise it where no server answers, too
+        cause = f" ({without_secrets(one_line(error.__cause__))})" if error.__cause__ else ""
+        return f"expected {what} to be an existing folder, archive or bucket, got {shown!r}{cause}"
     if isinstance(error, PermissionError) or "Credentials" in reason:
         return f"access to {shown} was refused ({reason}); see docs/how-to/read-from-a-store.md for credentials"
     if "Protocol not known" in str(error):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
-from attnlab.stores import Root, open_root
+from attnlab.stores import Root, open_root, parse_root
 
 if TYPE_CHECKING:
     from attnlab.data.base import ImageSet
@@ -41,6 +41,8 @@ class DatasetSpec:
         accuracy_split: The one that accuracy is measured on, likewise.
         model: Name of the model that belongs to it; empty if none does.
         budget: Of attacks, unless the user names another.
+        tars: Whether the root names .tar files, which `open` finds itself: it gets the root as it was named.
+        own: Whether it stands for images of the user's, in whatever number.
         plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.
     """
 
@@ -52,6 +54,8 @@ class DatasetSpec:
     accuracy_split: str = "test"
     model: str = ""
     budget: Budget = BUDGET
+    tars: bool = False
+    own: bool = False
     plans: Lazy | Mapping[str, Any] | None = None
 
 
@@ -80,6 +84,16 @@ DATASETS = Registry(
             "your own images, with labels and boxes in a boxes.csv",
             holds="images and boxes.csv",
             accuracy_split="val",
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
+        "webdataset": DatasetSpec(
+            Lazy("attnlab.data.webdataset:webdataset"),
+            "your own images in .tar files of WebDataset, with labels in .cls or .json, boxes in .json",
+            holds=".tar files, or a pattern of them such as 'DIR/{0000..0009}.tar'",
+            accuracy_split="val",
+            tars=True,
+            own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
         "mnist": DatasetSpec(
@@ -127,7 +141,8 @@ def load_dataset(name: str, root: Root | str | None = None, split: str | None = 
     spec = DATASETS.expect(name)
     if spec.holds and root is None:
         raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {spec.holds}")
-    folder = open_root(root) if spec.holds and root is not None else Path()
+    named = parse_root(root) if isinstance(root, str) else root
+    folder = Path() if named is None else named if spec.tars else open_root(named) if spec.holds else Path()
     split = spec.split if split is None else split
     images = spec.open(folder, check_one_of(split, spec.splits, "--split") if spec.splits else split)
     check_unique(images.image_ids, name)

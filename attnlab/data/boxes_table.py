@@ -4,7 +4,7 @@ import math
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -61,13 +61,18 @@ def read_boxes_table(path: Path | StorePath) -> BoxesTable:
         table.images.append(_image(row[image], line))
         table.labels.append(row[label])
         table.boxes.append(_box(words, line))
-    values = [value for box in table.boxes for value in box or ()]
+    check_pixels((value for box in table.boxes for value in box or ()), path)
+    return table
+
+
+def check_pixels(values: Iterable[float], where: object) -> None:
+    """Refuse coordinates of boxes that are all from 0 to 1: fractions of the images' sizes."""
+    values = list(values)
     if values and all(0 <= value <= 1 or math.isnan(value) for value in values):
         raise UserError(
-            f"expected boxes in pixels, got coordinates from 0 to 1 alone in {path}; if they are fractions of the "
+            f"expected boxes in pixels, got coordinates from 0 to 1 alone in {where}; if they are fractions of the "
             "images' sizes, multiply x by the width and y by the height"
         )
-    return table
 
 
 def _columns(path: Path | StorePath, headings: Sequence[str]) -> tuple[int, int, list[int]]:

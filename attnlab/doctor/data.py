@@ -7,7 +7,7 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
-from attnlab.stores import Root, is_archive, open_root
+from attnlab.stores import Root, is_archive, is_pattern, open_root
 from attnlab.words import counted, none_usable
 
 TOPIC = "data"
@@ -29,6 +29,11 @@ def data(roots: Sequence[Root] = (), asked: str | None = None) -> Iterator[Findi
 
 def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
     """Find which of those data sets a folder, an archive or a URL holds."""
+    named = root
+    if is_pattern(root):
+        names = [name for name in names if DATASETS[name].tars]
+        yield from (split_of(name, root, DATASETS[name].split) for name in names)
+        return
     if not isinstance(root, Path) or is_archive(root.name):
         try:
             root = open_root(root)
@@ -45,7 +50,8 @@ def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
         return
     splits = {name: dict.fromkeys((DATASETS[name].split, *DATASETS[name].splits)) for name in names}  # most used first
-    found = {name: [split_of(name, root, split) for split in splits[name]] for name in names}
+    roots = {name: named if DATASETS[name].tars else root for name in names}
+    found = {name: [split_of(name, roots[name], split) for split in splits[name]] for name in names}
     there = [name for name in names if any(split.state == "ok" for split in found[name])]
     for name in there:
         yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])

@@ -11,7 +11,7 @@ import torch
 
 from attnlab.config import TrainConfig
 from attnlab.config.train import TrainingRunOptions
-from attnlab.data import load_dataset
+from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet, digest
 from attnlab.data.boxes_table import BOXES
 from attnlab.data.csv_folder import has_split
@@ -89,7 +89,7 @@ def prepare_training(
     if classifier is not None and config.model.name is None:
         raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
     images = load_dataset(data.name, data.root, "train") if images is None else images
-    if data.name == "folder" and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
+    if DATASETS[data.name].own and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)
     check_batch(len(used), plan.batch_size)

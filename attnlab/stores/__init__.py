@@ -9,12 +9,23 @@ from pathlib import Path
 
 from attnlab.errors import UserError
 from attnlab.stores.archives import open_archive
-from attnlab.stores.location import ARCHIVES, Url, is_archive, parse_root
+from attnlab.stores.location import ARCHIVES, Url, expand, is_archive, is_pattern, parse_root
 from attnlab.stores.paths import StorePath
-from attnlab.stores.ranges import LocalBytes, RemoteBytes
-from attnlab.stores.remote import StoreLost, open_url
+from attnlab.stores.ranges import Bytes, LocalBytes, RemoteBytes
+from attnlab.stores.remote import RemoteStore, StoreLost, open_url
 
-__all__ = ["Root", "StoreLost", "StorePath", "Url", "is_archive", "open_root", "parse_root"]
+__all__ = [
+    "Root",
+    "StoreLost",
+    "StorePath",
+    "Url",
+    "bytes_of",
+    "expand",
+    "is_archive",
+    "is_pattern",
+    "open_root",
+    "parse_root",
+]
 
 #: what a user names, and what was opened
 Root = Path | Url | StorePath
@@ -47,6 +58,21 @@ def open_root(root: Root | str, what: str = "--root") -> Path | StorePath:
     kinds = " or archive" if is_archive(root.name) else ""
     hint = f"; a file is read if its name ends in {', '.join(ARCHIVES)}" if root.is_file() else ""
     raise UserError(f"expected {what} to be an existing folder{kinds}, got {str(root)!r}{hint}")
+
+
+def bytes_of(file: Root) -> Bytes:
+    """A file on this machine, under a URL, or in what is under one, of which ranges are to be read.
+
+    Raises:
+        UserError: If there is no such file, or it lies in an archive.
+    """
+    if isinstance(file, StorePath):
+        if not isinstance(file.store, RemoteStore):
+            raise UserError(f"expected an archive that lies in no other, got {file}; unpack the outer one")
+        return RemoteBytes(file.store.where(file.inner))
+    if isinstance(file, Path) and not file.is_file():
+        raise UserError(f"expected --root to name existing files, got {str(file)!r}")
+    return LocalBytes(file) if isinstance(file, Path) else RemoteBytes(file.text)
 
 
 def _open_url(url: Url, what: str) -> Path | StorePath:

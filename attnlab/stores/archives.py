@@ -8,7 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -76,7 +76,7 @@ class Archive:
         if member.method == -1:
             data = self.source.read(member.start, member.size)
         else:
-            data = _unpacked(member, self._packed(member))
+            data = _content(member, self._packed(member))
             if zlib.crc32(data) != member.check:
                 raise Damaged("damaged in its archive: its checksum is another one")
         if len(data) != member.size:
@@ -98,7 +98,7 @@ class Archive:
         """Nothing: what lies around an archive is not part of it."""
 
 
-def _unpacked(member: Member, packed: bytes) -> bytes:
+def _content(member: Member, packed: bytes) -> bytes:
     """A zip archive's member unpacked, never to more than its size says."""
     if member.flags & ENCRYPTED:
         raise Damaged("encrypted in its archive; unpack it, or make the archive again without a password")
@@ -115,13 +115,25 @@ def _unpacked(member: Member, packed: bytes) -> bytes:
 
 def open_archive(source: Bytes) -> StorePath:
     """The top of an archive, whose first bytes say of which kind it is."""
+    with whole(source):
+        source, kind = unpacked(source)
+        members = dict(_safe(source.shown, _of_zip(source) if kind == "zip" else _of_tar(source)))
+    if not members:
+        raise UserError(f"expected {source.shown} to hold files, got an archive of none")
+    return StorePath(Archive(source, members))
+
+
+def unpacked(source: Bytes) -> tuple[Bytes, str]:
+    """An archive's bytes, of a tar.gz those that it unpacks to, and `zip` or `tar`, as its first bytes say."""
+    first = source.read(0, 2)
+    return (GzipBytes(source), "tar") if first == b"\x1f\x8b" else (source, "zip" if first == b"PK" else "tar")
+
+
+@contextmanager
+def whole(source: Bytes) -> Iterator[None]:
+    """Turn what reading a damaged archive raises into a UserError."""
     try:
-        first = source.read(0, 4)
-        if first[:2] == b"PK":
-            members = dict(_safe(source.shown, _of_zip(source)))
-        else:
-            unpacked = GzipBytes(source) if first[:2] == b"\x1f\x8b" else source
-            source, members = unpacked, dict(_safe(source.shown, _of_tar(unpacked)))
+        yield
     except UserError:
         raise
     except FAULTS as error:
@@ -130,9 +142,6 @@ def open_archive(source: Bytes) -> StorePath:
             f"expected {source.shown} to be a whole archive of zip, tar or tar.gz, got one that cannot be read "
             f"({reason}); fetch it again"
         ) from None
-    if not members:
-        raise UserError(f"expected {source.shown} to hold files, got an archive of none")
-    return StorePath(Archive(source, members))
 
 
 def _safe(shown: str, members: Iterator[tuple[str, Member]]) -> Iterator[tuple[str, Member]]:

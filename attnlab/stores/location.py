@@ -1,6 +1,7 @@
 """What a user writes for a root: a path or a URL, and how it is shown and recorded."""
 
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from attnlab.errors import UserError, without_secrets
 
 #: endings of the names of archives
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-
+#: what stands for several names, as in a shell
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}/]*,[^{}/]*)\}")
+MOST = 100_000  # files that a pattern may stand for
 #: protocols whose URLs may hold a user name and a password
 SIGNED = ("http", "https", "ftp", "sftp", "ssh", "smb", "webhdfs", "dav", "davs")
 
@@ -55,6 +58,25 @@ def parse_root(text: str) -> Path | Url:
             stacklevel=2,
         )
     return url
+
+
+def is_pattern(root: object) -> bool:
+    """Whether it stands for several files, as `{0000..0009}.tar` does, and is the name of none."""
+    return bool(BRACES.search(str(root))) and not (isinstance(root, Path) and root.exists())
+
+
+def expand(text: str) -> list[str]:
+    """The texts that `{0000..0009}` and `{a,b}` in one stand for, as in a shell."""
+    found = BRACES.search(text)
+    if not found:
+        return [text]
+    first, last, names = found.groups()
+    if names is None and abs(int(last) - int(first)) >= MOST:
+        raise UserError(f"expected a pattern of at most {MOST} files, got {found[0]}")
+    numbers = range(int(first), int(last) + 1) if names is None else ()
+    inner = names.split(",") if names is not None else [f"{number:0{len(first)}d}" for number in numbers]
+    before, behind = text[: found.start()], text[found.end() :]
+    return [f"{before}{name}{rest}" for name in inner for rest in expand(behind)]
 
 
 def is_archive(name: str) -> bool:

@@ -119,7 +119,8 @@ class RemoteStore:
             if name.startswith(start) and info.get("type") == "file" and not full.endswith("/"):
                 self._sizes[name[len(start) :]] = info.get("size")
 
-    def _where(self, name: str) -> str:
+    def where(self, name: str) -> str:
+        """URL of a file, with credentials."""
         first, chained, rest = self.url.text.partition("::")
         return f"{first.rstrip('/')}/{name}{chained}{rest}"
 

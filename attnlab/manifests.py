@@ -4,7 +4,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -165,14 +165,21 @@ def _filled(options: Any, others: Any, defaults: Any) -> Any:
 
 
 def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Warn where what is not finished was begun in other surroundings, see `other_surroundings`."""
-    if other := other_surroundings(before, manifest):
+    """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
+    if other := _other_surroundings(before, manifest):
         warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
 
 
-def other_surroundings(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
-    """Versions, device and threads that differ between a run's manifest and what would go on with it, in words."""
-    old, new = ({name: values.get(name) for name in SURROUNDINGS} for values in (before, manifest))
+def refused_surroundings(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    """Versions and threads that differ between processes that add to one run at the same time, in words."""
+    names = [name for name in SURROUNDINGS if name != "device"]  # many clusters have several kinds
+    return _other_surroundings(before, manifest, names)
+
+
+def _other_surroundings(
+    before: Mapping[str, Any], manifest: Mapping[str, Any], names: Sequence[str] = SURROUNDINGS
+) -> list[str]:
+    old, new = ({name: values.get(name) for name in names} for values in (before, manifest))
     return list(_differences("", old, json.loads(json.dumps(new))))
 
 

@@ -216,16 +216,15 @@ class Run:
         """Note that this process adds records, with how many threads.
 
         Warn where its surroundings differ from the first one's; of several shards, which add to one run at the same
-        time, refuse that.
+        time, refuse other versions and threads.
         """
         before = self.manifest
-        if shard.whole:
-            manifests.tell_other_surroundings(self.folder, before, manifest)
-        elif other := manifests.other_surroundings(before, manifest):
+        if not shard.whole and (other := manifests.refused_surroundings(before, manifest)):
             raise UserError(
                 f"expected all shards of {self.folder} in the same surroundings, got others: {'; '.join(other)}; the "
                 "same command without shards goes on after a warning"
             )
+        manifests.tell_other_surroundings(self.folder, before, manifest)
         about = {"threads": manifest.get("threads"), "device": manifest.get("device"), "host": platform.node()}
         session: dict[str, Any] = {"started": manifests.now(), "worker": self.worker, **about, "parts": []}
         write_whole(self._session, json.dumps(session).encode())
@@ -245,7 +244,8 @@ class Run:
         sessions = [json.loads(path.read_text()) for path in files if path.exists()]
         manifest = self.existing()  # read behind the sessions: who removes them has noted them in it
         noted = manifest.get("sessions", [])
-        new = [session for session in sessions if session["worker"] not in {old.get("worker") for old in noted}]
+        known = {session.get("worker") for session in noted}
+        new = [session for session in sessions if session["parts"] and session["worker"] not in known]
         if manifest["finished"] is None or new:
             whole = {"finished": manifests.now(), "seconds": round(seconds, 1)} if manifest["finished"] is None else {}
             new.sort(key=lambda session: str(session["started"]))
@@ -257,7 +257,8 @@ class Run:
 
 
 def _encoded(manifest: Mapping[str, Any]) -> bytes:
-    return (json.dumps({**manifest, "schema": manifests.SCHEMA_VERSION}, indent=2) + "\n").encode()
+    today = {"schema": manifests.SCHEMA_VERSION}
+    return (json.dumps({**today, **manifest, **today}, indent=2) + "\n").encode()
 
 
 def _used(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, ...]]:

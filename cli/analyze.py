@@ -24,9 +24,4 @@ def analyze(config: AnalyzeConfig, form: str | None) -> None:
     attnlab analyze --data folder --root mine --model net.py:build --eps 4/255,8/255
     attnlab analyze --data imagenet --root /data/imagenet --method grad-cam,lime --limit 500 --stratify
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.analyze import open_analysis
-
-    analysis = open_analysis(config)
-    if analysis.cost:
-        click.echo(analysis.cost, err=True)
-    run_job(analysis, features=list(config.lime.features), lime_gt=config.lime.gt, form=form)
+    run_job(config, features=list(config.lime.features), lime_gt=config.lime.gt, form=form)

@@ -21,8 +21,6 @@ def attack(config: AttackConfig) -> None:
     \b
     attnlab attack --attack pgd20 --eps 8/255 --limit 100 --out adversarial
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.evaluate import open_evaluation
-
-    evaluation = open_evaluation(config)
-    if run_job(evaluation):
-        click.echo(f"{evaluation.out}: arrays/*.npy, images/*.png")
+    job = run_job(config)
+    if job:
+        click.echo(f"{job.out}: arrays/*.npy, images/*.png")

@@ -32,6 +32,4 @@ def evaluate(config: EvaluateConfig, form: str | None) -> None:
     attnlab evaluate --data folder --root DIR --model net.py:build --weights plain.pth --weights defended.pth
     attnlab evaluate --data imagenet --root DIR --attacks iter-stepll,iter-stepll+a3,pgd,pgd+a3 --eps 4/255 --steps 3
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.evaluate import open_evaluation
-
-    run_job(open_evaluation(config), form=form)
+    run_job(config, form=form)

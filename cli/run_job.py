@@ -1,9 +1,12 @@
 """Run a job that writes records, with its progress, and show its tables."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
 from attnlab.errors import printable
 from attnlab.words import counted
 
@@ -12,19 +15,41 @@ from .tables import show_run
 
 if TYPE_CHECKING:
     from attnlab.pipelines.job import Job
+    from attnlab.pipelines.ray_engine import RayJob
 
 
-def run_job(job: "Job[Any]", **shown: Any) -> bool:
-    """Run a job and show its tables, as `show_run` does; False where other processes have parts to compute yet."""
-    if job.shard_from:
-        click.echo(f"shard {job.shard}: {counted(job.count, 'image')} ({job.shard_from})", err=True)
-    with image_progress(job.count, job.out, job.shard) as progress:
-        run = job.run(progress)
-    missing = job.missing(run)
-    if missing:
-        there = f"{len(job.parts) - len(missing)} of {counted(len(job.parts), 'part')} are there"
-        line = f"{job.out}: shard {job.shard} is done; {there}, and the process that adds the last one makes the tables"
-        click.echo(printable(line))
-    else:
+def run_job(config: AnalyzeConfig | EvaluateConfig | AttackConfig, **shown: Any) -> "Job[Any] | RayJob | None":
+    """Run a configuration's job and show its tables, as `show_run` does; None where parts of others are missing."""
+    with _opened(config) as job:
+        if job.cost:
+            click.echo(job.cost, err=True)
+        if job.shard_from:
+            click.echo(f"shard {job.shard}: {counted(job.count, 'image')} ({job.shard_from})", err=True)
+        with image_progress(job.count, job.out, job.shard) as progress:
+            run = job.run(progress)
+        missing = job.missing(run)
+    if not missing:
         show_run(job.out, **shown)
-    return not missing
+        return job
+    there = f"{len(job.parts) - len(missing)} of {counted(len(job.parts), 'part')} are there"
+    line = f"{job.out}: shard {job.shard} is done; {there}, and the process that adds the last one makes the tables"
+    click.echo(printable(line))
+    return None
+
+
+@contextmanager
+def _opened(config: AnalyzeConfig | EvaluateConfig | AttackConfig) -> "Iterator[Job[Any] | RayJob]":
+    """The job of a configuration, on the engine that it names."""
+    if config.processes.engine == "ray":
+        from attnlab.pipelines.job import on_ray
+
+        with on_ray(config) as job:
+            yield job
+    elif isinstance(config, AnalyzeConfig):
+        from attnlab.pipelines.analyze import open_analysis
+
+        yield open_analysis(config)
+    else:
+        from attnlab.pipelines.evaluate import open_evaluation
+
+        yield open_evaluation(config)

@@ -11,6 +11,7 @@ from attnlab.config.sections import (
     AttackOptions,
     DataOptions,
     ModelOptions,
+    ProcessOptions,
     RunOptions,
     among,
     an_attack,
@@ -103,6 +104,7 @@ class AnalyzeConfig(Options):
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
 
     def __post_init__(self) -> None:
         """Check what several options say together."""

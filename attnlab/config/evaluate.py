@@ -6,7 +6,14 @@ from typing import Any
 from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import TABLE6
 from attnlab.config.option import Options, option, variant
-from attnlab.config.sections import AccuracyDataOptions, AttackOptions, ModelOptions, ModelsOptions, RunOptions
+from attnlab.config.sections import (
+    AccuracyDataOptions,
+    AttackOptions,
+    ModelOptions,
+    ModelsOptions,
+    ProcessOptions,
+    RunOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class EvaluateConfig(Options):
     attack: EvaluatedAttackOptions = field(default_factory=EvaluatedAttackOptions)
     check: bool = True
     run: RunOptions = field(default_factory=RunOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class AttackConfig(Options):
     model: ModelOptions = field(default_factory=ModelOptions)
     attack: TransferOptions = field(default_factory=TransferOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
 
     def evaluation(self) -> EvaluateConfig:
         """The evaluation under the one attack."""

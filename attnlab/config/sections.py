@@ -10,13 +10,14 @@ from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
 from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
 from attnlab.data import DATASETS
-from attnlab.errors import check_one_of
+from attnlab.errors import UserError, check_one_of
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
 from attnlab.seeding import check_seed
 from attnlab.shards import Shard, parse_shard
 from attnlab.stores import Url, parse_root
 
+ENGINES = ("local", "ray")  # that compute the parts of a run
 Statistic = float | tuple[float, ...]  # pixels are normalised with: a number, or one for each colour
 
 
@@ -220,9 +221,6 @@ class RunOptions(Options):
         batch_size: Images per forward pass; by default a number that suits device and model.
         part_size: Images of a part of the records, which is written whole or not at all; no batch crosses two parts.
             Several processes share the parts.
-        shard: Compute the parts of shard i of n alone, such as 2/8; processes with the other ones compute the rest, at
-            the same time or not, on any machines that share the folder. By default a Slurm array's tasks are the shards
-            of one run, and so are torchrun's processes (docs/scale.md).
         workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
             is nothing to decode or cut.
     """
@@ -234,5 +232,41 @@ class RunOptions(Options):
     memory_format: str = option("folded", choices=tuple(MEMORY_FORMATS), decides=True)
     batch_size: int | None = option(None, least=1)
     part_size: int = option(256, least=1, decides=True)
-    shard: Shard | None = option(None, parse=parse_shard, metavar="I/N")
     workers: int | None = option(None, least=0)
+
+
+@dataclass(frozen=True)
+class ProcessOptions(Options):
+    """How the parts of a run are shared among processes; see docs/scale.md.
+
+    Attributes:
+        shard: Compute the parts of shard i of n alone, such as 2/8; processes with the other ones compute the rest, at
+            the same time or not, on any machines that share the folder. By default the tasks of a Slurm array are the
+            shards of one run, and so are the processes of torchrun.
+        engine: `local` computes in this process; `ray` gives the parts to the workers of a Ray cluster as they come
+            free, and again where a worker or its machine is lost.
+        address: Ray cluster to use: auto (the one of this machine) or HOST:PORT; by default one is started on this
+            machine for the time of the command.
+        num_workers: Workers of --engine ray; by default one for each GPU of the cluster, without GPUs one for each
+            core.
+        gpus_per_worker: GPUs of each of these workers; by default 1 where the cluster has any. A fraction lets several
+            share one.
+    """
+
+    shard: Shard | None = option(None, parse=parse_shard, metavar="I/N")
+    engine: str = option("local", choices=ENGINES)
+    address: str | None = None
+    num_workers: int | None = option(None, least=1)
+    gpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        of_ray = {
+            leaf.flag: getattr(self, leaf.field.name) for leaf in self.own() if leaf.name not in ("shard", "engine")
+        }
+        given = [flag for flag, value in of_ray.items() if value is not None]
+        if given and self.engine != "ray":
+            raise UserError(f"expected --engine ray with {', '.join(given)}, got {self.engine}")
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < float("inf"):
+            raise UserError(f"expected --gpus-per-worker of at least 0, got {self.gpus_per_worker:g}")

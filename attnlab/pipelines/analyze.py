@@ -1,6 +1,6 @@
 """Attention records: what a classifier looks at, on each image and on its adversarial counterpart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
 from attnlab.pipelines.checks import check_attackable, check_fit, check_passes
-from attnlab.pipelines.job import Job
+from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
-from attnlab.pipelines.pending_parts import PendingParts, Progress, quietly
+from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import CHECKS, read_checks
@@ -58,6 +58,8 @@ def analyze(
             in it, model and data do not fit, the model fails, gives NaN or has no gradient, a worker process is lost,
             or no image can be used.
     """
+    if config.processes.engine == "ray":
+        return run_on_ray(config, progress, classifier, images, positions)
     return open_analysis(config, classifier, images, positions).run(progress)
 
 
@@ -69,7 +71,6 @@ class Analysis(Job[AnalyzeConfig]):
 
     classifier: Classifier  # on its device
     attacks: tuple[Attack, ...]  # one for each eps
-    cost: str  # what LIME takes at most; empty without LIME, and where its speed was not tried
 
     def begin(self, run: Run, work: PendingParts) -> None:
         """Check the model's outputs, unless that is done; what is damaged of it is done again."""
@@ -77,7 +78,7 @@ class Analysis(Job[AnalyzeConfig]):
             models = {self.config.model.name or "model": self.classifier}
             write_found(run.folder, first_look(models, self.images, self.positions, self.config.data.resize))
 
-    def compute(self, work: PendingParts, progress: Progress) -> None:
+    def compute(self, work: PendingParts) -> Iterator[Done]:
         """Compute and write the parts that are missing."""
         config, classifier, has_boxes = self.config, self.classifier, self.images.has_boxes
         workers = config.run.workers or 0
@@ -86,7 +87,7 @@ class Analysis(Job[AnalyzeConfig]):
             lime = LimeStage(classifier, config, cut) if config.with_lime else None
             batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)
             records = attention_records(classifier, batches, config, self.attacks, has_boxes, lime, work.finished)
-            work.complete(records, progress)
+            yield from work.complete(records)
 
     def defaults(self) -> dict[str, Any]:
         """Values of options that manifests of older versions lack."""
@@ -155,7 +156,7 @@ def open_analysis(
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)
     config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
-    shard, shard_from = own_shard(config.run.shard)
+    shard, shard_from = own_shard(config.processes.shard)
     analysis = Analysis(
         config=config,
         images=images,
@@ -167,7 +168,6 @@ def open_analysis(
         shard_from=shard_from,
         classifier=classifier,
         attacks=attacks,
-        cost="",
     )
     if config.with_lime:
         config, cost = _settle_lime(analysis)

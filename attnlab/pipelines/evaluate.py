@@ -1,6 +1,6 @@
 """Accuracy records: what attacks make of each image, for several models (Tables 6 and 7)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +16,10 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
 from attnlab.pipelines.checks import check_fit, check_passes, runnable_attacks
-from attnlab.pipelines.job import Job
+from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
-from attnlab.pipelines.pending_parts import PendingParts, Progress, quietly
+from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_checks, write_found
 from attnlab.records import read_checks
@@ -58,6 +58,8 @@ def evaluate(
             in it, a model and the data do not fit, a model gives NaN, no image can be used, or attacks are to stop
             early whose images are made on another classifier.
     """
+    if config.processes.engine == "ray":
+        return run_on_ray(config, progress, models, images, source, positions)
     return open_evaluation(config, models, images, source=source, positions=positions).run(progress)
 
 
@@ -91,7 +93,7 @@ class Evaluation(Job[EvaluateConfig]):
             if found and not self.config.check:
                 write_found(run.folder, found)
 
-    def compute(self, work: PendingParts, progress: Progress) -> None:
+    def compute(self, work: PendingParts) -> Iterator[Done]:
         """Compute and write the parts that are missing, model by model."""
         run, seed = self.config.run, self.config.run.seed
         each = len(self.parts) // len(self.models)
@@ -105,7 +107,7 @@ class Evaluation(Job[EvaluateConfig]):
                 if self.save
                 else partial(run_attacks, attacks=self.able[name], stop=self.config.attack.stop)
             )
-            own.complete((rows(batch, run=attack) for batch in batches), progress)
+            yield from own.complete(map(partial(rows, run=attack), batches))
 
     def conclude(self, run: Run) -> None:
         """Look for masked gradients and slips of protocol in the models and their records."""
@@ -179,7 +181,7 @@ def open_evaluation(
     config = config.having(split=split, **settled(config.run, out, models[first], images, lime=False))
     check_passes(config.run.batch_size or 1, config.run.workers or 0)
     able = {name: attacks if save else runnable_attacks(name, source or models[name], attacks) for name in models}
-    shard, shard_from = own_shard(config.run.shard)
+    shard, shard_from = own_shard(config.processes.shard)
     return Evaluation(
         config=config,
         images=images,

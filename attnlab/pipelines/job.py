@@ -1,23 +1,28 @@
 """The work of a command that writes records, part by part: the one path that every way to run it takes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from attnlab.config import AnalyzeConfig, EvaluateConfig
+from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
 from attnlab.data.base import ImageSet
+from attnlab.errors import UserError
 from attnlab.failures import keeping
 from attnlab.pipelines.checks import check_usable
-from attnlab.pipelines.pending_parts import PendingParts, Progress, cut_in_parts, pending_parts, quietly
+from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, cut_in_parts, pending_parts, quietly
 from attnlab.records import skipped_images
 from attnlab.run_opening import opened
 from attnlab.runs import Run
 from attnlab.shards import Shard
+
+if TYPE_CHECKING:
+    from attnlab.pipelines.ray_engine import RayJob
 
 Config = TypeVar("Config", AnalyzeConfig, EvaluateConfig)
 
@@ -36,6 +41,7 @@ class Job(ABC, Generic[Config]):
     chosen: tuple[str, ...]  # batch sizes that this process chose by itself: those that the run has go before
     shard: Shard  # of the run's parts, what this process computes
     shard_from: str  # what said so; empty where this process computes all
+    cost: str = ""  # what LIME takes at most; empty without LIME, and where its speed was not tried
 
     @abstractmethod
     def manifest(self) -> dict[str, Any]:
@@ -50,8 +56,8 @@ class Job(ABC, Generic[Config]):
         """Check the models before the parts that are missing are computed."""
 
     @abstractmethod
-    def compute(self, work: PendingParts, progress: Progress) -> None:
-        """Compute and write the parts that are missing."""
+    def compute(self, work: PendingParts) -> Iterator[Done]:
+        """Compute and write the parts that are missing; yields what is done of which, as it is."""
 
     def conclude(self, run: Run) -> None:
         """Add to a run all of whose parts are there what is said of the whole."""
@@ -83,13 +89,14 @@ class Job(ABC, Generic[Config]):
         manifest, shard = self.manifest(), self.shard
         with opened(self.out, manifest, self.SCHEMA, self.defaults(), shard, self.chosen) as run, keeping(self.out):
             start = perf_counter()
-            job = self._as_begun(run.manifest)
+            job = self.as_begun(run)
             work = job.pending(run, [number for number in job.parts if shard.takes(number)])
             if work.missing:
                 run.begin_session(manifest, shard)
             job.begin(run, work)
-            progress(work.done)
-            job.compute(work, progress)
+            progress(sum(images for _, images in work.done))
+            for _, images in job.compute(work):
+                progress(images)
             if not job.missing(run):
                 job.finish(run, perf_counter() - start)
         return run
@@ -106,7 +113,27 @@ class Job(ABC, Generic[Config]):
         check_usable(run)
         self.conclude(run)
 
-    def _as_begun(self, manifest: Mapping[str, Any]) -> Self:
+    def as_begun(self, run: Run) -> Self:
         """The same job with the batch sizes of the run, where this process chose its own."""
+        manifest = run.manifest
         sizes = {name: manifest[name] for name in self.chosen if name in manifest}
         return replace(self, config=self.config.having(**sizes))
+
+
+def on_ray(config: AnalyzeConfig | EvaluateConfig | AttackConfig) -> "AbstractContextManager[RayJob]":
+    """A configuration's job, open on the workers of a Ray cluster for the time of the context, see `ray_job`."""
+    try:
+        from attnlab.pipelines.ray_engine import ray_job
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("expected Ray for --engine ray, but it is not installed: pip install 'attnlab[ray]'") from None
+    return ray_job(config)
+
+
+def run_on_ray(config: AnalyzeConfig | EvaluateConfig | AttackConfig, progress: Progress, *objects: object) -> Run:
+    """Compute the job of a configuration on a Ray cluster; `objects` is what the caller has in place of names."""
+    if any(item is not None for item in objects):
+        raise UserError("expected names of models and data with --engine ray, whose workers open them, got objects")
+    with on_ray(config) as job:
+        return job.run(progress)

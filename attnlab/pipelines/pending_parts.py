@@ -10,6 +10,7 @@ from attnlab.runs import Run
 Progress = Callable[[int], None]
 Row = dict[str, Any]
 Rows = dict[int, Row]  # records by the images' index in the data set
+Done = tuple[int, int]  # number of a part, and of images that are done of it
 Parts = Mapping[int, list[int]]  # indices of each part's images, by the part's number
 
 
@@ -35,7 +36,7 @@ class PendingParts:
     run: Run
     missing: dict[int, list[int]]  # number of each part that is not whole, and the indices of its images
     known: dict[int, Rows]  # what an earlier session had done of them; let go as soon as a part is whole
-    done: int  # number of images that are done
+    done: list[Done]  # of every part
 
     @property
     def finished(self) -> set[int]:
@@ -57,15 +58,18 @@ class PendingParts:
         )
         return [batch for number, batch in cut if not self.known[number].keys() >= set(batch)]
 
-    def complete(self, records: Iterator[Rows], progress: Progress) -> None:
-        """Write the missing parts from records that come in the batches' order, each kept as soon as it is there."""
+    def complete(self, records: Iterator[Rows]) -> Iterator[Done]:
+        """Write the missing parts from records that come in the batches' order, each kept as soon as it is there.
+
+        Yields the number of a part, and how many images more of it are done.
+        """
         for number, part in self.missing.items():
             rows = self.known.pop(number)
             while len(rows) < len(part):
                 new = {position: row for position, row in next(records).items() if position not in rows}
                 self.run.append(number, list(new.values()))
                 rows |= new
-                progress(len(new))
+                yield number, len(new)
             self.run.write_part(number, [rows[position] for position in part])
         for _ in records:  # nothing is left but their end, where reading reports what it decided
             pass
@@ -82,5 +86,5 @@ def pending_parts(run: Run, image_ids: Sequence[str], parts: Parts) -> PendingPa
         positions = {image_ids[position]: position for position in part}
         rows = {positions.get(row["image_id"]): row for row in run.unfinished(number)}
         known[number] = {position: row for position, row in rows.items() if position is not None}
-    left = sum(len(part) - len(known[number]) for number, part in missing.items())
-    return PendingParts(run, missing, known, sum(map(len, parts.values())) - left)
+    done = [(number, len(known.get(number, part))) for number, part in parts.items()]
+    return PendingParts(run, missing, known, done)

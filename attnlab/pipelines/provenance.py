@@ -24,13 +24,18 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "attnlab": attnlab.__version__,
         "git": git_state(),
-        "command": without_secrets(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "command": own_command(),
         "python": platform.python_version(),
         "versions": {library: version(library) for library in LIBRARIES},
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({cpu_name()})",
         "threads": torch.get_num_threads(),
     }
+
+
+def own_command() -> str:
+    """The command line of this process."""
+    return without_secrets(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.page.images import WITHOUT_BOX
 from attnlab.report.page.pictures import as_jpeg, as_map, fit
-from attnlab.report.page.write import images_shown, write_report
+from attnlab.report.page.write import open_page, write_report
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.export import make_tables
 from attnlab.report.tables.iou import i_att
@@ -230,7 +230,7 @@ def test_an_evaluation_has_tables_6_and_7_and_no_images(tmp_path):
     assert [cell.split()[0] for cell in shown["table7"][1][2:]] == [f"{v:.2f}" for v in table7["accuracy"]]
     assert "table6_worst" in shown
     assert 'id="gallery"' not in text
-    assert images_shown(run.folder) == 0
+    assert open_page(run.folder).shown == []
 
 
 def test_an_evaluation_has_a_histogram_of_each_attack_with_every_model(tmp_path):

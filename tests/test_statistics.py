@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnlab.report.statistics import mcnemar, wilson_interval
+from attnlab.report.statistics import bootstrap_interval, mcnemar, wilson_interval
 
 TABLE6 = ["dataset", "model", "defense", "attack", "n", "accuracy", "ci_low", "ci_high", "paper"]
 
@@ -30,6 +30,15 @@ def test_mcnemar_equals_the_exact_binomial_sum(first, second):
     count = first + second
     tail = sum(math.comb(count, heads) for heads in range(min(first, second) + 1)) / 2**count
     assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 7, 301, 60_001])
+def test_the_interval_of_a_mean_is_scipys_however_many_numbers_are_drawn_at_a_time(count):
+    values = np.random.default_rng(1).random(count)
+    batch = max(1, 1_000_000 // count)
+    options = {"n_resamples": 2_000, "method": "percentile", "rng": np.random.default_rng(0), "batch": batch}
+    interval = stats.bootstrap([values], np.mean, **options).confidence_interval
+    assert bootstrap_interval(values) == (interval.low, interval.high)
 
 
 def test_mcnemar_without_a_difference_is_1():

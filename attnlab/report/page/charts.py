@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from attnlab.records import read_evaluation
 from attnlab.report.description import with_names
-from attnlab.report.page.cards import Gallery
+from attnlab.report.page.columns import Columns
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 from attnlab.words import counted
@@ -30,12 +30,12 @@ class Chart(NamedTuple):
     outlines: list[tuple[str, str]]  # of each its class and what it says, for those who do not see it
 
 
-def of_figures(gallery: Gallery, index: int) -> list[Chart]:
+def of_figures(columns: Columns, index: int) -> list[Chart]:
     """At one eps a chart per drawn figure of the images, with an outline for each group."""
     charts = []
-    for figure in gallery.figures:
+    for figure in columns.figures:
         if figure.drawn:
-            values = gallery.values(figure, index)
+            values = columns.by_group(figure, index)
             outlines = [(group, _summary(numbers)) for group, numbers in values.items()]
             charts.append(Chart(_histogram(values, figure.name, {group: group for group in GROUPS}), outlines))
     return charts

@@ -1,4 +1,4 @@
-"""Data of one image for a page's script, from its record."""
+"""Numbers of one image, and what a page draws of it, from its record."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -55,27 +55,35 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
     return figures
 
 
-def describe(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
-    """Data of an image for the page, from its row of the records.
+def numbers_of(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
+    """Numbers of an image, from its row of the records.
 
     Returns:
-        id, label, predictions (of the clean image, then of each eps), groups (of each eps), boxes, share (of the image
-        that the boxes cover), values (of each figure, a list where each eps has its own); where the run has them, maps
-        and lime: the clean image's, then each eps's.
+        id, label, predictions (of the clean image, then of each eps), groups (of each eps), values (of each figure, a
+        list where each eps has its own).
     """
-    height, width = manifest["model"]["input_size"]
-    boxes = [list(map(float, box)) for box in record["boxes"]]
     values = _values(record, manifest)
     attacked = record["adversarial"]
-    image = {
+    return {
         "id": record["image_id"],
         "label": record["label"],
         "predictions": [record["prediction"], *(row["prediction"] for row in attacked)],
         "groups": [_group(record, row, manifest["data"]["has_boxes"]) for row in attacked],
-        "boxes": boxes,
-        "share": float(rasterise(np.array(boxes).reshape(-1, 4), height, width).mean()),
         "values": {figure.key: values[figure.key] for figure in figures},
     }
+
+
+def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page draws of an image beside its pixels, from its row of the records.
+
+    Returns:
+        boxes, share (of the image that the boxes cover); where the run has them, maps and lime: the clean image's,
+        then each eps's.
+    """
+    height, width = manifest["model"]["input_size"]
+    boxes = [list(map(float, box)) for box in record["boxes"]]
+    attacked = record["adversarial"]
+    image = {"boxes": boxes, "share": float(rasterise(np.array(boxes).reshape(-1, 4), height, width).mean())}
     if record["map"] is not None:
         image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
     if record["lime"] is not None:

@@ -10,7 +10,8 @@ from PIL import Image
 from attnlab.superpixels import Mask
 from attnlab.views import Pixels
 
-PAGE_BYTES = 24_000_000  # bytes that all thumbnails of a page may take together, as base64
+#: bytes that all thumbnails of a page may take together, as base64; of a large run's, which holds more beside them
+PAGE_BYTES, LARGE_PAGE_BYTES = 24_000_000, 12_000_000
 #: JPEG quality -> bytes of a pixel to reckon with, as base64, where half the images are under an attack of 16/255
 QUALITIES = {95: 1.6, 80: 0.6}
 SMALLEST = 64  # pixels below which no side is shrunk; pages of very many images grow instead
@@ -18,15 +19,15 @@ SMALLEST = 64  # pixels below which no side is shrunk; pages of very many images
 Size = tuple[int, int]
 
 
-def fit(count: int, size: Size) -> tuple[Size, int]:
-    """Height and width of so many thumbnails of images of a size, and their JPEG quality, so that a page holds them.
+def fit(count: int, size: Size, room: int = PAGE_BYTES) -> tuple[Size, int]:
+    """Height and width of so many thumbnails of images of a size, and their JPEG quality, so that they fit into room.
 
     All get one size, at most that of the images, so that none looks sharper than its neighbour.
     """
     best, least = QUALITIES
-    if count * size[0] * size[1] * QUALITIES[best] <= PAGE_BYTES:
+    if count * size[0] * size[1] * QUALITIES[best] <= room:
         return size, best
-    shrink = min(1.0, (PAGE_BYTES / (count * size[0] * size[1] * QUALITIES[least])) ** 0.5)
+    shrink = min(1.0, (room / (count * size[0] * size[1] * QUALITIES[least])) ** 0.5)
     shrink = min(1.0, max(shrink, SMALLEST / min(size)))
     return (round(size[0] * shrink), round(size[1] * shrink)), least
 

@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import json
+import shlex
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,13 +21,18 @@ from attnlab.manifests import command_of
 from attnlab.records import skipped_images
 from attnlab.report.description import title, with_names
 from attnlab.report.page.about import facts
-from attnlab.report.page.cards import Gallery, collect, count_recorded
+from attnlab.report.page.cards import Gallery, read_gallery
 from attnlab.report.page.charts import interval, of_attacks, of_figures
+from attnlab.report.page.choose import rule
+from attnlab.report.page.columns import Columns
 from attnlab.report.tables import GROUPS, TABLES
 from attnlab.report.tables.export import make_tables
+from attnlab.report.tables.formats import Report
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage
-from attnlab.words import as_fraction
+from attnlab.words import as_fraction, counted
+
+SKIPPED_SHOWN = 2_000  # lines of the table of skipped images; skipped.csv holds all
 
 
 def write_report(
@@ -39,7 +46,8 @@ def write_report(
     Args:
         folder: A run of `analyze` or `evaluate`, finished or not; the page of an unfinished one says so.
         views: The images of an analysis, as `attnlab.pipelines.replay.replay` yields them; None for a page without
-            pictures. They are not asked for where the run is an evaluation.
+            pictures. They are not asked for where the run is an evaluation, and those that the page of a large run does
+            not draw are left out; `open_page` says beforehand which these are.
         out: File to write; by default report.html in the run's folder.
         progress: Called with the number of images newly done.
 
@@ -49,46 +57,93 @@ def write_report(
     Raises:
         UserError: If the folder holds no readable run, the views cannot be had, or the file cannot be written.
     """
+    return open_page(folder, out).write(views, progress)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is ready to be written.
+
+    Attributes:
+        run: What it is of.
+        path: The file.
+        report: Tables of the run and lines about it; no tables on a page of named images.
+        gallery: Images; of an evaluation none.
+    """
+
+    run: Run
+    path: Path
+    report: Report
+    gallery: Gallery
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of the images that it draws; `replay` can be asked for these alone."""
+        return list(self.gallery.shown)
+
+    def write(
+        self, views: Iterable[ReplayedImage] | None = None, progress: Callable[[int], None] = lambda count: None
+    ) -> Path:
+        """Write the page; arguments, result and errors as of `write_report`."""
+        run, gallery, manifest = self.run, self.gallery, with_names(self.run.manifest)
+        analysis = manifest["kind"] == "analyze"
+        if analysis:
+            gallery.draw(run, views, progress)
+        budgets = [as_fraction(eps) for eps in manifest["options"]["eps"]] if analysis else []
+        indices = range(len(budgets) if gallery.columns.ids and not gallery.named else 0)
+        distributions = [of_figures(gallery.columns, index) for index in indices] if analysis else [of_attacks(run)]
+        content = _template().render(
+            title=title(manifest),
+            kind=manifest["kind"],
+            unfinished=manifest["finished"] is None,
+            command=command_of(manifest),
+            facts=facts(manifest),
+            summary=self.report.summary,
+            manifest=json.dumps(run.manifest, indent=2),
+            tables=[
+                (name, TABLES[name], TABLES[name].lay_out(frame, "page"), self.report.captions[name])
+                for name, frame in self.report.frames.items()
+            ],
+            groups=GROUPS,
+            interval=interval,
+            budgets=budgets,
+            highlights=[gallery.highlights(index) for index in indices],
+            distributions=[charts for charts in distributions if charts],
+            skipped=[] if gallery.named else skipped_images(run),
+            most_skipped=SKIPPED_SHOWN,
+            gallery=gallery,
+            rule=rule(gallery.columns, budgets) if gallery.large else "",
+            draw=shlex.join(["attnlab", "report", str(run.folder), "--images"]),
+            data=_data(gallery, manifest, budgets),
+            **_inlined(),
+        )
+        write_whole(self.path, content.encode())
+        return self.path
+
+
+def open_page(folder: Path, out: Path | None = None, images: Collection[str] = ()) -> Page:
+    """Read a run for its page, report.html, or for one of some of an analysis' images alone, report-images.html.
+
+    Args:
+        folder: As of `write_report`.
+        out: File to write, in place of these.
+        images: Names of images to draw, with nothing else of the run beside them; empty for the page of the run.
+
+    Raises:
+        UserError: If the folder holds no readable run, an image has no record, or the file cannot be written.
+    """
     run = Run(folder)
-    path = out or folder / "report.html"
-    report = make_tables(run)
+    path = out or folder / ("report-images.html" if images else "report.html")
+    kind = run.manifest["kind"]
+    if images and kind != "analyze":
+        raise UserError(f"expected a run of `analyze` for --images, got {folder}, one of `{kind}`")
+    report = Report([], {}, {}) if images else make_tables(run)
     _check_writable(path)
-    manifest = with_names(run.manifest)
-    analysis = manifest["kind"] == "analyze"
-    gallery = collect(run, views, progress) if analysis else Gallery([], [], [])
-    budgets = [as_fraction(eps) for eps in manifest["options"]["eps"]] if analysis else []
-    indices = range(len(budgets) if gallery.counted else 0)
-    distributions = [of_figures(gallery, index) for index in indices] if analysis else [of_attacks(run)]
-    content = _template().render(
-        title=title(manifest),
-        kind=manifest["kind"],
-        unfinished=manifest["finished"] is None,
-        command=command_of(manifest),
-        facts=facts(manifest),
-        summary=report.summary,
-        manifest=json.dumps(run.manifest, indent=2),
-        tables=[
-            (name, TABLES[name], TABLES[name].lay_out(frame, "page"), report.captions[name])
-            for name, frame in report.frames.items()
-        ],
-        groups=GROUPS,
-        interval=interval,
-        budgets=budgets,
-        highlights=[gallery.highlights(index) for index in indices],
-        distributions=[charts for charts in distributions if charts],
-        skipped=skipped_images(run),
-        gallery=gallery,
-        data=_data(gallery, manifest, budgets),
-        **_inlined(),
-    )
-    write_whole(path, content.encode())
-    return path
-
-
-def images_shown(folder: Path) -> int:
-    """Number of images a page of that run shows: those with a record, of an evaluation none."""
-    run = Run(folder)
-    return count_recorded(run) if run.manifest["kind"] == "analyze" else 0
+    gallery = read_gallery(run, images) if kind == "analyze" else Gallery(Columns([], 0))
+    if images:
+        count = counted(len(gallery.shown), "image")
+        report.summary.append(f"{count}, as named; the page of the whole run is another: attnlab report {folder}")
+    return Page(run, path, report, gallery)
 
 
 def _check_writable(path: Path) -> None:
@@ -104,17 +159,20 @@ def _check_writable(path: Path) -> None:
 
 
 def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dict[str, Any]:
-    """Data for the page's script."""
+    """Data for the page's script; of a large run all numbers as columns, and the place of each image that is drawn."""
     model = manifest["model"]
     with_lime = "lime" in manifest["options"].get("methods", [])
+    places = {image_id: place for place, image_id in enumerate(gallery.columns.ids)} if gallery.large else {}
     return {
         "eps": budgets,
         "classes": manifest["data"]["classes"],
         "size": model.get("input_size"),
         "map_shape": model.get("map_shape"),
         "superpixels": manifest["features"][0] if with_lime else None,
-        "figures": [{**figure._asdict(), "name": figure.name} for figure in gallery.figures],
+        "figures": [{**figure._asdict(), "name": figure.name} for figure in gallery.columns.figures],
         "images": gallery.images,
+        **({"columns": gallery.columns.packed()} if gallery.large else {}),
+        **({"places": [places[image["id"]] for image in gallery.images]} if gallery.large else {}),
     }
 
 

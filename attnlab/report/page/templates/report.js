@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  const little = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
   const byId = (id) => document.getElementById(id);
   const root = document.documentElement;
   const FIRST = 12; // cards drawn at once, as many as a screen holds
@@ -26,6 +27,8 @@
   // ---------------------------------------------------------------- state: the form, and what no form holds
 
   const data = byId("data") ? JSON.parse(byId("data").textContent) : null;
+  const large = Boolean(data?.columns); // numbers of all images are columns, and few images are drawn
+  const PAGE = large ? 480 : Infinity; // cards in the document at a time
   const form = byId("controls");
   const names = form ? [...new Set([...form.elements].map((element) => element.name).filter(Boolean))] : [];
   const control = (name) => form.elements[name];
@@ -41,12 +44,65 @@
   let place = 0; // of the eps
   const defaults = {};
 
+  // ---------------------------------------------------------------- images
+
+  /** Numbers of a column, as the page packs them. */
+  function unpack(packed) {
+    const Kinds = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, u2: Uint16Array };
+    const read = (kind, text) => {
+      const letters = atob(text);
+      const bytes = new Uint8Array(letters.length);
+      const width = Kinds[kind].BYTES_PER_ELEMENT;
+      for (let at = 0; at < letters.length; at++) bytes[little ? at : at - (at % width) + width - 1 - (at % width)] = letters.charCodeAt(at);
+      return new Kinds[kind](bytes.buffer);
+    };
+    const [kind] = Object.keys(packed).filter((name) => name !== "table");
+    const numbers = read(kind, packed[kind]);
+    if (!packed.table) return numbers;
+    const table = read("f8", packed.table);
+    return Float64Array.from(numbers, (code) => table[code]);
+  }
+
+  /** An image of a large run: a row of the columns and, where it is drawn, what is drawn of it. */
+  class Row {
+    constructor(columns, at, drawn) {
+      Object.assign(this, drawn);
+      this.drawn = Boolean(drawn);
+      this.columns = columns;
+      this.at = at;
+      this.boxes ??= [];
+    }
+
+    get id() { return this.columns.ids[this.at]; }
+    get label() { return this.columns.labels[this.at]; }
+    get predictions() { return this.columns.predictions.map((column) => column[this.at]); }
+    group(place) { return this.columns.outcomes[this.columns.groups[place][this.at]]; }
+    value(key, place) {
+      const columns = this.columns.values[key];
+      const value = columns[columns.length > 1 ? place : 0][this.at];
+      return Number.isNaN(value) ? null : value;
+    }
+  }
+
+  const slots = new Map(data?.places?.map((at, slot) => [at, slot])); // place of an image -> that among the drawn ones
+  const slotOf = (at) => (large ? slots.get(at) : at);
+
+  /** The images of the page; of a large run made from its columns. */
+  function readImages() {
+    if (!large) return data.images;
+    const packed = data.columns;
+    const columns = { ...packed, labels: unpack(packed.labels), predictions: packed.predictions.map(unpack), groups: packed.groups.map(unpack) };
+    columns.values = Object.fromEntries(Object.entries(packed.values).map(([key, all]) => [key, all.map(unpack)]));
+    const drawn = ({ boxes, share, maps, lime }) => ({ boxes, share, maps, lime });
+    return packed.ids.map((_, at) => new Row(columns, at, slots.has(at) ? drawn(data.images[slots.get(at)]) : undefined));
+  }
+
   function keep() {
     const kept = new URLSearchParams();
     for (const name of names) if (get(name) !== defaults[name]) kept.set(name, get(name));
     if (root.dataset.theme) kept.set("theme", root.dataset.theme);
     if (open !== null) {
-      kept.set("open", data.images[open].id);
+      kept.set("open", images[open].id);
       if (byId("slide").value !== "50") kept.set("slide", byId("slide").value);
     }
     const text = kept.toString();
@@ -61,7 +117,7 @@
     byId("slide").value = numeric(kept.get("slide") ?? 50, 50);
     const wanted = kept.get("open");
     apply();
-    const found = wanted === null ? -1 : data.images.findIndex((image) => image.id === wanted);
+    const found = wanted === null ? -1 : images.findIndex((image) => image.id === wanted);
     if (found >= 0) show(found);
     else if (byId("view").open) byId("view").close();
   }
@@ -70,7 +126,10 @@
 
   const number = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits));
   const className = (label) => data.classes[label] ?? `class ${label}`;
-  const valueOf = (image, key) => (Array.isArray(image.values[key]) ? image.values[key][place] : image.values[key]);
+  const valueOf = (image, key) => {
+    if (large) return image.value(key, place);
+    return Array.isArray(image.values[key]) ? image.values[key][place] : image.values[key];
+  };
 
   /** Rows of figures: what it is -> its keys for clean, adversarial, or for both together. */
   function rowsOf(figures) {
@@ -90,7 +149,6 @@
   // ---------------------------------------------------------------- drawing
 
   const STOPS = [[13, 8, 60], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 245, 150]]; // dark to bright for any eye
-  const little = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
   const packed = (red, green, blue, alpha) => (little ? (alpha << 24) | (blue << 16) | (green << 8) | red : (red << 24) | (green << 16) | (blue << 8) | alpha) >>> 0;
   const colours = (alphaOf) => Uint32Array.from({ length: 256 }, (_, level) => {
     const at = (level / 255) * (STOPS.length - 1);
@@ -159,7 +217,7 @@
   }
 
   const thumbnails = data && byId("pictures").textContent ? byId("pictures").textContent.split("\n") : null;
-  const picturesOf = (at) => (thumbnails ? thumbnails[at].split(" ").map((text) => `data:image/jpeg;base64,${text}`) : null);
+  const picturesOf = (at) => thumbnails?.[slotOf(at)]?.split(" ").map((text) => `data:image/jpeg;base64,${text}`) ?? null;
   const element = (tag, className, text) => {
     const made = document.createElement(tag);
     if (className) made.className = className;
@@ -169,12 +227,14 @@
 
   // ---------------------------------------------------------------- cards
 
-  const groupOf = (image) => image.groups[place];
+  const groupOf = (image) => (large ? image.group(place) : image.groups[place]);
+  const isDrawn = (at) => !large || images[at].drawn;
   let order = []; // places of the images that fit, sorted
-  let drawn = 0;
+  let first = 0; // index in it of the first card
+  let drawn = 0; // and of the first that is not in the document
 
   function tile(at, kind, of) {
-    const image = data.images[at];
+    const image = images[at];
     const step = of === "clean" ? 0 : 1 + place;
     const made = element("span", `tile ${kind}`);
     const pictures = picturesOf(at);
@@ -204,7 +264,7 @@
   }
 
   function card(at) {
-    const image = data.images[at];
+    const image = images[at];
     const made = byId("card").content.firstElementChild.cloneNode(true);
     const button = made.firstElementChild;
     button.dataset.at = at;
@@ -213,9 +273,10 @@
     button.querySelector(".label").textContent = `label ${className(image.label)}`;
     button.querySelector(".badge").textContent = group;
     button.querySelector(".badge").classList.add(group.replace(" ", "-"));
-    const kinds = [thumbnails && "picture", image.maps && get("maps") === "1" && "map", image.lime && control("lime") && get("lime") === "1" && "lime-area"];
+    const kinds = [picturesOf(at) && "picture", image.maps && get("maps") === "1" && "map", image.lime && control("lime") && get("lime") === "1" && "lime-area"];
     const tiles = button.querySelector(".tiles");
     for (const kind of kinds.filter(Boolean)) for (const of of ["clean", "adversarial"]) tiles.append(tile(at, kind, of));
+    tiles.hidden = !tiles.childElementCount;
     const rows = button.querySelector(".rows");
     const sorted = data.figures.find((figure) => figure.key === get("sort"));
     const figures = data.figures.filter((figure) => figure.drawn || figure.row === sorted?.row);
@@ -229,7 +290,7 @@
   }
 
   function more(count) {
-    const next = order.slice(drawn, drawn + count);
+    const next = order.slice(drawn, Math.min(drawn + count, first + PAGE));
     drawn += next.length;
     byId("cards").append(...next.map(card));
     end.unobserve(byId("more")); // to be told anew whether the end is near
@@ -238,8 +299,31 @@
 
   const end = new IntersectionObserver((seen) => {
     // in the frame after this one, which shows the first cards
-    if (seen.at(-1).isIntersecting) requestAnimationFrame(() => drawn < order.length && more(CHUNK));
+    if (seen.at(-1).isIntersecting) requestAnimationFrame(() => drawn < Math.min(order.length, first + PAGE) && more(CHUNK));
   }, { rootMargin: "800px" });
+
+  /** Put the first cards from an index of the order on into the document, in place of others. */
+  function turn(index) {
+    first = drawn = index;
+    byId("cards").replaceChildren();
+    more(FIRST);
+    if (!large) return;
+    const last = Math.min(first + PAGE, order.length);
+    byId("pages").hidden = order.length <= PAGE;
+    byId("page").textContent = `${[first + 1, last].map((number) => number.toLocaleString("en")).join(" to ")} of ${order.length.toLocaleString("en")}`;
+    byId("page-before").disabled = first === 0;
+    byId("page-after").disabled = last === order.length;
+  }
+
+  function connectPages() {
+    for (const [name, by] of [["page-before", -PAGE], ["page-after", PAGE]]) {
+      byId(name).addEventListener("click", () => {
+        turn(first + by);
+        byId("cards").querySelector(".card").focus({ preventScroll: true });
+        byId("cards").scrollIntoView();
+      });
+    }
+  }
 
   // ---------------------------------------------------------------- choice and order
 
@@ -247,40 +331,52 @@
     const [group, label, text] = [get("group"), get("class"), get("text").trim().toLowerCase()];
     const low = get("low") === "" ? null : Number(get("low"));
     const high = get("high") === "" ? null : Number(get("high"));
-    const fits = (image, at) => {
+    const named = remembered((number) => className(number).toLowerCase().includes(text));
+    const fits = (image) => {
       if (group !== "all" && groupOf(image) !== group) return false;
       if (label && String(image.label) !== label) return false;
-      if (text && !words[at].includes(text)) return false;
+      if (text && !image.id.toLowerCase().includes(text) && ![image.label, ...image.predictions].some(named)) return false;
       if (low === null && high === null) return true;
       const value = valueOf(image, get("figure"));
       return value !== null && value >= (low ?? -Infinity) && value <= (high ?? Infinity);
     };
-    const found = [...data.images.keys()].filter((at) => fits(data.images[at], at));
+    const found = [...images.keys()].filter((at) => fits(images[at]));
     const key = get("sort");
-    if (!key) return get("order") === "down" ? found.reverse() : found;
+    if (!key || key === "run") {
+      if (get("order") === "down") found.reverse();
+      return large && !key ? [...found.filter(isDrawn), ...found.filter((at) => !isDrawn(at))] : found;
+    }
     const sign = get("order") === "down" ? -1 : 1;
-    const value = (at) => valueOf(data.images[at], key);
+    const values = images.map((image) => valueOf(image, key));
     return found.sort((one, other) => {
-      if (value(one) === null || value(other) === null) return (value(one) === null) - (value(other) === null); // the last ones
-      return sign * (value(one) - value(other)) || one - other;
+      if (values[one] === null || values[other] === null) return (values[one] === null) - (values[other] === null); // the last ones
+      return sign * (values[one] - values[other]) || one - other;
     });
+  }
+
+  /** A function of one argument that computes each result once. */
+  function remembered(compute) {
+    const known = new Map();
+    return (argument) => {
+      if (!known.has(argument)) known.set(argument, compute(argument));
+      return known.get(argument);
+    };
   }
 
   function apply() {
     place = Math.max(0, data.eps.indexOf(get("eps")));
     for (const one of document.querySelectorAll("[data-eps]")) one.hidden = one.dataset.eps !== data.eps[place];
+    const counts = { all: images.length };
+    for (const image of images) counts[groupOf(image)] = (counts[groupOf(image)] ?? 0) + 1;
     for (const count of document.querySelectorAll("[data-count]")) {
       const group = count.dataset.count;
-      const images = data.images.filter((image) => group === "all" || groupOf(image) === group).length;
-      count.textContent = images.toLocaleString("en");
-      count.closest("label").hidden = images === 0 && get("group") !== group;
+      count.textContent = (counts[group] ?? 0).toLocaleString("en");
+      count.closest("label").hidden = !counts[group] && get("group") !== group;
     }
     order = chosen();
-    drawn = 0;
-    byId("cards").replaceChildren();
     byId("cards").classList.toggle("without-boxes", get("boxes") === "0");
-    more(FIRST);
-    byId("count").textContent = `${order.length.toLocaleString("en")} of ${data.images.length.toLocaleString("en")} images`;
+    turn(0);
+    byId("count").textContent = `${order.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images`;
     byId("empty").hidden = order.length > 0;
     if (open !== null) fill();
     keep();
@@ -297,7 +393,7 @@
   }
 
   function fill() {
-    const image = data.images[open];
+    const image = images[open];
     const at = order.indexOf(open);
     byId("view-place").textContent = at < 0 ? "not among the images chosen" : `${at + 1} of ${order.length.toLocaleString("en")}`;
     byId("view-name").textContent = image.id;
@@ -311,6 +407,12 @@
       if (cells.length === 1) line.lastChild.colSpan = 2;
       return line;
     }));
+    if (large) {
+      const command = byId("undrawn").querySelector("code");
+      byId("undrawn").hidden = isDrawn(open);
+      command.textContent = `${command.dataset.draw} ${/^[\w@%+=:./-]+$/.test(image.id) ? image.id : `'${image.id.replaceAll("'", "'\"'\"'")}'`}`;
+      for (const part of document.querySelectorAll("#stage, .slider, .stage-side .shown, .text-side .setting")) part.hidden = !isDrawn(open);
+    }
     for (const layer of document.querySelectorAll("#stage .layer")) fillLayer(layer, image);
     drawBoxes(byId("stage").querySelector(".boxes"), image);
     for (const name of ["before", "after"]) byId(name).disabled = order.length < 2 && at >= 0;
@@ -347,6 +449,7 @@
   function closed() {
     const at = order.indexOf(open);
     open = null;
+    if (at >= 0 && (at < first || at >= first + PAGE)) turn(at - (at % PAGE));
     while (at >= drawn) more(CHUNK);
     document.querySelector(`.card[data-at="${order[at]}"]`)?.focus();
     keep();
@@ -417,11 +520,10 @@
 
   // ---------------------------------------------------------------- beginning
 
-  let words = [];
+  const images = data ? readImages() : [];
   if (data) {
     root.style.setProperty("--frame", `${data.size[1]} / ${data.size[0]}`);
-    words = data.images.map((image) => [image.id, className(image.label), ...image.predictions.map(className)].join("\n").toLowerCase());
-    const labels = [...new Set(data.images.map((image) => image.label))].sort((one, other) => one - other);
+    const labels = [...new Set(images.map((image) => image.label))].sort((one, other) => one - other);
     for (const label of labels) {
       const text = data.classes[label] && data.classes[label] !== String(label) ? `${label} ${data.classes[label]}` : className(label);
       control("class").append(new Option(text, label));
@@ -440,6 +542,7 @@
     });
     byId("cards").addEventListener("keydown", walk);
     connectView();
+    if (large) connectPages();
   }
   connectFolds();
   addEventListener("hashchange", restore);

@@ -1,0 +1,315 @@
+"""Runs of many images: memory stays flat in what comes after, and the page holds all numbers and some pictures."""
+
+import base64
+import gc
+import re
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import data_of, pictures_of
+
+from attnlab.config import AnalyzeConfig
+from attnlab.errors import UserError
+from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.checks import check_usable
+from attnlab.pipelines.replay import replay
+from attnlab.records import parts_of_records, read_records, rows_of, skipped_images
+from attnlab.report.page import cards, choose
+from attnlab.report.page.cards import read_gallery
+from attnlab.report.page.columns import Columns, _packed
+from attnlab.report.page.images import figures_of, numbers_of
+from attnlab.report.page.write import open_page, write_report
+from attnlab.report.tables.export import make_tables
+from attnlab.runs import Run
+from attnlab.schema import ATTENTION
+from attnlab.views import ReplayedImage
+
+PART = 100
+LOW_CONTRAST = Path(__file__).with_name("contrast.js").read_text()
+
+
+def grown(source: Path, out: Path, count: int, size: int = PART) -> Path:
+    """A run of so many images, in parts of a size: another's records again and again, each with an IoU of its own."""
+    before, run = Run(source), Run(out, ATTENTION)
+    manifest, rows = before.manifest, before.table().to_pylist()
+    manifest["options"]["images"] = count
+    run.write_manifest(manifest)
+    draw = np.random.default_rng(0)
+    for number in range(count // size):
+        names = [f"image-{place:06d}" for place in range(number * size, (number + 1) * size)]
+        near = [float(value) for value in draw.uniform(0, 1, size)]
+        part = [
+            {**rows[place % len(rows)], "image_id": name, "iou_att_gt": iou}
+            for place, (name, iou) in enumerate(zip(names, near, strict=True))
+        ]
+        run.write_part(number, part)
+    return out
+
+
+def views_of(run: Path, image_ids: list[str]) -> Iterator[ReplayedImage]:
+    """Views whose pixels are all one colour."""
+    for record in rows_of(Run(run), image_ids):
+        pixels = np.full((64, 64, 3), 0.5, np.float32)
+        yield ReplayedImage(record, pixels, [pixels] * len(record["adversarial"]))
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory) -> Path:
+    """A small run with maps and LIME."""
+    out = tmp_path_factory.mktemp("explained") / "run"
+    options = {"lime_samples": "40", "lime_superpixels": "grid", "lime_batch_size": 20}
+    analyze(AnalyzeConfig.of(method="grad-cam,lime", limit=8, out=out, **options))
+    return out
+
+
+@pytest.fixture(scope="module")
+def large(run, tmp_path_factory) -> Path:
+    """A run of more images than a page draws."""
+    return grown(run, tmp_path_factory.mktemp("large") / "run", choose.LARGE + PART)
+
+
+# ------------------------------------------------------------------ memory
+
+
+def peak(function: Callable[[Run], object], run: Path) -> int:
+    gc.collect()
+    tracemalloc.start()
+    function(Run(run))
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return highest
+
+
+def test_what_comes_after_a_run_holds_one_part_at_a_time(explained, tmp_path):
+    few, many = (grown(explained, tmp_path / str(count), count, 40) for count in (160, 480))
+    for function in (make_tables, read_gallery, skipped_images, check_usable):
+        function(Run(few))  # imports
+        assert peak(function, many) < 1.3 * peak(function, few), function.__name__
+    assert peak(lambda run: read_records(run.folder), many) > 2 * peak(lambda run: read_records(run.folder), few)
+
+
+def test_views_hold_no_records_of_images_that_are_still_to_come(run):
+    views = replay(run)
+    for _, view in zip(range(70), views, strict=False):  # more than a batch
+        assert view.record["image_id"] not in views.gi_frame.f_locals["records"]
+        assert len(views.gi_frame.f_locals["records"]) == 0
+
+
+def test_parts_of_records_are_the_records(explained):
+    frames = list(parts_of_records(Run(explained)))
+    assert [len(frame) for frame in frames] == [8]
+    assert [name for frame in frames for name in frame["image_id"]] == read_records(explained)["image_id"].tolist()
+
+
+def test_an_image_that_two_parts_hold_is_named_by_whatever_reads_some_columns(explained, tmp_path):
+    folder = grown(explained, tmp_path / "run", 2 * PART)
+    run, rows = Run(folder, ATTENTION), Run(folder).table().to_pylist()
+    run.write_part(1, rows[:PART])
+    for read in (skipped_images, make_tables, read_gallery, lambda run: run.table(["label"])):
+        with pytest.raises(UserError, match="is damaged: its records hold image 'image-000000' 2 times"):
+            read(run)
+
+
+# ------------------------------------------------------------------ the page's numbers and choice
+
+
+def unpacked(packed: dict[str, str]) -> np.ndarray:
+    (kind,) = set(packed) - {"table"}
+    numbers = np.frombuffer(base64.b64decode(packed[kind]), f"<{kind}")
+    return np.frombuffer(base64.b64decode(packed["table"]), "<f8")[numbers] if "table" in packed else numbers
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.random.default_rng(0).random(3000), "f8"),
+        (np.random.default_rng(0).random(3000, np.float32), "f4"),
+        (np.random.default_rng(0).integers(0, 900, 9000), "u2"),
+        (np.array([0.1, np.nan, 0.7] * 100), "u1"),
+        (np.array([]), "f4"),
+        (np.array([np.nan, 1e-300]), "f8"),
+    ],
+)
+def test_numbers_are_packed_without_rounding(values, kind):
+    packed = _packed(values)
+    assert kind in packed
+    np.testing.assert_array_equal(unpacked(packed), values)
+
+
+def test_the_page_of_a_large_run_holds_the_numbers_of_all_images(large, tmp_path):
+    page = write_report(large, None, tmp_path / "page.html").read_text()
+    data, rows = data_of(page), Run(large).table().to_pylist()
+    columns = data["columns"]
+    assert columns["ids"] == [row["image_id"] for row in rows]
+    assert unpacked(columns["labels"]).tolist() == [row["label"] for row in rows]
+    assert unpacked(columns["values"]["iou_clean"][0]).tolist() == [row["iou_att_gt"] for row in rows]
+    for index in range(2):
+        attacked = [row["adversarial"][index] for row in rows]
+        got = unpacked(columns["values"]["confidence_adversarial"][index])
+        assert got.tolist() == [row["confidence"] for row in attacked]
+        predictions = unpacked(columns["predictions"][1 + index])
+        assert predictions.tolist() == [row["prediction"] for row in attacked]
+    assert len(data["images"]) == len(data["places"]) < 1000
+    assert [columns["ids"][place] for place in data["places"]] == [image["id"] for image in data["images"]]
+
+
+def test_images_are_chosen_of_each_outcome_and_rank_and_from_both_ends(large):
+    gallery = read_gallery(Run(large))
+    columns = gallery.columns
+    chosen = {columns.ids.index(name) for name in gallery.shown}
+    assert [columns.ids.index(name) for name in gallery.shown] == sorted(chosen) == choose.choose(columns)
+    for columns_of_figure in columns.values.values():
+        for values in map(np.asarray, columns_of_figure):
+            ranked = [int(at) for at in np.argsort(values, kind="stable") if not np.isnan(values[at])]
+            assert chosen.issuperset(ranked[:4] + ranked[-4:])
+    groups, ious = np.asarray(columns.groups[0]), np.asarray(columns.values["iou_clean"][0])
+    for code in set(groups.tolist()):
+        members = np.flatnonzero(groups == code)
+        for part in np.array_split(members[np.argsort(ious[members])], 10):
+            assert len(chosen.intersection(part.tolist())) >= min(12, len(part))
+    assert choose.rule(columns, ["4/255", "16/255"]).startswith(
+        "of each outcome of the attack at ε 4/255, ranked by IoU with boxes, clean, 12 at random of each tenth and of "
+        "those without it (seed 0); of each figure at each ε the 4 lowest"
+    )
+
+
+def test_without_boxes_images_are_ranked_by_confidence_and_few_are_all_chosen(run):
+    manifest = Run(run).manifest
+    manifest["data"]["has_boxes"] = False
+    columns = Columns(figures_of(manifest), 2)
+    for row in list(rows_of(Run(run)))[:20]:
+        columns.add(numbers_of(row, manifest, columns.figures))
+    assert choose.choose(columns) == list(range(20))
+    assert "ranked by label's confidence, clean," in choose.rule(columns, [])
+
+
+def test_only_the_chosen_are_drawn_and_asked_for(large, tmp_path):
+    page = open_page(large, tmp_path / "page.html")
+    text = page.write(views_of(large, [*page.shown[:30], "image-000001"])).read_text()
+    assert [image["id"] for image in data_of(text)["images"]] == page.shown[:30]
+    assert len(pictures_of(text)) == 30
+    assert f"{len(page.shown) - 30} of {len(page.shown)} images" in text
+
+
+def test_at_the_limit_a_page_draws_all(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "LARGE", 299)
+    assert len(open_page(run).shown) < 300
+    monkeypatch.setattr(cards, "LARGE", 300)
+    assert len(open_page(run).shown) == 300
+
+
+# ------------------------------------------------------------------ named images
+
+
+def test_named_images_have_a_page_of_their_own(attnlab, run, tmp_path):
+    done = attnlab("report", run, "--images", "val-00007,val-00003", "--out", "some.html")
+    assert done.out.startswith("some.html: ")
+    text = Path("some.html").read_text()
+    assert [image["id"] for image in data_of(text)["images"]] == ["val-00003", "val-00007"]
+    whole = replay(run, ["val-00003", "val-00007"])
+    assert [len(line) for line in pictures_of(text)] == [1 + len(view.adversarial) for view in whole]
+    assert "2 images, as named; the page of the whole run is another: attnlab report " in text
+    assert 'id="tables"' not in text
+    assert not re.search('<svg class="histogram"', text)
+
+
+def test_named_images_go_beside_the_page_of_the_run(run, tmp_path):
+    assert open_page(run, images=["val-00003"]).path == run / "report-images.html"
+
+
+def test_names_that_cannot_be_drawn_are_refused(attnlab, run, evaluated):
+    assert attnlab("report", run, "--images", "val-00003,nobody").error == f"{run} has no record of image 'nobody'"
+    assert attnlab("report", evaluated, "--images", "a").error.startswith("expected a run of `analyze` for --images")
+    assert attnlab("report", run, "--images", "a", "--no-images").code == 2
+    assert attnlab("report", run, "--images", ",").code == 2
+
+
+# ------------------------------------------------------------------ in a browser
+
+
+@pytest.fixture(scope="module")
+def large_page(large, tmp_path_factory) -> Path:
+    page = open_page(large, tmp_path_factory.mktemp("page") / "page.html")
+    return page.write(views_of(large, page.shown))
+
+
+def names(page) -> list[str]:
+    return page.locator(".card .name").all_text_contents()
+
+
+def test_all_are_filtered_and_sorted_and_the_drawn_ones_come_first(visit, large, large_page):
+    page = visit(large_page)
+    rows = Run(large).table().to_pylist()
+    drawn = [image["id"] for image in data_of(large_page.read_text())["images"]]
+    assert page.locator("#count").inner_text() == "2,100 of 2,100 images"
+    assert names(page)[:12] == drawn[:12]
+    assert page.locator(".card").first.locator("img").count() == 4
+    page.select_option("[name=sort]", "iou_clean")
+    rising = sorted(rows, key=lambda row: row["iou_att_gt"])
+    assert names(page)[:12] == [row["image_id"] for row in rising[:12]]
+    page.fill("[name=low]", "0.5")
+    page.fill("[name=high]", "0.51")
+    inside = [row["image_id"] for row in rising if 0.5 <= row["iou_att_gt"] <= 0.51]
+    assert page.locator("#count").inner_text() == f"{len(inside)} of 2,100 images"
+    page.click("#all")
+    page.select_option("[name=sort]", "run")
+    page.fill("[name=text]", "-00123")
+    assert names(page) == [f"image-00123{last}" for last in range(10)]
+    counted = page.locator("[data-count=misclassified]").inner_text()
+    wrong = sum(row["prediction"] != row["label"] for row in rows)
+    assert int(counted.replace(",", "")) == wrong > 0
+
+
+def test_cards_are_in_the_document_a_page_at_a_time(visit, expect, large_page):
+    page = visit(large_page)
+    page.select_option("[name=sort]", "run")
+    assert page.locator("#page").inner_text() == "1 to 480 of 2,100"
+    assert page.locator("#page-before").is_disabled()
+    page.click("#page-after")
+    assert names(page)[0] == "image-000480"
+    page.locator(".card").first.click()
+    page.click("#before")
+    assert page.locator("#view-name").inner_text() == "image-000479"
+    page.keyboard.press("Escape")  # on the page before
+    expect(page.locator(".card[data-at='479']")).to_be_focused()
+    assert page.locator("#page").inner_text() == "1 to 480 of 2,100"
+    assert page.locator(".card").count() <= 480
+    page.fill("[name=text]", "-00123")
+    assert page.locator("#pages").is_hidden()
+
+
+def test_an_image_that_is_not_drawn_says_how_it_can_be(visit, large, large_page):
+    page = visit(large_page)
+    data = data_of(large_page.read_text())
+    drawn = {image["id"] for image in data["images"]}
+    undrawn = next(name for name in data["columns"]["ids"] if name not in drawn)
+    page.fill("[name=text]", undrawn)
+    assert page.locator(".card img").count() == 0
+    page.locator(".card").click()
+    assert page.locator("#undrawn code").inner_text() == f"attnlab report {large} --images {undrawn}"
+    assert page.locator("#stage").is_hidden()
+    page.keyboard.press("Escape")
+    page.click("#all")
+    page.locator(".card").first.click()
+    assert page.locator("#undrawn").is_hidden()
+    assert page.locator("#stage").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 400])
+def test_the_large_page_can_be_read_in_light_and_dark(visit, large_page, scheme, width):
+    page = visit(large_page, color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.evaluate("document.querySelector('[name=sort]').value = 'run'")
+    page.evaluate("document.getElementById('controls').dispatchEvent(new Event('input'))")
+    page.locator(".card:not(:has(img))").first.click()
+    assert page.locator("#undrawn").is_visible()
+    assert page.evaluate(LOW_CONTRAST) == []
+    page.keyboard.press("Escape")
+    nameless = page.eval_on_selector_all("#pages, #pages button", "all => all.filter((one) => !one.textContent.trim())")
+    assert nameless == []

@@ -13,6 +13,8 @@ from attnlab.errors import UserError
 from attnlab.files import safe_cell
 from attnlab.runs import Run
 from attnlab.schema import ADVERSARIAL, OUTCOME
+from attnlab.stores import Root
+from attnlab.stores.copies import as_folder
 
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"
@@ -21,17 +23,19 @@ CHECKS_COLUMNS = ["model", "found"]
 Row = dict[str, Any]
 
 
-def read_records(folder: Path | str) -> pd.DataFrame:
+def read_records(folder: Root | str) -> pd.DataFrame:
     """Records of a run for pandas: one row per image and eps, skipped images left out.
 
     Columns: image_id, label, prediction, confidence, boxes, dropped_boxes, box_share, iou_att_gt, map, lime,
     lime_again, then eps and what the attack of that eps did: adv_prediction, adv_confidence, adv_iou_att_gt,
-    shared_cells, adv_map, adv_lime. What the run did not compute is null.
+    shared_cells, adv_map, adv_lime. What the run did not compute is null. The run is a folder, an archive of one, or a
+    URL.
 
     Raises:
         UserError: If the folder holds no readable records.
     """
-    return pd.concat(parts_of_records(Run(Path(folder))), ignore_index=True)
+    with as_folder(folder) as here:
+        return pd.concat(parts_of_records(Run(here)), ignore_index=True)
 
 
 def parts_of_records(run: Run) -> Iterator[pd.DataFrame]:
@@ -47,11 +51,11 @@ def parts_of_records(run: Run) -> Iterator[pd.DataFrame]:
         yield frame
 
 
-def read_evaluation(folder: Path | str) -> pd.DataFrame:
+def read_evaluation(folder: Root | str) -> pd.DataFrame:
     """Records of an evaluation for pandas: one row per model, image and attack, skipped images left out.
 
     Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success. The attack
-    `clean` is the image itself.
+    `clean` is the image itself. The run is a folder, an archive of one, or a URL.
 
     Raises:
         UserError: If the folder holds no readable records.
@@ -59,9 +63,10 @@ def read_evaluation(folder: Path | str) -> pd.DataFrame:
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
     names = ["clean_prediction" if name == "prediction" else name for name in columns]
     frames = []
-    for table in Run(Path(folder)).parts():
-        clean = table.select(columns).rename_columns(names)
-        frames.append(_per_attack(clean, "attacks", {name: name for name in OUTCOME.names}))
+    with as_folder(folder) as here:
+        for table in Run(here).parts():
+            clean = table.select(columns).rename_columns(names)
+            frames.append(_per_attack(clean, "attacks", {name: name for name in OUTCOME.names}))
     return pd.concat(frames, ignore_index=True)
 
 

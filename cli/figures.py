@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from attnlab.config import FiguresConfig
-from attnlab.errors import printable
+from attnlab.errors import UserError, printable
 from attnlab.report.figures import FIGURES, SOURCES, figures_of, source_of
+from attnlab.stores import parse_root
+from attnlab.stores.copies import as_folder, check_out, is_elsewhere
 
 from .from_config import options_of
 
@@ -53,6 +55,15 @@ attnlab figures runs/none runs/madry runs/aad --data cifar10 --root DIR
 @options_of(FiguresConfig)
 def figures(places: tuple[str, ...], config: FiguresConfig) -> None:
     """Draw the figures of a run, a sweep or checkpoints."""
+    run = parse_root(places[0])
+    if is_elsewhere(run):
+        if len(places) > 1:
+            raise UserError(f"expected one run, or checkpoints in folders, got {run} and others")
+        check_out(run, config.out)
+        with as_folder(run) as here:
+            figures_of(source_of([str(here)]), config.only, str(run))
+            _of_run(here, config)
+        return
     source = source_of(places)
     names = figures_of(source, config.only, ", ".join(places))  # before anything is loaded
     if source.startswith("checkpoint"):

@@ -4,12 +4,14 @@ import click
 
 from attnlab.config.analyze import LimeOptions
 from attnlab.config.sections import ModelOptions, RunOptions
+from attnlab.stores import parse_root
 
 from .from_config import option_like
 
 TRUST = option_like(ModelOptions, "trust_code")
 DEVICE = option_like(RunOptions, "device")
 LIME_GT = option_like(LimeOptions, "gt")
+RUN = click.argument("run", callback=lambda _context, _parameter, text: parse_root(text))
 FORMAT = click.option(
     "--format",
     "form",

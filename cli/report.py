@@ -6,14 +6,15 @@ import click
 
 from attnlab.config.figures import ShownDataOptions, words
 from attnlab.stores import Url
+from attnlab.stores.copies import as_folder, check_out
 
 from .console import image_progress
 from .from_config import option_like, parsed
-from .options import TRUST
+from .options import RUN, TRUST
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @option_like(ShownDataOptions, "root")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; by default RUN/report.html.")
 @click.option(
@@ -37,7 +38,7 @@ from .options import TRUST
     "from the records.",
 )
 def report(
-    run: Path,
+    run: Path | Url,
     root: Path | Url | None,
     out: Path | None,
     device: str,
@@ -50,7 +51,7 @@ def report(
     The page holds what was run, its tables and distributions, skipped images and, for an analysis, every image to look
     through: clean and adversarial, with maps, boxes and figures. An unfinished run is shown as far as it
     got. The page of a run of more than 2,000 images lists, filters and sorts all of them by their numbers, and draws
-    some, by a rule that it states.
+    some, by a rule that it states. A run in an archive or under a URL is only read: say --out.
 
     \b
     attnlab report runs/scenes-val-resnet8
@@ -63,11 +64,13 @@ def report(
         raise click.UsageError("expected --images to name one or more, got none")
     if images and no_images:
         raise click.UsageError("expected --images or --no-images, got both")
-    page, views = open_page(run, out, images or ()), None
-    if not no_images:
-        from attnlab.pipelines.replay import replay
+    check_out(run, out)
+    with as_folder(run) as here:
+        page, views = open_page(here, out, images or ()), None
+        if not no_images:
+            from attnlab.pipelines.replay import replay
 
-        views = replay(run, page.shown, root=root, device=device, trust_code=trust_code)
-    with image_progress(0 if no_images else len(page.shown), None) as progress:
-        path = page.write(views, progress)
+            views = replay(here, page.shown, root=root, device=device, trust_code=trust_code)
+        with image_progress(0 if no_images else len(page.shown), None) as progress:
+            path = page.write(views, progress)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

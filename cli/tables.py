@@ -8,15 +8,17 @@ import click
 from attnlab.config.sections import whole_numbers
 from attnlab.errors import printable
 from attnlab.report.tables import TABLES
+from attnlab.stores import Url
+from attnlab.stores.copies import as_folder, is_elsewhere
 
 from .completion import names_of
 from .console import show_layout
 from .from_config import parsed
-from .options import FORMAT, LIME_GT
+from .options import FORMAT, LIME_GT, RUN
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.option(
     "--cells",
     callback=parsed(whole_numbers),
@@ -47,7 +49,7 @@ from .options import FORMAT, LIME_GT
     help="Print this table alone; may be given several times.",
 )
 def tables(
-    run: Path,
+    run: Path | Url,
     cells: list[int] | None,
     features: list[int] | None,
     lime_gt: str,
@@ -57,7 +59,8 @@ def tables(
 ) -> None:
     """Make the tables of a RUN again from its records; needs no model and no data.
 
-    They are written to RUN/tables and printed in the paper's layout. With --format, standard output holds the tables
+    They are written to RUN/tables and printed in the paper's layout; of a run in an archive or under a URL, which is
+    only read, they are printed alone. With --format, standard output holds the tables
     alone and all that is said about them goes to standard error, so that pipes work: csv is tidy, and where there are
     several tables an empty line lies between them and a line `# NAME` above each; json is one object, name -> list of
     rows; markdown and latex are the paper's layout.
@@ -66,7 +69,10 @@ def tables(
     attnlab tables runs/demo --format csv --table table3 > table3.csv
     attnlab tables runs/demo --format json | jq .table1
     """  # noqa: D301 - click wants the backspace itself
-    show_run(run, cells, features, lime_gt, form, names, controls=controls)
+    with as_folder(run) as here:
+        show_run(here, cells, features, lime_gt, form, names, controls=controls, read_only=is_elsewhere(run))
+    if is_elsewhere(run):
+        click.echo(f"{printable(str(run))} is only read: no tables are written", err=form is not None)
 
 
 def show_run(
@@ -78,13 +84,16 @@ def show_run(
     names: Sequence[str] = (),
     *,
     controls: bool = False,
+    read_only: bool = False,
 ) -> None:
-    """Make and print a run's tables; with --format all else goes to standard error."""
-    from attnlab.report.tables.export import write_tables
+    """Make, print and, unless the run is only read, write its tables; with --format all else goes to standard error."""
+    from attnlab.report.tables.export import make_tables, write_tables
     from attnlab.report.tables.formats import FORMATS, choose_tables
+    from attnlab.runs import Run
 
     asked = [*(["controls"] if controls else []), *(name for name in names if TABLES[name].option)]
-    whole = write_tables(run, cells, features, lime_gt, asked)
+    choices = (cells, features, lime_gt, asked)
+    whole = make_tables(Run(run), *choices) if read_only else write_tables(run, *choices)
     report = choose_tables(whole, names)
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)
@@ -94,5 +103,6 @@ def show_run(
             show_layout(TABLES[name].lay_out(frame, "full"), f"{name}: {title}", note)
     for line in report.summary:
         click.echo(printable(line), err=form is not None)
-    files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
-    click.echo(f"{run}/tables: {files}", err=form is not None)
+    if not read_only:
+        files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
+        click.echo(f"{run}/tables: {files}", err=form is not None)

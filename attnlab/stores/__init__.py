@@ -8,7 +8,6 @@ either, so both may be copied to worker processes.
 from pathlib import Path
 
 from attnlab.errors import UserError
-from attnlab.stores.archives import open_archive
 from attnlab.stores.location import ARCHIVES, Url, expand, is_archive, is_pattern, parse_root
 from attnlab.stores.paths import StorePath
 from attnlab.stores.ranges import Bytes, LocalBytes, RemoteBytes
@@ -52,7 +51,7 @@ def open_root(root: Root | str, what: str = "--root") -> Path | StorePath:
     if root.is_dir():
         return root
     if root.is_file() and is_archive(root.name):
-        return _top(open_archive(LocalBytes(root)))
+        return _top(_archive(LocalBytes(root)))
     if not root.is_file() and (slipped := _url_that_was_a_path(root)):
         raise UserError(f"expected {what} to be an existing folder, got {slipped}, a URL as a Path: give it as text")
     kinds = " or archive" if is_archive(root.name) else ""
@@ -82,17 +81,24 @@ def _open_url(url: Url, what: str) -> Path | StorePath:
         behind = parse_root(rest)
         if isinstance(behind, Path) and not behind.is_file():
             raise UserError(f"expected {what} to be an existing archive, got {str(behind)!r}")
-        top = open_archive(LocalBytes(behind) if isinstance(behind, Path) else RemoteBytes(behind.text))
+        top = _archive(LocalBytes(behind) if isinstance(behind, Path) else RemoteBytes(behind.text))
         if not inner.strip("/"):
             return _top(top)
         if not (top / inner.strip("/")).is_dir():
             raise UserError(f"expected {what} to be an existing folder, but {top} holds no {inner.strip('/')}")
         return top / inner.strip("/")
     if is_archive(str(url)):
-        return _top(open_archive(RemoteBytes(url.text)))
+        return _top(_archive(RemoteBytes(url.text)))
     if "?" in url.text and url.text.startswith("http"):
         raise UserError(f"expected a query behind the URL of an archive alone, got {url} and a query")
     return open_url(url, what)
+
+
+def _archive(source: Bytes) -> StorePath:
+    """The top of an archive."""
+    from attnlab.stores.archives import open_archive  # whose readers take time to import, and --help needs none
+
+    return open_archive(source)
 
 
 def _top(top: StorePath) -> StorePath:

@@ -171,7 +171,7 @@ def run(words: list[str], output: str, attnlab: Callable[..., Printed]) -> None:
     elif words[0] == "attnlab":
         if not output.startswith("Error: "):  # some values are refused as they are read
             parse(words)
-        if "cuda" in words:
+        if {"cuda", "ray"} & {*words}:  # workers of Ray would have the true networks
             return
         has = {option for parameter in app.commands[words[1]].params for option in parameter.opts}
         done = attnlab(*words[1:], *(["--smoke"] if "--smoke" in has else []))

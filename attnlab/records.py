@@ -60,14 +60,17 @@ def read_evaluation(folder: Root | str) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records.
     """
+    with as_folder(folder) as here:
+        return pd.concat(parts_of_evaluation(Run(here)), ignore_index=True)
+
+
+def parts_of_evaluation(run: Run) -> Iterator[pd.DataFrame]:
+    """What `read_evaluation` gives, part by part."""
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
     names = ["clean_prediction" if name == "prediction" else name for name in columns]
-    frames = []
-    with as_folder(folder) as here:
-        for table in Run(here).parts():
-            clean = table.select(columns).rename_columns(names)
-            frames.append(_per_attack(clean, "attacks", {name: name for name in OUTCOME.names}))
-    return pd.concat(frames, ignore_index=True)
+    for table in run.parts():
+        clean = table.select(columns).rename_columns(names)
+        yield _per_attack(clean, "attacks", {name: name for name in OUTCOME.names})
 
 
 def rows_of(run: Run, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> Iterator[Row]:

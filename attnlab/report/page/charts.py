@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
-from attnlab.records import read_evaluation
 from attnlab.report.description import with_names
 from attnlab.report.page.columns import Columns
 from attnlab.report.tables import GROUPS
+from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
 from attnlab.words import counted
 
@@ -43,14 +43,16 @@ def of_figures(columns: Columns, index: int) -> list[Chart]:
 
 def of_attacks(run: Run) -> list[Chart]:
     """Of each attack a chart of how probable the label is at its last point, with an outline for each model."""
-    records = read_evaluation(run.folder)
-    records["probability"] = np.exp(-records["loss"])  # the loss is the label's cross-entropy
     models = list(with_names(run.manifest)["options"]["models"])
+    records = records_of_models(run, models)
     colours = {model: COLOURS[number % len(COLOURS)] for number, model in enumerate(models)}
     charts = []
-    for attack, rows in records.groupby("attack", sort=False):
-        by_model = rows.groupby("model", sort=False)["probability"]
-        values = {str(model): numbers.to_numpy() for model, numbers in by_model}
+    for attack in records["attack"].unique():
+        losses = records.loc[records["attack"] == attack, ["model", "loss"]]  # the loss is the label's cross-entropy
+        values = {
+            model: np.exp(-losses.loc[losses["model"] == model, "loss"].to_numpy())
+            for model in losses["model"].unique()
+        }
         outlines = [(colours[model], f"{model}: {_summary(numbers)}") for model, numbers in values.items()]
         charts.append(Chart(_histogram(values, f"probability of the label, {attack}", colours), outlines))
     return charts

@@ -1,6 +1,6 @@
 """Tables 6 and 7 of the paper: accuracy under attack; records as `read_evaluation` gives them in, a tidy frame out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import pandas as pd
@@ -20,10 +20,10 @@ def table6(
     counts an image as lost if any point that was looked at is misclassified, and not the last one alone.
     """
     rows = []
-    for (model, attack), group in records.groupby(["model", "attack"], sort=False):
-        defense = models[str(model)]["defense"]
+    for model, attack, group in _pairs(records):
+        defense = models[model]["defense"]
         correct = group["steps_to_success"].isna() & _correct(group) if worst else _correct(group)
-        published = _published6(paper, dataset, defense, str(attack))
+        published = _published6(paper, dataset, defense, attack)
         rows.append((dataset, model, defense, attack, *_accuracy(correct), published))
     return TABLES["table6"].tidy(rows)
 
@@ -38,12 +38,11 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
 
     `paper` is the published numbers, where the attacks are the paper's.
     """
-    images = records[records["clean_prediction"] == records["label"]]
     published = (paper or {}).get("table7", {})
     rows = []
-    for model, attack in records[["model", "attack"]].drop_duplicates().itertuples(index=False):
-        group = images[(images["model"] == model) & (images["attack"] == attack)]
-        rows.append((model, attack, *_accuracy(_correct(group)), published.get(attack, NONE)))
+    for model, attack, group in _pairs(records):
+        images = group[group["clean_prediction"] == group["label"]]
+        rows.append((model, attack, *_accuracy(_correct(images)), published.get(attack, NONE)))
     return TABLES["table7"].tidy(rows)
 
 
@@ -54,19 +53,24 @@ def paired(records: pd.DataFrame) -> pd.DataFrame:
         only_first, only_second: images that one model alone classifies correctly; difference: accuracy of the first
         less that of the second, in points.
     """
+    numbered = records.assign(image=pd.factorize(records["image_id"])[0])
     rows = []
-    for attack, group in records.groupby("attack", sort=False):
-        wide = group.assign(correct=_correct(group)).pivot_table(
-            index="image_id", columns="model", values="correct", aggfunc="first", sort=False
-        )
-        wide = wide.dropna().astype(bool)
-        # a model without gradients has no records of attacks that climb one
-        for first, second in combinations([model for model in dict.fromkeys(records["model"]) if model in wide], 2):
+    for attack in records["attack"].unique():
+        groups = _pairs(numbered[numbered["attack"] == attack])
+        correct = {model: _correct(group).set_axis(group["image"]) for model, _, group in groups}
+        wide = pd.concat(correct, axis=1, join="inner")  # a model without gradients has no records of some attacks
+        for first, second in combinations(wide, 2):
             ahead = int((wide[first] & ~wide[second]).sum())
             behind = int((wide[second] & ~wide[first]).sum())
             difference = 100 * (ahead - behind) / len(wide) if len(wide) else NONE
             rows.append((attack, first, second, len(wide), ahead, behind, difference, mcnemar(ahead, behind)))
     return TABLES["paired"].tidy(rows)
+
+
+def _pairs(records: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Records of each model under each attack."""
+    for model, attack in records[["model", "attack"]].drop_duplicates().itertuples(index=False):
+        yield model, attack, records[(records["model"] == model) & (records["attack"] == attack)]
 
 
 def _correct(records: pd.DataFrame) -> "pd.Series[bool]":

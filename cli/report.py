@@ -66,7 +66,7 @@ def report(
         raise click.UsageError("expected --images or --no-images, got both")
     check_out(run, out)
     with as_folder(run) as here:
-        page, views = open_page(here, out, images or ()), None
+        page, views = open_page(here, out, images or (), called=run), None
         if not no_images:
             from attnlab.pipelines.replay import replay
 

@@ -69,12 +69,14 @@ class Page:
         path: The file.
         report: Tables of the run and lines about it; no tables on a page of named images.
         gallery: Images; of an evaluation none.
+        called: The run as commands name it.
     """
 
     run: Run
     path: Path
     report: Report
     gallery: Gallery
+    called: str
 
     @property
     def shown(self) -> list[str]:
@@ -113,7 +115,7 @@ class Page:
             most_skipped=SKIPPED_SHOWN,
             gallery=gallery,
             rule=rule(gallery.columns, budgets) if gallery.large else "",
-            draw=shlex.join(["attnlab", "report", str(run.folder), "--images"]),
+            draw=shlex.join(["attnlab", "report", self.called, "--images"]),
             data=_data(gallery, manifest, budgets),
             **_inlined(),
         )
@@ -121,13 +123,14 @@ class Page:
         return self.path
 
 
-def open_page(folder: Path, out: Path | None = None, images: Collection[str] = ()) -> Page:
+def open_page(folder: Path, out: Path | None = None, images: Collection[str] = (), called: object = None) -> Page:
     """Read a run for its page, report.html, or for one of some of an analysis' images alone, report-images.html.
 
     Args:
         folder: As of `write_report`.
         out: File to write, in place of these.
         images: Names of images to draw, with nothing else of the run beside them; empty for the page of the run.
+        called: Path or URL by which commands on the page name the run; by default the folder.
 
     Raises:
         UserError: If the folder holds no readable run, an image has no record, or the file cannot be written.
@@ -142,8 +145,10 @@ def open_page(folder: Path, out: Path | None = None, images: Collection[str] = (
     gallery = read_gallery(run, images) if kind == "analyze" else Gallery(Columns([], 0))
     if images:
         count = counted(len(gallery.shown), "image")
-        report.summary.append(f"{count}, as named; the page of the whole run is another: attnlab report {folder}")
-    return Page(run, path, report, gallery)
+        report.summary.append(
+            f"{count}, as named; the page of the whole run is another: attnlab report {called or folder}"
+        )
+    return Page(run, path, report, gallery, str(called or folder))
 
 
 def _check_writable(path: Path) -> None:

@@ -103,7 +103,7 @@ def is_vacant(folder: Path) -> bool:
     except FileNotFoundError:
         return True
     except NotADirectoryError:
-        return False
+        return not folder.exists()
     return all(
         path.name.startswith(LOCK)
         or TEMPORARY.fullmatch(path.name)

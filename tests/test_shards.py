@@ -275,6 +275,15 @@ def test_pieces_of_two_processes_of_one_part_are_kept_apart(tmp_path):
         assert [path.name for path in (tmp_path / "records").iterdir()] == ["part-00000.parquet"]
 
 
+def test_the_same_shard_twice_at_once_gives_the_bytes_of_one_process_where_no_lock_holds(tmp_path, whole):
+    code = "from attnlab import files\nfiles.FileLock.acquire = files.FileLock.release = lambda *_, **__: None"
+    twice = [start(*ANALYZE, "--out", tmp_path / "r", "--shard", "1/2", code=code) for _ in range(2)]
+    for process in twice:
+        ended(process)
+    ended(start(*ANALYZE, "--out", tmp_path / "r", "--shard", "2/2", code=code))
+    assert made(tmp_path / "r") == made(whole / "analyze")
+
+
 def test_what_killed_processes_left_is_removed_at_the_end(tmp_path, whole):
     out = tmp_path / "r"
     ended(start(*ANALYZE, "--out", out, "--shard", "1/2"))

@@ -21,7 +21,6 @@ import numpy as np
 
 from attnlab.config import AnalyzeConfig
 from attnlab.data import load_dataset
-from attnlab.data.base import FileSet
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.provenance import describe_data
 from attnlab.runs import Run
@@ -93,7 +92,7 @@ def run_of(folder: Path, count: int, *, lime: bool) -> tuple[Path, list[str]]:
     if (out / "records" / f"part-{(count - 1) // PART:05d}.parquet").exists():
         return out, [*words, f"--out={out}"]
     analyze(AnalyzeConfig.of(**options, limit=SEEDS, out=out))
-    images = load_dataset("folder", root, "val")
+    images: Any = load_dataset("folder", root, "val")
     run = Run(out, ATTENTION)
     rows, manifest = run.table().to_pylist(), run.manifest
     manifest["options"]["images"] = count
@@ -106,7 +105,7 @@ def run_of(folder: Path, count: int, *, lime: bool) -> tuple[Path, list[str]]:
     return out, [*words, f"--out={out}"]
 
 
-def _renamed(record: Mapping[str, Any], images: FileSet, place: int, draw: np.random.Generator) -> dict[str, Any]:
+def _renamed(record: Mapping[str, Any], images: Any, place: int, draw: np.random.Generator) -> dict[str, Any]:
     """A record as another image's, of another class; its numbers are moved a little."""
     shift = images.entries[place].label - record["label"]
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that one process works in at a time."""
+"""Files that are whole or not there, folders that one process works in at a time, or several on their shards."""
 
 import errno
 import hashlib
@@ -20,6 +20,7 @@ LOCK_PATIENCE = 8.0  # seconds that a folder may be held by the workers of a pro
 LOCK = ".lock"
 #: held by the process that computes a shard, behind it the shard's number and how many there are
 SHARD_LOCK = ".lock-{}-of-{}"
+ATTEMPTS = 5  # at a file whose temporary name another process removes, see `runs.LEFTOVERS`
 LONGEST_NAME = 255  # bytes of a file's name that file systems take
 #: what a file is called until it is whole: its name's beginning, host and process, and, as containers may have one
 #: name, what no other has
@@ -36,8 +37,14 @@ def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -
 
     With `sync` not even a power failure cuts it short; False is for files in numbers.
     """
-    with _beside(path, content, sync=sync) as written:
-        written.replace(path)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with _beside(path, content, sync=sync) as written:
+                written.replace(path)
+            return
+        except FileNotFoundError:
+            if attempt == ATTEMPTS:
+                raise
 
 
 def create_whole(path: Path, content: bytes) -> bool:
@@ -130,13 +137,12 @@ def alone_in(folder: Path, shard: Shard = WHOLE) -> Iterator[None]:
 
 @contextmanager
 def _lock(path: Path, folder: Path, at: str = "") -> Iterator[None]:
-    lock = FileLock(path, thread_local=False)
+    # a soft lock, a file that is there or not, would outlive a process that was killed
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.1)
     except Timeout:
         raise UserError(f"another process works in {folder}{at}; wait for its end, or choose another --out") from None
-    except NotImplementedError:
-        pass
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise

@@ -40,8 +40,15 @@ from attnlab.schema import SCHEMAS
 from attnlab.shards import WHOLE, Shard
 
 SESSIONS = "sessions"  # folder of what each process notes of itself
-#: what killed processes leave in records/, of no use once all parts are whole
-LEFTOVERS = ("*.unfinished", ".part-*.tmp")
+#: what killed processes leave, of no use once all parts are whole; `write_whole` bears that a living one's is removed
+LEFTOVERS = (
+    "records/*.unfinished",
+    "records/.*.tmp",
+    f"{SESSIONS}/.*.tmp",
+    "tables/.*.tmp",
+    ".*.json.*.tmp",
+    ".*.csv.*.tmp",
+)
 OWNER, NUMBER = b"attnlab_run", b"attnlab_part"  # in the metadata of a part: the run it belongs to, and its number
 
 
@@ -101,9 +108,10 @@ class Run:
         """Keep rows of a part that is not whole yet, in a file of this process, and note in its session that it did."""
         if not (self.folder / manifests.FILE).exists():
             self.existing()
-        session = self._session
-        if session.exists() and number not in (noted := json.loads(session.read_text()))["parts"]:
-            write_whole(session, json.dumps({**noted, "parts": [*noted["parts"], number]}).encode())
+        with suppress(FileNotFoundError):  # none was begun, or another process found all parts whole and removed it
+            noted = json.loads(self._session.read_text())
+            if number not in noted["parts"]:
+                write_whole(self._session, json.dumps({**noted, "parts": [*noted["parts"], number]}).encode())
         with self.part(number).with_suffix(f".{self.worker}.unfinished").open("ab") as file:
             file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
 
@@ -238,10 +246,13 @@ class Run:
     def finish(self, seconds: float) -> None:
         """Note in run.json that all is there, the seconds the last session took, and what each session did.
 
-        What killed processes left of parts is removed. Several processes may do so at the same time.
+        What killed processes left is removed. Several processes may do so at the same time.
         """
-        files = sorted((self.folder / SESSIONS).glob("*.json"))
-        sessions = [json.loads(path.read_text()) for path in files if path.exists()]
+        files = self._found(f"{SESSIONS}/*.json")
+        sessions = []
+        for path in files:
+            with suppress(FileNotFoundError):  # another process has noted it
+                sessions.append(json.loads(path.read_text()))
         manifest = self.existing()  # read behind the sessions: who removes them has noted them in it
         noted = manifest.get("sessions", [])
         known = {session.get("worker") for session in noted}
@@ -250,10 +261,16 @@ class Run:
             whole = {"finished": manifests.now(), "seconds": round(seconds, 1)} if manifest["finished"] is None else {}
             new.sort(key=lambda session: str(session["started"]))
             self.write_manifest({**manifest, "sessions": [*noted, *new], **whole})
-        for path in chain(files, *(self.folder.glob(f"records/{name}") for name in LEFTOVERS)):
+        for path in chain(files, *map(self._found, LEFTOVERS)):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             (self.folder / SESSIONS).rmdir()
+
+    def _found(self, pattern: str) -> list[Path]:
+        """Files of that pattern; none where another process removes their folder meanwhile."""
+        with suppress(FileNotFoundError):
+            return sorted(self.folder.glob(pattern))
+        return []
 
 
 def _encoded(manifest: Mapping[str, Any]) -> bytes:

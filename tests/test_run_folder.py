@@ -110,11 +110,13 @@ def test_an_interruption_gives_the_folder_back(tmp_path, resnet8):
         pass
 
 
-def test_where_the_file_system_knows_no_locks_work_goes_on(tmp_path, monkeypatch):
-    def none(*_: object, **__: object) -> None:
-        raise OSError(files.WITHOUT_LOCKS[1], "No locks available")
+@pytest.mark.parametrize("reason", files.WITHOUT_LOCKS)
+def test_where_the_file_system_knows_no_locks_work_goes_on(tmp_path, monkeypatch, reason):
+    def none(*_: object) -> None:
+        raise OSError(reason, "No locks available")
 
-    monkeypatch.setattr(files.FileLock, "acquire", none)
+    monkeypatch.setattr("fcntl.flock", none)
+    (tmp_path / files.LOCK).touch()  # as another process may have left it
     with ExitStack() as both:
         both.enter_context(alone_in(tmp_path))
         both.enter_context(alone_in(tmp_path))

@@ -289,9 +289,44 @@ def test_what_killed_processes_left_is_removed_at_the_end(tmp_path, whole):
     ended(start(*ANALYZE, "--out", out, "--shard", "1/2"))
     for left in (".part-00001.parquet.far.12.tmp", "part-00001.unfinished", "part-00003.0123456789ab.unfinished"):
         (out / "records" / left).write_bytes(b"torn")
+    for left in ("sessions/.b.json.far.12.tmp", "tables/.table1.csv.far.12.tmp", ".run.json.far.12.tmp"):
+        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).write_bytes(b"torn")
     ended(start(*ANALYZE, "--out", out, "--shard", "2/2"))
     assert made(out) == made(whole / "analyze")
-    assert not list((out / "records").glob(".*"))
+    assert not list(out.rglob("*.tmp"))
+    assert not (out / "sessions").exists()
+
+
+def test_a_file_is_written_though_another_process_removes_its_temporary_name(tmp_path, monkeypatch):
+    """As where two processes make the same last part, and one of them clears up."""
+    real, removed = os.fsync, []
+
+    def clearing(descriptor: int) -> None:
+        real(descriptor)
+        if len(removed) < files.ATTEMPTS - 1:
+            removed.extend(tmp_path.glob(".*.tmp"))
+            removed[-1].unlink()
+
+    monkeypatch.setattr(os, "fsync", clearing)
+    files.write_whole(tmp_path / "a", b"content")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"content"]
+    assert len(removed) == files.ATTEMPTS - 1
+
+
+def test_a_session_that_another_process_notes_and_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    run, real = begun_run(tmp_path), Path.read_text
+
+    def late(path: Path, **options: str) -> str:
+        if path.parent.name == "sessions":
+            path.unlink()
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", late)
+    for act in (lambda: run.append(0, [{"image_id": "a", "skipped": "why"}]), lambda: run.finish(1.0)):
+        run.begin_session({})
+        act()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "records"}
 
 
 def test_shards_hold_locks_of_their_own_and_refuse_the_plain_command(attnlab, monkeypatch, tmp_path):

@@ -51,7 +51,7 @@ def analyze(
         progress: Called with the number of images each time some are done.
 
     Returns:
-        The finished run.
+        The run; it is finished unless parts of other shards are missing.
 
     Raises:
         UserError: If a name is unknown, something cannot be had, the folder holds another run or another process works

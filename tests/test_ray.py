@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402 - known where ray is
 
 from attnlab.pipelines import ray_cluster, ray_engine, ray_worker  # noqa: E402
+from attnlab.pipelines.ray_cluster import workers_asked_for  # noqa: E402
 from attnlab.pipelines.ray_engine import ray_job  # noqa: E402
 from attnlab.pipelines.ray_worker import Worker  # noqa: E402
 
@@ -66,7 +68,8 @@ def pids(job: Any) -> list[int]:
 
 
 def test_a_worker_that_is_killed_is_started_again_and_the_bytes_are_those_of_one_process(tmp_path, whole, cluster):
-    config = AnalyzeConfig.of(**SMALL, engine="ray", address=cluster.address, num_workers=2, out=tmp_path / "r")
+    config = AnalyzeConfig.of(**SMALL, engine="ray", num_workers=2, out=tmp_path / "r")
+    ray.init(cluster.address, log_to_driver=False)  # as a notebook does; the command leaves it as it is
     killed, seen = [], []
     with ray_job(config) as job:
         first, second = pids(job)
@@ -80,10 +83,13 @@ def test_a_worker_that_is_killed_is_started_again_and_the_bytes_are_those_of_one
         run = job.run(kill)
         assert job.missing(run) == []
     assert killed
+    for worker in job.workers:
+        assert "dead" in error_of(ray_cluster.answer, worker.warnings.remote()).lower(), "none works on"
+    assert ray.is_initialized()
     assert (first != second, sum(seen)) == (True, 22), "no image is counted twice"
     assert made(tmp_path / "r") == made(whole / "analyze")
     assert run.manifest["finished"]
-    assert analyze(config.having(engine="local", address=None, num_workers=None)).manifest == run.manifest
+    assert analyze(config.having(engine="local", num_workers=None)).manifest == run.manifest
 
 
 @pytest.mark.slow
@@ -158,7 +164,8 @@ def test_where_the_driver_or_the_head_is_killed_the_same_command_goes_on(tmp_pat
 
 def test_a_part_that_kills_every_worker_ends_the_command(monkeypatch):
     dispatch = ray_engine._Dispatch.__new__(ray_engine._Dispatch)
-    dispatch.__dict__.update(flights={}, lost={}, left=[], idle=[], done={}, losses=ray_engine.Counter(), told=set())
+    dispatch.__dict__.update(flights={}, lost={}, left=[], idle=[], losses=ray_engine.Counter())
+    dispatch.job = SimpleNamespace(parts={6: 4, 7: 4, 8: 4})
 
     class Lost:
         def __next__(self) -> None:
@@ -172,11 +179,11 @@ def test_a_part_that_kills_every_worker_ends_the_command(monkeypatch):
 
     for _ in range(ray_cluster.LOSSES - 1):
         call = Lost()
-        dispatch.flights[call] = ray_engine._Flight(Actor(), [7, 8], ray_engine.Counter())
+        dispatch.flights[call] = ray_engine._Flight(Actor(), [6, 7, 8], ray_engine.Counter({6: 4, 7: 2, 8: 0}))
         dispatch._receive(call)
-    assert dispatch.left == [7, 8, 7, 8]
+    assert dispatch.left == [6, 7, 8, 6, 7, 8]
     call = Lost()
-    dispatch.flights[call] = ray_engine._Flight(Actor(), [7, 8], ray_engine.Counter())
+    dispatch.flights[call] = ray_engine._Flight(Actor(), [7], ray_engine.Counter())
     assert error_of(dispatch._receive, call) == "a worker was lost, 3 times at part 7 of the run"
 
 
@@ -189,7 +196,12 @@ def test_a_part_that_kills_every_worker_ends_the_command(monkeypatch):
         (["--engine", "rai"], 2, "'rai' is not one of 'local', 'ray'"),
         (["--num-workers", "2"], 1, "expected --engine ray with --num-workers, got local"),
         (["--engine", "ray", "--num-workers", "0"], 2, "0 is not in the range x>=1"),
-        (["--engine", "ray", "--gpus-per-worker", "-1"], 1, "expected --gpus-per-worker of at least 0, got -1"),
+        (["--engine", "ray", "--gpus-per-worker", "-1"], 1, "--gpus-per-worker from 0 to 1 or a whole number, got -1"),
+        (
+            ["--engine", "ray", "--gpus-per-worker", "1.5"],
+            1,
+            "--gpus-per-worker from 0 to 1 or a whole number, got 1.5",
+        ),
         (["--engine", "ray", "--address", "localhost:1"], 1, "got 'localhost:1' ([Errno 111] Connection refused)"),
         (["--engine", "ray", "--address", "host:x"], 1, "expected --address auto or HOST:PORT of a Ray cluster"),
         (["--engine", "ray", "--address", "auto"], 1, "the Ray cluster at auto cannot be used (ConnectionError"),
@@ -197,11 +209,30 @@ def test_a_part_that_kills_every_worker_ends_the_command(monkeypatch):
 )
 def test_what_cannot_be_is_one_line(attnlab, words, code, message, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(
+        "ray._private.services._find_address_from_flag", lambda _flag: set()
+    )  # of others on this machine
     begun = time.monotonic()
     done = attnlab("analyze", "--limit", 2, *words)
     assert done.code == code
     assert message in done.err
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("gpus", "room"), [(0, 10), (1, 5), (2, 2), (0.5, 10), (0.65, 5), (0.3, 10), (0.1, 10), (4, 0)]
+)
+def test_workers_are_as_many_as_the_machines_have_room_for(monkeypatch, gpus, room):
+    there = [{"CPU": 6.0, "GPU": 3.0}, {"CPU": 4.0, "GPU": 2.0}, {"memory": 1.0}]
+    nodes = [{"Alive": True, "Resources": resources} for resources in there]
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
+    options = AnalyzeConfig.of(engine="ray", gpus_per_worker=gpus).processes
+    if room:
+        assert workers_asked_for(options, "auto") == (room, gpus)
+    refused = AnalyzeConfig.of(engine="ray", gpus_per_worker=gpus, num_workers=room + 1).processes
+    assert error_of(workers_asked_for, refused, "auto").startswith(
+        f"expected no more workers than the cluster has room for (10 cores, 5 GPUs), got {room + 1} worker"
+    )
 
 
 def test_without_ray_the_line_says_how_to_have_it(tmp_path):

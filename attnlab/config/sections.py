@@ -268,5 +268,6 @@ class ProcessOptions(Options):
         given = [flag for flag, value in of_ray.items() if value is not None]
         if given and self.engine != "ray":
             raise UserError(f"expected --engine ray with {', '.join(given)}, got {self.engine}")
-        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < float("inf"):
-            raise UserError(f"expected --gpus-per-worker of at least 0, got {self.gpus_per_worker:g}")
+        gpus = self.gpus_per_worker
+        if gpus is not None and not (0 <= gpus <= 1 or (1 < gpus < float("inf") and gpus == int(gpus))):
+            raise UserError(f"expected --gpus-per-worker from 0 to 1 or a whole number, got {gpus:g}")

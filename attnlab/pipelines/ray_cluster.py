@@ -3,7 +3,7 @@
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import sleep
 from typing import Any
@@ -67,18 +67,27 @@ def _check_reachable(address: str) -> None:
 
 def workers_asked_for(options: ProcessOptions, device: str) -> tuple[int, float]:
     """Number of workers, and GPUs of each."""
-    there = ray.cluster_resources()
-    cores, cards = int(there.get("CPU", 0)), there.get("GPU", 0)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores, cards = (int(sum(machine.get(kind, 0) for machine in machines)) for kind in ("CPU", "GPU"))
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = 1 if cards and device != "cpu" else 0
-    number = options.num_workers or (int(cards / gpus) if gpus else cores)
-    if number > cores or number * gpus > cards or not number:
+    room = sum(_room(machine, gpus) for machine in machines)
+    number = options.num_workers or max(1, room)
+    if number > room:
         raise UserError(
-            f"expected no more workers than the cluster has room for ({counted(cores, 'core')}, {cards:g} GPUs), got "
+            f"expected no more workers than the cluster has room for ({counted(cores, 'core')}, {cards} GPUs), got "
             f"{counted(number, 'worker')} with a core and {gpus:g} GPUs each; see --num-workers and --gpus-per-worker"
         )
     return number, gpus
+
+
+def _room(machine: Mapping[str, float], gpus: float) -> int:
+    """Workers for which a machine has room; a worker's share of a GPU is of one GPU."""
+    cores, cards = int(machine.get("CPU", 0)), int(machine.get("GPU", 0))
+    if not gpus:
+        return cores
+    return min(cores, cards // int(gpus) if gpus >= 1 else cards * int(1 / gpus))
 
 
 def answers(calls: list[Any]) -> list[Any]:

@@ -86,13 +86,13 @@ class RayJob:
                 answers([worker.check_folder.remote(mark) for worker in self.workers])
             finally:
                 (self.out / mark).unlink(missing_ok=True)
-            answer_of_one(self.workers, "begin")
+            tell(answer_of_one(self.workers, "begin"))
             missing = [number for number in self.missing(run) if self.shard.takes(number)]
             progress(sum(self.parts[number] for number in self.parts.keys() - {*missing} if self.shard.takes(number)))
             dispatch = _Dispatch(self, missing, progress)
             dispatch.run()
             if not self.missing(run):
-                answer_of_one([*reversed(dispatch.idle), *self.workers], "finish", perf_counter() - start)
+                tell(answer_of_one([*reversed(dispatch.idle), *self.workers], "finish", perf_counter() - start))
         return run
 
 
@@ -114,10 +114,14 @@ def ray_job(config: AnyConfig) -> Iterator[RayJob]:
         beside = ceil(number / max(1, len(machines)))
         actor: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, scheduling_strategy="SPREAD")(Worker)
         workers = [actor.remote(config, os.getcwd(), beside) for _ in range(number)]
-        described = answers([worker.describe.remote() for worker in workers])[0]
-        answers([worker.check_surroundings.remote(described.manifest) for worker in workers])
-        tell(text for told in answers([worker.warnings.remote() for worker in workers]) for text in told)
-        yield RayJob(described, workers, shard, shard_from)
+        try:
+            described = answers([worker.describe.remote() for worker in workers])[0]
+            answers([worker.check_surroundings.remote(described.manifest) for worker in workers])
+            tell(text for told in answers([worker.warnings.remote() for worker in workers]) for text in told)
+            yield RayJob(described, workers, shard, shard_from)
+        finally:  # on a cluster that is kept they would go on as long as an error's traceback knows them
+            for worker in workers:
+                ray.kill(worker)
 
 
 class _Flight(NamedTuple):
@@ -177,7 +181,8 @@ class _Dispatch:
             return
         except WorkerLost as error:
             del self.flights[call]
-            at = max(flight.done, default=flight.parts[0])
+            sizes = self.job.parts
+            at = next((part for part in flight.parts if flight.done[part] < sizes[part]), flight.parts[-1])
             self.losses[at] += 1
             if self.losses[at] == LOSSES:
                 raise WorkerLost(f"{error}, {LOSSES} times at part {at} of the run") from None

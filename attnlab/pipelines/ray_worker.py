@@ -98,10 +98,11 @@ class Worker:
                 f"{platform.node()}: {'; '.join(other)}"
             )
 
-    def begin(self) -> None:
-        """Check the models, and the parts that are there."""
+    def begin(self) -> list[str]:
+        """Check the models, and the parts that are there; returns its warnings."""
         job, run = self.begun
         job.begin(run, job.pending(run, job.parts))
+        return self.warnings()
 
     def compute(self, numbers: Collection[int], first: Mapping[str, Any]) -> Iterator[tuple[Done, list[str]]]:
         """Compute these parts; yields what is done of which, and warnings that came up meanwhile.
@@ -116,10 +117,11 @@ class Worker:
         for done in job.compute(work):
             yield done, self.warnings()
 
-    def finish(self, seconds: float) -> None:
-        """Say of the run that it is finished."""
+    def finish(self, seconds: float) -> list[str]:
+        """Say of the run that it is finished; returns its warnings."""
         job, run = self.begun
         job.finish(run, seconds)
+        return self.warnings()
 
     def warnings(self) -> list[str]:
         """What this worker warned of since it was asked last."""

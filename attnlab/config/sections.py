@@ -119,13 +119,14 @@ class ModelOptions(Options):
     Attributes:
         name: A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default
             the data set's: {model}.
-        weights: `default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, or a checkpoint
-            folder.
+        weights: `default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, the .index.json of
+            a file in shards, or a checkpoint folder.
         weights_key: Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted
-            tensors' names.
+            tensors' names, such as student; or both, such as model.module.model.
         mean: Mean that the model needs its images normalised with, of pixels in [0, 1]: one number, or one for each
-            colour channel with commas between them; needs --std. By default the network's own, where its `mean` and
-            `std` are plain numbers; else images are not normalised.
+            colour channel with commas between them; needs --std. By default that of a normaliser in the file of
+            weights, or else the network's own, where its `mean` and `std` are plain numbers; else images are not
+            normalised.
         std: Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network that
             normalises its images itself.
         layer: Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.arrays import Images, Logits
-from attnlab.errors import UserError
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
 from attnlab.models.feature_map import find_feature_map, prove, weights_key
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
-from attnlab.models.preprocessing import Statistic, size_of, statistics_of
+from attnlab.models.preprocessing import Statistic, input_channels, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
 from attnlab.registry import loaded
 
@@ -66,7 +65,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network = unwrapped(network)
         said, self.input_size = size_of(network, input_size)
-        self.channels = _input_channels(network, said)
+        self.channels = input_channels(network, said)
         device = next((tensor.device for _, tensor in weights_of(network)), torch.device("cpu"))
         means, stds = statistics_of(network, self.channels, mean, std)
         #: what the user stated of its images, for the manifest and for checkpoints
@@ -233,14 +232,3 @@ class Classifier(nn.Module):
         """Two images of noise, the same each time."""
         draw = torch.Generator().manual_seed(0)
         return torch.rand(2, self.channels, *self.input_size, generator=draw).to(self.device)
-
-
-def _input_channels(network: nn.Module, said: int | None) -> int:
-    """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
-    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), said or 3)
-    if said and said != channels:
-        raise UserError(
-            f"expected input_size of the network as (channels, height, width) with {channels} channels, as its first "
-            f"convolution takes, got {said}"
-        )
-    return channels

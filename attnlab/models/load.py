@@ -16,9 +16,11 @@ from attnlab.models import BUILT_IN
 from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.names import unknown_model
+from attnlab.models.normaliser import settle
 from attnlab.models.own_code import build_from_file, check_trusted, code_hash, is_own_code
 from attnlab.models.preprocessing import Statistic, size_of
-from attnlab.models.weights import classes_of, load_state, read_state
+from attnlab.models.weights import classes_of, load_state, read_weights
+from attnlab.models.weights_fit import Fit, fit_weights
 from attnlab.models.wrappers import unwrapped
 
 
@@ -40,22 +42,24 @@ def load_model(
             with the attributes `attention_layer`, `mean`, `std`, `input_size`), a checkpoint folder, or a name in
             BUILT_IN. A folder that has a model's name is written ./NAME.
         weights: `default` (the library's own), `none` (random, from the seed), a .safetensors, .pth or .pt file, or a
-            checkpoint folder, whose weights, layer and stated mean and std are taken. A network of torchvision or timm
-            has as many classes as its file's head.
+            checkpoint folder, whose weights, layer and stated mean and std are taken; or the .index.json of a file in
+            shards. A network of torchvision or timm has as many classes as its file's head.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
-        mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network
-            or the checkpoint says; together with `std`.
+        mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network,
+            the checkpoint or a normaliser in the file of weights says; together with `std`.
         std: Likewise.
         seed: Of random weights.
-        weights_key: Names the state dict of a file that holds several, or what its tensors' names begin with.
+        weights_key: Names the state dict of a file that holds several, or what its tensors' names begin with, or both
+            with a dot between.
         trust_code: Run the file that a checkpoint folder names, if it names one; otherwise such a folder is refused.
 
     Returns:
         The classifier, on the CPU and in eval mode.
 
     Raises:
-        UserError: If the name is unknown, weights cannot be had or belong to another network, the layer does not
-            exist, a user's own function or network fails, or a checkpoint folder names code that is not trusted.
+        UserError: If the name is unknown, weights cannot be had or belong to another network, could be one or another
+            part of their file, or are normalised otherwise than the network says, the layer does not exist, a user's
+            own function or network fails, or a checkpoint folder names code that is not trusted.
     """
     stated = {} if mean is None and std is None else {"mean": mean, "std": std}
     weights, folder = str(weights), Path(name)
@@ -87,7 +91,10 @@ def _load(
         stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
-        network = _with_weights(name, weights, weights_key).cpu().eval()
+        network, fit = _with_weights(name, weights, weights_key)
+    network = network.cpu().eval()
+    if fit:
+        stated = settle(network, stated, fit.normalisers, fit.path, preset=not is_own_code(name), unseen=fit.unseen)
     try:
         classifier = Classifier(network, layer, **stated).eval()
     except (UserError, KeyboardInterrupt):
@@ -133,18 +140,20 @@ def _names() -> list[str]:
     return [*BUILT_IN, *torchvision.models.list_models(module=torchvision.models)]
 
 
-def _with_weights(name: str, weights: str, key: str | None) -> nn.Module:
-    """The network with the weights asked for, and as many classes as their file has."""
+def _with_weights(name: str, weights: str, key: str | None) -> tuple[nn.Module, Fit | None]:
+    """The network with the weights asked for, and as many classes as their file has; what was found there."""
     if weights in ("default", "none"):
         if key is not None:
             raise UserError(f"expected --weights-key with a file as --weights, got {weights}")
-        return unwrapped(_build(name, weights))
-    state = read_state(Path(weights), key)  # before anything is built: most often it is the file that is wrong
+        return unwrapped(_build(name, weights)), None
+    file = read_weights(Path(weights), key)  # before anything is built: most often it is the file that is wrong
     network = unwrapped(_build(name, weights))
-    if not is_own_code(name) and name not in BUILT_IN and (classes := classes_of(network, state)):
+    adapts = not is_own_code(name) and name not in BUILT_IN
+    fit = fit_weights(network, file, adapts=adapts)
+    if adapts and (classes := classes_of(network, fit)):
         network = _build(name, weights, classes)
-    load_state(network, state, Path(weights))
-    return network
+    load_state(network, fit)
+    return network, fit
 
 
 def _build(name: str, weights: str, classes: int | None = None) -> nn.Module:
@@ -158,7 +167,7 @@ def _build(name: str, weights: str, classes: int | None = None) -> nn.Module:
                     f"expected a checkpoint folder as --model, --weights FILE or --weights none, got {name} alone, "
                     "which has no trained weights of its own"
                 )
-            load_state(network, read_state(trained), trained)
+            load_state(network, fit_weights(network, read_weights(trained)))
         return network
     if name in _names():
         return _from_torchvision(name, classes, pretrained=weights == "default")

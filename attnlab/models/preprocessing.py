@@ -32,10 +32,8 @@ def statistics_of(
         stated, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
         raise UserError(f"expected --mean and --std together, got {stated} alone; say {missing} too")
     if mean is not None and std is not None:
-        return _checked(mean, std, channels, ("--mean", "--std"))
-    said = {name: getattr(network, name, None) for name in IDENTITY}
-    own = [name for name, value in said.items() if isinstance(value, Tensor)]
-    plain = {name: value for name, value in said.items() if isinstance(value, Real | Sequence | np.ndarray)}
+        return checked(mean, std, channels, ("--mean", "--std"))
+    own, plain = said_by(network)
     if own and plain:
         raise UserError(
             f"expected mean and std of the network to be plain numbers, got a tensor as {own[0]} and numbers as "
@@ -48,11 +46,18 @@ def statistics_of(
             stacklevel=2,
         )
     given = IDENTITY | plain
-    return _checked(given["mean"], given["std"], channels, ("mean of the network", "std of the network"))
+    return checked(given["mean"], given["std"], channels, ("mean of the network", "std of the network"))
 
 
-def _checked(mean: Any, std: Any, channels: int, names: tuple[str, str]) -> tuple[Values, Values]:
-    """Both as a value for each channel."""
+def said_by(network: nn.Module) -> tuple[list[str], dict[str, Any]]:
+    """Which of mean and std a network holds as tensors, and those that it says in plain numbers."""
+    said = {name: getattr(network, name, None) for name in IDENTITY}
+    own = [name for name, value in said.items() if isinstance(value, Tensor)]
+    return own, {name: value for name, value in said.items() if isinstance(value, Real | Sequence | np.ndarray)}
+
+
+def checked(mean: Any, std: Any, channels: int, names: tuple[str, str]) -> tuple[Values, Values]:
+    """Mean and std as a value for each channel; what cannot be meant for pixels in [0, 1] is refused by its name."""
     means, stds = (_values(given, channels, name) for given, name in zip((mean, std), names, strict=True))
     if max(means) > 1:
         scaled = [_listed([round(value / 255, 4) for value in values]) for values in (means, stds)]
@@ -100,6 +105,17 @@ def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[i
         )
     *channels, height, width = map(int, values * 2 if len(values) == 1 else values)
     return channels[0] if channels else None, (height, width)
+
+
+def input_channels(network: nn.Module, said: int | None) -> int:
+    """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
+    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), said or 3)
+    if said and said != channels:
+        raise UserError(
+            f"expected input_size of the network as (channels, height, width) with {channels} channels, as its first "
+            f"convolution takes, got {said}"
+        )
+    return channels
 
 
 def _elements(given: Any) -> list[Any]:

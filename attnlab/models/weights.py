@@ -1,9 +1,8 @@
-"""State dicts of any training script, fitted to a network."""
+"""State dicts of any training script: read from a file, and loaded into the network that they fit."""
 
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +12,33 @@ from torch import Tensor, nn
 from attnlab.errors import UserError, nearest
 from attnlab.failures import one_line
 from attnlab.models.weights_file import read_content
+from attnlab.models.weights_fit import COUNTER, Fit, State, WeightsFile, check_whole
 
-State = Mapping[str, Tensor]
-
-#: keys under which training scripts keep the state dict, the first that is there being taken
-NESTED = ("state_dict", "model_state_dict", "model")
-WRAPPERS = ("module.", "_orig_mod.", "model.")  # what DataParallel, torch.compile and Lightning put before every name
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads for training only, which attnlab builds no network with
-COUNTER = "num_batches_tracked"  # what batch norms of old files lack; evaluation does not read it
-OTHER = ("optim", "scheduler", "lr_sched", "scaler", "amp")  # keys of a training's state beside the weights
+OTHER = ("optim", "sched", "lr_sched", "scaler", "amp")  # keys of a training's state beside the weights
 DEPTH = 3  # dicts in dicts that are searched for state dicts
+#: the published DenseNets say norm.1 where torchvision now says norm1
+DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 
 
-def read_state(path: Path, key: str | None = None) -> State:
-    """The state dict of a file; a warning says which, where another could be meant.
+def read_weights(path: Path, key: str | None = None) -> WeightsFile:
+    """The state dicts of a file, or those that a key leaves.
 
-    `key` names the state dict where the file holds several, with dots between the keys of nested dicts; or what the
-    names of the wanted tensors begin with.
+    `key` names a state dict, with dots between the keys of nested dicts; or what the names of the wanted tensors begin
+    with, alone or behind a state dict's name.
     """
     content = read_content(path)
-    states = dict(_state_dicts(content))
+    states = {name: _renamed(state) for name, state in _state_dicts(content)}
     if not states:
         raise UserError(f"expected {path} to hold a state dict (names to tensors), got {_kind(content)}")
-    if key is not None:
-        return _named(states, key, path)
-    usual = [name for name in states if all(part in NESTED for part in name.split(".") if part)]
-    if not usual and len(states) > 1:
-        raise UserError(f"{path} holds the state dicts {', '.join(states)}; name one with --weights-key")
-    taken = min(usual or states, key=lambda name: [NESTED.index(part) for part in name.split(".") if part in NESTED])
-    if len(states) > 1:
-        warnings.warn(
-            f"{path} holds the state dicts {', '.join(states)}; this takes {taken}, --weights-key another", stacklevel=2
-        )
-    elif not usual:
-        warnings.warn(f"{path} holds one state dict, {taken}, which this takes", stacklevel=2)
-    return states[taken]
+    return WeightsFile(path, states) if key is None else _chosen(states, key, path)
+
+
+def _renamed(state: State) -> State:
+    """The state dict, in today's names where it has a DenseNet's of old."""
+    if not any(DENSENET.search(name) for name in state):
+        return state
+    return {DENSENET.sub(r"\1", name): value for name, value in state.items()}
 
 
 def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple[str, State]]:
@@ -73,26 +64,28 @@ def _kind(content: Any) -> str:
     return "no tensors" if content in ({}, []) else type(content).__name__
 
 
-def _named(states: Mapping[str, State], key: str, path: Path) -> State:
-    """The state dict of that name, or the tensors of the only one whose names begin so."""
+def _chosen(states: dict[str, State], key: str, path: Path) -> WeightsFile:
+    """The state dict of that name, or those with tensors whose names begin so."""
     if key in states:
-        return states[key]
+        return WeightsFile(path, {key: states[key]}, asked=True)
     start = f"{key.rstrip('.')}."
-    for state in states.values():
-        below = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-        if below:
-            return below
+    for name, state in states.items():
+        below = start.removeprefix(f"{name}.")
+        if below != start and any(tensor.startswith(below) for tensor in state):
+            return WeightsFile(path, {name: state}, below, asked=True)
+    having = {name: state for name, state in states.items() if any(tensor.startswith(start) for tensor in state)}
+    if having:
+        return WeightsFile(path, having, start, asked=True)
     starts = dict.fromkeys(f"{name.partition('.')[0]}." for state in states.values() for name in state if "." in name)
     known = [name for name in states if name] or list(starts)
     listed = ", ".join(known) or "(none)"
     raise UserError(f"expected --weights-key for {path} to be one of {listed}, got {key!r}{nearest(key, known)}")
 
 
-def classes_of(network: nn.Module, state: State) -> int | None:
+def classes_of(network: nn.Module, fit: Fit) -> int | None:
     """Number of classes that a state dict's head is made for, where that alone parts it from the network; else None."""
-    wanted = network.state_dict()
-    fitted, _ = _fitted(state, wanted)
-    other = [(tuple(wanted[name].shape), tuple(fitted[name].shape)) for name in _of_another_shape(fitted, wanted)]
+    wanted, state = network.state_dict(), fit.tensors
+    other = [(tuple(wanted[name].shape), tuple(state[name].shape)) for name in _of_another_shape(state, wanted)]
     counts = {(old[:1], new[:1]) for old, new in other}
     if len(counts) != 1 or any(old[1:] != new[1:] or not old or not new for old, new in other):
         return None
@@ -100,14 +93,17 @@ def classes_of(network: nn.Module, state: State) -> int | None:
     return int(classes)
 
 
-def load_state(network: nn.Module, state: State, path: Path) -> None:
-    """Give a network its weights; auxiliary heads that it does without are left out, and a warning says so."""
-    wanted = network.state_dict()
-    fitted, left_out = _fitted(state, wanted)
-    other = _of_another_shape(fitted, wanted)
-    shapes = [f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(fitted[name].shape)})" for name in other]
-    kept = OrderedDict((name, value) for name, value in fitted.items() if name not in other)
-    kept._metadata = fitted._metadata  # type: ignore[attr-defined]
+def load_state(network: nn.Module, fit: Fit) -> None:
+    """Give a network its weights; a warning says what of the file is left out.
+
+    That is what lies beside the network's tensors, and auxiliary heads that it does without.
+    """
+    path, wanted, state = fit.path, network.state_dict(), fit.tensors
+    other = _of_another_shape(state, wanted)
+    shapes = [f"{name} (expected {tuple(wanted[name].shape)}, got {tuple(state[name].shape)})" for name in other]
+    kept = OrderedDict((name, value) for name, value in state.items() if name not in other)
+    # the version of each module, by which it knows an old state dict; safetensors files have none
+    kept._metadata = fit.versions or getattr(wanted, "_metadata", {})  # type: ignore[attr-defined]
     _check_plain(kept, wanted, path)
     try:
         missing, unknown = network.load_state_dict(kept, strict=False)  # modules rename old names of their own here
@@ -121,7 +117,8 @@ def load_state(network: nn.Module, state: State, path: Path) -> None:
     differences = [f"{len(names)} {kind}, such as {names[0]}" for kind, names in kinds.items() if names]
     if differences:
         raise UserError(f"{path} holds the weights of another network than --model names: {'; '.join(differences)}")
-    if groups := dict.fromkeys(name.partition(".")[0] for name in [*left_out, *unknown]):
+    check_whole(fit)
+    if groups := dict.fromkeys([*fit.left_out, *(name.partition(".")[0] for name in unknown)]):
         warnings.warn(f"the network has no place for {', '.join(groups)} of {path}: left out", stacklevel=2)
     _check_finite(network, path)
 
@@ -156,38 +153,3 @@ def _check_plain(state: State, wanted: State, path: Path) -> None:
 
 def _of_another_shape(state: State, wanted: State) -> list[str]:
     return [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
-
-
-def _fitted(state: State, wanted: State) -> tuple[OrderedDict[str, Tensor], list[str]]:
-    """The state dict in the names of the network, without what training wrapped around it; and what was left out."""
-    # the version of each module, by which it knows an old state dict; safetensors files have none
-    versions: dict[str, Any] = getattr(state, "_metadata", None) or getattr(wanted, "_metadata", {})
-    left_out: list[str] = []
-    while wrapper := _wrapper(state, wanted):
-        left_out += [name for name in state if not name.startswith(wrapper)]
-        state = {name.removeprefix(wrapper): value for name, value in state.items() if name.startswith(wrapper)}
-        versions = {
-            f"{name}.".removeprefix(wrapper).rstrip("."): value
-            for name, value in versions.items()
-            if f"{name}.".startswith(wrapper)
-        }
-    # the published DenseNets say norm.1 where torchvision now says norm1
-    dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
-    result = OrderedDict((dense.sub(r"\1", name), value) for name, value in state.items())
-    result._metadata = versions  # type: ignore[attr-defined]
-    return result, left_out
-
-
-def _wrapper(state: State, wanted: State) -> str:
-    """Prefix of the names of the network's tensors, one of WRAPPERS; empty where there is none.
-
-    Tensors of other names, such as a loss's weights beside Lightning's model, count for nothing where the network has
-    none of them.
-    """
-    for start in WRAPPERS:
-        below = [name for name in state if name.startswith(start)]
-        beside = [name for name in state if not name.startswith(start)]
-        own = any(name.startswith(start) for name in wanted)
-        if below and not own and not any(name in wanted or name.startswith(WRAPPERS) for name in beside):
-            return start
-    return ""

@@ -2,13 +2,14 @@
 
 import argparse
 import io
+import json
 import pickletools
 import re
 import tarfile
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -28,9 +29,14 @@ PLAIN = ("set", "frozenset", "list", "dict", "tuple", "bytearray", "bytes", "str
 
 
 def read_content(path: Path) -> Any:
-    """Read a .safetensors file or one of torch.save: tensors and plain values; an error names anything more."""
+    """Read a .safetensors file or one of torch.save, in shards or not: tensors and plain values.
+
+    An error names anything more.
+    """
     if not path.is_file():
         raise UserError(f"expected --weights to be default, none or an existing file, got {str(path)!r}")
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -47,6 +53,32 @@ def read_content(path: Path) -> Any:
             ) from None
         reason = "no weights in it" if "Weights only load failed" in str(error) else _first_line(error)
         raise UserError(f"cannot read weights from {path}: damaged, or no weights file ({reason})") from None
+
+
+def _read_shards(path: Path) -> dict[str, Any]:
+    """Read the files beside an index that names the file of each tensor, as Hugging Face's libraries write it."""
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        whole = bool(files) and all(isinstance(file, str) for file in files.values())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"expected {path} to be an index of shards: JSON with files by tensor under 'weight_map'")
+    for file in files.values():
+        plain = file == PurePosixPath(file).name and "\\" not in file and not file.endswith(".index.json")
+        if not plain or not path.with_name(file).is_file():
+            raise UserError(f"expected the shards of {path} to be files beside it, got {file!r}")
+    content: dict[str, Any] = {}
+    for file in dict.fromkeys(files.values()):
+        held, listed = read_content(path.with_name(file)), {name for name, where in files.items() if where == file}
+        other = sorted(listed ^ set(held)) if isinstance(held, dict) else sorted(listed)
+        if other:
+            raise UserError(
+                f"expected {path.with_name(file)} to hold the tensors that {path.name} lists for it, got {len(other)} "
+                f"that one of both lacks, such as {other[0]}"
+            )
+        content |= held
+    return content
 
 
 def _foreign_names(path: Path) -> list[str]:

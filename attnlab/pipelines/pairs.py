@@ -66,5 +66,5 @@ def _labels(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _stem(weights: str) -> str:
-    path = Path(weights)
+    path = Path(weights.removesuffix(".index.json"))
     return path.stem if path.suffix in (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".tar") else path.name

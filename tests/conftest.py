@@ -290,3 +290,13 @@ def net(tmp_path) -> Path:
 def state(net) -> dict[str, Tensor]:
     """Weights for that file's `build`, other than those it starts with."""
     return {name: value + 1 for name, value in load_model(f"{net}:build").network.state_dict().items()}
+
+
+@pytest.fixture
+def plain_net(tmp_path) -> str:
+    """A user's own model, whose network says nothing of its images; that of Said there says mean and std."""
+    path = tmp_path / "plain.py"
+    path.write_text(
+        "from nets import Small\n\nclass Said(Small):\n    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)\n"
+    )
+    return f"{path}:Small"

@@ -1,5 +1,6 @@
 """Files of weights that are damaged, hostile or something else: refused, and nothing in them runs."""
 
+import importlib
 import io
 import os
 import pickle
@@ -11,11 +12,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from common import refused
 from safetensors.torch import save_file
 from torch import nn
+
+from attnlab.models import load_model
+from attnlab.models.weights_file import Unread, read_content
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
@@ -93,6 +98,38 @@ def test_a_pickled_object_is_refused_by_its_name_and_never_executed(tmp_path, sa
         "torch.save(model.state_dict(), FILE)"
     )
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("save", [torch.save, partial(torch.save, _use_new_zipfile_serialization=False)])
+@pytest.mark.parametrize(
+    "value", [np.float64(93.1), np.float32(3), np.int64(7), np.arange(6.0).reshape(2, 3), np.array(["a"]), np.bool_(1)]
+)
+def test_numpy_values_beside_the_weights_are_passed_over(tmp_path, net, state, save, value):
+    path = tmp_path / "weights.pth"
+    save({"state_dict": state, "best_acc": value, "history": [value, {"loss": value}]}, path)
+    assert torch.equal(load_model(f"{net}:build", path).network.state_dict()["head.bias"], state["head.bias"])
+
+
+class AsNumpy:
+    """Pickled as a call of one of numpy's functions, with arguments that numpy itself would make something of."""
+
+    def __init__(self, name: str, arguments: tuple[object, ...]) -> None:
+        self.name, self.arguments = name, arguments
+
+    def __reduce__(self):
+        module, _, name = self.name.rpartition(".")
+        return getattr(importlib.import_module(module), name), self.arguments
+
+
+@pytest.mark.parametrize("name", ["numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"])
+def test_nothing_of_numpy_runs_for_a_file(tmp_path, net, state, name):
+    path = tmp_path / "weights.pth"
+    inner = AsNumpy("numpy.dtype", ("f8", False, True))
+    torch.save({"state_dict": state, "extra": AsNumpy(name, (inner, b"12345678"))}, path)
+    assert type(read_content(path)["extra"]) is Unread
+    for other in ("numpy.load", "numpy.fromfile"):
+        torch.save({"state_dict": state, "extra": AsNumpy(other, ("x",))}, path)
+        assert refused(f"{net}:build", path).startswith(f"{path} holds a pickled numpy.")
 
 
 def test_a_whole_pickled_model_is_refused_with_what_to_save_instead(tmp_path):

@@ -17,8 +17,26 @@ from safetensors.torch import load_file
 
 from attnlab.errors import UserError
 
-#: a class of plain values that training scripts, timm's among them, keep their options in
-ALLOWED: list[Any] = [argparse.Namespace]
+
+class Unread:
+    """Takes the place of a numpy value in a file, such as the best accuracy: what the file says of it is not read."""
+
+    def __init__(self, *arguments: object) -> None:
+        """Drop the arguments."""
+
+    def __setstate__(self, state: object) -> None:
+        """Drop the state."""
+
+
+#: names under which numpy's values are pickled, before numpy 2 and since
+NUMPY = (
+    "dtype",
+    "ndarray",
+    *(f"{core}.multiarray.{made}" for core in ("core", "_core") for made in ("scalar", "_reconstruct")),
+)
+#: what a file may hold beside tensors: a class of plain values that training scripts, timm's among them, keep their
+#: options in, and numpy's values, of which nothing is made
+ALLOWED: list[Any] = [argparse.Namespace, *((Unread, f"numpy.{name}") for name in NUMPY)]
 SEARCHED = 10_000_000  # bytes of a pickle that are searched for names, should it not load
 #: how torch's reader names what it does not load
 REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|Trying to load unsupported GLOBAL|Unsupported class) ([\w.]+)")

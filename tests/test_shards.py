@@ -10,12 +10,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 from common import begun_run, error_of, pieces_of
 from processes import ended, start
 
 from attnlab import files
 from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.files import alone_in, create_whole
+from attnlab.pipelines import hardware
 from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.pipelines.evaluate import open_evaluation
 from attnlab.records import read_records
@@ -397,3 +399,13 @@ def test_a_run_whose_pieces_older_versions_wrote_goes_on(tmp_path, whole):
     said = ended(start(*ANALYZE, "--out", out))
     assert "22 of 22 images" in said
     assert made(out) == made(whole / "analyze")
+
+
+def test_each_process_of_torchrun_has_the_gpu_of_its_number(monkeypatch):
+    monkeypatch.setattr(hardware, "choose_device", lambda name: torch.device("cuda" if name == "auto" else name))
+    assert hardware.own_device("auto") == torch.device("cuda")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert hardware.own_device("auto") == hardware.own_device("cuda") == torch.device("cuda:3")
+    assert hardware.own_device("cpu") == torch.device("cpu")
+    assert "expected --device cuda under torchrun" in error_of(hardware.own_device, "cuda:1")

@@ -66,7 +66,8 @@ def own_shard(given: Shard | None, environment: Mapping[str, str] = os.environ) 
     elif "SLURM_ARRAY_TASK_ID" in environment:
         shard = _of_array(environment)
         if not shard.whole:
-            said.append(f"task {environment['SLURM_ARRAY_TASK_ID']} of a Slurm array of {shard.count}")
+            task = environment["SLURM_ARRAY_TASK_ID"]
+            said.append(f"task {task} of a Slurm array of {shard.count}; --shard 1/1 computes all")
     rank, size = (_number(environment, name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
     if size > 1:
         if not 0 <= rank < size:

@@ -63,7 +63,7 @@ def _lines(total: int, whose: str) -> Callable[[int], None]:
         now = time.monotonic()
         if before is None:
             before, start = images, now
-        if now - last >= PLAIN_EVERY or done == total:
+        if total and (now - last >= PLAIN_EVERY or done == total):
             last = now
             speed = (done - before) / max(now - start, 1e-9)
             left = timedelta(seconds=round((total - done) / speed)) if speed else None

@@ -37,6 +37,8 @@ def options_of(config: type[Options], smoke: str = "") -> Callable[[Command], Co
             ours |= {leaf.name: value for leaf in renamed if (value := _given_as_before(leaf, given)) is not None}
             if smoke and given.pop("smoke"):
                 ours |= {leaf.name: leaf.option.smoke for leaf in config.leaves() if leaf.option.smoke is not None}
+                if ours.get("shard") and not ours["out"]:
+                    raise click.UsageError("expected --out with --smoke and --shard: the shards share a folder")
                 # the full run's folder stays free
                 ours["out"] = ours["out"] or Path("runs") / f"smoke-{datetime.now():%Y%m%d-%H%M%S-%f}"
             command(config=config.of(**ours), **given)

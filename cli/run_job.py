@@ -31,9 +31,9 @@ def run_job(config: AnalyzeConfig | EvaluateConfig | AttackConfig, **shown: Any)
     if not missing:
         show_run(job.out, **shown)
         return job
-    there = f"{len(job.parts) - len(missing)} of {counted(len(job.parts), 'part')} are there"
-    line = f"{job.out}: shard {job.shard} is done; {there}, and the process that adds the last one makes the tables"
-    click.echo(printable(line))
+    left = f"{len(missing)} of {counted(len(job.parts), 'part')}"
+    line = f"{job.out}: shard {job.shard} is done; missing is {left} of the run"
+    click.echo(printable(f"{line}, and whoever adds the last makes the tables"))
     return None
 
 

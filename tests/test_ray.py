@@ -18,6 +18,8 @@ from attnlab.errors import UserError
 from attnlab.failures import WorkerLost
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluate import evaluate
+from attnlab.run_opening import open_run
+from attnlab.schema import ATTENTION
 
 ray = pytest.importorskip("ray")
 
@@ -283,3 +285,18 @@ def test_warnings_of_workers_are_taken_once(tmp_path, monkeypatch):
         warnings.warn("look here", stacklevel=1)
         assert worker.warnings() == ["look here"]
         assert worker.warnings() == []
+
+
+def test_warnings_of_the_first_look_reach_the_driver(tmp_path, monkeypatch):
+    import warnings
+
+    def look(*_: object) -> list[tuple[str, str]]:
+        warnings.warn("look at this", stacklevel=1)
+        return []
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("attnlab.pipelines.analyze.first_look", look)
+    with warnings.catch_warnings():
+        worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), str(tmp_path), 1)
+        open_run(tmp_path / "r", worker.describe().manifest, ATTENTION)
+        assert worker.begin() == ["look at this"]

@@ -127,7 +127,7 @@ def test_shards_side_by_side_give_the_bytes_of_one_process(tmp_path, whole, word
     said = [ended(process) for process in shards]
     assert made(tmp_path / "r") == made(whole / words[0])
     assert any("tables:" in text for text in said)
-    assert all("tables:" in text or "the process that adds the last one makes the tables" in text for text in said)
+    assert all("tables:" in text or "whoever adds the last makes the tables" in text for text in said)
     manifest = Run(tmp_path / "r").manifest
     assert manifest["finished"]
     assert sorted(part for session in manifest["sessions"] for part in session["parts"]) == list(
@@ -139,8 +139,8 @@ def test_shards_side_by_side_give_the_bytes_of_one_process(tmp_path, whole, word
 def test_what_slurm_and_torchrun_say_gives_the_bytes_of_one_process(tmp_path, whole):
     array = {"SLURM_ARRAY_TASK_COUNT": 2, "SLURM_ARRAY_TASK_MIN": 0, "SLURM_ARRAY_TASK_MAX": 1}
     first = ended(start(*ANALYZE, "--out", tmp_path / "a", SLURM_ARRAY_TASK_ID=0, **array))
-    assert "shard 1/2: 12 images (task 0 of a Slurm array of 2)" in first
-    assert "3 of 6 parts are there" in first
+    assert "shard 1/2: 12 images (task 0 of a Slurm array of 2; --shard 1/1 computes all)" in first
+    assert "missing is 3 of 6 parts of the run" in first
     ended(start(*ANALYZE, "--out", tmp_path / "a", SLURM_ARRAY_TASK_ID=1, **array))
     assert made(tmp_path / "a") == made(whole / "analyze")
     for rank in (1, 0):
@@ -409,3 +409,11 @@ def test_each_process_of_torchrun_has_the_gpu_of_its_number(monkeypatch):
     assert hardware.own_device("auto") == hardware.own_device("cuda") == torch.device("cuda:3")
     assert hardware.own_device("cpu") == torch.device("cpu")
     assert "expected --device cuda under torchrun" in error_of(hardware.own_device, "cuda:1")
+
+
+def test_shards_of_a_trial_share_a_folder_that_is_named(attnlab, tmp_path):
+    done = attnlab("analyze", "--smoke", "--shard", "1/2")
+    assert (done.code, "expected --out with --smoke and --shard" in done.err) == (2, True)
+    assert attnlab("analyze", "--smoke", "--shard", "2/2", "--out", tmp_path / "r").code == 0  # of no part
+    done = attnlab("analyze", "--smoke", "--shard", "1/2", "--out", tmp_path / "r")
+    assert "tables:" in done.out

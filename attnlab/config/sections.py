@@ -222,8 +222,8 @@ class RunOptions(Options):
         batch_size: Images per forward pass; by default a number that suits device and model.
         part_size: Images of a part of the records, which is written whole or not at all; no batch crosses two parts.
             Several processes share the parts.
-        workers: Processes that decode images and cut superpixels; by default one per core, at most 8, and 0 where there
-            is nothing to decode or cut.
+        workers: Processes beside each one that computes, which decode images and cut superpixels; by default one per
+            core, at most 8, and 0 where there is nothing to decode or cut.
     """
 
     out: Path | None = option(None, parse=Path)
@@ -248,8 +248,8 @@ class ProcessOptions(Options):
             free, and again where a worker or its machine is lost.
         address: Ray cluster to use: auto (the one of this machine) or HOST:PORT; by default one is started on this
             machine for the time of the command.
-        num_workers: Workers of --engine ray; by default one for each GPU of the cluster, without GPUs one for each
-            core.
+        num_workers: Workers of --engine ray, which compute the parts (--workers are others); by default one for each
+            GPU of the cluster, without GPUs one for each core.
         gpus_per_worker: GPUs of each of these workers; by default 1 where the cluster has any. A fraction lets several
             share one.
     """

@@ -63,6 +63,25 @@ def test_two_normalisers_of_other_values_are_refused_with_both(tmp_path, plain_n
     assert "; preprocess (mean 0.5914, 0.5822, 0.5465 and" in message
 
 
+def test_a_normaliser_of_another_network_in_the_file_is_left_out(tmp_path, plain_net):
+    path, network = tmp_path / "distilled.pth", trained()
+    other = Holding(normalize=Normalize(), model=nn.Conv2d(3, 4, 3))
+    other.normalize.mean += 0.1
+    content = Holding(student=Holding(normalize=Normalize(), model=network), teacher=other).state_dict()
+    with pytest.warns(UserWarning, match=f"no place for teacher of {path}: left out"):
+        classifier = taken(plain_net, content, path)
+    torch.testing.assert_close(logits(classifier), expected(classifier, network, MEAN, STD), rtol=1e-6, atol=1e-6)
+
+
+def test_tensors_of_other_shapes_are_no_normaliser(tmp_path, plain_net):
+    path, network = tmp_path / "targets.pth", trained()
+    content = Holding(model=network, targets=Normalize()).state_dict()
+    content |= {"targets.mean": torch.zeros(10), "targets.std": torch.ones(10)}
+    with pytest.warns(UserWarning, match=f"no place for targets of {path}: left out"):
+        classifier = taken(plain_net, content, path)
+    assert torch.equal(logits(classifier), expected(classifier, network))
+
+
 def test_a_network_that_normalises_itself_is_not_normalised_before_unless_it_is_stated(tmp_path, plain_net):
     path, inner = tmp_path / "robust.pth", tmp_path / "inner.py"
     inner.write_text(

@@ -84,11 +84,28 @@ def test_net_and_ema_are_refused_and_a_name_of_most_scripts_counts_before_ema(tm
     path, online, average = tmp_path / "pair.pth", trained(), trained(0.5)
     torch.save({"net": online.state_dict(), "ema": average.state_dict()}, path)
     assert f"{path} holds net, ema, which fit the network equally well" in refused(plain_net, path)
+    uncounted = {
+        name: value for name, value in average.state_dict().items() if not name.endswith("num_batches_tracked")
+    }
+    torch.save({"net": online.state_dict(), "ema": uncounted}, path)
+    assert f"{path} holds net, ema, which fit the network equally well" in refused(plain_net, path)
     average_of = torch.optim.swa_utils.AveragedModel(average).state_dict()  # torchvision's references
     content = {"model": online.state_dict(), "model_ema": average_of, "args": None}
     with pytest.warns(UserWarning, match="state dicts model, model_ema; this takes model, --weights-key another"):
         assert torch.equal(taken(plain_net, content, path).network.fc.bias, online.fc.bias)
     assert torch.equal(load_model(plain_net, path, weights_key="model_ema").network.fc.bias, average.fc.bias)
+
+
+def test_versions_of_modules_are_those_below_the_prefix_and_todays_where_the_file_has_none(tmp_path):
+    path, model, network = tmp_path / "old.pth", tmp_path / "second.py", trained()
+    model.write_text(
+        "from nets import Small\n\nclass Second(Small):\n    _version = 2\n"
+        "    def _load_from_state_dict(self, state, prefix, metadata, *rest):\n"
+        "        if metadata.get('version', 0) < 2:\n            state['fc.bias'] = state['fc.bias'] + 1\n"
+    )
+    state = nn.DataParallel(network).state_dict()  # of version 1
+    assert torch.equal(taken(f"{model}:Second", state, path).network.fc.bias, network.fc.bias + 1)
+    assert torch.equal(taken(f"{model}:Second", dict(state), path).network.fc.bias, network.fc.bias)
 
 
 def test_a_part_of_the_network_is_refused_as_other_weights(tmp_path, plain_net):

@@ -13,8 +13,7 @@ from attnlab.errors import UserError
 from attnlab.files import safe_cell
 from attnlab.runs import Run
 from attnlab.schema import ADVERSARIAL, OUTCOME
-from attnlab.stores import Root
-from attnlab.stores.copies import as_folder
+from attnlab.stores import Root, as_folder
 
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"

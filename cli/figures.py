@@ -10,8 +10,7 @@ import click
 from attnlab.config import FiguresConfig
 from attnlab.errors import UserError, printable
 from attnlab.report.figures import FIGURES, SOURCES, figures_of, source_of
-from attnlab.stores import parse_root
-from attnlab.stores.copies import as_folder, check_out, is_elsewhere
+from attnlab.stores import as_folder, check_out, is_elsewhere, parse_root
 
 from .from_config import options_of
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from attnlab.config.figures import ShownDataOptions, words
-from attnlab.stores import Url
-from attnlab.stores.copies import as_folder, check_out
+from attnlab.stores import Url, as_folder, check_out
 
 from .console import image_progress
 from .from_config import option_like, parsed

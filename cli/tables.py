@@ -8,8 +8,7 @@ import click
 from attnlab.config.sections import whole_numbers
 from attnlab.errors import printable
 from attnlab.report.tables import TABLES
-from attnlab.stores import Url
-from attnlab.stores.copies import as_folder, is_elsewhere
+from attnlab.stores import Url, as_folder, is_elsewhere
 
 from .completion import names_of
 from .console import show_layout

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -26,7 +27,6 @@ from attnlab.errors import UserError
 from attnlab.pipelines.provenance import environment
 from attnlab.pipelines.replay import replay
 from attnlab.stores import Url, open_root, parse_root, remote
-from attnlab.stores.ranges import GzipBytes, LocalBytes
 
 
 @pytest.fixture
@@ -165,16 +165,21 @@ def test_what_a_spawned_worker_gets_reads_the_same(mine):
         assert facts(pickle.loads(content)) == facts(images)
 
 
-def test_a_gzip_file_is_read_anywhere_as_if_unpacked(tmp_path):
-    content = np.random.default_rng(0).integers(0, 30, 3_000_000, np.uint8).tobytes()
-    path = tmp_path / "two-members.gz"
-    path.write_bytes(gzip.compress(content[:1_000_000]) + gzip.compress(content[1_000_000:]) + bytes(100))
-    file = GzipBytes(LocalBytes(path))
-    file._spacing = 100_000
-    file.MARKS = 8
-    for start in (0, 2_999_000, 999_990, 5, 1_500_000, 2_000_000, 2_999_990, 0):
-        assert file.read(start, 70_000) == content[start : start + 70_000]
-    assert 2 < len(file._marks) <= 9
+def test_a_tar_gz_of_several_members_of_gzip_is_read_in_any_order(tmp_path):
+    rng = np.random.default_rng(0)
+    contents = {f"{number}.bin": rng.integers(0, 30, 300_000, np.uint8).tobytes() for number in range(9)}
+    with tarfile.open(tmp_path / "plain.tar", "w") as archive:
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
+            archive.add(tmp_path / name, name)
+    data = (tmp_path / "plain.tar").read_bytes()
+    packed = tmp_path / "packed.tar.gz"
+    packed.write_bytes(gzip.compress(data[:1_000_000]) + gzip.compress(data[1_000_000:]) + bytes(100))
+    top = open_root(packed)
+    for number in (0, 8, 3, 3, 2, 7, 0):
+        assert (top / f"{number}.bin").read_bytes() == contents[f"{number}.bin"]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda name: (top / name).read_bytes(), contents)) == list(contents.values())
 
 
 def test_an_archive_keeps_what_leads_outside_out(tmp_path):
@@ -185,6 +190,26 @@ def test_an_archive_keeps_what_leads_outside_out(tmp_path):
     with pytest.warns(UserWarning, match=r"a.zip holds 3 files that would lie outside of it, .*: \.\./x.png"):
         top = open_root(path)
     assert sorted(top.files()) == ["a/b.png", "c.png"]
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tgz"])
+def test_an_archive_that_was_made_again_is_read_as_it_is_now(mine, ending):
+    before = facts(load_dataset("folder", packed(mine, ending)))
+    shutil.copy(mine / "a-b.png", mine / "a" / "one.png")
+    after = facts(load_dataset("folder", packed(mine, ending)))
+    assert after == facts(load_dataset("folder", mine))
+    assert after != before
+
+
+def test_an_archive_that_is_gone_stops_the_run_and_blames_no_image(mine, monkeypatch):
+    monkeypatch.setattr(remote.time, "sleep", lambda _seconds: None)
+    for ending in (".zip", ".tar", ".tgz"):
+        path = packed(mine, ending)
+        images = pickle.loads(pickle.dumps(load_dataset("folder", path)))
+        path.unlink()
+        remote._opened.cache_clear()
+        with pytest.raises(UserError, match=rf"^cannot read {path}/.* any more .*; repeat the command to resume$"):
+            list(load_batches(ResizedDataset(images, (8, 8)), [[0, 1]], 0))
 
 
 def test_an_archive_of_one_split_is_not_taken_for_its_wrapper(mine):
@@ -220,12 +245,13 @@ def test_a_damaged_archive_is_one_line(mine, ending, harm):
 
 def test_an_image_that_its_archive_does_not_hold_whole_is_skipped_with_a_reason(mine):
     path = packed(mine, ".zip")
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("a-b.png").header_offset
+    data = bytearray(path.read_bytes())
+    data[start + 200] ^= 255
+    path.write_bytes(data)
     images = load_dataset("folder", path)
     index = images.image_ids.index("a-b.png")
-    member = images.entries[index].path.store.members["a-b.png"]
-    data = bytearray(path.read_bytes())
-    data[member.start + 200] ^= 255
-    path.write_bytes(data)
     assert "damaged in its archive" in ResizedDataset(images, (8, 8))[index].reason
 
 
@@ -323,3 +349,26 @@ def test_doctor_finds_what_an_archive_or_a_url_holds(mine):
         assert found[0].startswith("4 images of 5 listed, in ")
     finding = next(find([parse_root("memory://gone")], "folder"))
     assert (finding.state, finding.text[:40]) == ("problem", "expected --root to be an existing folder")
+
+
+def test_a_tar_gz_that_is_slow_in_the_order_of_names_is_told(tmp_path):
+    (tmp_path / "x").write_bytes(b"1")
+    for name, numbers in (("sorted", range(600)), ("unsorted", range(599, -1, -1))):
+        with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
+            for number in numbers:
+                archive.add(tmp_path / "x", f"{number:03d}.png")
+    with pytest.warns(UserWarning, match="unsorted.tar.gz holds its files in another order than that of their names"):
+        open_root(tmp_path / "unsorted.tar.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_root(tmp_path / "sorted.tar.gz")
+
+
+def test_a_link_that_leads_to_no_file_of_its_tar_is_told(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"1")
+    (tmp_path / "y.png").symlink_to("/etc/hostname")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("x.png", "y.png"):
+            archive.add(tmp_path / name, name)
+    with pytest.warns(UserWarning, match=r"a.tar holds 1 file .* or link what it does not hold before them, .*: y.png"):
+        assert list(open_root(tmp_path / "a.tar").files()) == ["x.png"]

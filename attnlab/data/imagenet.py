@@ -11,8 +11,7 @@ import torch
 from attnlab.data.base import Anywhere, Entry, FileSet, as_id, list_images
 from attnlab.data.text import read_rows, read_text
 from attnlab.errors import Unusable, UserError
-from attnlab.stores import StoreLost, StorePath
-from attnlab.stores.remote import each
+from attnlab.stores import StoreLost, StorePath, each
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"

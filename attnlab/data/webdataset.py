@@ -15,9 +15,9 @@ import torch
 from attnlab.data.base import Entry, FileSet, as_id
 from attnlab.data.boxes_table import NAMES, Box, check_pixels, read_names
 from attnlab.errors import Unusable, UserError
-from attnlab.stores import Root, StorePath, Url, bytes_of, expand, is_archive, is_pattern, open_root
-from attnlab.stores.archives import Archive, scan_tar, unpacked, whole
-from attnlab.stores.ranges import Bytes, RemoteBytes
+from attnlab.stores import Root, StorePath, Url, expand, is_archive, is_pattern, open_root
+from attnlab.stores.paths import Store
+from attnlab.stores.remote import beside, file_of, kind_of, one_answer, scan_tar
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
@@ -46,40 +46,33 @@ def webdataset(root: Root, split: str) -> FileSet:
     sample's key; where two .tar files have a key in common, all ids are NAME/KEY, NAME being that of the .tar file.
     """
     tars, folders = _tars(root, split)
-    with ThreadPoolExecutor(16 if isinstance(tars[0], RemoteBytes) else 1) as pool:  # a far one is waited for
+    with ThreadPoolExecutor(16 if isinstance(tars[0], Url) else 1) as pool:  # a far one is waited for
         scanned = list(pool.map(_scan, tars))
+    folders = folders or [folder for folder in (beside(tars[0]),) if folder is not None]
     names = next((read_names(folder / NAMES) for folder in folders if (folder / NAMES).is_file()), [])
     ids: list[str] = []
     entries: list[Entry | Unusable] = []
-    keys = Counter(key for _, samples in scanned for key in samples)
-    twice = any(count > 1 for count in keys.values())
+    twice = any(count > 1 for count in Counter(key for _, samples in scanned for key in samples).values())
     for archive, samples in scanned:
-        name = archive.shown.rpartition("/")[2].partition(".")[0]
+        name = str(archive.where).rpartition("/")[2].partition(".")[0]
         for key, sample in samples.items():
-            where = f"{archive.shown}/{key}"
+            where = f"{archive.where}/{key}"
             ids.append(as_id(f"{name}/{key}" if twice else key))
             entries.append(_entry(archive, sample, names, where))
-    check_pixels(
-        (value for _, samples in scanned for one in samples.values() for box in one.boxes for value in box), root
-    )
+    boxes = (box for _, samples in scanned for sample in samples.values() for box in sample.boxes)
+    check_pixels((value for box in boxes for value in box), root)
     if not entries:
         raise UserError(f"expected samples of WebDataset in {root}, such as 0001.jpg and 0001.cls, got none")
-    return FileSet(
-        name="webdataset",
-        classes=names,
-        image_ids=ids,
-        entries=entries,
-        has_boxes=any(isinstance(entry, Entry) and len(entry.boxes) for entry in entries),
-        upright=True,
-    )
+    has_boxes = any(isinstance(entry, Entry) and len(entry.boxes) for entry in entries)
+    return FileSet("webdataset", names, ids, entries, has_boxes=has_boxes, upright=True)
 
 
-def _tars(root: Root, split: str) -> tuple[list[Bytes], list[Path | StorePath]]:
+def _tars(root: Root, split: str) -> tuple[list[Path | Url], list[Path | StorePath]]:
     """The .tar files, in order, and the folders in which classes.txt may lie."""
     text = root.text if isinstance(root, Url) else str(root)
     if is_pattern(root) or (is_archive(str(root)) and not (isinstance(root, Path) and root.is_dir())):
-        tars = [bytes_of(Url(name) if isinstance(root, Url) else Path(name)) for name in expand(text)]
-        return tars, [folder for folder in (tars[0].beside(),) if folder is not None]
+        tars = [file_of(Url(name) if isinstance(root, Url) else Path(name)) for name in expand(text)]
+        return tars, []
     folder = open_root(root)
     here = folder / split if _in(folder / split) else folder
     files = _in(here)
@@ -90,11 +83,9 @@ def _tars(root: Root, split: str) -> tuple[list[Bytes], list[Path | StorePath]]:
     words = {found[1]: file for file in files for found in SPLIT_WORDS.finditer(file.name.lower())}
     if len(words) > 1:
         listed = " and ".join(f"{word} ({file.name})" for word, file in words.items())
-        raise UserError(
-            f"expected .tar files of one split in {here}, got {listed}; name those of one by a pattern, such as "
-            "'DIR/val-{0000..0009}.tar'"
-        )
-    return [bytes_of(file) for file in files], [here, folder]
+        hint = "name those of one by a pattern, such as 'DIR/val-{0000..0009}.tar'"
+        raise UserError(f"expected .tar files of one split in {here}, got {listed}; {hint}")
+    return [file_of(file) for file in files], [here, folder]
 
 
 def _in(folder: Path | StorePath) -> list[Any]:
@@ -103,18 +94,18 @@ def _in(folder: Path | StorePath) -> list[Any]:
     return sorted(path for path in names if is_archive(path.name) and path.suffix != ".zip" and path.is_file())
 
 
-def _scan(tar: Bytes) -> tuple[Archive, dict[str, Sample]]:
+def _scan(tar: Path | Url) -> tuple[Store, dict[str, Sample]]:
     """One .tar file, of which images alone are kept as members, and its samples by their keys."""
     samples: dict[str, Sample] = {}
     members = {}
-    with whole(tar):
-        source, _ = unpacked(tar)
-        for name, member, content in scan_tar(source, lambda name: _parts(name)[1] in LABELS):
+    with one_answer(tar):
+        kind = kind_of(tar)
+        for name, member, content in scan_tar(tar, kind, lambda name: _parts(name)[1] in LABELS):
             key, suffix = _parts(name)
-            if not key or suffix not in (*PICTURES, *LABELS):
+            if not key or member is None or suffix not in (*PICTURES, *LABELS):
                 continue
             sample = samples.setdefault(key, Sample())
-            where = f"{tar.shown}/{key}"
+            where = f"{tar}/{key}"
             if suffix in sample.files:
                 raise UserError(f"expected one .{suffix} for {where}, got two")
             sample.files.add(suffix)
@@ -123,13 +114,11 @@ def _scan(tar: Bytes) -> tuple[Archive, dict[str, Sample]]:
                     raise UserError(f"expected one image for {where}, got {sample.picture} and {name}")
                 sample.picture, members[name] = name, member
             elif suffix == "cls":
-                sample.index = _index((content or b"").decode(errors="replace").strip(), where)
+                sample.index = _index(content.decode(errors="replace").strip(), where)
             else:
-                _read_json(sample, content or b"", where)
-    for sample in samples.values():
-        sample.files.clear()
+                _read_json(sample, content, where)
     about = {key: one for key, one in samples.items() if one.picture or one.index is not None or one.label is not None}
-    return Archive(source, members), about
+    return Store(tar, kind, members), about
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -143,10 +132,8 @@ def _parts(name: str) -> tuple[str, str]:
 def _index(text: str, where: str) -> int:
     """The class index of a .cls file."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise UserError(
-            f"expected the .cls of {where} to be a class index, got {text[:40]!r}; a class's name may stand in a .json "
-            f"as `label`, where {NAMES} lists it"
-        )
+        hint = f"a class's name may stand in a .json as `label`, where {NAMES} lists it"
+        raise UserError(f"expected the .cls of {where} to be a class index, got {text[:40]!r}; {hint}")
     return int(text)
 
 
@@ -174,7 +161,7 @@ def _is_box(box: object) -> bool:
     return numbers and isinstance(box, list) and len(box) == 4 and all(map(math.isfinite, box))
 
 
-def _entry(archive: Archive, sample: Sample, names: Sequence[str], where: str) -> Entry | Unusable:
+def _entry(archive: Store, sample: Sample, names: Sequence[str], where: str) -> Entry | Unusable:
     """The entry of a sample, whose .cls and .json say one thing."""
     labels = dict(_labels(sample, names, where))
     if len(set(labels.values())) > 1:

@@ -5,26 +5,16 @@ for one of them: it has the methods of a `Path` that readers of data sets use. N
 either, so both may be copied to worker processes.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attnlab.errors import UserError
 from attnlab.stores.location import ARCHIVES, Url, expand, is_archive, is_pattern, parse_root
-from attnlab.stores.paths import StorePath
-from attnlab.stores.ranges import Bytes, LocalBytes, RemoteBytes
-from attnlab.stores.remote import RemoteStore, StoreLost, open_url
+from attnlab.stores.paths import StoreLost, StorePath, each
 
-__all__ = [
-    "Root",
-    "StoreLost",
-    "StorePath",
-    "Url",
-    "bytes_of",
-    "expand",
-    "is_archive",
-    "is_pattern",
-    "open_root",
-    "parse_root",
-]
+__all__ = ["Root", "StoreLost", "StorePath", "Url", "each", "expand", "is_archive", "is_pattern", "parse_root"]
 
 #: what a user names, and what was opened
 Root = Path | Url | StorePath
@@ -33,6 +23,8 @@ Root = Path | Url | StorePath
 KNOWN = frozenset(
     ["train", "val", "test", "images", "MNIST", "raw", "ILSVRC", "Data", "cifar-10-batches-bin", "cifar-10-batches-py"]
 )
+#: files and folders of a run, or of a sweep, that its tables, figures and page are made of
+OF_RUNS = frozenset(["run.json", "skipped.csv", "checks.csv", "sweep.csv", "records", "sessions"])
 
 
 def open_root(root: Root | str, what: str = "--root") -> Path | StorePath:
@@ -44,61 +36,46 @@ def open_root(root: Root | str, what: str = "--root") -> Path | StorePath:
         UserError: If there is no such thing, it is damaged, or a store does not answer or refuses access.
     """
     root = parse_root(root) if isinstance(root, str) else root
-    if isinstance(root, StorePath):
+    if isinstance(root, StorePath) or (isinstance(root, Path) and root.is_dir()):
         return root
     if isinstance(root, Url):
         return _open_url(root, what)
-    if root.is_dir():
-        return root
     if root.is_file() and is_archive(root.name):
-        return _top(_archive(LocalBytes(root)))
-    if not root.is_file() and (slipped := _url_that_was_a_path(root)):
-        raise UserError(f"expected {what} to be an existing folder, got {slipped}, a URL as a Path: give it as text")
+        return _top(_archive(root, what))
+    scheme, colon, rest = str(root).partition(":/")
+    if colon and scheme.isalnum() and len(scheme) > 1 and not root.is_file():  # whose slashes a Path made one
+        url = Url(f"{scheme}://{rest}")
+        raise UserError(f"expected {what} to be an existing folder, got {url}, a URL as a Path: give it as text")
     kinds = " or archive" if is_archive(root.name) else ""
     hint = f"; a file is read if its name ends in {', '.join(ARCHIVES)}" if root.is_file() else ""
     raise UserError(f"expected {what} to be an existing folder{kinds}, got {str(root)!r}{hint}")
 
 
-def bytes_of(file: Root) -> Bytes:
-    """A file on this machine, under a URL, or in what is under one, of which ranges are to be read.
-
-    Raises:
-        UserError: If there is no such file, or it lies in an archive.
-    """
-    if isinstance(file, StorePath):
-        if not isinstance(file.store, RemoteStore):
-            raise UserError(f"expected an archive that lies in no other, got {file}; unpack the outer one")
-        return RemoteBytes(file.store.where(file.inner))
-    if isinstance(file, Path) and not file.is_file():
-        raise UserError(f"expected --root to name existing files, got {str(file)!r}")
-    return LocalBytes(file) if isinstance(file, Path) else RemoteBytes(file.text)
-
-
 def _open_url(url: Url, what: str) -> Path | StorePath:
+    from attnlab.stores.remote import open_folder
+
     first, chained, rest = url.text.partition("::")
     kind, _, inner = first.partition("://")
     if chained and kind in ("zip", "tar"):
-        behind = parse_root(rest)
-        if isinstance(behind, Path) and not behind.is_file():
-            raise UserError(f"expected {what} to be an existing archive, got {str(behind)!r}")
-        top = _archive(LocalBytes(behind) if isinstance(behind, Path) else RemoteBytes(behind.text))
+        top = _archive(parse_root(rest), what)
         if not inner.strip("/"):
             return _top(top)
         if not (top / inner.strip("/")).is_dir():
             raise UserError(f"expected {what} to be an existing folder, but {top} holds no {inner.strip('/')}")
         return top / inner.strip("/")
     if is_archive(str(url)):
-        return _top(_archive(RemoteBytes(url.text)))
+        return _top(_archive(url, what))
     if "?" in url.text and url.text.startswith("http"):
         raise UserError(f"expected a query behind the URL of an archive alone, got {url} and a query")
-    return open_url(url, what)
+    return open_folder(url, what)
 
 
-def _archive(source: Bytes) -> StorePath:
-    """The top of an archive."""
-    from attnlab.stores.archives import open_archive  # whose readers take time to import, and --help needs none
+def _archive(where: Path | Url, what: str) -> StorePath:
+    from attnlab.stores.remote import open_archive  # which loads fsspec, and --help needs none
 
-    return open_archive(source)
+    if isinstance(where, Path) and not where.is_file():
+        raise UserError(f"expected {what} to be an existing archive, got {str(where)!r}")
+    return open_archive(where, what)
 
 
 def _top(top: StorePath) -> StorePath:
@@ -110,7 +87,44 @@ def _top(top: StorePath) -> StorePath:
         top = inside[0]
 
 
-def _url_that_was_a_path(root: Path) -> str:
-    """The text of a URL whose slashes a Path made one; empty where it was none."""
-    scheme, colon, rest = str(root).partition(":/")
-    return f"{Url(f'{scheme}://{rest}')}" if colon and scheme.isalnum() and len(scheme) > 1 else ""
+def is_elsewhere(run: Root) -> bool:
+    """Whether a run lies in an archive or under a URL, where it is only read; `.pth.tar` is the name of weights."""
+    return not isinstance(run, Path) or (is_archive(run.name) and not run.name.endswith(".pth.tar") and run.is_file())
+
+
+@contextmanager
+def as_folder(run: Root | str) -> Iterator[Path]:
+    """The folder of a run; of one that lies elsewhere a temporary copy of what is read of it.
+
+    Raises:
+        UserError: If there is no run, or the store cannot be read.
+    """
+    run = parse_root(run) if isinstance(run, str) else run
+    if isinstance(run, Path) and not is_elsewhere(run):
+        yield run
+        return
+    top = open_root(run, "the run")
+    with tempfile.TemporaryDirectory(prefix="attnlab-") as place:
+        folder = Path(place) / (top.name.partition(".")[0] or "run")
+        if isinstance(top, StorePath):
+            _copy(top, folder)
+        try:
+            yield folder
+        except UserError as error:  # which names the copy
+            raise type(error)(str(error).replace(str(folder), str(top))) from None
+
+
+def _copy(top: StorePath, folder: Path) -> None:
+    names = [name for name in top.files() if name.split("/")[0] in OF_RUNS and name.count("/") < 2]
+    if not {"run.json", "sweep.csv"} & set(names):
+        raise UserError(f"expected {top} to be a run, but it has no run.json")
+    for name in ("records", "sessions"):
+        (folder / name).mkdir(parents=True)
+    for name, content in zip(names, each(StorePath.read_bytes, [top / name for name in names]), strict=True):
+        (folder / name).write_bytes(content)
+
+
+def check_out(run: Root, out: Path | None) -> None:
+    """Refuse a command that would write into a run that is only read."""
+    if out is None and is_elsewhere(run):
+        raise UserError(f"expected --out, a place to write to, with the run {run}, which is only read")

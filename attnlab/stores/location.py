@@ -24,12 +24,19 @@ class Url:
     text: str
 
     def __str__(self) -> str:
-        """The URL as it may be printed and recorded."""
         return without_secrets(self.text)
 
-    def __repr__(self) -> str:
-        """The same."""
-        return str(self)
+    __repr__ = __str__
+
+    def below(self, name: str) -> "Url":
+        """URL of what lies below."""
+        first, chained, rest = self.text.partition("::")
+        return Url(f"{first.rstrip('/')}/{name}{chained}{rest}")
+
+    def above(self) -> "Url":
+        """URL of the folder that it lies in."""
+        first, chained, rest = self.text.rstrip("/").partition("::")
+        return Url(f"{first.rpartition('/')[0]}{chained}{rest}")
 
     def resolve(self) -> "Url":
         """The same URL; a path on this machine behind a chain is made absolute."""

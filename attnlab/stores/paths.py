@@ -4,67 +4,54 @@ import errno
 import io
 import os
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
-from typing import NamedTuple, Protocol
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar
+
+from attnlab.errors import UserError
+from attnlab.stores.location import Url
+
+Answer = TypeVar("Answer")
 
 
-class Stat(NamedTuple):
-    """What is known of a file."""
-
-    st_size: int
+class StoreLost(UserError):  # noqa: N818 - named after what happened
+    """A store that answered before cannot be read any more."""
 
 
-class Store(Protocol):
-    """Files by their names, paths with slashes below the store's top."""
+class Member(NamedTuple):
+    """Where a store has a file, and its bytes, unpacked."""
 
-    @property
-    def shown(self) -> str:
-        """What it is called in messages; credentials are left out."""
-
-    @property
-    def listing(self) -> "Listing":
-        """Its files and folders."""
-
-    def is_file(self, name: str) -> bool:
-        """Whether it has that file."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-
-    def read(self, name: str) -> bytes:
-        """A whole file; raises OSError where the file is damaged, UserError where the store cannot be read."""
-
-    def above(self) -> "StorePath | None":
-        """The folder that it lies in, where that can be read."""
+    at: Any  # in a tar the place of its first byte; else what the store calls it
+    size: int
 
 
-class Listing:
-    """Names of files, in the store's order, and the folders that they make."""
+@dataclass(frozen=True, eq=False)
+class Store:
+    """Files under a URL or in an archive; no open file is kept in it, so it may be copied to other processes."""
 
-    def __init__(self, names: Iterator[str]) -> None:
-        self.names = dict.fromkeys(names)
+    where: Path | Url
+    kind: str  # folder, zip, tar, tar.gz
+    members: dict[str, Member] = field(repr=False)  # by their paths below the top, in the store's order
 
     @cached_property
     def folders(self) -> dict[str, dict[str, None]]:
         """Folder -> names in it."""
         folders: dict[str, dict[str, None]] = {"": {}}
-        for name in self.names:
-            path = name
-            while path:
+        for name in self.members:
+            path, known = name, False
+            while path and not known:
                 above, _, last = path.rpartition("/")
                 known = above in folders
                 folders.setdefault(above, {})[last] = None
-                if known:
-                    break
                 path = above
         return folders
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class StorePath:
     """A file or folder of a store; as far as it goes, it behaves as a `pathlib.Path` does."""
 
@@ -72,27 +59,14 @@ class StorePath:
     inner: str = ""  # below the store's top, "" for the top itself
 
     def __str__(self) -> str:
-        """How messages call it."""
-        return f"{self.store.shown.rstrip('/')}/{self.inner}" if self.inner else self.store.shown
+        return f"{str(self.store.where).rstrip('/')}/{self.inner}" if self.inner else str(self.store.where)
 
-    def __repr__(self) -> str:
-        """The same."""
-        return str(self)
+    __repr__ = __str__
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both are one file of one store."""
-        return isinstance(other, StorePath) and (self.store, self.inner) == (other.store, other.inner)
-
-    def __hash__(self) -> int:
-        """Of its name."""
-        return hash(self.inner)
-
-    def __lt__(self, other: "StorePath") -> bool:
-        """Order folder by folder, as paths on a disk are sorted."""
+    def __lt__(self, other: "StorePath") -> bool:  # folder by folder, as paths on a disk are sorted
         return self.parts < other.parts
 
     def __truediv__(self, name: "str | PurePosixPath") -> "StorePath":
-        """What lies below, or beside by `..`."""
         path = posixpath.normpath(posixpath.join(self.inner, name))
         return StorePath(self.store, "" if path == "." else path)
 
@@ -104,7 +78,7 @@ class StorePath:
     @property
     def name(self) -> str:
         """The last part."""
-        return PurePosixPath(self.inner or self.store.shown).name
+        return PurePosixPath(self.inner or str(self.store.where)).name
 
     @property
     def stem(self) -> str:
@@ -118,75 +92,65 @@ class StorePath:
 
     @property
     def parent(self) -> "StorePath":
-        """The folder that it lies in; of the store's top what lies above, where that can be read, else itself."""
-        return StorePath(self.store, posixpath.dirname(self.inner)) if self.inner else self.store.above() or self
+        """The folder that it lies in; of a URL's top the files beside it, where they can be listed, else itself."""
+        if self.inner:
+            return StorePath(self.store, posixpath.dirname(self.inner))
+        from attnlab.stores.remote import beside
+
+        above = beside(self.store.where) if self.store.kind == "folder" else None
+        return above if isinstance(above, StorePath) else self
 
     def relative_to(self, other: "StorePath") -> PurePosixPath:
         """The path below another, for which ValueError is raised if it is not below."""
         return PurePosixPath(self.inner).relative_to(other.inner)
 
-    def resolve(self) -> "StorePath":
-        """Itself."""
-        return self
-
     def is_file(self) -> bool:
         """Whether it is a file."""
-        return self.store.is_file(self.inner)
+        return self.inner in self.store.members
 
     def is_dir(self) -> bool:
         """Whether it is a folder that holds files."""
-        return self.inner in self.store.listing.folders
-
-    def exists(self) -> bool:
-        """Whether it is either."""
-        return self.is_file() or self.is_dir()
+        return self.inner in self.store.folders
 
     def iterdir(self) -> Iterator["StorePath"]:
         """What lies in the folder."""
-        return (self / name for name in self.store.listing.folders.get(self.inner, ()))
+        return (self / name for name in self.store.folders.get(self.inner, ()))
 
     def files(self) -> Iterator[str]:
         """Paths of all files below the folder, relative to it."""
         start = f"{self.inner}/" if self.inner else ""
-        return (name[len(start) :] for name in self.store.listing.names if name.startswith(start))
+        return (name[len(start) :] for name in self.store.members if name.startswith(start))
 
     def glob(self, pattern: str) -> Iterator["StorePath"]:
-        """Files as many folders below as the pattern has slashes, whose parts fit its parts."""
-        wanted = pattern.split("/")
-        for name in self.files():
-            parts = name.split("/")
-            if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)):
-                yield self / name
+        """Files that fit the pattern, as many folders below as it has slashes."""
+        return (path for path in self.rglob(pattern) if len(path.relative_to(self).parts) == pattern.count("/") + 1)
 
     def rglob(self, pattern: str) -> Iterator["StorePath"]:
-        """Files in whatever folder below, whose names fit the pattern."""
-        return (self / name for name in self.files() if fnmatchcase(posixpath.basename(name), pattern))
+        """Files that fit the pattern, in whatever folder below."""
+        return (self / name for name in self.files() if PurePosixPath(name).match(pattern))
 
-    def stat(self) -> Stat:
-        """Size of a file, as of `Path.stat`; raises FileNotFoundError."""
-        if not self.is_file():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
-        return Stat(self.store.size(self.inner))
+    def stat(self) -> SimpleNamespace:
+        """Size of a file as `st_size`; raises FileNotFoundError."""
+        return SimpleNamespace(st_size=self._member().size)
 
     def read_bytes(self) -> bytes:
-        """The file's content."""
-        if not self.is_file():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
-        return self.store.read(self.inner)
+        """The file's content; raises OSError where the file is damaged, StoreLost where the store cannot be read."""
+        from attnlab.stores.remote import read
+
+        return read(self.store, str(self), self._member())
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """The file's content, as an open file."""
-        if mode != "rb":
-            raise ValueError(f"expected mode 'rb', got {mode!r}: what lies in a store is only read")
+        """The file's content, as an open file; nothing is written to a store."""
+        assert mode == "rb"
         return io.BytesIO(self.read_bytes())
 
+    def _member(self) -> Member:
+        if not self.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        return self.store.members[self.inner]
 
-class Damaged(OSError):  # noqa: N818 - named after what is the matter
-    """A file that is there and whose bytes are not what they should be."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EIO, reason)
-
-    def __reduce__(self) -> tuple[type["Damaged"], tuple[str]]:
-        """Let it cross from a worker process."""
-        return Damaged, (str(self.strerror),)
+def each(function: Callable[[Any], Answer], paths: list[Any]) -> list[Answer]:
+    """The function of every path; of a store's files many at once, since each waits for an answer."""
+    with ThreadPoolExecutor(16 if paths and isinstance(paths[0], StorePath) else 1) as pool:
+        return list(pool.map(function, paths))

@@ -144,19 +144,21 @@ def shares(root: str, limit: int, rounds: int) -> None:
 @click.option("--limit", default=100)
 @click.option("--rounds", default=5)
 def cost(root: str, before: Path, limit: int, rounds: int) -> None:
-    """One process of this checkout against one of another."""
+    """One process of this checkout against one of another: seconds of CPU, which other programs disturb less."""
     with tempfile.TemporaryDirectory() as name:
-        taken: dict[str, list[tuple[float, float]]] = {"before": [], "now": []}
+        taken: dict[str, list[float]] = {"before": [], "now": []}
         for round_ in range(rounds):
-            order = list(taken) if round_ % 2 else list(taken)[::-1]
-            for way in order:
+            for way in list(taken) if round_ % 2 else list(taken)[::-1]:
                 line = attnlab(analysis(root, limit, "--out", f"{way}-{round_}"), before if way == "before" else ROOT)
-                taken[way].append(seconds_of([line], Path(name)))
-        for at, unit in ((0, "s"), (1, "images/s")):
-            values = {way: [of_round[at] for of_round in of_way] for way, of_way in taken.items()}
-            ratios = [now / then for now, then in zip(values["now"], values["before"], strict=True)]
-            medians = ", ".join(f"{way} {statistics.median(of_way):.2f} {unit}" for way, of_way in values.items())
-            click.echo(f"{medians}; ratio now / before: {statistics.median(ratios):.4f} (median of {rounds} pairs)")
+                process = started(line, Path(name))
+                _, status, used = os.wait4(process.pid, 0)
+                if status:
+                    raise click.ClickException(process.stderr.read() if process.stderr else "")
+                taken[way].append(used.ru_utime + used.ru_stime)
+        ratios = [now / then for now, then in zip(taken["now"], taken["before"], strict=True)]
+        medians = ", ".join(f"{way} {statistics.median(seconds):.2f} s" for way, seconds in taken.items())
+        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+        click.echo(f"{medians}; now / before {statistics.median(ratios):.4f}, {spread} (median of {rounds} pairs)")
 
 
 @main.command()

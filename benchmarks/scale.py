@@ -192,9 +192,9 @@ def long(images: int, folder: str, out: str) -> None:
             time.sleep(0.5)
         if process.returncode:
             raise click.ClickException(process.communicate()[1])
-        first = next(at for at, (_, done, _) in enumerate(seen) if done)
+        first, last = (next(at for at, (_, done, _) in enumerate(seen) if done >= least) for least in (1, seen[-1][1]))
         for tenth in range(10):
-            low, high = (first + (len(seen) - first - 1) * (tenth + more) // 10 for more in (0, 1))
+            low, high = (first + (last - first) * (tenth + more) // 10 for more in (0, 1))
             (t0, n0, _), (t1, n1, _) = seen[low], seen[high]
             most = max(memory for _, _, memory in seen[low : high + 1])
             click.echo(f"{n0:6d} to {n1:6d} images: {(n1 - n0) / (t1 - t0):6.1f} images/s, {most:5.0f} MB")

@@ -22,7 +22,7 @@ def folder(root: Path | StorePath, split: str) -> FileSet:
     boxes.csv, else ROOT.
     """
     here = root / split if has_split(root, split) else root
-    if not (here / BOXES).is_file():
+    if not (here / BOXES).is_file() and not (here / BOXES).is_dir():  # a folder is refused as what it is
         others = sorted(path.parent.name for path in root.glob(f"*/{BOXES}"))
         hint = f"; --split {' or '.join(others)} has one" if others else f" with the columns {','.join(COLUMNS)}"
         raise UserError(f"no boxes: expected {root / BOXES} or {root / split / BOXES}{hint}")

@@ -1,16 +1,14 @@
 """An analysis that is killed or interrupted, and resumed."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from common import analyze_images, pieces_of
+from processes import start
 
 from attnlab.attacks import Attack
 from attnlab.data import load_dataset
@@ -46,10 +44,8 @@ def test_a_run_that_is_killed_and_resumed_is_byte_equal_to_an_uninterrupted_one(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
 
     def attnlab(code: str, out: Path) -> int:
-        options = ["analyze", "--batch-size", "8", "--part-size", "16", "--limit", "40", "--out", out]
-        command = [sys.executable, "-c", f"from attnlab_cli import main\n{code}main()", *options]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
+        options = ("--batch-size", 8, "--part-size", 16, "--limit", 40, "--out", out)
+        return start("analyze", *options, code=code).wait()
 
     assert attnlab(KILLED, killed) == -signal.SIGKILL
     assert {path.name for path in (killed / "records").iterdir()} == {"part-00000.parquet", pieces_of(killed, 1).name}

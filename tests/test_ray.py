@@ -237,12 +237,10 @@ def test_workers_are_as_many_as_the_machines_have_room_for(monkeypatch, gpus, ro
     )
 
 
-def test_without_ray_the_line_says_how_to_have_it(tmp_path):
-    code = "import sys; sys.modules['ray'] = None; from attnlab_cli import main; main()"
-    line = [sys.executable, "-c", code, "analyze", "--limit", "2", "--engine", "ray"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_without_ray_the_line_says_how_to_have_it():
+    done = start("analyze", "--limit", 2, "--engine", "ray", code="import sys; sys.modules['ray'] = None")
     message = "Error: expected Ray for --engine ray, but it is not installed: pip install 'attnlab[ray]'\n"
-    assert (done.returncode, done.stderr) == (1, message)
+    assert (done.wait(), done.said) == (1, message)
 
 
 def test_torchrun_and_ready_objects_are_refused(monkeypatch, resnet8):

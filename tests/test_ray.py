@@ -32,6 +32,7 @@ from attnlab.pipelines.ray_worker import Worker  # noqa: E402
 
 SMALL = {"limit": 22, "part_size": 4, "batch_size": 3, "workers": 0, "device": "cpu"}
 EVALUATED = {"limit": 10, "part_size": 4, "attacks": "clean,pgd2", "workers": 0, "device": "cpu"}
+PATIENCE = 240  # seconds; most runs here take ten
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False}
 
 
@@ -60,18 +61,49 @@ def cluster(monkeypatch):
         nodes.add_node(**{name: value for name, value in NODE.items() if name != "include_dashboard"})
     except Exception as error:  # of Ray's own, before any of attnlab runs
         pytest.skip(f"Ray starts no cluster on this machine: {type(error).__name__}: {error}")
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(PATIENCE)
     yield nodes
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
     ray.shutdown()
     nodes.shutdown()
+
+
+def too_late(*_: object) -> None:
+    raise TimeoutError(f"a run on the cluster took more than {PATIENCE} s")
 
 
 def pids(job: Any) -> list[int]:
     return ray.get([worker.__ray_call__.remote(lambda _self: os.getpid()) for worker in job.workers])
 
 
+def ended_for_good(worker: Any) -> bool:
+    """Whether an actor comes to its end."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            ray.get(worker.warnings.remote(), timeout=5)
+        except ray.exceptions.ActorDiedError:
+            return True
+        except ray.exceptions.RayError:
+            pass
+        time.sleep(0.2)
+    return False
+
+
 # ------------------------------------------------------------------ the same bytes
 
 
+def test_two_workers_give_the_bytes_of_one_process(tmp_path, whole, cluster):
+    config = AnalyzeConfig.of(**SMALL, engine="ray", address=cluster.address, num_workers=2, out=tmp_path / "r")
+    seen: list[int] = []
+    assert analyze(config, progress=seen.append).manifest["finished"]
+    assert sum(seen) == 22
+    assert made(tmp_path / "r") == made(whole / "analyze")
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again_and_the_bytes_are_those_of_one_process(tmp_path, whole, cluster):
     config = AnalyzeConfig.of(**SMALL, engine="ray", num_workers=2, out=tmp_path / "r")
     ray.init(cluster.address, log_to_driver=False)  # as a notebook does; the command leaves it as it is
@@ -88,8 +120,7 @@ def test_a_worker_that_is_killed_is_started_again_and_the_bytes_are_those_of_one
         run = job.run(kill)
         assert job.missing(run) == []
     assert killed
-    for worker in job.workers:
-        assert "dead" in error_of(ray_cluster.answer, worker.warnings.remote()).lower(), "none works on"
+    assert ended_for_good(job.workers[1]), "none works on"
     assert ray.is_initialized()
     assert (first != second, sum(seen)) == (True, 22), "no image is counted twice"
     assert made(tmp_path / "r") == made(whole / "analyze")

@@ -125,7 +125,7 @@ class Run:
         return self.manifest
 
     def unfinished(self, number: int) -> list[dict[str, Any]]:
-        """Rows that any process kept of a part that is not whole yet; what is damaged there is told."""
+        """Rows that any process kept of a part that is not whole yet; a warning names what is damaged."""
         return [row for table in self._kept(number, self.manifest, tell=True) for row in table.to_pylist()]
 
     def _kept(

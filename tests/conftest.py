@@ -294,7 +294,7 @@ def state(net) -> dict[str, Tensor]:
 
 @pytest.fixture
 def plain_net(tmp_path) -> str:
-    """A user's own model, whose network says nothing of its images; that of Said there says mean and std."""
+    """A FILE.py with two networks: `Small` states no normalisation, `Said` states mean and std."""
     path = tmp_path / "plain.py"
     path.write_text(
         "from nets import Small\n\nclass Said(Small):\n    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)\n"

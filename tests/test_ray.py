@@ -79,7 +79,7 @@ def pids(job: Any) -> list[int]:
 
 
 def ended_for_good(worker: Any) -> bool:
-    """Whether an actor comes to its end."""
+    """Whether an actor ends."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:

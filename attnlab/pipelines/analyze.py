@@ -26,7 +26,6 @@ from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import CHECKS, read_checks
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION
-from attnlab.shards import own_shard
 from attnlab.superpixels import method_for, segmenting
 
 TRIED = 2  # images that are cut for the estimate of what LIME takes
@@ -156,7 +155,6 @@ def open_analysis(
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)
     config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
-    shard, shard_from = own_shard(config.processes.shard)
     analysis = Analysis(
         config=config,
         images=images,
@@ -164,8 +162,6 @@ def open_analysis(
         out=out,
         named=named,
         chosen=chosen,
-        shard=shard,
-        shard_from=shard_from,
         classifier=classifier,
         attacks=attacks,
     )

@@ -25,7 +25,6 @@ from attnlab.pipelines.robustness_checks import first_look, write_checks, write_
 from attnlab.records import read_checks
 from attnlab.runs import Run
 from attnlab.schema import EVALUATION
-from attnlab.shards import own_shard
 
 Models = Mapping[str, Classifier]
 
@@ -181,7 +180,6 @@ def open_evaluation(
     config = config.having(split=split, **settled(config.run, out, models[first], images, lime=False))
     check_passes(config.run.batch_size or 1, config.run.workers or 0)
     able = {name: attacks if save else runnable_attacks(name, source or models[name], attacks) for name in models}
-    shard, shard_from = own_shard(config.processes.shard)
     return Evaluation(
         config=config,
         images=images,
@@ -189,8 +187,6 @@ def open_evaluation(
         out=out,
         named=named,
         chosen=chosen,
-        shard=shard,
-        shard_from=shard_from,
         models=models,
         source=source,
         attacks=attacks,

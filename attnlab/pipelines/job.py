@@ -19,7 +19,7 @@ from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, cut_in
 from attnlab.records import skipped_images
 from attnlab.run_opening import opened
 from attnlab.runs import Run
-from attnlab.shards import Shard
+from attnlab.shards import Shard, own_shard
 
 if TYPE_CHECKING:
     from attnlab.pipelines.ray_engine import RayJob
@@ -39,8 +39,6 @@ class Job(ABC, Generic[Config]):
     out: Path
     named: dict[str, Any]  # what the manifest says under "options" of data and models
     chosen: tuple[str, ...]  # batch sizes that this process chose by itself: those that the run has go before
-    shard: Shard  # of the run's parts, what this process computes
-    shard_from: str  # what said so; empty where this process computes all
     cost: str = ""  # what LIME takes at most; empty without LIME, and where its speed was not tried
 
     @abstractmethod
@@ -61,6 +59,16 @@ class Job(ABC, Generic[Config]):
 
     def conclude(self, run: Run) -> None:
         """Add to a run all of whose parts are there what is said of the whole."""
+
+    @property
+    def shard(self) -> Shard:
+        """What this process computes of the run's parts."""
+        return own_shard(self.config.processes.shard)[0]
+
+    @property
+    def shard_from(self) -> str:
+        """What said so; empty where this process computes all."""
+        return own_shard(self.config.processes.shard)[1]
 
     @property
     def models_count(self) -> int:

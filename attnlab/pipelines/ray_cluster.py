@@ -21,7 +21,7 @@ REACHED = 10.0  # seconds in which an address must answer
 LOSSES = 3  # of workers at one part, after which it is given to no other
 STORE = 100_000_000  # bytes for objects of a cluster of one's own: what crosses is small
 QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # else files at home, and messages to its makers
-WAITING = 60.0  # seconds without any worker, after which the user is told
+WAITING = 60.0  # seconds without any worker until a warning says so
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import platform
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,7 +18,6 @@ from attnlab.pipelines.evaluate import open_evaluation
 from attnlab.pipelines.job import Job
 from attnlab.pipelines.pending_parts import Done
 from attnlab.runs import Run
-from attnlab.shards import WHOLE
 
 AnyConfig = AnalyzeConfig | EvaluateConfig | AttackConfig
 PATIENCE = 30.0  # seconds until what another machine wrote must be seen in a shared folder
@@ -63,8 +62,7 @@ class Worker:
                 "that all machines of the cluster share"
             ) from None
         config = self.config
-        job = open_analysis(config) if isinstance(config, AnalyzeConfig) else open_evaluation(config)
-        return replace(job, shard=WHOLE, shard_from="")
+        return open_analysis(config) if isinstance(config, AnalyzeConfig) else open_evaluation(config)
 
     @cached_property
     def begun(self) -> tuple[Job[Any], Run]:

@@ -9,6 +9,8 @@ from typing import Any
 
 LOADED = ["attnlab_cli", "attnlab.pipelines.analyze", "attnlab.pipelines.evaluate", "attnlab.report.tables.export"]
 PATIENCE = 300  # seconds
+#: an analysis of several parts, and of several batches each
+ANALYZE = ("analyze", "--limit", "22", "--part-size", "4", "--batch-size", "3", "--workers", "0")
 
 
 class Started:

@@ -50,12 +50,13 @@ def open_run(
     run = Run(folder, schema)
     _check_free(folder)
     if (folder / manifests.FILE).exists() or not run.create(manifest):
-        before = run.manifest
+        stood = run.manifest
+        before = dict(stood)
         if alone and not any((folder / "records").glob("part-*")):  # nothing was computed yet
             before |= {key: manifest[key] for key in manifests.BATCHES if key in manifest}
         asked = {**manifest, **{key: before[key] for key in free if key in before}}
         manifests.check_same(folder, before, asked, defaults)
-        if before != run.manifest:
+        if before != stood:
             run.write_manifest(before)
     (folder / "records").mkdir(exist_ok=True)
     return run

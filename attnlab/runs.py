@@ -108,12 +108,18 @@ class Run:
         """Keep rows of a part that is not whole yet, in a file of this process, and note in its session that it did."""
         if not (self.folder / manifests.FILE).exists():
             self.existing()
+        pieces = self.part(number).with_suffix(f".{self.worker}.unfinished")
+        if not pieces.exists():
+            self._note(number)
+        with pieces.open("ab") as file:
+            file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
+
+    def _note(self, number: int) -> None:
+        """Note in this process's session that it makes a part."""
         with suppress(FileNotFoundError):  # none was begun, or another process found all parts whole and removed it
             noted = json.loads(self._session.read_text())
             if number not in noted["parts"]:
                 write_whole(self._session, json.dumps({**noted, "parts": [*noted["parts"], number]}).encode())
-        with self.part(number).with_suffix(f".{self.worker}.unfinished").open("ab") as file:
-            file.write(encode_piece(pa.Table.from_pylist(list(rows), schema=self.schema)))
 
     def existing(self) -> dict[str, Any]:
         """The content of run.json, or a UserError if the folder in which this process works was removed."""

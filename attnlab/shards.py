@@ -68,13 +68,18 @@ def own_shard(given: Shard | None, environment: Mapping[str, str] = os.environ) 
         if not shard.whole:
             task = environment["SLURM_ARRAY_TASK_ID"]
             said.append(f"task {task} of a Slurm array of {shard.count}; --shard 1/1 computes all")
-    rank, size = (_number(environment, name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    rank, size = _number(environment, "RANK", 0), launched(environment)
     if size > 1:
         if not 0 <= rank < size:
             raise UserError(f"expected RANK from 0 to WORLD_SIZE - 1, got RANK {rank} and WORLD_SIZE {size}")
         shard = Shard(rank, size).within(shard)
         said.append(f"process {rank + 1} of torchrun's {size}")
     return shard, ", ".join(said)
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of processes that torchrun started; 1 without it."""
+    return _number(environment, "WORLD_SIZE", 1)
 
 
 def _of_array(environment: Mapping[str, str]) -> Shard:

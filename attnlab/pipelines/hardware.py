@@ -16,8 +16,8 @@ from attnlab.data.resizing import Batch
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
+from attnlab.shards import launched
 from attnlab.superpixels import grid, superpixels
-from attnlab.training.distributed import launched
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}

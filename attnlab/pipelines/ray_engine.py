@@ -31,8 +31,7 @@ from attnlab.pipelines.ray_worker import AnyConfig, Description, Worker
 from attnlab.run_opening import opened
 from attnlab.runs import Run
 from attnlab.schema import SCHEMAS
-from attnlab.shards import Shard, own_shard
-from attnlab.training.distributed import launched
+from attnlab.shards import Shard, launched, own_shard
 from attnlab.words import counted
 
 PIECES = 4  # in which each worker gets its share of what is left: several parts at first, one by one in the end

@@ -12,8 +12,8 @@ from attnlab.files import write_whole
 from attnlab.manifests import check_same
 from attnlab.pipelines.opening import run_folder
 from attnlab.pipelines.train import Watch, prepare_training, quietly, training_defaults
+from attnlab.shards import launched
 from attnlab.training import AAD
-from attnlab.training.distributed import launched
 from attnlab.training.folder import MANIFEST, is_begun, prolonged, read_manifest
 from attnlab.training.log import LOG, read_epochs
 from attnlab.training.parse import spelled_out

@@ -25,10 +25,11 @@ from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import read_checks
+from attnlab.shards import launched
 from attnlab.stores import StorePath, open_root
 from attnlab.training import AAD, ENDINGS, Defense
 from attnlab.training.adversary import check_sources
-from attnlab.training.distributed import launched, world
+from attnlab.training.distributed import world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import check_batch, hold_out, open_images
 from attnlab.training.log import OnLog, OnStep, check_tensorboard

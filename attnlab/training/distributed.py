@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from attnlab.arrays import Images
 from attnlab.errors import UserError
 from attnlab.failures import one_line
+from attnlab.shards import launched
 from attnlab.words import counted
 
 
@@ -120,11 +121,6 @@ class ProcessGroup:
         for buffer in buffers:
             buffer.copy_(together[: buffer.numel()].view_as(buffer))
             together = together[buffer.numel() :]
-
-
-def launched() -> int:
-    """Number of processes that torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ A box is (x0, y0, x1, y1) in pixels, half-open: x0 <= x < x1 and y0 <= y < y1; s
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +58,26 @@ def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:
     import torch
 
     return torch.from_numpy(rasterise(boxes.numpy(), height, width))
+
+
+def pack(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> bytes:
+    """A mask as records hold it: a bit a pixel, row by row, compressed by zlib."""
+    return zlib.compress(np.packbits(mask).tobytes())
+
+
+def unpack(packed: bytes, height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The mask that `pack` has packed, (height, width)."""
+    bits = np.frombuffer(zlib.decompress(packed), np.uint8)
+    return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+
+
+def ground_truth(record: Mapping[Any, Any], height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Ground truth of an image from its row of the records: its mask, else the union of its boxes; (height, width)."""
+    packed = record.get("mask")
+    if isinstance(packed, bytes):  # not None, nor pandas' NaN
+        return unpack(packed, height, width)
+    boxes = [np.asarray(box, float) for box in record["boxes"]]
+    return rasterise(np.array(boxes).reshape(-1, 4), height, width)
 
 
 def matched_box(boxes: Array, area: float) -> Array:

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def read_records(folder: Root | str) -> pd.DataFrame:
     """Records of a run for pandas: one row per image and eps, skipped images left out.
 
-    Columns: image_id, label, prediction, confidence, boxes, dropped_boxes, box_share, iou_att_gt, map, lime,
+    Columns: image_id, label, prediction, confidence, boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime,
     lime_again, then eps and what the attack of that eps did: adv_prediction, adv_confidence, adv_iou_att_gt,
     shared_cells, adv_map, adv_lime. What the run did not compute is null. The run is a folder, an archive of one, or a
     URL.

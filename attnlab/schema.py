@@ -19,7 +19,7 @@ ADVERSARIAL = pa.struct(
     {
         "prediction": pa.int32(),
         "confidence": pa.float32(),  # softmax probability of the label
-        "iou_att_gt": pa.float64(),  # null: no box or constant map
+        "iou_att_gt": pa.float64(),  # null: no ground truth or constant map
         "shared_cells": pa.list_(pa.int32()),  # of the k highest cells of both maps, k = 1 ...; null: constant map
         "map": pa.list_(pa.float32()),
         "lime": LIME,
@@ -34,9 +34,10 @@ ATTENTION = pa.schema(
         "prediction": pa.int32(),
         "confidence": pa.float32(),  # softmax probability of the label
         "boxes": pa.list_(pa.list_(pa.float32())),  # half-open pixels at the model's size
+        "mask": pa.binary(),  # ground truth at the model's size, see `attnlab.boxes.pack`; null: it is the boxes
         "dropped_boxes": pa.int32(),
-        "box_share": pa.float32(),  # of the boxes' area, what the crop left in the frame; null: no box
-        "iou_att_gt": pa.float64(),  # null: no box or constant map
+        "box_share": pa.float32(),  # of the ground truth's area, what the crop left in the frame; null: there is none
+        "iou_att_gt": pa.float64(),  # null: no ground truth or constant map
         "map": pa.list_(pa.float32()),  # signed, row by row
         "lime": LIME,
         "lime_again": LIME,  # from a second seed

@@ -18,6 +18,7 @@ from attnlab.config.sections import (
     texts,
     whole_numbers,
 )
+from attnlab.data import TRUTHS
 from attnlab.errors import UserError
 
 DIGITS = 20  # of a number of samples, written out
@@ -51,6 +52,18 @@ class MapAttackOptions(AttackOptions):
     name: str | Attack = variant(AttackOptions, "name", default="stepll", check=an_attack, kinds=("attacks",))
     eps: tuple[float, ...] | None = variant(AttackOptions, "eps", parse=parse_budgets)
     label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class MapDataOptions(DataOptions):
+    """Images whose maps are compared with ground truth.
+
+    Attributes:
+        truth: Ground truth: `mask`, an object's mask where it has one, else its box; or `box`, of an object without a
+            box the frame around its mask.
+    """
+
+    truth: str = option(TRUTHS[0], choices=TRUTHS, decides=True, sparse=True)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class AnalyzeConfig(Options):
             default {targets}.
     """
 
-    data: DataOptions = field(default_factory=DataOptions)
+    data: MapDataOptions = field(default_factory=MapDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     methods: tuple[str, ...] = option(("grad-cam",), name="method", parse=texts, names="methods", many=True)
     target: str = option("", names="targets")

@@ -15,6 +15,7 @@ from attnlab.config.sections import (
     check_split,
     texts,
 )
+from attnlab.data import check_label
 from attnlab.stores import Url
 
 
@@ -32,17 +33,20 @@ class ShownDataOptions(Options):
         root: Folder, archive or URL of the data set's files; by default where the run found them.
         split: For checkpoints: split of the data set.
         limit: For checkpoints: number of images that the rules choose from.
+        label: For checkpoints: as for `analyze`.
     """
 
     name: str = variant(DataOptions, "name")
     root: Path | Url | None = variant(DataOptions, "root")
     split: str | None = variant(AccuracyDataOptions, "split")
     limit: int = variant(DataOptions, "limit", default=100)
+    label: str | None = variant(DataOptions, "label")
 
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
         check_split(self.name, self.split)
+        check_label(self.name, self.label)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
 from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
-from attnlab.data import DATASETS
+from attnlab.data import DATASETS, LABEL_RULES, check_label
 from attnlab.errors import UserError, check_one_of
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.names import check_model_name
@@ -88,6 +88,9 @@ class DataOptions(Options):
         split: Split of the data set.
         limit: Number of images to use: the first ones, or with --stratify some of every class. By default all.
         stratify: Let --limit take images of all classes in turn, drawn with --seed.
+        label: Of images that show objects of several classes: `largest` takes the class of the largest object, and all
+            objects of that class as ground truth; `each` makes every object a sample of its own, IMAGE#0 and so on. By
+            default `largest`, but for folder, which leaves such images out.
         resize: How images reach the model's size: `squash` (aspect not kept) or `crop` (shorter side, then the
             centre).
     """
@@ -97,12 +100,14 @@ class DataOptions(Options):
     split: str | None = option(None, kinds=("splits",), decides=True, usual=by_data(lambda spec: spec.split))
     limit: int | None = option(None, least=1, smoke=4)
     stratify: bool = False
+    label: str | None = option(None, choices=LABEL_RULES, decides=True, sparse=True)
     resize: str = option("squash", names="resizings", decides=True)
 
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
         check_split(self.name, self.split)
+        check_label(self.name, self.label)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from attnlab.attacks.parse import parse_eps
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import DataOptions, ModelOptions, RunOptions, numbers, step_size
+from attnlab.data import check_label
 from attnlab.errors import UserError
 from attnlab.stores import Url
 from attnlab.training.parse import parse_defense
@@ -65,11 +66,18 @@ class TrainingDataOptions(Options):
     Attributes:
         name: Data set; its training split is used.
         limit: Number of training images to use; by default all.
+        label: As for `analyze`.
     """
 
     name: str = variant(DataOptions, "name")
     root: Path | Url | None = variant(DataOptions, "root")
     limit: int | None = variant(DataOptions, "limit", decides=True, smoke=8)
+    label: str | None = variant(DataOptions, "label")
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        check_label(self.name, self.label)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class DatasetSpec:
 
     Attributes:
         open: (folder, split) -> labelled images. The folder exists, on this machine or in a store, and the split is one
-            of `splits`.
+            of `splits`. With `objects` the third argument is a name in LABEL_RULES, or None for the usual one.
         summary: What it is, in a line.
         holds: What the folder, --root, holds; empty where the data set needs none.
         splits: Names of its splits; empty where they are folders of the root.
@@ -42,11 +42,12 @@ class DatasetSpec:
         model: Name of the model that belongs to it; empty if none does.
         budget: Of attacks, unless the user names another.
         tars: Whether the root names .tar files, which `open` finds itself: it gets the root as it was named.
+        objects: Whether an image may show objects of several classes.
         own: Whether it stands for images of the user's, in whatever number.
         plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.
     """
 
-    open: Callable[[Any, str], "ImageSet"]
+    open: Callable[..., "ImageSet"]
     summary: str
     holds: str = ""
     splits: tuple[str, ...] = ()
@@ -55,9 +56,15 @@ class DatasetSpec:
     model: str = ""
     budget: Budget = BUDGET
     tars: bool = False
+    objects: bool = False
     own: bool = False
     plans: Lazy | Mapping[str, Any] | None = None
 
+
+#: what the ground truth of an image is, where it has both
+TRUTHS = ("mask", "box")
+#: which objects of an image are a sample: those of the largest one's class together, or each on its own
+LABEL_RULES = ("largest", "each")
 
 #: data sets; a new one is a function and an entry here
 DATASETS = Registry(
@@ -125,16 +132,20 @@ RESIZINGS: Registry[Callable[[Size, Size], Size]] = Registry(
 )
 
 
-def load_dataset(name: str, root: Root | str | None = None, split: str | None = None) -> "ImageSet":
+def load_dataset(
+    name: str, root: Root | str | None = None, split: str | None = None, label: str | None = None
+) -> "ImageSet":
     """Open a split of a data set.
 
     Args:
         name: A name in DATASETS.
         root: Folder that holds its files, an archive or a URL of it (`attnlab.stores`); `scenes` needs none.
         split: Such as `train`, `val`, `test`; by default the one that is analysed.
+        label: A name in LABEL_RULES: which objects of an image are a sample (`attnlab.data.objects.samples`); for data
+            sets whose images may show several alone.
 
     Raises:
-        UserError: If the name or the split is unknown, files are missing, or two images share an id.
+        UserError: If a name or the split is unknown, files are missing, or two images share an id.
     """
     from attnlab.data.base import check_unique
 
@@ -144,9 +155,21 @@ def load_dataset(name: str, root: Root | str | None = None, split: str | None = 
     named = parse_root(root) if isinstance(root, str) else root
     folder = Path() if named is None else named if spec.tars else open_root(named) if spec.holds else Path()
     split = spec.split if split is None else split
-    images = spec.open(folder, check_one_of(split, spec.splits, "--split") if spec.splits else split)
+    if spec.splits:
+        check_one_of(split, spec.splits, "--split")
+    check_label(name, label)
+    images = spec.open(folder, split, label) if spec.objects else spec.open(folder, split)
     check_unique(images.image_ids, name)
     return images
+
+
+def check_label(name: str, label: str | None) -> None:
+    """Check a rule of LABEL_RULES, or None, for a data set, each of whose images may show one class alone."""
+    if label is not None and not DATASETS[name].objects:
+        having = ", ".join(known for known, spec in DATASETS.items() if spec.objects)
+        raise UserError(f"expected --label with images of several objects ({having}), got --data {name}")
+    if label is not None:
+        check_one_of(label, LABEL_RULES, "--label")
 
 
 def split_names() -> list[str]:

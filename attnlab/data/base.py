@@ -3,8 +3,9 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from attnlab.data.decode import UPRIGHT, decode, file_size
+from attnlab.data.masks import Mask, MaskSource
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
 
@@ -30,6 +32,8 @@ class Example:
     label: int
     boxes: Tensor  # of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0
     notes: tuple[str, ...] = ()  # what was decided in reading it, in words that follow "3 of 12 images"
+    #: gives which pixels of `image` belong to the label's object, or raises Unusable; None where only boxes are known
+    mask: Callable[[], Mask] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.image, self.label, self.boxes))
@@ -60,7 +64,7 @@ class ImageSet(Protocol):
 
     @property
     def has_boxes(self) -> bool:
-        """Whether images come with boxes at all."""
+        """Whether images come with ground truth, boxes or masks, at all."""
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without reading it; None where the image cannot be used."""
@@ -84,6 +88,8 @@ class Entry:
     label: int
     boxes: Tensor  # half-open pixels, (B, 4), float64
     boxes_size: tuple[int, int] | None = None  # height and width the boxes refer to; None: the image's own
+    mask: MaskSource | None = None
+    notes: tuple[str, ...] = ()  # as of `Example`
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,10 @@ class FileSet:
         return entry.label if isinstance(entry, Entry) else None
 
     def fingerprint(self) -> str:
-        """SHA-256 of names, labels, boxes and file sizes."""
+        """SHA-256 of names, labels, boxes, masks and file sizes."""
         return digest(
             f"{image_id} {entry.label} {file_size(entry.path)} {entry.boxes.tolist()} {entry.boxes_size}"
+            + (f" {entry.mask}" if entry.mask else "")
             if isinstance(entry, Entry)
             else f"{image_id} {entry}"
             for image_id, entry in zip(self.image_ids, self.entries, strict=True)
@@ -138,7 +145,8 @@ class FileSet:
         if entry.boxes_size is not None:
             height, width = entry.boxes_size
             boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
-        return Example(image, entry.label, boxes, notes)
+        mask = partial(entry.mask.decode, image.height, image.width) if entry.mask else None
+        return Example(image, entry.label, boxes, (*notes, *entry.notes), mask)
 
 
 def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, str]:

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from attnlab.arrays import Areas, Images, Labels
 from attnlab.boxes import doubts, mask_of, usable
-from attnlab.compat import functional, tv_tensors
-from attnlab.data import RESIZINGS, Size
+from attnlab.compat import functional, torchvision, tv_tensors
+from attnlab.data import RESIZINGS, TRUTHS, Size
 from attnlab.data.base import ImageSet
+from attnlab.data.masks import Mask, frame_of
 from attnlab.errors import Unusable
 from attnlab.failures import keeping
 from attnlab.stores import StoreLost
@@ -34,8 +35,9 @@ class Sample(NamedTuple):
     label: int
     boxes: Tensor  # usable boxes, half-open pixels of the sample, (B, 4), float32
     dropped_boxes: int  # number of boxes that were empty, inverted or outside the image
-    mask: Tensor  # union of the boxes, (H, W), bool
-    box_share: float  # share of the boxes' area that the crop left in the frame; NaN without a box
+    mask: Tensor  # ground truth: the object's mask where it has one, else the union of the boxes, (H, W), bool
+    box_share: float  # share of the ground truth's area that the crop left in the frame; NaN without any
+    masked: bool = False  # whether the ground truth is the object's mask
     notes: tuple[str, ...] = ()  # warnings that are shown once, in words that follow "3 of 12 images"
 
 
@@ -63,6 +65,7 @@ class Batch(NamedTuple):
     labels: Labels
     masks: Areas
     skipped: list[Skipped]
+    masked: Sequence[bool] = ()
     notes: Sequence[tuple[str, ...]] = ()
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Images, Labels]:
@@ -85,21 +88,35 @@ def crop(image: Size, size: Size) -> Size:
 
 @dataclass(frozen=True)
 class ResizedDataset(Dataset["Sample | Skipped"]):
-    """An image set at the model's size; what a DataLoader's workers read."""
+    """An image set at the model's size; what a DataLoader's workers read.
+
+    With `truth` "mask" the ground truth of an image is its object's mask where it has one, else its boxes; with "box"
+    its boxes, or where it has none the frame around its mask.
+    """
 
     images: ImageSet
     size: Size  # height and width the model wants
     resize: str = "squash"
+    truth: str = TRUTHS[0]
 
     def __getitem__(self, index: int) -> "Sample | Skipped":
         image_id = self.images.image_ids[index]
         try:
             example = self.images.read(index)
+            needed = self.truth == "mask" or not len(example.boxes)
+            mask = example.mask() if example.mask and needed else None
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
-        image, stored = example.image, example.boxes
+        image, stored, notes = example.image, example.boxes, example.notes
+        if mask is not None and not len(stored):
+            stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
+        if mask is not None and not mask.any():
+            notes = (*notes, "with an empty mask")
         boxes = usable(stored, image.height, image.width)
         pixels, moved, share = place(image, boxes, self.size, self.resize)
+        truth = mask_of(moved, *self.size)
+        if masked := self.truth == "mask" and mask is not None:
+            truth, share = place_mask(mask, self.size, self.resize)
         return Sample(
             position=index,
             image_id=image_id,
@@ -107,9 +124,10 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             label=example.label,
             boxes=moved,
             dropped_boxes=len(stored) - len(boxes),
-            mask=mask_of(moved, *self.size),
+            mask=truth,
             box_share=share,
-            notes=(*example.notes, *doubts(stored, image.height, image.width)),
+            masked=masked,
+            notes=(*notes, *doubts(stored, image.height, image.width)),
         )
 
     def __len__(self) -> int:
@@ -135,6 +153,22 @@ def place(image: Image.Image, boxes: Tensor, size: Size, resize: str) -> tuple[T
     return pixels, after, kept / area
 
 
+def place_mask(mask: Mask, size: Size, resize: str) -> tuple[Tensor, float]:
+    """Bring a mask to the model's size as `place` brings its image, by the nearest pixel, (H, W) bool.
+
+    With it comes the share of its area that is still in the frame; NaN of an empty one.
+    """
+    frame = list(RESIZINGS[resize](mask.shape, size))
+    # as Pillow's nearest: the pixel at the centre of each new one; for tv_tensors.Mask torchvision takes its corner
+    resized = functional.resize(
+        torch.from_numpy(mask)[None], frame, torchvision.transforms.InterpolationMode.NEAREST_EXACT
+    )
+    cut = functional.center_crop(resized, list(size))
+    area, kept = int(resized.sum()), int(cut.sum())
+    lost = 0.0 if mask.any() else math.nan
+    return cut[0], kept / area if area else lost
+
+
 def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     """Put samples side by side; images that cannot be used are left out and listed."""
     samples = [item for item in items if isinstance(item, Sample)]
@@ -148,11 +182,14 @@ def collate(items: "Sequence[Sample | Skipped]") -> Batch:
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.long),
         masks=torch.stack([sample.mask for sample in samples]) if samples else torch.empty(0),
         skipped=[item for item in items if isinstance(item, Skipped)],
+        masked=[sample.masked for sample in samples],
         notes=[sample.notes for sample in samples],
     )
 
 
-def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8), resize: str = "squash") -> Batch:
+def read_batch(
+    images: ImageSet, size: Size, positions: Iterable[int] = range(8), resize: str = "squash", truth: str = TRUTHS[0]
+) -> Batch:
     """Put some images of a set side by side, at a model's size.
 
     Args:
@@ -160,8 +197,9 @@ def read_batch(images: ImageSet, size: Size, positions: Iterable[int] = range(8)
         size: Height and width the model wants: a classifier's `input_size`.
         positions: Indices of the images; those that cannot be used are left out and listed.
         resize: A name in RESIZINGS.
+        truth: A name in TRUTHS, see `ResizedDataset`.
     """
-    prepared = ResizedDataset(images, size, resize)
+    prepared = ResizedDataset(images, size, resize, truth)
     return collate([prepared[position] for position in positions])
 
 

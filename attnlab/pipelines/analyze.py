@@ -9,7 +9,7 @@ from attnlab.attacks import Attack
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO
-from attnlab.data import DATASETS
+from attnlab.data import DATASETS, TRUTHS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
 from attnlab.manifests import BATCHES, recorded
@@ -81,7 +81,7 @@ class Analysis(Job[AnalyzeConfig]):
         """Compute and write the parts that are missing."""
         config, classifier, has_boxes = self.config, self.classifier, self.images.has_boxes
         workers = config.run.workers or 0
-        prepared = ResizedDataset(self.images, classifier.input_size, config.data.resize)
+        prepared = ResizedDataset(self.images, classifier.input_size, config.data.resize, config.data.truth)
         with segmenting(workers if config.with_lime else 0) as cut:
             lime = LimeStage(classifier, config, cut) if config.with_lime else None
             batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)
@@ -106,6 +106,7 @@ class Analysis(Job[AnalyzeConfig]):
             "eps": [attack.eps for attack in self.attacks],
             "target": {method: config.target_of(method) for method in config.methods},
             "resize": config.data.resize,
+            **({"truth": config.data.truth} if config.data.truth != TRUTHS[0] else {}),
             **({"seed": config.run.seed} if config.with_lime or random_start else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
             "images": len(self.positions),

@@ -9,6 +9,7 @@ from torch import Tensor
 from attnlab.arrays import Labels, Maps
 from attnlab.attacks import Attack
 from attnlab.attention.map_metrics import map_mask_iou, topk_intersection
+from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
@@ -86,6 +87,7 @@ def _rows(
             "image_id": batch.image_ids[index],
             "label": int(batch.labels[index]),
             "boxes": batch.boxes[index],
+            "mask": pack(batch.masks[index].numpy()) if batch.masked[index] else None,
             "dropped_boxes": batch.dropped_boxes[index],
             "box_share": _or_none(batch.box_shares[index]),
             **{name: values[index] for name, values in columns.items()},

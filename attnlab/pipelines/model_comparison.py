@@ -138,7 +138,7 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
     """Open data and models, one or several, as `attnlab figures` does."""
     data, named, trust = config.data.name, config.images, config.model.trust_code
     split = config.data.split or DATASETS[data].accuracy_split
-    images = load_dataset(data, config.data.root, split)
+    images = load_dataset(data, config.data.root, split, config.data.label)
     device = hardware.choose_device(config.model.device)
     for name in models:
         if "/" in name and ".py:" not in name and not Path(name).is_dir():

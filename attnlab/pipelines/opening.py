@@ -57,8 +57,10 @@ def open_images(
     Of a set that was given it is what can be vouched for. `split` is for options that name none.
     """
     named = {} if options.split is None else {"split": options.split}
+    named |= {} if options.label is None else {"label": options.label}
     if images is None:
-        images, named = load_dataset(options.name, options.root, options.split or split), {"split": split} | named
+        images = load_dataset(options.name, options.root, options.split or split, options.label)
+        named = {"split": split} | named
     used = choose(images, options.limit, stratify=options.stratify, seed=seed)
     named = {"data": options.name, **named} if images.name == options.name else {}
     return images, used if positions is None else list(positions), named

@@ -73,7 +73,8 @@ def replay(
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     root = manifest.get("root") if root is None else root
-    images, earlier = as_recorded(load_dataset(options["data"], root, options["split"]), manifest["data"])
+    images = load_dataset(options["data"], root, options["split"], options.get("label"))
+    images, earlier = as_recorded(images, manifest["data"])
     if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model warns itself
         check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]

@@ -89,7 +89,7 @@ def prepare_training(
         raise UserError(f"expected --sources with the ensemble defense alone, got {options.name}")
     if classifier is not None and config.model.name is None:
         raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
-    images = load_dataset(data.name, data.root, "train") if images is None else images
+    images = load_dataset(data.name, data.root, "train", data.label) if images is None else images
     if DATASETS[data.name].own and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnlab.boxes import iou_of_shared, rasterise
+from attnlab.boxes import ground_truth, iou_of_shared
 from attnlab.report.description import map_method
 from attnlab.report.page.pictures import as_map, as_mask
 from attnlab.report.tables import CELLS, GROUPS
@@ -83,7 +83,7 @@ def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     height, width = manifest["model"]["input_size"]
     boxes = [list(map(float, box)) for box in record["boxes"]]
     attacked = record["adversarial"]
-    image = {"boxes": boxes, "share": float(rasterise(np.array(boxes).reshape(-1, 4), height, width).mean())}
+    image = {"boxes": boxes, "share": float(ground_truth(record, height, width).mean())}
     if record["map"] is not None:
         image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
     if record["lime"] is not None:
@@ -117,7 +117,7 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
         values[f"cells_{k}"] = [None if both is None else iou_of_shared(both, k) for both in shared]
     if "lime" in manifest["options"]["methods"]:
         size = tuple(manifest["model"]["input_size"])
-        clean = {name: record[name] for name in ("boxes", "lime", "lime_again")}
+        clean = {name: record[name] for name in ("boxes", "mask", "lime", "lime_again")}
         ious = [lime_ious({**clean, "adv_lime": row["lime"]}, size, manifest["features"]) for row in attacked]
         for count in manifest["features"]:
             values[f"lime_clean_{count}"] = _known(ious[0]["table4"][count])

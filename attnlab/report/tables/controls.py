@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from attnlab.boxes import iou_of_shared, rasterise
+from attnlab.boxes import ground_truth, iou_of_shared
 from attnlab.report.statistics import bootstrap_difference
 from attnlab.report.tables import GROUPS, NONE, TABLES
 from attnlab.report.tables.iou import measured
@@ -39,11 +39,12 @@ def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, in
 
 
 def blind_areas(images: pd.DataFrame, size: tuple[int, int]) -> pd.DataFrame:
-    """IoU of boxes with a frame as large in the middle of the image, `centred`, and with random areas, `chance`."""
+    """IoU of the ground truth with a frame as large in the middle, `centred`, and with random areas, `chance`."""
     known = images.dropna(subset="iou_att_gt")
     once = known.drop_duplicates("image_id")
     outwards = from_the_centre(size)
-    pairs = [blind_ious(rasterise(np.stack(boxes), *size), outwards) for boxes in once["boxes"]]
+    records = once.reindex(columns=["boxes", "mask"]).to_dict("records")
+    pairs = [blind_ious(ground_truth(record, *size), outwards) for record in records]
     blind = pd.DataFrame(pairs, index=once["image_id"], columns=["centred", "chance"], dtype=float)
     return blind.reindex(known["image_id"]).set_index(known.index).reindex(images.index)
 

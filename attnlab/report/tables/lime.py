@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.boxes import ground_truth as boxes_or_mask
 from attnlab.boxes import matched_box, rasterise
 from attnlab.errors import UserError
 from attnlab.report.tables import FEATURES, Paper
@@ -53,7 +54,7 @@ def measure_explanations(
     """
     if min(features) < 1:
         raise UserError(f"expected numbers of features from 1 on, got {list(features)}")
-    explained = images[["boxes", *EXPLANATIONS]].dropna(subset="lime")
+    explained = images.reindex(columns=["boxes", "mask", *EXPLANATIONS]).dropna(subset="lime")
     rows = []
     for image in explained.to_dict("records"):
         ious = lime_ious(image, size, features, ground_truth)
@@ -67,7 +68,8 @@ def lime_ious(
 ) -> dict[str, dict[int, float]]:
     """IoUs of one image at one eps that Tables 4 and 5 average: table -> number of features -> IoU.
 
-    The image has boxes, and explanations by the names in EXPLANATIONS, of which some may be None: their IoU is NaN.
+    The image has boxes, perhaps a mask, and explanations by the names in EXPLANATIONS, of which some may be None: their
+    IoU is NaN.
     """
     segments = {name: None if image[name] is None else segments_of(image[name], size) for name in EXPLANATIONS}
     ious: dict[str, dict[int, float]] = {name: {} for name in LIME_TABLES}
@@ -76,8 +78,8 @@ def lime_ious(
             None if labels is None else area(np.asarray(image[name]["weights"]), labels, count)
             for name, labels in segments.items()
         )
-        ious["table4"][count] = _iou(clean, _truth(image["boxes"], clean, ground_truth))
-        ious["table4_adversarial"][count] = _iou(attacked, _truth(image["boxes"], attacked, ground_truth))
+        ious["table4"][count] = _iou(clean, _truth(image, clean, ground_truth))
+        ious["table4_adversarial"][count] = _iou(attacked, _truth(image, attacked, ground_truth))
         ious["table5"][count] = _iou(clean, attacked)
         ious["noise_floor"][count] = _iou(clean, again)
     return ious
@@ -88,14 +90,14 @@ def segments_of(explanation: Struct, size: Size) -> Labels:
     return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
 
 
-def _truth(boxes: Sequence[Sequence[float]], mask: Mask | None, ground_truth: str) -> Mask | None:
-    """The boxes as a mask; for `matched` their common frame, scaled to the size of an area."""
-    if len(boxes) == 0 or mask is None:
+def _truth(image: Mapping[Any, Any], mask: Mask | None, rule: str) -> Mask | None:
+    """The ground truth; for `matched` the common frame of the boxes, scaled to the size of an area."""
+    boxes = [np.asarray(box, float) for box in image["boxes"]]
+    if not boxes or mask is None:
         return None
-    corners = np.stack([np.asarray(box, float) for box in boxes])
-    if ground_truth == "matched":
-        corners = matched_box(corners, float(mask.sum()))
-    return rasterise(corners, *mask.shape)
+    if rule == "matched":
+        return rasterise(matched_box(np.stack(boxes), float(mask.sum())), *mask.shape)
+    return boxes_or_mask(image, *mask.shape)
 
 
 def _iou(first: Mask | None, second: Mask | None) -> float:

@@ -38,7 +38,7 @@ from attnlab.report.tables.published import numbers_of_the_paper, published, pub
 from attnlab.runs import Run
 
 #: columns of records that hold several numbers each
-WIDE = ["boxes", "map", "lime", "lime_again", "shared_cells", "adv_map", "adv_lime"]
+WIDE = ["boxes", "mask", "map", "lime", "lime_again", "shared_cells", "adv_map", "adv_lime"]
 
 
 class Source(NamedTuple):
@@ -69,13 +69,14 @@ class Source(NamedTuple):
 def numbers(run: Run, has_boxes: bool, measures: Iterable[Callable[[pd.DataFrame], pd.DataFrame]] = ()) -> pd.DataFrame:
     """What `read_records` gives without the columns that hold several numbers each, which take most of the memory.
 
-    Columns has_map and has_lime say what an image has. Each of `measures` adds columns about I_att: it gets its images
-    with all columns, a part of the run at a time, and returns a frame with their index.
+    Columns has_map, has_lime and has_mask say what an image has. Each of `measures` adds columns about I_att: it gets
+    its images with all columns, a part of the run at a time, and returns a frame with their index.
     """
     frames = []
     for records in parts_of_records(run):
         images = i_att(records, has_boxes)
-        kept = records.drop(columns=WIDE).assign(has_map=records["map"].notna(), has_lime=records["lime"].notna())
+        has = {f"has_{name}": records[name].notna() for name in ("map", "lime", "mask")}
+        kept = records.drop(columns=WIDE).assign(**has)
         frames.append(pd.concat([kept, *(measure(images) for measure in measures)], axis=1))
     return pd.concat(frames, ignore_index=True)
 

@@ -1,0 +1,144 @@
+"""From the objects of an image to samples: which of them the model should see, and as what."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from attnlab.data.base import Entry, FileSet, as_id
+from attnlab.data.boxes_table import NAMES, read_names
+from attnlab.data.masks import BoxMask, MaskSource, UnionMask
+from attnlab.errors import Unusable, UserError, nearest
+from attnlab.stores import StorePath
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of an image.
+
+    Attributes:
+        label: Index of its class.
+        box: Half-open pixels x0, y0, x1, y1; None where only its mask or its class is known.
+        mask: Its mask, if it has one.
+        area: Of the mask in pixels, where the file says it; else the box's counts.
+    """
+
+    label: int
+    box: tuple[float, ...] | None = None
+    mask: MaskSource | None = None
+    area: float | None = None
+
+    @property
+    def size(self) -> float:
+        """Pixels that it covers, by which the largest is found."""
+        if self.area is not None or self.box is None:
+            return self.area or 0.0
+        x0, y0, x1, y1 = self.box
+        return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image with its objects, in the order of the file.
+
+    `boxes_size` and `notes` as of `Entry`.
+    """
+
+    path: Path | StorePath
+    objects: Sequence[Object]
+    boxes_size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def file_set(
+    name: str,
+    classes: Sequence[str],
+    images: Mapping[str, Annotated | Unusable],
+    label: str | None,
+    *,
+    upright: bool = True,
+    box_corners: str | None = None,
+) -> FileSet:
+    """The samples of annotated images, by name, as an image set.
+
+    Args:
+        name: Of the data set.
+        classes: Their names in the order of the labels.
+        images: By their names; one that cannot be used comes with the reason.
+        label: A name in LABEL_RULES or None, see `samples`.
+        upright: As of `FileSet`, as is `box_corners`.
+    """
+    found = [(as_id(f"{key}{end}"), entry) for key, image in images.items() for end, entry in samples(image, label)]
+    return FileSet(
+        name=name,
+        classes=classes,
+        image_ids=[image_id for image_id, _ in found],
+        entries=[entry for _, entry in found],
+        has_boxes=any(isinstance(entry, Entry) and (len(entry.boxes) > 0 or entry.mask) for _, entry in found),
+        box_corners=box_corners,
+        upright=upright,
+    )
+
+
+def samples(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[str, Entry | Unusable]]:
+    """The samples of one image, each with what its name ends in.
+
+    Args:
+        label: "largest": one sample of the class of the largest object, of several as large the first, whose ground
+            truth is all objects of that class; "each": a sample an object, whose name ends in #k, k being the object's
+            place from 0 on; None: the same as "largest", for images whose objects are all of one class.
+    """
+    if isinstance(image, Unusable):
+        yield "", image
+    elif not image.objects:
+        yield "", Unusable("no object in its annotation")
+    elif label == "each":
+        for place, one in enumerate(image.objects):
+            yield f"#{place}", _entry(image, [one])
+    else:
+        largest = max(image.objects, key=lambda one: one.size)
+        labels = {one.label for one in image.objects}
+        if label is None and len(labels) > 1:
+            yield "", Unusable(f"objects of {len(labels)} labels; --label largest or each says which to look at")
+        else:
+            yield "", _entry(image, [one for one in image.objects if one.label == largest.label])
+
+
+def _entry(image: Annotated, objects: Sequence[Object]) -> Entry:
+    """An image of objects of one class; an object without a mask beside others with one counts by its box."""
+    boxes = torch.tensor([one.box for one in objects if one.box is not None], dtype=torch.float64).reshape(-1, 4)
+    parts = [part for one in objects if (part := one.mask or (BoxMask(one.box) if one.box else None))]
+    masked = any(one.mask for one in objects)
+    mask = (parts[0] if len(parts) == 1 else UnionMask(parts)) if masked else None
+    if masked and any(one.box is None for one in objects):
+        boxes = boxes[:0]  # the frame around the mask is the box of all
+    return Entry(image.path, objects[0].label, boxes, image.boxes_size, mask, image.notes)
+
+
+def numbered(
+    names: Sequence[str], folders: Sequence[Path | StorePath], where: object
+) -> tuple[dict[str, int], list[str]]:
+    """Class index of each name, and all names: in their order here, or in that of a classes.txt in one of the folders.
+
+    Args:
+        names: Those of the data, each once.
+        folders: In which a classes.txt may lie; the first counts.
+        where: What names them, for errors.
+
+    Raises:
+        UserError: If classes.txt lacks a name or lists it twice.
+    """
+    listed = next((read_names(folder / NAMES) for folder in folders if (folder / NAMES).is_file()), None)
+    if listed is None:
+        return {name: index for index, name in enumerate(names)}, list(names)
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(listed):
+        places[name].append(index)
+    for name in names:
+        if len(places.get(name, ())) != 1:
+            times = f"{len(places[name])} times" if name in places else "not at all"
+            hint = "" if name in places else nearest(name, listed)
+            raise UserError(f"expected {NAMES} to list each class of {where} once, got {name!r} {times}{hint}")
+    return {name: places[name][0] for name in names}, listed

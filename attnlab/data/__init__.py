@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
-from attnlab.stores import Root, open_root, parse_root
+from attnlab.stores import Root, expand, open_root, parse_root
+from attnlab.stores.location import ARCHIVES
 
 if TYPE_CHECKING:
     from attnlab.data.base import ImageSet
@@ -41,7 +42,7 @@ class DatasetSpec:
         accuracy_split: The one that accuracy is measured on, likewise.
         model: Name of the model that belongs to it; empty if none does.
         budget: Of attacks, unless the user names another.
-        tars: Whether the root names .tar files, which `open` finds itself: it gets the root as it was named.
+        files: Endings of the files that the root may name in place of a folder; `open` finds them itself.
         objects: Whether an image may show objects of several classes.
         own: Whether it stands for images of the user's, in whatever number.
         plans: Training plans (`attnlab.training.recipes`) by name, or where they are; None if there are none.
@@ -55,10 +56,15 @@ class DatasetSpec:
     accuracy_split: str = "test"
     model: str = ""
     budget: Budget = BUDGET
-    tars: bool = False
+    files: tuple[str, ...] = ()
     objects: bool = False
     own: bool = False
     plans: Lazy | Mapping[str, Any] | None = None
+
+    def reads(self, root: Root) -> bool:
+        """Whether a root names such files, or is a pattern of them: `open` gets it as it was named."""
+        named = self.files and not (isinstance(root, Path) and root.is_dir())
+        return bool(named) and expand(str(root))[0].lower().endswith(self.files)
 
 
 #: what the ground truth of an image is, where it has both
@@ -99,7 +105,7 @@ DATASETS = Registry(
             "your own images in .tar files of WebDataset, with labels in .cls or .json, boxes in .json",
             holds=".tar files, or a pattern of them such as 'DIR/{0000..0009}.tar'",
             accuracy_split="val",
-            tars=True,
+            files=ARCHIVES,
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
@@ -153,7 +159,7 @@ def load_dataset(
     if spec.holds and root is None:
         raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {spec.holds}")
     named = parse_root(root) if isinstance(root, str) else root
-    folder = Path() if named is None else named if spec.tars else open_root(named) if spec.holds else Path()
+    folder = Path() if named is None else named if spec.reads(named) else open_root(named) if spec.holds else Path()
     split = spec.split if split is None else split
     if spec.splits:
         check_one_of(split, spec.splits, "--split")

@@ -30,9 +30,9 @@ def data(roots: Sequence[Root] = (), asked: str | None = None) -> Iterator[Findi
 def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
     """Find which of those data sets a folder, an archive or a URL holds."""
     named = root
-    if is_pattern(root):
-        names = [name for name in names if DATASETS[name].tars]
-        yield from (split_of(name, root, DATASETS[name].split) for name in names)
+    reading = [name for name in names if DATASETS[name].reads(root)]
+    if reading and (is_pattern(root) or not is_archive(str(root))):
+        yield from (split_of(name, root, DATASETS[name].split) for name in reading)
         return
     if not isinstance(root, Path) or is_archive(root.name):
         try:
@@ -50,7 +50,7 @@ def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
         return
     splits = {name: dict.fromkeys((DATASETS[name].split, *DATASETS[name].splits)) for name in names}  # most used first
-    roots = {name: named if DATASETS[name].tars else root for name in names}
+    roots = {name: named if DATASETS[name].reads(named) else root for name in names}
     found = {name: [split_of(name, roots[name], split) for split in splits[name]] for name in names}
     there = [name for name in names if any(split.state == "ok" for split in found[name])]
     for name in there:

@@ -45,6 +45,12 @@ def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
     return [note for note, which in notes.items() if which.any()]
 
 
+def same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes, height and width, are those of one picture, scaled; sides may be a pixel off by rounding."""
+    (height, width), (other_height, other_width) = first, second
+    return abs(height * other_width - other_height * width) <= max(height, width)
+
+
 def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Union of the boxes, (height, width); every edge is rounded to the nearest pixel border (half to even)."""
     mask = np.zeros((height, width), bool)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attnlab.boxes import same_aspect
 from attnlab.data.decode import UPRIGHT, decode, file_size
 from attnlab.data.masks import Mask, MaskSource
 from attnlab.errors import Unusable, UserError
@@ -32,7 +33,7 @@ class Example:
     label: int
     boxes: Tensor  # of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0
     notes: tuple[str, ...] = ()  # what was decided in reading it, in words that follow "3 of 12 images"
-    #: gives which pixels of `image` belong to the label's object, or raises Unusable; None where only boxes are known
+    #: gives which pixels of `image` belong to the label's object, or raises Unusable or NoMask; None: only boxes known
     mask: Callable[[], Mask] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -101,6 +102,7 @@ class FileSet:
         boxes_from: Where boxes were read from, where there is a choice.
         upright: Whether boxes refer to the picture turned as its EXIF orientation says.
         over_white: Whether transparent parts are shown over white; False drops the opacity, as older versions did.
+        strict_aspect: Whether an image is left out whose `boxes_size` is not its own, scaled.
     """
 
     name: str
@@ -114,6 +116,7 @@ class FileSet:
     boxes_from: str = ""
     upright: bool = False
     over_white: bool = True
+    strict_aspect: bool = False
 
     @property
     def pixel_rule(self) -> str | None:
@@ -142,8 +145,15 @@ class FileSet:
             raise entry
         image, notes = decode(entry.path, upright=self.upright, over_white=self.over_white)
         boxes = entry.boxes
-        if entry.boxes_size is not None:
+        if entry.boxes_size is not None and entry.boxes_size != (image.height, image.width):
             height, width = entry.boxes_size
+            if self.strict_aspect:
+                if not same_aspect(entry.boxes_size, (image.height, image.width)):
+                    turned = "; as stored, before EXIF turns it?" if image.size == (height, width) else ""
+                    raise Unusable(
+                        f"annotated as {width}x{height} pixels, the image is {image.width}x{image.height}{turned}"
+                    )
+                notes = (*notes, "of another size than annotated, to which boxes and masks are scaled")
             boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
         mask = partial(entry.mask.decode, image.height, image.width) if entry.mask else None
         return Example(image, entry.label, boxes, (*notes, *entry.notes), mask)

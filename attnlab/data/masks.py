@@ -1,6 +1,8 @@
 """Where the mask of an image's object lies, read only when the image is."""
 
-from collections.abc import Sequence
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from attnlab.boxes import rasterise
+from attnlab.boxes import rasterise, same_aspect
 from attnlab.data.decode import file_size
-from attnlab.errors import Unusable
+from attnlab.errors import Unusable, UserError
 from attnlab.stores import StoreLost, StorePath
 
 Mask = npt.NDArray[np.bool_]
@@ -19,6 +21,10 @@ Mask = npt.NDArray[np.bool_]
 
 
 ONE_CHANNEL = ("1", "L", "P", "I", "I;16")  # modes of pictures whose pixels are one number each
+
+
+class NoMask(Exception):  # noqa: N818 - a fact about one image
+    """A mask that does not count, so that the boxes do; its text follows "3 of 12 images"."""
 
 
 class MaskSource(Protocol):
@@ -29,6 +35,7 @@ class MaskSource(Protocol):
 
         Raises:
             Unusable: If it cannot be read, or is of another size.
+            NoMask: If it is not the object's.
         """
 
 
@@ -75,6 +82,113 @@ class BoxMask:
     def decode(self, height: int, width: int) -> Mask:
         """The box's pixels."""
         return rasterise(np.array([self.box]), height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonMask:
+    """What polygons cover together, drawn as pycocotools draws them.
+
+    Attributes:
+        polygons: Of each the coordinates x, y, x, y ..., of three points at least, as `packed` gives them.
+        size: Height and width they refer to, (1, 1) for fractions of the image; None: the image's own.
+    """
+
+    polygons: tuple[bytes, ...]
+    size: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """A hash of the coordinates, and the size."""
+        return f"polygons {_hash(self.polygons)} {self.size}"
+
+    def decode(self, height: int, width: int) -> Mask:
+        """The mask; coordinates are scaled to the image's size.
+
+        Raises:
+            UserError: If pycocotools is not there.
+        """
+        try:
+            from pycocotools import mask as coco
+        except ImportError:
+            raise UserError(
+                "expected pycocotools, which draws polygons, got none: pip install 'attnlab[coco]', or take the boxes "
+                "with --truth box"
+            ) from None
+        rows, columns = self.size or (height, width)
+        drawn = [np.frombuffer(points).reshape(-1, 2) * (width / columns, height / rows) for points in self.polygons]
+        if any((np.abs(points) > 4 * max(height, width)).any() for points in drawn):  # which would fill the memory
+            raise Unusable("a polygon of its mask lies far outside of the image")
+        runs = coco.merge([coco.frPyObjects([points.ravel()], height, width)[0] for points in drawn])
+        return RleMask(runs["counts"], (height, width), compressed=True).decode(height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class RleMask:
+    """Lengths of runs of pixels outside and inside by turns, column by column, as COCO writes masks.
+
+    Attributes:
+        counts: The lengths as `packed` gives them, or as text of pycocotools.
+        size: Height and width.
+        compressed: Whether it is text.
+    """
+
+    counts: bytes
+    size: tuple[int, int]
+    compressed: bool
+
+    def __str__(self) -> str:
+        """A hash of the runs, and the size."""
+        return f"runs {_hash([self.counts])} {self.size}"
+
+    def decode(self, height: int, width: int) -> Mask:
+        """The mask, scaled to an image of the same aspect by the nearest pixel.
+
+        pycocotools leaves what runs do not reach as the memory was, so that they are counted here.
+        """
+        rows, columns = self.size
+        runs = _lengths(self.counts) if self.compressed else np.frombuffer(self.counts)
+        if runs is None or (runs < 0).any() or runs.sum() != rows * columns:
+            raise Unusable("the runs of its mask do not fill it")
+        inside = np.arange(len(runs)) % 2 == 1
+        mask = np.repeat(inside, runs.astype(np.int64)).reshape(columns, rows).T
+        if self.size == (height, width):
+            return mask
+        if not same_aspect(self.size, (height, width)):
+            raise Unusable(f"its mask is {columns}x{rows} pixels, the image {width}x{height}")
+        nearest = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in ((rows, height), (columns, width)))
+        return np.asarray(mask[np.ix_(*nearest)])
+
+
+def packed(values: Iterable[float]) -> bytes:
+    """Numbers as the bytes of float64; raises TypeError where one is none."""
+    return array("d", values).tobytes()
+
+
+def _lengths(text: bytes) -> npt.NDArray[np.int64] | None:
+    """The runs of pycocotools' text; None where it ends within one.
+
+    A character holds 5 bits, and a sixth that says whether more follow, lowest first and with a sign; from the fourth
+    run on each is the difference from that two before.
+    """
+    bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not len(bits) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
+        return None
+    last = np.flatnonzero(bits & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = 5 * (np.arange(len(bits)) - np.repeat(first, last - first + 1))
+    if place.max() > 40:
+        return None
+    runs = np.add.reduceat((bits & 31) << place, first) - np.where(bits[last] & 16, 32 << place[last], 0)
+    for start in (1, 2):
+        runs[start::2] = runs[start::2].cumsum()
+    return runs
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    """A hash that tells lists of bytes apart."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8) + part)
+    return total.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from attnlab.data.base import Entry, FileSet, as_id
 from attnlab.data.boxes_table import NAMES, read_names
@@ -60,6 +62,7 @@ def file_set(
     *,
     upright: bool = True,
     box_corners: str | None = None,
+    strict_aspect: bool = False,
 ) -> FileSet:
     """The samples of annotated images, by name, as an image set.
 
@@ -68,17 +71,23 @@ def file_set(
         classes: Their names in the order of the labels.
         images: By their names; one that cannot be used comes with the reason.
         label: A name in LABEL_RULES or None, see `samples`.
-        upright: As of `FileSet`, as is `box_corners`.
+        upright: As of `FileSet`, as are `box_corners` and `strict_aspect`.
     """
-    found = [(as_id(f"{key}{end}"), entry) for key, image in images.items() for end, entry in samples(image, label)]
+    found = [(as_id(f"{key}{end}"), one) for key, image in images.items() for end, one in _chosen(image, label)]
+    boxes = [[] if isinstance(one, Unusable) else one.boxes() for _, one in found]
+    # one tensor of all boxes, cut up: making one an image takes ten times as long
+    together = torch.tensor([box for some in boxes for box in some], dtype=torch.float64).reshape(-1, 4)
+    cut = torch.split(together, list(map(len, boxes))) if boxes else ()
+    entries = [one if isinstance(one, Unusable) else one.entry(some) for (_, one), some in zip(found, cut, strict=True)]
     return FileSet(
         name=name,
         classes=classes,
         image_ids=[image_id for image_id, _ in found],
-        entries=[entry for _, entry in found],
-        has_boxes=any(isinstance(entry, Entry) and (len(entry.boxes) > 0 or entry.mask) for _, entry in found),
+        entries=entries,
+        has_boxes=len(together) > 0 or any(isinstance(entry, Entry) and entry.mask for entry in entries),
         box_corners=box_corners,
         upright=upright,
+        strict_aspect=strict_aspect,
     )
 
 
@@ -90,31 +99,51 @@ def samples(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[st
             truth is all objects of that class; "each": a sample an object, whose name ends in #k, k being the object's
             place from 0 on; None: the same as "largest", for images whose objects are all of one class.
     """
+    for end, one in _chosen(image, label):
+        if isinstance(one, Unusable):
+            yield end, one
+        else:
+            yield end, one.entry(torch.tensor(one.boxes(), dtype=torch.float64).reshape(-1, 4))
+
+
+class _Chosen(NamedTuple):
+    """An image and those of its objects that are a sample, all of one class."""
+
+    image: Annotated
+    objects: Sequence[Object]
+
+    def boxes(self) -> list[tuple[float, ...]]:
+        """Their boxes; none where an object has a mask alone: the frame around the union of masks is taken then."""
+        boxes = [one.box for one in self.objects if one.box is not None]
+        return [] if len(boxes) < len(self.objects) and any(one.mask for one in self.objects) else boxes
+
+    def entry(self, boxes: Tensor) -> Entry:
+        """The sample with its boxes; an object without a mask beside others with one counts by its box."""
+        mask = self.objects[0].mask
+        if len(self.objects) > 1 and any(one.mask for one in self.objects):
+            found = (one.mask or (BoxMask(one.box) if one.box else None) for one in self.objects)
+            mask = UnionMask([part for part in found if part])
+        return Entry(self.image.path, self.objects[0].label, boxes, self.image.boxes_size, mask, self.image.notes)
+
+
+def _chosen(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[str, _Chosen | Unusable]]:
+    """The objects of each sample of an image, with what its name ends in."""
     if isinstance(image, Unusable):
         yield "", image
     elif not image.objects:
         yield "", Unusable("no object in its annotation")
     elif label == "each":
         for place, one in enumerate(image.objects):
-            yield f"#{place}", _entry(image, [one])
+            yield f"#{place}", _Chosen(image, [one])
+    elif len(image.objects) == 1:
+        yield "", _Chosen(image, image.objects)
     else:
         largest = max(image.objects, key=lambda one: one.size)
         labels = {one.label for one in image.objects}
         if label is None and len(labels) > 1:
             yield "", Unusable(f"objects of {len(labels)} labels; --label largest or each says which to look at")
         else:
-            yield "", _entry(image, [one for one in image.objects if one.label == largest.label])
-
-
-def _entry(image: Annotated, objects: Sequence[Object]) -> Entry:
-    """An image of objects of one class; an object without a mask beside others with one counts by its box."""
-    boxes = torch.tensor([one.box for one in objects if one.box is not None], dtype=torch.float64).reshape(-1, 4)
-    parts = [part for one in objects if (part := one.mask or (BoxMask(one.box) if one.box else None))]
-    masked = any(one.mask for one in objects)
-    mask = (parts[0] if len(parts) == 1 else UnionMask(parts)) if masked else None
-    if masked and any(one.box is None for one in objects):
-        boxes = boxes[:0]  # the frame around the mask is the box of all
-    return Entry(image.path, objects[0].label, boxes, image.boxes_size, mask, image.notes)
+            yield "", _Chosen(image, [one for one in image.objects if one.label == largest.label])
 
 
 def numbered(

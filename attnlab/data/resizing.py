@@ -19,10 +19,9 @@ from attnlab.boxes import doubts, mask_of, usable
 from attnlab.compat import functional, torchvision, tv_tensors
 from attnlab.data import RESIZINGS, TRUTHS, Size
 from attnlab.data.base import ImageSet
-from attnlab.data.masks import Mask, frame_of
-from attnlab.errors import Unusable
+from attnlab.data.masks import Mask, NoMask, frame_of
+from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
-from attnlab.stores import StoreLost
 from attnlab.words import counted
 
 
@@ -103,11 +102,14 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         image_id = self.images.image_ids[index]
         try:
             example = self.images.read(index)
-            needed = self.truth == "mask" or not len(example.boxes)
-            mask = example.mask() if example.mask and needed else None
+            image, stored, notes = example.image, example.boxes, example.notes
+            needed = self.truth == "mask" or not len(stored)
+            try:
+                mask = example.mask() if example.mask and needed else None
+            except NoMask as reason:
+                mask, notes = None, (*notes, str(reason))
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
-        image, stored, notes = example.image, example.boxes, example.notes
         if mask is not None and not len(stored):
             stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
         if mask is not None and not mask.any():
@@ -239,13 +241,13 @@ def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """Raise a store's failure in a worker process as it was raised there; torch puts a whole traceback into it."""
+    """Raise a user's error in a worker process as it was raised there; torch puts a whole traceback into it."""
     try:
         yield
-    except StoreLost as error:
-        raise StoreLost(
-            str(error).strip().splitlines()[-1].removeprefix(f"{StoreLost.__module__}.StoreLost: ")
-        ) from None
+    except UserError as error:
+        kind = type(error)
+        last = str(error).strip().splitlines()[-1]
+        raise kind(last.removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from None
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

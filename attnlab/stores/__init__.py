@@ -14,7 +14,18 @@ from attnlab.errors import UserError
 from attnlab.stores.location import ARCHIVES, Url, expand, is_archive, is_pattern, parse_root
 from attnlab.stores.paths import StoreLost, StorePath, each
 
-__all__ = ["Root", "StoreLost", "StorePath", "Url", "each", "expand", "is_archive", "is_pattern", "parse_root"]
+__all__ = [
+    "ARCHIVES",
+    "Root",
+    "StoreLost",
+    "StorePath",
+    "Url",
+    "each",
+    "expand",
+    "is_archive",
+    "is_pattern",
+    "parse_root",
+]
 
 #: what a user names, and what was opened
 Root = Path | Url | StorePath

@@ -113,7 +113,7 @@ def as_csv(frame: pd.DataFrame) -> str:
 def skipped_images(run: Run) -> list[tuple[str, str]]:
     """Names of the images that could not be used, and why.
 
-    An image without a usable box is listed too: it has a record, but no IoU with boxes.
+    An image without a usable box is listed too: it has a record, but no IoU with ground truth.
     """
     manifest = run.manifest
     has_boxes = manifest["kind"] == "analyze" and manifest["data"]["has_boxes"]

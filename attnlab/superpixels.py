@@ -26,7 +26,7 @@ def quickshift(image: Image, seed: int) -> np.ndarray[Any, Any]:
     from skimage import segmentation
 
     rng = seed % 2**31  # a C int
-    labels = segmentation.quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=rng)  # type: ignore[no-untyped-call]
+    labels = segmentation.quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=rng)
     return np.asarray(labels)
 
 

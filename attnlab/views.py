@@ -20,7 +20,7 @@ class MapView(NamedTuple):
     prediction: int
     confidence: float  # softmax probability of the label
     top: float = float("nan")  # softmax probability of the prediction; NaN where it is not known
-    iou: float = float("nan")  # of the map's area with the boxes; NaN where it is not known
+    iou: float = float("nan")  # of the map's area with the ground truth; NaN where it is not known
 
 
 class ReplayedImage(NamedTuple):
@@ -39,6 +39,7 @@ class MapSeries(NamedTuple):
     boxes: npt.NDArray[np.float64]  # half-open pixels, (B, 4)
     clean: Sequence[MapView]
     adversarial: Sequence[MapView]
+    mask: npt.NDArray[np.bool_] | None = None  # ground truth in place of the boxes, (H, W)
 
 
 class Examples(NamedTuple):

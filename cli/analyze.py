@@ -13,7 +13,7 @@ from .run_job import run_job
 @options_of(AnalyzeConfig, smoke=SMALLEST)
 @FORMAT
 def analyze(config: AnalyzeConfig, form: str | None) -> None:
-    """Measure attention maps: their IoU with boxes, and between original and adversarial images (Tables 1-5).
+    """Measure attention maps: their IoU with ground truth, and between original and adversarial images (Tables 1-5).
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
     attack changes the prediction, as `fail` where it does not. LIME explains the images that the tables use: those

@@ -40,8 +40,8 @@ HELP = f"""Draw the paper's figures of a RUN or of CHECKPOINTS, as PNG and PDF w
 {_table()}
 
 The first of several checkpoints is the undefended one. No image is picked by hand: Figs. 1 and 3 show, of each group,
-the image whose IoU with the boxes is the group's median, Fig. 13 the most scattered maps and the lowest IoUs at a
-confidence of 0.9 or more, the others images of typical confidence. Each caption says so.
+the image whose IoU with the ground truth is the group's median, Fig. 13 the most scattered maps and the lowest IoUs at
+a confidence of 0.9 or more, the others images of typical confidence. Each caption says so.
 
 \b
 attnlab figures runs/imagenet-val-inception_v3 --only figure1 --images ILSVRC2012_val_00000001 --grid

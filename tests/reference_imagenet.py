@@ -83,7 +83,7 @@ class Reference:
         return sum(weight * channel for weight, channel in zip(weights, self.activations[0], strict=True)).detach()
 
     def row(self, path: Path, label: int, boxes: Sequence[Sequence[int]], eps: Sequence[float]) -> dict[str, Any]:
-        """One image: predictions, confidence in the label, IoU with the boxes, IoU of the highest cells per eps."""
+        """One image: predictions, confidence in the label, IoU with ground truth, IoU of the highest cells per eps."""
         with Image.open(path) as image:
             width, height = image.size
             squashed = image.convert("RGB").resize(self.size[::-1], Image.Resampling.BILINEAR)

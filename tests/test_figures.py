@@ -149,7 +149,7 @@ def views(*groups: tuple[str, list[MapSeries]], columns: Sequence[str] = ()) -> 
 
 def test_a_replayed_image_has_the_views_of_its_record():
     seen = replayed()
-    (clean,), (adversarial,) = series_of(seen, "grad-cam", 0, MANIFEST)[3:]
+    (clean,), (adversarial,) = series_of(seen, "grad-cam", 0, MANIFEST)[3:5]
     assert clean.map.ravel().tolist() == seen.record["map"]
     assert clean[2:4] == (1, 0.5)
     assert (adversarial.prediction, adversarial.iou) == (0, 0.25)

@@ -54,7 +54,7 @@ def test_an_analysis_is_drawn_into_its_own_folder(attnlab, mine):
     assert f"{mine}/figures: figure1-eps-4-255, figure1-eps-16-255, figure13" in done.out
     caption = (mine / "figures/figure1-eps-4-255.txt").read_text()
     assert "resnet8, scenes val, stepll, ε = 4/255" in caption
-    assert "of each group the one whose IoU with the boxes is the group's median" in caption
+    assert "of each group the one whose IoU with the ground truth is the group's median" in caption
 
 
 def test_figure_1_shows_the_images_of_the_rule_or_those_that_are_named(attnlab, mine, monkeypatch):

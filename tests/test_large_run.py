@@ -171,8 +171,8 @@ def test_images_are_chosen_of_each_outcome_and_rank_and_from_both_ends(large):
         for part in np.array_split(members[np.argsort(ious[members])], 10):
             assert len(chosen.intersection(part.tolist())) >= min(12, len(part))
     assert choose.rule(columns, ["4/255", "16/255"]).startswith(
-        "of each outcome of the attack at ε 4/255, ranked by IoU with boxes, clean, 12 at random of each tenth and of "
-        "those without it (seed 0); of each figure at each ε the 4 lowest"
+        "of each outcome of the attack at ε 4/255, ranked by IoU with ground truth, clean, 12 at random of each tenth "
+        "and of those without it (seed 0); of each figure at each ε the 4 lowest"
     )
 
 

@@ -52,7 +52,7 @@ def test_tables_are_the_report_s(run, page):
     shown = Tables(page).tables
     assert list(frames) == [name for name in shown if name in TABLES]
     assert shown["table1"][0] == ["", "succeed", "fail"]
-    assert shown["table1"][1] == ["ε", *["n", "share", "IoU with boxes"] * 2]
+    assert shown["table1"][1] == ["ε", *["n", "share", "IoU with ground truth"] * 2]
     for row, (eps, expected) in zip(shown["table1"][2:], frames["table1"].groupby("eps"), strict=True):
         cells = ["4/255" if eps < 0.02 else "16/255"]
         for one in expected.itertuples():
@@ -103,7 +103,7 @@ def test_lime_figures_average_to_tables_4_and_5(lime_run):
 def test_histograms_tell_number_and_mean_of_both_groups(run, page):
     images = i_att(read_records(run))
     of_eps = images[(images["eps"] > 0.02) & (images["group"] == "fail")]
-    message = f"Histogram of IoU with boxes, adversarial. succeed: .*; fail: {len(of_eps)} images, mean "
+    message = f"Histogram of IoU with ground truth, adversarial. succeed: .*; fail: {len(of_eps)} images, mean "
     assert re.search(f"{message}{of_eps['adv_iou_att_gt'].mean():.3f}", page)
 
 

@@ -96,7 +96,7 @@ def test_an_image_opens_large_with_its_figures_and_closes_again(visit, expect, r
     record = records_of(run, 4 / 255).iloc[3]
     assert page.locator("#view-name").inner_text() == record["image_id"]
     message = page.locator("#view-figures").inner_text()
-    assert f"IoU with boxes\t{record['iou_att_gt']:.3f}\t{record['adv_iou_att_gt']:.3f}" in message
+    assert f"IoU with ground truth\t{record['iou_att_gt']:.3f}\t{record['adv_iou_att_gt']:.3f}" in message
     assert page.locator("#stage svg rect.over").count() == len(record["boxes"])
     page.keyboard.press("Escape")
     assert page.locator("#view").is_hidden()

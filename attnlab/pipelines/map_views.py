@@ -63,9 +63,10 @@ def _as_series(batch: Batch, clean: list[list[MapView]], adversarial: list[list[
         MapSeries(
             image_id,
             int(batch.labels[index]),
-            np.asarray(batch.boxes[index], np.float64).reshape(-1, 4),
+            np.asarray([] if batch.masked[index] else batch.boxes[index], np.float64).reshape(-1, 4),
             [views[index] for views in clean],
             [views[index] for views in adversarial],
+            batch.masks[index].numpy() if batch.masked[index] else None,
         )
         for index, image_id in enumerate(batch.image_ids)
     ]

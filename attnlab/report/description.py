@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlab.words import as_fraction, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Manifest = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -126,6 +129,17 @@ def _precision(options: Options) -> str:
 def loops_of(options: Options) -> list[Mapping[str, Any]]:
     """The attacks of an evaluation that are made of steps, as its manifest describes them."""
     return [attack for attack in options["attacks"].values() if attack and "steps" in attack]
+
+
+def truth_of(images: "pd.DataFrame") -> str:
+    """What the ground truth of images is: `boxes`, `masks`, or of how many which; rows as `numbers` gives them."""
+    masked = images.drop_duplicates("image_id")["has_mask"]
+    counts = {"masks": int(masked.sum()), "boxes": int((~masked).sum())}
+    if not counts["masks"]:
+        return "boxes"
+    if not counts["boxes"]:
+        return "masks"
+    return " and ".join(f"{name} of {counted(count, 'image')}" for name, count in counts.items())
 
 
 def steps_and_sigmas(options: Options) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from attnlab.boxes import unpack
 from attnlab.report.description import Manifest, map_method, subject
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import segments_of
@@ -94,7 +95,8 @@ def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Mani
             attention, iou = map_of(row["map"], manifest["model"]["map_shape"]), row["iou_att_gt"]
         iou = np.nan if iou is None else iou
         views.append(MapView(pixels, attention, row["prediction"], row["confidence"], iou=iou))
-    return MapSeries(record["image_id"], record["label"], boxes_of(record), views[:1], views[1:])
+    mask = mask_of(record, manifest["model"]["input_size"])
+    return MapSeries(record["image_id"], record["label"], boxes_of(record), views[:1], views[1:], mask)
 
 
 def map_of(values: Sequence[float], shape: Sequence[int]) -> Map:
@@ -103,5 +105,11 @@ def map_of(values: Sequence[float], shape: Sequence[int]) -> Map:
 
 
 def boxes_of(record: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    """Boxes of an image, (B, 4)."""
-    return np.asarray(record["boxes"], np.float64).reshape(-1, 4)
+    """Boxes of an image whose ground truth they are, (B, 4); none of one that has a mask."""
+    boxes = [] if record.get("mask") else record["boxes"]
+    return np.asarray(boxes, np.float64).reshape(-1, 4)
+
+
+def mask_of(record: Mapping[str, Any], size: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+    """Mask of an image whose ground truth it is, of the image's height and width; None of one that has boxes."""
+    return unpack(record["mask"], *size) if record.get("mask") else None

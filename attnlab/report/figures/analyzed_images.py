@@ -16,7 +16,7 @@ def figure1(images: Examples, *, grid: bool = False) -> Drawing:
     """Attention to successfully attacked and failed-attacked images (Fig. 1).
 
     Of each image, in groups such as `succeed`, its own view and that of its adversarial counterpart: the image with its
-    boxes, its map, the adversarial image's map, and the perturbation, magnified.
+    ground truth, its map, the adversarial image's map, and the perturbation, magnified.
     """
     return _before_and_after(1, images, "attention", ious=True, grid=grid)
 
@@ -32,7 +32,7 @@ def figure3(images: Examples, *, grid: bool = False) -> Drawing:
 def figure13(images: Examples, *, grid: bool = False) -> Drawing:
     """Failure cases (Fig. 13), found and not picked: see `choose.scattered` and `choose.misled`.
 
-    In each row, which is a group, pairs of the image with its boxes and its map.
+    In each row, which is a group, pairs of the image with its ground truth and its map.
     """
     pairs = max(len(members) for _, members in images.groups)
     rows = []
@@ -41,8 +41,8 @@ def figure13(images: Examples, *, grid: bool = False) -> Drawing:
         for image in members:
             (view,) = image.clean
             prediction = prediction_text(view, image.label, images.classes)
-            panels.append(Panel(view.pixels, boxes=image.boxes, below=[prediction], right=True))
-            panels.append(Panel(view.pixels, view.map, image.boxes, below=[iou_text(view)]))
+            panels.append(Panel(view.pixels, None, image.boxes, [prediction], image.mask, right=True))
+            panels.append(Panel(view.pixels, view.map, image.boxes, [iou_text(view)], image.mask))
         rows.append(Row(name, panels + [None] * (2 * pairs - len(panels))))
     figure = draw_panels(rows, ["image", "attention"] * pairs, bar="attention", grid=grid, together=2)
     caption = f"Figure 13. Images that are difficult to form attention on. {images.rule}; {images.setting}."
@@ -56,10 +56,11 @@ def _before_and_after(number: int, images: Examples, bar: str, *, ious: bool, gr
         change, factor = difference(clean.pixels, attacked.pixels)
         before, after = (prediction_text(view, image.label, images.classes) for view in (clean, attacked))
         iou, iou_after = ([iou_text(view)] if ious else [] for view in (clean, attacked))
+        right, right_after = (view.prediction == image.label for view in (clean, attacked))
         panels = [
-            Panel(clean.pixels, None, image.boxes, [before], clean.prediction == image.label),
-            Panel(clean.pixels, clean.map, image.boxes, iou),
-            Panel(attacked.pixels, attacked.map, image.boxes, [after, *iou_after], attacked.prediction == image.label),
+            Panel(clean.pixels, None, image.boxes, [before], image.mask, right),
+            Panel(clean.pixels, clean.map, image.boxes, iou, image.mask),
+            Panel(attacked.pixels, attacked.map, image.boxes, [after, *iou_after], image.mask, right_after),
             Panel(change, below=[f"\N{MULTIPLICATION SIGN} {factor}"]),
         ]
         rows.append(Row(group, panels))

@@ -14,7 +14,7 @@ from attnlab.views import LeftOut, Map, quantile_examples
 #: confidence in the label from which a model counts as sure
 HIGH_CONFIDENCE = 0.9
 RULE = {
-    "iou_att_gt": "of each group the one whose IoU with the boxes is the group's median",
+    "iou_att_gt": "of each group the one whose IoU with the ground truth is the group's median",
     "confidence": "of each group the one whose confidence in the label is the group's median",
 }
 
@@ -50,14 +50,14 @@ def failures(analysis: Analysis, _eps: float | None, count: int) -> Choice:
         raise LeftOut("no map has any positive attention, and no confident prediction a box")
     rule = (
         "(a) The highest scatter of the map (root mean square distance of the positive attention from its centre) and "
-        f"(b) the lowest IoU with the boxes at a confidence of at least {HIGH_CONFIDENCE}, among {len(images)} "
+        f"(b) the lowest IoU with the ground truth at a confidence of at least {HIGH_CONFIDENCE}, among {len(images)} "
         "correctly classified images"
     )
     return Choice(groups, analysis.method, None, "", rule)
 
 
 def typical(images: pd.DataFrame) -> dict[str, list[str]]:
-    """Of each group of I_att at one eps the image whose IoU with the boxes is the group's median, if it has any image.
+    """Of each group of I_att at one eps the image whose IoU with the ground truth is the group's median, if it has any.
 
     Where there is no IoU, the confidence in the label stands in; of an even number of images the lower middle is taken.
     """
@@ -70,7 +70,7 @@ def typical(images: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def measured_by(images: pd.DataFrame) -> str:
-    """Column that images are ranked by: the IoU with the boxes, or the confidence where there is no IoU."""
+    """Column that images are ranked by: the IoU with the ground truth, or the confidence where there is no IoU."""
     return "iou_att_gt" if images["iou_att_gt"].notna().any() else "confidence"
 
 

@@ -33,7 +33,7 @@ RATE_BINS = 10  # bins of IoU in which success rates are shown
 
 @styled
 def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
-    """Distributions of the IoU of attention and boxes, of successfully attacked and other images (behind Table 1).
+    """Distributions of the IoU of attention and ground truth, of successfully attacked and other images (Table 1).
 
     Of I_att at one eps, the only one that the manifest has.
     """
@@ -50,20 +50,20 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
         axes.stairs(shares, edges, color=colour, linewidth=1.1, label=name)
         axes.axvline(values.mean(), 0, 0.78, color=colour, linewidth=1, linestyle="--" if group == "succeed" else ":")
-    axes.set(xlim=(0, 1), xlabel="IoU of attention and boxes", ylabel="share of the group")
+    axes.set(xlim=(0, 1), xlabel="IoU of attention and ground truth", ylabel="share of the group")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
     axes.legend(loc="upper left")
     caption = (
-        "Distributions of the IoU of attention and boxes, of the images whose prediction the attack changes "
+        "Distributions of the IoU of attention and ground truth, of the images whose prediction the attack changes "
         f"(succeed, dashed mean) and of the others (fail, dotted mean); {subject(manifest)}."
     )
     return Drawing(figure, caption)
 
 
 def success_rates(images: pd.DataFrame) -> pd.DataFrame:
-    """Share of attacks that succeed in bins of the IoU of attention and boxes; the last bin holds 1 too.
+    """Share of attacks that succeed in bins of the IoU of attention and ground truth; the last bin holds 1 too.
 
     Of I_att at one eps to columns iou (middle of the bin), n, rate, ci_low, ci_high (95 %, Wilson), a row for each bin
     with images.
@@ -79,7 +79,7 @@ def success_rates(images: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
-    """Attack success rate against the IoU of attention and boxes, with 95 % Wilson intervals (behind section 3.1).
+    """Attack success rate against the IoU of attention and ground truth, with 95 % Wilson intervals (section 3.1).
 
     Of I_att, a line for each eps.
     """
@@ -98,12 +98,12 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="attack success rate")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(loc="best")
-    below.set(xlabel="IoU of attention and boxes", ylabel="images")
+    below.set(xlabel="IoU of attention and ground truth", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     figure.align_ylabels()
     caption = (
-        "Attack success rate against the IoU of attention and boxes, in bins of a tenth, with 95 % Wilson intervals; "
-        f"below, the number of images in each bin; {subject(manifest)}."
+        "Attack success rate against the IoU of attention and ground truth, in bins of a tenth, with 95 % Wilson "
+        f"intervals; below, the number of images in each bin; {subject(manifest)}."
     )
     return Drawing(figure, caption)
 
@@ -118,8 +118,8 @@ def compared_cells(manifest: Manifest) -> int:
 def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     """IoU of the adversarial image's attention against eps, with 95 % bootstrap intervals (Tables 1 and 3 over eps).
 
-    Of I_att: left, the IoU of the adversarial attention with the boxes, where there are any; right, its IoU with the
-    original attention, of at most ten cells of each map. The groups are those of each eps by itself.
+    Of I_att: left, the IoU of the adversarial attention with the ground truth, where there is any; right, its IoU with
+    the original attention, of at most ten cells of each map. The groups are those of each eps by itself.
     """
     budgets = manifest["options"]["eps"]
     if len(budgets) < 2:
@@ -136,7 +136,7 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
             _over_eps(panels[0], budgets, rows, "mean", group)
         original = images.drop_duplicates("image_id")["iou_att_gt"].mean()
         panels[0].axhline(original, color="0.5", linestyle=":", linewidth=1, label="original images")
-        panels[0].set(xlabel="ε", ylabel="IoU of adversarial\nattention and boxes")
+        panels[0].set(xlabel="ε", ylabel="IoU of adversarial\nattention and ground truth")
         panels[0].legend()
     axes = panels[-1]
     for group in GROUPS:
@@ -144,8 +144,8 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {counted(cells, 'cell')}")
     axes.legend()
     caption = (
-        f"IoU of the adversarial image's attention with the boxes (left) and with the original attention, {cells} "
-        f"cells of each map (right), against ε, with 95 % bootstrap intervals; {subject(manifest)}."
+        "IoU of the adversarial image's attention with the ground truth (left) and with the original attention, "
+        f"{cells} cells of each map (right), against ε, with 95 % bootstrap intervals; {subject(manifest)}."
     )
     return Drawing(figure, caption)
 
@@ -194,7 +194,7 @@ def step_families(attacks: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
 
 def _check_boxes(images: pd.DataFrame) -> None:
     if not images["iou_att_gt"].notna().any():
-        raise LeftOut("the images have no boxes")
+        raise LeftOut("the images have no ground truth")
 
 
 def _over_eps(axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str) -> None:

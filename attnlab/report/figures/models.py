@@ -108,7 +108,7 @@ def figure7(images: Examples, *, grid: bool = False) -> Drawing:
         for image in members:
             view = image.adversarial[number]
             panels.append(None if number else label_panel(image, images.classes))
-            panels.append(Panel(view.pixels, boxes=image.boxes))
+            panels.append(Panel(view.pixels, None, image.boxes, mask=image.mask))
             panels.append(view_panel(image, view, images.classes, relative=True))
         rows.append(Row(model, panels))
     titles = ["original", "adversarial", "its attention"] * len(members)

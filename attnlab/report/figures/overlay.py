@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from attnlab.views import Map
 
@@ -26,16 +27,18 @@ def overlay(
     attention: Map | None = None,
     boxes: Sequence[Sequence[float]] | Array = (),
     *,
+    mask: Array | None = None,
     high: float | None = None,
     cells: bool = False,
     scale: int = 1,
 ) -> Picture:
-    """An image with its map over it and its boxes around, as in Figs. 1-3, 6, 7 and 9-13 of the paper.
+    """An image with its map over it and its boxes or mask outlined, as in Figs. 1-3, 6, 7 and 9-13 of the paper.
 
     Args:
         image: Pixels in [0, 1], (H, W, C), C being 1 or 3.
         attention: Signed map, (h, w), enlarged bilinearly; negative values show nothing. None for the image alone.
         boxes: Half-open pixels, (B, 4).
+        mask: Which pixels belong to the object, (H, W), bool.
         high: Value that has the last colour; by default the map's largest.
         cells: Draw the borders of the map's cells.
         scale: Side of an image's pixel in the result.
@@ -52,8 +55,11 @@ def overlay(
         picture = blend(large, values, highest(attention) if high is None else high)
         if cells:
             _lines(picture, attention.shape)
+    width = 1 + min(large.shape[:2]) // 250
     for box in boxes:
-        _frame(picture, [round(edge * scale) for edge in np.asarray(box, float).tolist()], 1 + min(large.shape) // 250)
+        _frame(picture, [round(edge * scale) for edge in np.asarray(box, float).tolist()], width)
+    if mask is not None:
+        _outline(picture, _repeat(mask, scale), width)
     return picture
 
 
@@ -110,6 +116,14 @@ def _lines(picture: Picture, cells: tuple[int, ...]) -> None:
         edges = [round(picture.shape[axis] * cell / cells[axis]) for cell in range(1, cells[axis])]
         index: tuple[Any, ...] = (edges,) if axis == 0 else (slice(None), edges)
         picture[index] = picture[index] // 3 * 2 + 85
+
+
+def _outline(picture: Picture, mask: Array, width: int) -> None:
+    """Draw a mask's inner border, white with a black line inside."""
+    for thick, colour in ((width, 255), (1, 0)):
+        inside = binary_erosion(mask, iterations=thick)
+        picture[mask & ~inside] = colour
+        mask = inside
 
 
 def _frame(picture: Picture, box: list[int], width: int) -> None:

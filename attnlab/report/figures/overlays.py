@@ -13,7 +13,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
 from attnlab.report.description import map_method
-from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of
+from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of, mask_of
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
 from attnlab.views import Map, ReplayedImage
@@ -53,10 +53,12 @@ def write_overlays(
     return count
 
 
-def write_overlay(path: Path, image: Array, attention: Map, boxes: Array, high: float, *, cells: bool) -> None:
+def write_overlay(
+    path: Path, image: Array, attention: Map, boxes: Array, mask: Array | None, high: float, *, cells: bool
+) -> None:
     """Make and write one overlay, of an image in levels from 0 to 255; other arguments as of `overlay`."""
     scale = max(1, -(-LEAST // min(image.shape[:2])))
-    picture = overlay(image / np.float32(255), attention, boxes, high=high, cells=cells, scale=scale)
+    picture = overlay(image / np.float32(255), attention, boxes, mask=mask, high=high, cells=cells, scale=scale)
     content = BytesIO()
     Image.fromarray(picture).save(content, "PNG", compress_level=1)  # a third of the time, a fifth more bytes
     write_whole(path, content.getvalue(), sync=False)
@@ -65,9 +67,10 @@ def write_overlay(path: Path, image: Array, attention: Map, boxes: Array, high: 
 def _pictures(target: Path, image: ReplayedImage, shape: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The overlays of an image; pixels go to the workers in whole grey levels, which is what a PNG keeps."""
     record, boxes = image.record, boxes_of(image.record)
+    mask = mask_of(record, image.clean.shape[:2])
     shown = [("clean", image.clean, record), *zip(names, image.adversarial, record["adversarial"], strict=True)]
     maps = [map_of(row["map"], shape) for _, _, row in shown]
     high = max(float(values.max()) for values in maps)
     for (name, pixels, _), attention in zip(shown, maps, strict=True):
         path = file_of(target, record["image_id"], f"-{name}.png")
-        yield path, (pixels * 255).round().astype(np.uint8), attention, boxes, high
+        yield path, (pixels * 255).round().astype(np.uint8), attention, boxes, mask, high

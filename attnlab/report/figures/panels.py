@@ -22,12 +22,13 @@ LETTER = 0.056  # width of a letter of 7 points on average, in inches
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a grid, a map over it, boxes around it and lines of text below."""
+    """One image of a grid, a map over it, boxes or a mask outlined, lines of text below."""
 
     image: Array  # pixels in [0, 1], (H, W, C)
     map: Map | None = None  # (h, w)
     boxes: Array = field(default_factory=lambda: np.empty((0, 4)))  # half-open pixels, (B, 4)
     below: Sequence[str] = ()
+    mask: Array | None = None  # (H, W), in place of boxes
     right: bool | None = None  # the first line is a prediction: True in blue where it is right, False in red
 
 
@@ -88,7 +89,7 @@ def _draw(axes: Axes, panel: Panel, high: float, *, grid: bool, letters: int) ->
     """Draw a panel in pixels of its image: the map up to a highest value, lines cut where more letters do not fit."""
     tall, wide = panel.image.shape[:2]
     scale = max(1, -(-LEAST // min(tall, wide)))
-    axes.imshow(overlay(panel.image, panel.map, high=high, scale=scale), extent=(0, wide, tall, 0))
+    axes.imshow(overlay(panel.image, panel.map, mask=panel.mask, high=high, scale=scale), extent=(0, wide, tall, 0))
     if grid and panel.map is not None:
         rows, columns = panel.map.shape
         lines: dict[str, Any] = {"color": "white", "alpha": 0.4, "linewidth": 0.3}
@@ -131,12 +132,12 @@ def view_panel(image: MapSeries, view: MapView, classes: Sequence[str], *, relat
     """A view's map over its image, the prediction below; `relative` shows it as shares of its largest value."""
     shown = shares(view.map) if relative else view.map
     below = [prediction_text(view, image.label, classes)]
-    return Panel(view.pixels, shown, image.boxes, below, view.prediction == image.label)
+    return Panel(view.pixels, shown, image.boxes, below, image.mask, view.prediction == image.label)
 
 
 def label_panel(image: MapSeries, classes: Sequence[str]) -> Panel:
     """The image itself, its label below."""
-    return Panel(image.clean[0].pixels, boxes=image.boxes, below=[class_name(image.label, classes)])
+    return Panel(image.clean[0].pixels, None, image.boxes, [class_name(image.label, classes)], image.mask)
 
 
 def shares(attention: Map) -> Map:
@@ -161,7 +162,7 @@ def prediction_text(view: MapView, label: int, classes: Sequence[str]) -> str:
 
 
 def iou_text(view: MapView) -> str:
-    """The IoU with the boxes, if it is known."""
+    """The IoU with the ground truth, if it is known."""
     return "" if np.isnan(view.iou) else f"IoU {view.iou:.2f}"
 
 

@@ -36,7 +36,7 @@ def _parts(columns: Columns) -> Iterator[np.ndarray]:
 
 
 def _ranked(columns: Columns) -> Figure:
-    """The figure by which images are ranked: the clean IoU with boxes, else the clean confidence."""
+    """The figure by which images are ranked: the clean IoU with ground truth, else the clean confidence."""
     figures = {figure.key: figure for figure in columns.figures}
     return figures.get("iou_clean", figures["confidence_clean"])
 

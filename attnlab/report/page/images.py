@@ -7,7 +7,7 @@ import numpy as np
 
 from attnlab.boxes import ground_truth, iou_of_shared
 from attnlab.report.description import map_method
-from attnlab.report.page.pictures import as_map, as_mask
+from attnlab.report.page.pictures import as_map, as_mask, as_outline
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.report.tables.lime import lime_ious, segments_of
 from attnlab.superpixels import area
@@ -41,14 +41,14 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
     figures = [Figure(f"confidence_{of}", "label's confidence", of) for of in PAIR]
     if map_method(manifest["options"]) is not None:
         if has_boxes:
-            figures += [Figure(f"iou_{of}", "IoU with boxes", of) for of in PAIR]
+            figures += [Figure(f"iou_{of}", "IoU with ground truth", of) for of in PAIR]
         cells = [k for k in CELLS if k < np.prod(manifest["model"]["map_shape"])]
         drawn = DRAWN_CELLS if DRAWN_CELLS in cells else min(cells, default=0)
         figures += [Figure(f"cells_{k}", f"IoU of {counted(k, 'cell')}", BOTH, drawn=k == drawn) for k in cells]
     for count in manifest["features"] if "lime" in manifest["options"]["methods"] else ():
         number, first = counted(count, "superpixel"), count == manifest["features"][0]
         if has_boxes:
-            figures += [Figure(f"lime_{of}_{count}", f"LIME IoU with boxes, {number}", of, first) for of in PAIR]
+            figures += [Figure(f"lime_{of}_{count}", f"LIME IoU with ground truth, {number}", of, first) for of in PAIR]
         figures.append(Figure(f"lime_{count}", f"LIME IoU of {number}", BOTH, first))
         if manifest["options"]["lime_floor"]:
             figures.append(Figure(f"lime_seeds_{count}", f"LIME IoU of two seeds, {number}", "clean", False))
@@ -77,13 +77,14 @@ def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a page draws of an image beside its pixels, from its row of the records.
 
     Returns:
-        boxes, share (of the image that the boxes cover); where the run has them, maps and lime: the clean image's,
-        then each eps's.
+        boxes, or outline of the mask; share (of the image that the ground truth covers); where the run has them, maps
+        and lime: the clean image's, then each eps's.
     """
     height, width = manifest["model"]["input_size"]
-    boxes = [list(map(float, box)) for box in record["boxes"]]
-    attacked = record["adversarial"]
-    image = {"boxes": boxes, "share": float(ground_truth(record, height, width).mean())}
+    masked = bool(record["mask"])
+    boxes = [] if masked else [list(map(float, box)) for box in record["boxes"]]
+    attacked, truth = record["adversarial"], ground_truth(record, height, width)
+    image = {"boxes": boxes, "share": float(truth.mean()), **({"outline": as_outline(truth)} if masked else {})}
     if record["map"] is not None:
         image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
     if record["lime"] is not None:

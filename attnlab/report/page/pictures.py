@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+from skimage import measure
 
 from attnlab.superpixels import Mask
 from attnlab.views import Pixels
@@ -57,6 +58,16 @@ def as_mask(mask: Mask) -> str:
     file = io.BytesIO()
     Image.fromarray(mask).save(file, "PNG", optimize=True, transparency=0)
     return _text(file.getvalue())
+
+
+def as_outline(mask: Mask) -> str:
+    """The border of a mask as the path of an SVG in pixels of the image, to half a pixel."""
+    rings = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    paths = []
+    for ring in rings:
+        points = measure.approximate_polygon(ring, 0.5) - 0.5  # of the padding one pixel, to borders half a pixel
+        paths.append("M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points[:-1]) + "Z")
+    return "".join(paths)
 
 
 def _text(content: bytes) -> str:

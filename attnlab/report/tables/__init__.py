@@ -142,7 +142,7 @@ EPS, GROUP, N, PAPER = Column("eps", words="ε", sometimes=True), Column("group"
 CELL, FEATURE = Column("cells", "#cell", "cells"), Column("features", "#.Features", "superpixels")
 PERCENT = Column("percent", "Percentage", "share", digits=1, unit="%")
 INTERVAL = (Column("ci_low"), Column("ci_high"))
-IOU_GT = Column("iou_att_gt", "IoU_Att_GT", "IoU with boxes", top=1)
+IOU_GT = Column("iou_att_gt", "IoU_Att_GT", "IoU with ground truth", top=1)
 IOU_ADV = Column("iou_ori_adv", "IoU_ori_adv", "IoU original / adversarial", top=1)
 IOU_SEEDS = Column("iou_two_seeds", "IoU of two seeds", top=1)
 CONFIDENCE = Column("confidence", "Top 1 Confidence", "confidence in the label", top=1)
@@ -165,16 +165,16 @@ OUTCOMES = "I_succeed: the attack changes the prediction; I_fail: it does not"
 #: every table, in the order in which it is shown
 TABLES: Registry[TableSpec] = Registry("--table", {
     "table1": TableSpec(
-        "Table 1", "analyze", _here("iou:table1"), BY_OUTCOME, by_outcome(IOU_GT), (MAPS, BOXES),
+        "Table 1", "analyze", _here("iou:table1"), BY_OUTCOME, by_outcome(IOU_GT), (MAPS, BOXES), "{truth}",
         title=f"Average IoU between attention and ground-truth area. {OUTCOMES}",
     ),
     "table2": TableSpec(
-        "Table 2", "analyze", _here("iou:table2"), BY_OUTCOME, by_outcome(CONFIDENCE), (MAPS, BOXES),
+        "Table 2", "analyze", _here("iou:table2"), BY_OUTCOME, by_outcome(CONFIDENCE), (MAPS, BOXES), "{truth}",
         title=f"Percentage and average confidence of the images with IoU < {LOW_IOU}. {OUTCOMES}",
     ),
     "controls": TableSpec(
-        "Controls of Table 1", "analyze", _here("controls:controls"), PLAIN, OF_CONTROLS, (MAPS, BOXES),
-        title=f"IoU with the boxes of attention, and of areas as large that look at nothing. {OUTCOMES}",
+        "Controls of Table 1", "analyze", _here("controls:controls"), PLAIN, OF_CONTROLS, (MAPS, BOXES), "{truth}",
+        title=f"IoU with the ground truth of attention, and of areas as large that look at nothing. {OUTCOMES}",
         option="--controls", measure=_here("controls:blind_areas"),
     ),
     "table3": TableSpec(

@@ -19,7 +19,7 @@ MEASURES = ("attention", "centred frame", "random area", "attention less centred
 
 
 def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, int]) -> pd.DataFrame:
-    """Mean IoU with the boxes of attention and of areas of the same size that look at nothing, by group.
+    """Mean IoU with the ground truth of attention and of areas of the same size that look at nothing, by group.
 
     Of I_att, one row per image and eps, those whose map is constant left out, to a row per eps and name in MEASURES;
     `difference` is fail less succeed, the interval (95 % bootstrap) its. `size` is the images' height and width.

@@ -17,7 +17,7 @@ from attnlab.superpixels import Labels, Mask, area
 LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")  # the tables made here
 EXPLANATIONS = ("lime", "adv_lime", "lime_again")  # columns of the records that hold explanations
 #: ground truth of the area, and how a caption says it
-GROUND_TRUTHS = {"matched": "box scaled to the area's size", "box": "plain box"}
+GROUND_TRUTHS = {"matched": "{frame} scaled to the area's size", "box": "plain {truth}"}
 
 Size = tuple[int, int]
 Struct = Mapping[str, Any]

@@ -16,6 +16,7 @@ from attnlab.report.description import (
     evaluation_setting,
     map_method,
     steps_and_sigmas,
+    truth_of,
     with_names,
 )
 from attnlab.report.tables import (
@@ -98,7 +99,7 @@ def analysis(
         LIME: "lime" in options["methods"],
         TWO_SEEDS: options.get("lime_floor", False),
     }
-    words = {"ground_truth": GROUND_TRUTHS[lime_gt], "superpixels": options.get("lime_segments")}
+    words = {"superpixels": options.get("lime_segments")}
     if has[MAPS]:
         height, width = model["map_shape"]
         cells = cells or [k for k in CELLS if k < height * width] or [1]
@@ -117,7 +118,11 @@ def analysis(
     measures = dict.fromkeys(spec.measure for spec in made if spec.measure and present.issuperset(spec.needs))
     calls = [partial(_measure, measure, given) for measure in measures]
     records = numbers(run, has[BOXES], calls)
-    given |= {"records": records, "images": i_att(records, has[BOXES])}
+    images = i_att(records, has[BOXES])
+    given |= {"records": records, "images": images}
+    truth = truth_of(images)
+    one = {"frame": "box", "truth": "box"} if truth == "boxes" else {"frame": "frame of the mask", "truth": truth}
+    words |= {"truth": f"ground truth: {truth}", "ground_truth": GROUND_TRUTHS[lime_gt].format_map(one)}
     return Source(manifest, present, given, words)
 
 

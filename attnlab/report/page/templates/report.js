@@ -93,7 +93,7 @@
     const packed = data.columns;
     const columns = { ...packed, labels: unpack(packed.labels), predictions: packed.predictions.map(unpack), groups: packed.groups.map(unpack) };
     columns.values = Object.fromEntries(Object.entries(packed.values).map(([key, all]) => [key, all.map(unpack)]));
-    const drawn = ({ boxes, share, maps, lime }) => ({ boxes, share, maps, lime });
+    const drawn = ({ boxes, outline, share, maps, lime }) => ({ boxes, outline, share, maps, lime });
     return packed.ids.map((_, at) => new Row(columns, at, slots.has(at) ? drawn(data.images[slots.get(at)]) : undefined));
   }
 
@@ -193,7 +193,7 @@
     paint(canvas, side, (pixel) => table[Math.max(0, Math.round(scale * (levels[pixel] - zero)))]);
   }
 
-  /** Outline of the highest cells, as many as the boxes cover. */
+  /** Outline of the highest cells, as many as the ground truth covers. */
   function drawArea(canvas, map, share) {
     const side = VIEW_CELLS;
     const { levels } = enlarge(map, side);
@@ -209,11 +209,15 @@
 
   function drawBoxes(svg, image) {
     svg.setAttribute("viewBox", `0 0 ${data.size[1]} ${data.size[0]}`);
-    svg.replaceChildren(...image.boxes.flatMap(([x0, y0, x1, y1]) => ["under", "over"].map((kind) => {
-      const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      for (const [name, value] of Object.entries({ class: kind, x: x0, y: y0, width: x1 - x0, height: y1 - y0 })) box.setAttribute(name, value);
-      return box;
-    })));
+    const drawn = (tag, attributes) => ["under", "over"].map((kind) => {
+      const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+      for (const [name, value] of Object.entries({ class: kind, ...attributes })) made.setAttribute(name, value);
+      return made;
+    });
+    svg.replaceChildren(
+      ...image.boxes.flatMap(([x0, y0, x1, y1]) => drawn("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0 })),
+      ...(image.outline ? drawn("path", { d: image.outline }) : []),
+    );
   }
 
   const thumbnails = data && byId("pictures").textContent ? byId("pictures").textContent.split("\n") : null;
@@ -251,7 +255,7 @@
       lit.alt = "";
       lit.style.maskImage = mask;
     }
-    if (image.boxes.length) drawBoxes(made.appendChild(svgOf("boxes")), image);
+    if (image.boxes.length || image.outline) drawBoxes(made.appendChild(svgOf("boxes")), image);
     return made;
   }
 

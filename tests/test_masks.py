@@ -188,7 +188,7 @@ def test_records_tables_and_captions_say_masks(tmp_path, resnet8):
 def test_the_plain_ground_truth_of_lime_is_the_mask():
     weights = {
         "weights": [1.0, -1.0],
-        "segments": __import__("zlib").compress(np.where(L_SHAPE, 0, 1).astype(np.uint16)),
+        "segments": zlib.compress(np.where(L_SHAPE, 0, 1).astype(np.uint16)),
     }
     image = {"boxes": [[0, 0, 2, 3]], "mask": pack(L_SHAPE), "lime": weights, "adv_lime": None, "lime_again": None}
     assert lime_ious(image, (3, 4), [1], "box")["table4"][1] == 1

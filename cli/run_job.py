@@ -8,6 +8,7 @@ import click
 
 from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
 from attnlab.errors import printable
+from attnlab.manifests import recorded
 from attnlab.words import counted
 
 from .console import image_progress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 def run_job(config: AnalyzeConfig | EvaluateConfig | AttackConfig, **shown: Any) -> "Job[Any] | RayJob | None":
     """Run a configuration's job and show its tables, as `show_run` does; None where parts of others are missing."""
     with _opened(config) as job:
+        if recorded(job.out, "finished") is None:
+            click.echo(printable(job.summary), err=True)
         if job.cost:
             click.echo(job.cost, err=True)
         if job.shard_from:

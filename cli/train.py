@@ -6,6 +6,7 @@ import click
 
 from attnlab.config import TrainConfig
 from attnlab.config.names import length
+from attnlab.errors import printable
 from attnlab.training.recipes import all_plans
 
 from .console import training_progress
@@ -63,6 +64,7 @@ def train(config: TrainConfig) -> None:
         if not training.world.first:
             training.run()
             return
+        click.echo(printable(training.summary), err=True)
         with training_progress(training.plan.epochs, training.steps, training.folder) as shown:
             training.run(*shown)
         named = training.folder if not is_own_code(training.model) else f"{training.model} --weights {training.folder}"

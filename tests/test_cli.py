@@ -109,7 +109,7 @@ def test_analysis_of_the_scenes_prints_three_tables_and_where_they_lie(analyze):
     assert [f"table{number}: " in done.out for number in (1, 2, 3, 4)] == [True, True, True, False]
     assert "8 of 8 images recorded" in done.out
     assert done.out.startswith("table1: ")  # nothing stands before the first numbers
-    assert re.fullmatch(r"8 of 8 images, [\d.,]+ images/s\n", done.err)
+    assert re.fullmatch(r"scenes val: 8 images of 4 classes; .*\n8 of 8 images, [\d.,]+ images/s\n", done.err)
     names = {path.name for path in Path("out").iterdir()} - {".lock"}
     assert names == {"checks.csv", "records", "run.json", "skipped.csv", "tables"}
     assert {path.name for path in Path("out/tables").iterdir()} == {

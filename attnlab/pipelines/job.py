@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import pyarrow as pa
 
 from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
+from attnlab.data import TRUTHS
 from attnlab.data.base import ImageSet
+from attnlab.data.summary import summarise
 from attnlab.errors import UserError
 from attnlab.failures import keeping
 from attnlab.pipelines.checks import check_usable
@@ -69,6 +71,13 @@ class Job(ABC, Generic[Config]):
     def shard_from(self) -> str:
         """What said so; empty where this process computes all."""
         return own_shard(self.config.processes.shard)[1]
+
+    @property
+    def summary(self) -> str:
+        """What the images are, in a line: counts, ground truth, what cannot be used and why."""
+        truth = getattr(self.config.data, "truth", TRUTHS[0])
+        split = self.named.get("split", "")
+        return f"{self.images.name} {split}".strip() + f": {summarise(self.images, self.positions, truth)}"
 
     @property
     def models_count(self) -> int:

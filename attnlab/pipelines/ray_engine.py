@@ -62,6 +62,11 @@ class RayJob:
         return sum(images for number, images in self.parts.items() if self.shard.takes(number))
 
     @property
+    def summary(self) -> str:
+        """What the images are, in a line."""
+        return self.described.summary
+
+    @property
     def cost(self) -> str:
         """What LIME takes at most."""
         cost = self.described.cost

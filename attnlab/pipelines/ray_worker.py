@@ -32,7 +32,8 @@ class Description:
     defaults: dict[str, Any]
     chosen: tuple[str, ...]  # batch sizes that it chose by itself
     parts: dict[int, int]  # number of images of each part
-    cost: str  # see `Analysis`
+    cost: str  # see `Job`, as of the next
+    summary: str
 
 
 class Worker:
@@ -75,7 +76,7 @@ class Worker:
         """Open data and models, and tell what the run is to be."""
         job = self.job
         parts = {number: len(part) for number, part in job.parts.items()}
-        return Description(job.out, job.manifest(), job.defaults(), job.chosen, parts, job.cost)
+        return Description(job.out, job.manifest(), job.defaults(), job.chosen, parts, job.cost, job.summary)
 
     def check_folder(self, mark: str) -> None:
         """Check that the run's folder is the driver's, which left a file of that name in it."""

@@ -15,6 +15,7 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet, digest
 from attnlab.data.boxes_table import BOXES
 from attnlab.data.csv_folder import has_split
+from attnlab.data.summary import summarise
 from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier
@@ -150,6 +151,7 @@ def prepare_training(
             images=open_images(images, used, classifier.input_size, device, count),
             held_out=open_images(images, held, classifier.input_size, device, count),
             folder=folder,
+            summary=f"{images.name} train: {summarise(images, used)}" if processes.first else "",
             seed=run.seed,
             sources=sources,
             bf16=run.precision == "bf16",

@@ -50,6 +50,7 @@ class Training:
     images: TrainingImages
     held_out: TrainingImages
     folder: Path  # the best checkpoint lies in it, the last in `last`
+    summary: str = ""  # what the training images are, in a line
     seed: int = 0  # of order, augmentation, starts and dropout
     sources: tuple[Classifier, ...] = ()  # static classifiers of ensemble adversarial training
     bf16: bool = False

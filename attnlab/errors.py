@@ -35,7 +35,14 @@ def printable(text: str) -> str:
 
 
 class Unusable(Exception):  # noqa: N818 - a fact about one image, not a failure of the run
-    """One image that cannot be used; its text is the reason written to skipped.csv."""
+    """One image that cannot be used; its text is the reason, and a hint if there is one, as skipped.csv has it."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason, hint)
+        self.reason = reason  # which is part of a data set's fingerprint, as the hint is not
+
+    def __str__(self) -> str:
+        return "".join(self.args)
 
 
 def check_one_of(value: str, names: Iterable[str], what: str) -> str:

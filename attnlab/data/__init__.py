@@ -1,6 +1,8 @@
 """Data sets by name, each described in one place; no torch before one is opened."""
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,9 +96,10 @@ DATASETS = Registry(
         ),
         "folder": DatasetSpec(
             Lazy("attnlab.data.csv_folder:folder"),
-            "your own images, with labels and boxes in a boxes.csv",
+            "your own images, with labels and boxes, or masks, in a boxes.csv",
             holds="images and boxes.csv",
             accuracy_split="val",
+            objects=True,
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
@@ -164,9 +167,22 @@ def load_dataset(
     if spec.splits:
         check_one_of(split, spec.splits, "--split")
     check_label(name, label)
-    images = spec.open(folder, split, label) if spec.objects else spec.open(folder, split)
+    with _no_collection():
+        images = spec.open(folder, split, label) if spec.objects else spec.open(folder, split)
     check_unique(images.image_ids, name)
     return images
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's search for garbage in cycles, which takes as long as making a list of 50,000 entries does."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def check_label(name: str, label: str | None) -> None:

@@ -134,7 +134,7 @@ class FileSet:
             f"{image_id} {entry.label} {file_size(entry.path)} {entry.boxes.tolist()} {entry.boxes_size}"
             + (f" {entry.mask}" if entry.mask else "")
             if isinstance(entry, Entry)
-            else f"{image_id} {entry}"
+            else f"{image_id} {entry.reason}"
             for image_id, entry in zip(self.image_ids, self.entries, strict=True)
         )
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from attnlab.boxes import rasterise, same_aspect
 from attnlab.data.decode import file_size
@@ -62,6 +62,8 @@ class MaskFile:
                 stored = np.asarray(picture if picture.mode in ONE_CHANNEL else picture.convert("RGBA"))
         except StoreLost:
             raise
+        except UnidentifiedImageError:
+            raise Unusable(f"its mask {name} is no image that Pillow can read") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise Unusable(f"its mask {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
         if stored.shape[:2] != (height, width):
@@ -77,11 +79,14 @@ class MaskFile:
 class BoxMask:
     """A box as a mask, for an object without one beside others that have one."""
 
-    box: tuple[float, ...]  # half-open pixels
+    box: Sequence[float]  # half-open pixels
+    size: tuple[int, int] | None = None  # height and width that it refers to; None: the image's own
 
     def decode(self, height: int, width: int) -> Mask:
-        """The box's pixels."""
-        return rasterise(np.array([self.box]), height, width)
+        """The box's pixels; none where a number is missing."""
+        of_height, of_width = self.size or (height, width)
+        box = np.array([self.box]) * ([width / of_width, height / of_height] * 2)
+        return rasterise(box[np.isfinite(box).all(1)], height, width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,33 +15,31 @@ from attnlab.errors import Unusable, UserError, nearest
 from attnlab.stores import StorePath
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """An object of an image.
 
     Attributes:
         label: Index of its class.
         box: Half-open pixels x0, y0, x1, y1; None where only its mask or its class is known.
         mask: Its mask, if it has one.
-        area: Of the mask in pixels, where the file says it; else the box's counts.
+        area: Of the mask in the boxes' unit, where the file says it; else the box's counts.
     """
 
     label: int
-    box: tuple[float, ...] | None = None
+    box: Sequence[float] | None = None
     mask: MaskSource | None = None
     area: float | None = None
 
     @property
-    def size(self) -> float:
-        """Pixels that it covers, by which the largest is found."""
+    def size(self) -> float | None:
+        """Pixels that it covers, by which the largest is found; None where neither its area nor its box is known."""
         if self.area is not None or self.box is None:
-            return self.area or 0.0
+            return self.area
         x0, y0, x1, y1 = self.box
-        return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
+        return max(0.0, x1 - x0) * max(0.0, y1 - y0)  # 0 where a number is missing, which is NaN
 
 
-@dataclass(frozen=True)
-class Annotated:
+class Annotated(NamedTuple):
     """An image with its objects, in the order of the file.
 
     `boxes_size` and `notes` as of `Entry`.
@@ -112,7 +109,7 @@ class _Chosen(NamedTuple):
     image: Annotated
     objects: Sequence[Object]
 
-    def boxes(self) -> list[tuple[float, ...]]:
+    def boxes(self) -> list[Sequence[float]]:
         """Their boxes; none where an object has a mask alone: the frame around the union of masks is taken then."""
         boxes = [one.box for one in self.objects if one.box is not None]
         return [] if len(boxes) < len(self.objects) and any(one.mask for one in self.objects) else boxes
@@ -121,7 +118,7 @@ class _Chosen(NamedTuple):
         """The sample with its boxes; an object without a mask beside others with one counts by its box."""
         mask = self.objects[0].mask
         if len(self.objects) > 1 and any(one.mask for one in self.objects):
-            found = (one.mask or (BoxMask(one.box) if one.box else None) for one in self.objects)
+            found = (one.mask or (BoxMask(one.box, self.image.boxes_size) if one.box else None) for one in self.objects)
             mask = UnionMask([part for part in found if part])
         return Entry(self.image.path, self.objects[0].label, boxes, self.image.boxes_size, mask, self.image.notes)
 
@@ -135,15 +132,16 @@ def _chosen(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[st
     elif label == "each":
         for place, one in enumerate(image.objects):
             yield f"#{place}", _Chosen(image, [one])
-    elif len(image.objects) == 1:
+    elif len(image.objects) == 1 or (count := len({one.label for one in image.objects})) == 1:
         yield "", _Chosen(image, image.objects)
+    elif label is None:
+        reason = f"boxes of {count} labels: which one the model should see is not known"
+        yield "", Unusable(reason, "; --label largest or each says it")
+    elif any(one.size is None for one in image.objects):
+        yield "", Unusable(f"objects of {count} labels, one without a box, so which is the largest is not known")
     else:
-        largest = max(image.objects, key=lambda one: one.size)
-        labels = {one.label for one in image.objects}
-        if label is None and len(labels) > 1:
-            yield "", Unusable(f"objects of {len(labels)} labels; --label largest or each says which to look at")
-        else:
-            yield "", _Chosen(image, [one for one in image.objects if one.label == largest.label])
+        largest = max(image.objects, key=lambda one: one.size or 0.0)
+        yield "", _Chosen(image, [one for one in image.objects if one.label == largest.label])
 
 
 def numbered(

@@ -25,6 +25,8 @@ CORNERS = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
+#: headings of paths of masks
+MASKS = ("mask", "mask_path")
 #: headings of boxes in a form that is not read
 OTHER_FORMS = ("x", "y", "w", "h", "cx", "cy", "bbox", "box", "x_center", "y_center")
 
@@ -37,6 +39,7 @@ class BoxesTable(NamedTuple):
     images: list[str]  # paths below the folder, as written but for `./` and surrounding spaces
     labels: list[str]  # as written
     boxes: list[Box | None]  # None for a row without any number
+    masks: list[str]  # paths as of `images`; "" for a row without one, empty without the column
     heading: str  # of the column of labels
 
 
@@ -45,8 +48,8 @@ def read_boxes_table(path: Path | StorePath) -> BoxesTable:
     separator, rows = read_rows(path)
     _, first = next(rows, (0, []))
     headings = [heading.strip().lower() for heading in first]
-    image, label, corners = _columns(path, headings)
-    table = BoxesTable([], [], [], headings[label])
+    image, label, corners, mask = _columns(path, headings)
+    table = BoxesTable([], [], [], [], headings[label])
     for number, row in rows:
         line = f"line {number} of {path}"
         if len(row) > len(headings):
@@ -58,7 +61,9 @@ def read_boxes_table(path: Path | StorePath) -> BoxesTable:
         words = [row[corner].strip() for corner in corners]
         if separator != ",":  # then commas are decimal ones
             words = [word.replace(",", ".") for word in words]
-        table.images.append(_image(row[image], line))
+        table.images.append(_below(row[image], line, "images"))
+        if mask is not None:
+            table.masks.append(_below(row[mask], line, "masks") if row[mask].strip() else "")
         table.labels.append(row[label])
         table.boxes.append(_box(words, line))
     check_pixels((value for box in table.boxes for value in box or ()), path)
@@ -75,12 +80,12 @@ def check_pixels(values: Iterable[float], where: object) -> None:
         )
 
 
-def _columns(path: Path | StorePath, headings: Sequence[str]) -> tuple[int, int, list[int]]:
-    """Places of the image, the label and the four corners; no corners where the table has no boxes."""
+def _columns(path: Path | StorePath, headings: Sequence[str]) -> tuple[int, int, list[int], int | None]:
+    """Places of the image, the label, the four corners and the mask; no corners where the table has no boxes."""
     twice = next((heading for heading in headings if heading and headings.count(heading) > 1), None)
     if twice is not None:
         raise UserError(f"expected each column of {path} once, got {twice!r} {headings.count(twice)} times")
-    images, labels = ([heading for heading in headings if heading in known] for known in (IMAGES, LABELS))
+    images, labels, masks = ([heading for heading in headings if heading in known] for known in (IMAGES, LABELS, MASKS))
     corners = [names for names in CORNERS if set(names) <= set(headings)]
     boxless = not any(heading in known for known in (*CORNERS, OTHER_FORMS) for heading in headings)
     missing = [name for name, known in zip(COLUMNS, (images, labels), strict=False) if not known]
@@ -88,19 +93,20 @@ def _columns(path: Path | StorePath, headings: Sequence[str]) -> tuple[int, int,
     if missing:
         hint = " (boxes are corners in pixels: left, top, right, bottom)" if set(headings) & set(OTHER_FORMS) else ""
         raise UserError(f"expected the columns {','.join(COLUMNS)} in {path}{hint}; {', '.join(missing)} missing")
-    for alike in (images, labels, [", ".join(names) for names in corners]):
+    for alike in (images, labels, masks, [", ".join(names) for names in corners]):
         if len(alike) > 1:
             raise UserError(f"expected one of the columns {' and '.join(alike)} in {path}, got {len(alike)}")
     places = [headings.index(name) for names in corners for name in names]
-    return headings.index(images[0]), headings.index(labels[0]), places
+    mask = headings.index(masks[0]) if masks else None
+    return headings.index(images[0]), headings.index(labels[0]), places, mask
 
 
-def _image(text: str, line: str) -> str:
+def _below(text: str, line: str, what: str) -> str:
     """A path below the folder; refuses one that leads elsewhere, or none."""
     text = text.strip()
     parts = text.replace("\\", "/").split("/")
     if ".." in parts or (text and not parts[0]) or re.match("[A-Za-z]:", text):  # the last: a drive of Windows
-        raise UserError(f"expected images below the folder of boxes.csv, got {text!r} in {line}")
+        raise UserError(f"expected {what} below the folder of boxes.csv, got {text!r} in {line}")
     path = posixpath.normpath(text)  # ./a.jpg is a.jpg; a pathlib object takes ten times as long
     if path == ".":
         raise UserError(f"expected each row to name an image, got none in {line}")

@@ -2,24 +2,30 @@
 
 import os
 import posixpath
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import torch
-
-from attnlab.data.base import Entry, FileSet, as_id, is_image, list_files
-from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, BoxesTable, read_boxes_table, read_labels, read_names
+from attnlab.data.base import FileSet, is_image, list_files
+from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, read_boxes_table, read_labels, read_names
+from attnlab.data.masks import MaskFile
+from attnlab.data.objects import Annotated, Object, file_set
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
 
 
-def folder(root: Path | StorePath, split: str) -> FileSet:
-    """Open a folder of images with a boxes.csv of the columns image,label,x0,y0,x1,y1: one row per box.
+def folder(root: Path | StorePath, split: str, label: str | None = None) -> FileSet:
+    """Open a folder of images with a boxes.csv of the columns image,label,x0,y0,x1,y1,mask: one row per object.
 
     `image` is a path below the folder that holds boxes.csv. `label` is a class index in every row, or in every row a
     name that a classes.txt lists, beside it or in ROOT, in the order of the indices. A row with empty coordinates gives
-    an image a label and no box; so does a table without the four columns. The folder is ROOT/SPLIT where that holds a
-    boxes.csv, else ROOT.
+    an image a label and no box; so does a table without the four columns. `mask`, which may be absent or empty, is the
+    path of a picture of the image's size, whose pixels that are not 0 belong to the object. The folder is ROOT/SPLIT
+    where that holds a boxes.csv, else ROOT.
+
+    Args:
+        root: The folder.
+        split: Name of a subfolder, which need not be there.
+        label: A name in LABEL_RULES; with None an image of several labels is left out.
     """
     here = root / split if has_split(root, split) else root
     if not (here / BOXES).is_file() and not (here / BOXES).is_dir():  # a folder is refused as what it is
@@ -28,53 +34,51 @@ def folder(root: Path | StorePath, split: str) -> FileSet:
         raise UserError(f"no boxes: expected {root / BOXES} or {root / split / BOXES}{hint}")
     table = read_boxes_table(here / BOXES)
     files = set(list_files(here))
-    # with slashes, unless a file is called what a table from Windows would write
-    images = [
-        posixpath.normpath(name.replace("\\", "/")) if "\\" in name and name not in files else name
-        for name in table.images
-    ]
+    images, masks = ([_with_slashes(name, files) for name in names] for names in (table.images, table.masks))
     names = next((read_names(path) for path in (here / NAMES, root / NAMES) if path.is_file()), [])
     labels = read_labels(table.labels, images, names, table.heading)
-    entries = _entries(here, images, labels, table, files)
-    for name in filter(is_image, files.difference(entries)):
-        entries[name] = Unusable(f"no row in {BOXES}")
-    if not entries:
+    found = _annotated(here, images, labels, table.boxes, masks, files)
+    for name in filter(is_image, files.difference(found, masks)):
+        found[name] = Unusable(f"no row in {BOXES}")
+    if not found:
         raise UserError(f"no images: {here / BOXES} has no rows, and no image lies beside it")
-    ordered = sorted(entries)
-    return FileSet(
-        name="folder",
-        classes=names,
-        image_ids=[as_id(name) for name in ordered],
-        entries=[entries[name] for name in ordered],
-        has_boxes=any(box is not None for box in table.boxes),
-        upright=True,
-    )
+    return file_set("folder", names, dict(sorted(found.items())), label)
 
 
-def _entries(
-    here: Path | StorePath, images: list[str], labels: list[int], table: BoxesTable, files: Collection[str]
-) -> dict[str, Entry | Unusable]:
-    """An entry for each image of the table."""
-    labels_of: dict[str, list[int]] = {image: [] for image in images}
-    boxes_of: dict[str, list[Box]] = {image: [] for image in images}
-    for image, label, box in zip(images, labels, table.boxes, strict=True):
-        if label not in labels_of[image]:
-            labels_of[image].append(label)
-        if box is not None:
-            boxes_of[image].append(box)
-    # one tensor of all boxes, cut up: making one an image takes ten times as long
-    together = torch.tensor([box for boxes in boxes_of.values() for box in boxes], dtype=torch.float64).reshape(-1, 4)
-    entries: dict[str, Entry | Unusable] = {}
-    for image, boxes in zip(boxes_of, torch.split(together, [len(boxes) for boxes in boxes_of.values()]), strict=True):
-        path = here / image
+def _with_slashes(name: str, files: Collection[str]) -> str:
+    """A path with slashes, unless a file is called what a table from Windows would write."""
+    return posixpath.normpath(name.replace("\\", "/")) if "\\" in name and name not in files else name
+
+
+def _annotated(
+    here: Path | StorePath,
+    images: list[str],
+    labels: list[int],
+    boxes: Sequence[Box | None],
+    masks: Sequence[str],
+    files: Collection[str],
+) -> dict[str, Annotated | Unusable]:
+    """Each image of the table with its objects, one a row."""
+
+    def absent(name: str) -> bool:
         # files are listed once; what is not among them may still lie behind a linked folder
-        if image not in files and (isinstance(path, StorePath) or not os.path.isfile(path)):
-            entries[image] = Unusable(f"named in {BOXES}, but there is no such file")
-        elif (count := len(labels_of[image])) > 1:
-            entries[image] = Unusable(f"boxes of {count} labels: which one the model should see is not known")
+        return name not in files and (isinstance(here, StorePath) or not os.path.isfile(here / name))
+
+    objects_of: dict[str, list[Object]] = {image: [] for image in images}
+    missing = dict[str, str]()  # masks, by their image
+    for image, label, box, mask in zip(images, labels, boxes, masks or [""] * len(images), strict=True):
+        objects_of[image].append(Object(label, box, MaskFile(here / mask) if mask else None))
+        if mask and absent(mask):
+            missing[image] = mask
+    found: dict[str, Annotated | Unusable] = {}
+    for image, objects in objects_of.items():
+        if absent(image):
+            found[image] = Unusable(f"named in {BOXES}, but there is no such file")
+        elif image in missing:
+            found[image] = Unusable(f"its mask {missing[image]} is named in {BOXES}, but there is no such file")
         else:
-            entries[image] = Entry(path, labels_of[image][0], boxes)
-    return entries
+            found[image] = Annotated(here / image, objects)
+    return found
 
 
 def has_split(root: Path | StorePath, split: str) -> bool:

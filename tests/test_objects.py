@@ -49,7 +49,9 @@ def test_each_object_is_a_sample_of_its_own():
 def test_without_a_rule_an_image_of_several_classes_is_left_out():
     reason = entries_of(IMAGE, None)[""]
     assert isinstance(reason, Unusable)
-    assert str(reason) == "boxes of 2 labels: which one the model should see is not known; --label largest or each says it"
+    assert (
+        str(reason) == "boxes of 2 labels: which one the model should see is not known; --label largest or each says it"
+    )
     assert entries_of(Annotated(IMAGE.path, [SMALL, OTHER]), None)[""].boxes.shape == (2, 4)
 
 

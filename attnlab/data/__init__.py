@@ -112,6 +112,14 @@ DATASETS = Registry(
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
+        "class-folders": DatasetSpec(
+            Lazy("attnlab.data.class_folders:class_folders"),
+            "your own images in a folder per class, as torchvision's ImageFolder reads them, without boxes",
+            holds="a folder per class, or a folder per split that holds those",
+            accuracy_split="val",
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
         "mnist": DatasetSpec(
             Lazy("attnlab.data.mnist_cifar:mnist"),
             "MNIST's four IDX files, without boxes",

@@ -20,6 +20,7 @@ from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+WITHOUT = torch.empty(0, 4, dtype=torch.float64)  # boxes of an image that has none
 
 #: a folder or file, all on this machine or all in one store
 Anywhere = TypeVar("Anywhere", Path, StorePath)
@@ -200,19 +201,38 @@ def check_unique(image_ids: Sequence[str], name: str) -> None:
         raise UserError(f"expected every image of {name} to have an id of its own, got {twice!r} for {count} images")
 
 
+def suffix_of(name: str) -> str:
+    """The last suffix of a file's name, in small letters, with its dot."""
+    return os.path.splitext(name)[1].lower()
+
+
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return suffix_of(name) in IMAGE_SUFFIXES
 
 
-def list_files(folder: Path | StorePath) -> Iterator[str]:
-    """Paths of all files below the folder, relative to it, with slashes, in no order."""
+def list_files(folder: Path | StorePath, *, links: bool = False) -> Iterator[str]:
+    """Paths of all files below the folder, relative to it, with slashes, in no order.
+
+    With `links` below linked folders too, and a folder that cannot be read is a UserError; else it is passed over.
+    """
     if isinstance(folder, StorePath):
         yield from folder.files()
         return
-    for here, _, names in os.walk(folder):
+    for here, folders, names in os.walk(folder, onerror=_refuse if links else None, followlinks=links):
+        folders[:] = [name for name in folders if not _leads_back(here, name)] if links else folders
         below = Path(here).relative_to(folder).as_posix()
         yield from names if below == "." else (f"{below}/{name}" for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+
+def _leads_back(here: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    path = os.path.join(here, name)
+    return os.path.islink(path) and Path(here).resolve().is_relative_to(Path(path).resolve())
 
 
 def list_images(folder: Anywhere) -> list[Anywhere]:

@@ -1,14 +1,15 @@
 """ILSVRC-2012 as it lies on a disk: validation images with labels and boxes, training images with labels."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
 
 from attnlab.data.base import Anywhere, Entry, FileSet, as_id, list_images
+from attnlab.data.class_folders import images_by_class, labelled, short_ids
 from attnlab.data.text import read_rows, read_text
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StoreLost, StorePath, each
@@ -52,7 +53,7 @@ def imagenet(root: Anywhere, split: str) -> FileSet:
     return FileSet(
         name="imagenet",
         classes=names,
-        image_ids=_ids(folder, paths),
+        image_ids=short_ids([as_id(path.relative_to(folder).as_posix()) for path in paths]),
         entries=[
             _entry(path, annotations.get(path.stem) or Unusable("no annotation for this image"), wnids)
             for path in paths
@@ -66,30 +67,13 @@ def _class_folders(root: Anywhere, folder: Anywhere | None) -> FileSet:
     """Images below FOLDER/WNID; labels as LOC_synset_mapping.txt numbers them, without it the folders' places."""
     if folder is None:
         raise UserError(f"no training images below {root}; expected class folders in {root / 'train'}")
-    here = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    wnids, names = _listed(root) or ({wnid: label for label, wnid in enumerate(here)}, here)
-    unknown = [wnid for wnid in here if wnid not in wnids]
+    found = images_by_class(folder)
+    wnids, names = _listed(root) or ({wnid: label for label, wnid in enumerate(found)}, list(found))
+    unknown = [wnid for wnid in found if wnid not in wnids]
     if unknown:
         raise UserError(f"expected the folders in {folder} to be classes that {SYNSETS} lists, got {unknown[0]}")
-    paths = [path for path in list_images(folder) if path.parent != folder]
-    without = torch.empty(0, 4, dtype=torch.float64)
-    return FileSet(
-        name="imagenet",
-        classes=names,
-        image_ids=_ids(folder, paths),
-        entries=[Entry(path, wnids[path.relative_to(folder).parts[0]], without) for path in paths],
-        has_boxes=False,
-    )
-
-
-def _ids(folder: Anywhere, paths: Sequence[Anywhere]) -> list[str]:
-    """The files' names without suffix; where several images share one, their paths below the folder instead."""
-    below = [path.relative_to(folder) for path in paths]
-    ids = [path.stem for path in paths]
-    for longer in ([path.with_suffix("").as_posix() for path in below], [path.as_posix() for path in below]):
-        count = Counter(ids)
-        ids = [name if count[name] == 1 else other for name, other in zip(ids, longer, strict=True)]
-    return [as_id(name) for name in ids]
+    images = labelled("imagenet", folder, found, wnids, names)
+    return replace(images, image_ids=short_ids(images.image_ids))
 
 
 def _entry(path: Path | StorePath, annotation: Annotation | Unusable, wnids: Mapping[str, int]) -> Entry | Unusable:

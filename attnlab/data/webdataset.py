@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from attnlab.data.base import Entry, FileSet, as_id
+from attnlab.data.base import WITHOUT, Entry, FileSet, as_id
 from attnlab.data.boxes_table import NAMES, Box, check_pixels, read_names
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import Root, StorePath, Url, expand, is_archive, is_pattern, open_root
@@ -22,7 +22,6 @@ from attnlab.stores.remote import beside, file_of, kind_of, one_answer, scan_tar
 PICTURES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
 SPLIT_WORDS = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
-WITHOUT = torch.empty(0, 4, dtype=torch.float64)
 
 
 @dataclass

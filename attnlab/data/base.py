@@ -104,6 +104,8 @@ class FileSet:
         upright: Whether boxes refer to the picture turned as its EXIF orientation says.
         over_white: Whether transparent parts are shown over white; False drops the opacity, as older versions did.
         strict_aspect: Whether an image is left out whose `boxes_size` is not its own, scaled.
+        out_of: Names, in its order, of the longer list of classes that a model may answer among, which is to answer
+            among `classes` alone; empty where all its answers count.
     """
 
     name: str
@@ -118,6 +120,12 @@ class FileSet:
     upright: bool = False
     over_white: bool = True
     strict_aspect: bool = False
+    out_of: Sequence[str] = field(default=(), repr=False)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a model is to answer among `classes` alone."""
+        return bool(self.out_of)
 
     @property
     def pixel_rule(self) -> str | None:

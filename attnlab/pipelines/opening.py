@@ -111,6 +111,6 @@ def settled(run: RunOptions, out: Path, classifier: Classifier, images: ImageSet
     }
 
 
-def run_folder(*names: str) -> Path:
-    """Folder of a run below runs/, named after what it is of."""
-    return Path("runs") / "-".join(name.replace(":", "-") for name in names)
+def run_folder(data: str, part: str, *names: str) -> Path:
+    """Folder of a run below runs/, named after what it is of; a slash in `part`, such as a split, begins no folder."""
+    return Path("runs") / "-".join(name.replace(":", "-") for name in (data, part.replace("/", "-"), *names))

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from attnlab.config.names import known_names
+from attnlab.models.names import model_names
 from attnlab.report.figures import FIGURES
 from attnlab.report.tables import TABLES
 
@@ -16,7 +17,7 @@ def names_of(*kinds: str, or_file: bool = False) -> Completion:
     """Complete the names of those kinds; with `or_file` a path where no name begins so."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-        found = [CompletionItem(name) for kind in kinds for name in _known(kind) if name.startswith(begun)]
+        found = [CompletionItem(name) for kind in kinds for name in _known(kind, begun) if name.startswith(begun)]
         return found or ([CompletionItem(begun, type="file")] if or_file else [])
 
     return complete
@@ -37,6 +38,8 @@ def lists_of(*kinds: str) -> Completion:
     return complete
 
 
-def _known(kind: str) -> list[str]:
+def _known(kind: str, begun: str = "") -> list[str]:
+    if kind == "models":  # those of a zoo once its prefix is written
+        return model_names(begun)
     reports = {"figures": [*FIGURES], "tables": [*TABLES]}
     return reports[kind] if kind in reports else known_names(kind)

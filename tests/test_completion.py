@@ -113,7 +113,8 @@ def test_commands_options_and_their_values_are_offered():
     assert offered("analyze", "--data", "") == list(DATASETS)
     assert offered("train", "--defense", "") == known_defenses()
     assert offered("analyze", "--attack", "pg") == [name for name in known_attacks() if name.startswith("pg")]
-    assert offered("evaluate", "--model", "resnet") == [name for name in BUILT_IN if name.startswith("resnet")]
+    plain = [*BUILT_IN, *torchvision_names()]
+    assert offered("evaluate", "--model", "resnet") == [name for name in plain if name.startswith("resnet")]
 
 
 def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():

@@ -120,9 +120,10 @@ def test_random_weights_are_the_same_in_every_run_and_leave_the_global_stream_al
 
 def test_an_unknown_name_is_refused_with_what_a_name_can_be_and_the_nearest():
     message = refused("resnet5O")
-    assert message.startswith("expected --model to be a torchvision name, timm:NAME, FILE.py:FUNCTION")
+    assert message.startswith("expected --model to be a torchvision name, timm:NAME, hf:NAME, robustbench:NAME")
     assert message.endswith("got 'resnet5O'; did you mean 'resnet50'?")
     assert refused("qqqq").endswith("got 'qqqq'; `attnlab list models` names them")
+    assert refused("tim:resnet18").endswith("got 'tim:resnet18'; did you mean 'timm:resnet18'?")
 
 
 def test_a_file_where_a_name_belongs_is_refused_with_how_to_pass_it(tmp_path, net):

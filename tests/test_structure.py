@@ -22,6 +22,7 @@ GROUND = (
     "record_files",
     "compat",
     "boxes",
+    "class_names",
     "hooks",
     "seeding",
     "stores",

@@ -6,7 +6,8 @@ from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, DatasetSpec, split_names
-from attnlab.models import BUILT_IN, DEVICES
+from attnlab.models import DEVICES
+from attnlab.models.names import MODEL_HELP, plain_names
 from attnlab.training import DEFENSES, FILLS
 from attnlab.training.parse import defense_names, known_defenses
 from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
@@ -17,7 +18,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "data": DATASETS,
     "splits": split_names,
     "resizings": RESIZINGS,
-    "models": BUILT_IN,
+    "models": plain_names,
     "devices": DEVICES,
     "methods": METHODS,
     "targets": CLASSES,
@@ -57,6 +58,7 @@ WORDS = {
     "iterative": ", ".join(iterative_attacks()),
     "starting": " and ".join(name for name, attack in ATTACKS.items() if attack.random_start),
     "targets": " and ".join(f"{method.target} for {name}" for name, method in METHODS.items()),
+    "models": MODEL_HELP,
     "model": by_data(lambda spec: spec.model),
     "eps": by_data(lambda spec: length(spec.budget.eps)),
     "steps": by_data(lambda spec: str(spec.budget.steps)),

@@ -122,8 +122,7 @@ class ModelOptions(Options):
     """The network, its weights, and what it reads and shows.
 
     Attributes:
-        name: A torchvision name, timm:NAME, FILE.py:FUNCTION, a checkpoint folder or one of attnlab's own; by default
-            the data set's: {model}.
+        name: The model: {models}; by default the data set's: {model}.
         weights: `default` (the model's own), `none` (random, seeded), a .safetensors or .pth file, the .index.json of
             a file in shards, or a checkpoint folder.
         weights_key: Which state dict of a file that holds several, such as state_dict_ema; or the prefix of the wanted
@@ -137,7 +136,7 @@ class ModelOptions(Options):
         layer: Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision
             transformer the first norm of its last block.
         trust_code: Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path
-            and SHA-256 first (docs/security.md).
+            and SHA-256 first. Run the code that a model of torchhub: or hf: brings, too (docs/security.md).
     """
 
     name: str | None = option(

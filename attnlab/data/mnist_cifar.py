@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from attnlab.class_names import CIFAR10
 from attnlab.compat import torchvision
 from attnlab.data.base import Example
 from attnlab.errors import UserError
 from attnlab.stores import StorePath
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
-
-CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def cifar10(root: Path | StorePath, split: str) -> ArraySet:
         pixels, labels = _read_cifar_pickles(root / "cifar-10-batches-py", split)
     else:
         raise UserError(f"no CIFAR-10 in {root}; expected a folder cifar-10-batches-bin or cifar-10-batches-py")
-    return ArraySet("cifar10", split, pixels, labels, CIFAR10_NAMES)
+    return ArraySet("cifar10", split, pixels, labels, CIFAR10)
 
 
 def _read_cifar_binary(paths: Sequence[Path | StorePath]) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import UserError
 from attnlab.models import BUILT_IN, load_model
 from attnlab.models.load import weights_file
+from attnlab.models.zoos import find_zoo
 from attnlab.words import counted
 
 LITTLE = 2**30  # bytes on a disk below which a run of a whole data set may not fit
@@ -40,7 +41,7 @@ def model(name: str, *, trust_code: bool = False) -> Finding:
     if name in urls and not (cache() / Path(urls[name]).name).is_file():
         advice = f"its first use downloads {urls[name]}; without a network fetch it elsewhere and pass --weights FILE"
         return Finding("weights", name, f"not in {cache()}", advice, "note")
-    if name.startswith("timm:"):
+    if ":" in name and find_zoo(name):
         return Finding("weights", name, "not tried, since that may download it")
     try:
         classifier = load_model(name, trust_code=trust_code)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from attnlab.errors import UserError
-from attnlab.models.preprocessing import IDENTITY, Values, checked, said_by
+from attnlab.models.preprocessing import IDENTITY, Values, checked, normalises_itself, said_by
 
 CLOSE = 1e-6  # what float32 makes of a mean such as .485 and more
 
@@ -66,6 +66,8 @@ def settle(
     if not found or (plain and not own and all(_same(other, plain) for other in found)):
         return stated
     inside = f"the network holds {' and '.join(own)} as tensors, to normalise its images itself" if own else ""
+    if normalises_itself(network):
+        inside = "the network normalises its images itself"
     readings = [text for text in (*map(str, found), inside, "" if preset else said) if text]
     if len(readings) > 1:
         raise UserError(

@@ -13,6 +13,7 @@ from torch import nn
 
 from attnlab.errors import UserError, nearest
 from attnlab.failures import one_line
+from attnlab.models.zoos import runs_code
 
 
 def is_own_code(name: str) -> bool:
@@ -20,19 +21,27 @@ def is_own_code(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py")
 
 
+def is_code(name: str) -> bool:
+    """Whether a model's name makes attnlab run code that is none of an installed package."""
+    return is_own_code(name) or runs_code(name)
+
+
 def check_trusted(name: str, named_by: Path, trust_code: bool, instead: str = "") -> None:
-    """Refuse code that a file, and not the user, names (FILE.py:FUNCTION); where it is trusted, warn of what runs.
+    """Refuse code that a file, and not the user, names (see `is_code`); where it is trusted, warn of what runs.
 
     `instead` is what else the user can write, to name the code outright.
     """
-    if not is_own_code(name):
+    if not is_code(name):
         return
     path = Path(name.rpartition(":")[0])
     if not trust_code:
         raise UserError(
             f"{named_by} names code that the command does not: {name}; look into it, then add --trust-code to run it"
-            f"{f', or name it outright: {instead}' if instead else ''}"
+            f"{f', or name it outright: {instead}' if instead and is_own_code(name) else ''}"
         )
+    if not is_own_code(name):
+        warnings.warn(f"--trust-code runs the code of {name}, which {named_by} names", stacklevel=2)
+        return
     with suppress(OSError):  # a missing file is reported when it is to run
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         warnings.warn(f"--trust-code runs {path.resolve()} (SHA-256 {digest}), which {named_by} names", stacklevel=2)

@@ -26,7 +26,8 @@ def statistics_of(
 
     Those that the user states count before those of the network. Its attributes `mean` and `std` count where they are
     plain numbers of its class or instance. Tensors of these names belong to the network's own arithmetic, as robustness
-    code has them: it normalises its images itself then, and nothing is done before.
+    code has them: it normalises its images itself then, and nothing is done before; a warning says so, unless the
+    network says it itself with `normalises_itself`.
     """
     if (mean is None) != (std is None):
         stated, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
@@ -39,7 +40,7 @@ def statistics_of(
             f"expected mean and std of the network to be plain numbers, got a tensor as {own[0]} and numbers as "
             f"{next(iter(plain))}: say with --mean and --std what images are normalised with (0 and 1: nothing)"
         )
-    if own:
+    if own and not normalises_itself(network):
         warnings.warn(
             f"the network holds {' and '.join(own)} as tensors, so it is taken to normalise its images itself; if it "
             "does not, state what it needs with --mean and --std (from Python: Classifier(network, mean=..., std=...))",
@@ -49,8 +50,18 @@ def statistics_of(
     return checked(given["mean"], given["std"], channels, ("mean of the network", "std of the network"))
 
 
+def normalises_itself(network: nn.Module) -> bool:
+    """Whether a network says that it takes pixels in [0, 1]."""
+    return bool(getattr(network, "normalises_itself", False))
+
+
 def said_by(network: nn.Module) -> tuple[list[str], dict[str, Any]]:
-    """Which of mean and std a network holds as tensors, and those that it says in plain numbers."""
+    """What a network says of normalising its images itself, and those of mean and std that it says in plain numbers.
+
+    The first is `normalises_itself`, or which of mean and std are tensors of its own.
+    """
+    if normalises_itself(network):
+        return ["normalises_itself"], {}
     said = {name: getattr(network, name, None) for name in IDENTITY}
     own = [name for name, value in said.items() if isinstance(value, Tensor)]
     return own, {name: value for name, value in said.items() if isinstance(value, Real | Sequence | np.ndarray)}

@@ -3,6 +3,8 @@
 import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,18 @@ def _renamed(state: State) -> State:
     if not any(DENSENET.search(name) for name in state):
         return state
     return {DENSENET.sub(r"\1", name): value for name, value in state.items()}
+
+
+def renamed(file: WeightsFile, names: Mapping[str, str]) -> WeightsFile:
+    """The file in a network's names, of tensors that have, behind any prefix, the other names that are given."""
+
+    def now(name: str) -> str:
+        parts = name.split(".")
+        ends = ((".".join([*parts[:at], ""]), ".".join(parts[at:])) for at in range(len(parts)))
+        return next((f"{before}{names[end]}" for before, end in ends if end in names), name)
+
+    states = {key: {now(name): value for name, value in state.items()} for key, state in file.states.items()}
+    return replace(file, states=states) if names else file
 
 
 def _state_dicts(content: Any, name: str = "", depth: int = DEPTH) -> list[tuple[str, State]]:

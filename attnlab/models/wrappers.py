@@ -8,7 +8,8 @@ from torch.nn.parameter import is_lazy
 
 from attnlab.errors import UserError
 
-ATTRIBUTES = ("mean", "std", "input_size", "attention_layer")  # what a network may say of itself, see `Classifier`
+#: what a network may say of itself, see `Classifier`
+ATTRIBUTES = ("mean", "std", "input_size", "attention_layer", "normalises_itself", "labels")
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ from attnlab.data.sampling import choose
 from attnlab.errors import UserError
 from attnlab.manifests import recorded
 from attnlab.models import Classifier, load_model
+from attnlab.models.preprocessing import said_by
 from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
 
@@ -91,8 +92,7 @@ def load_source(
         source = load_model(name, layer=layer, trust_code=trust_code)
     except UserError as error:
         raise UserError(f"{option} {name}: {error}") from None
-    said = source.stated or [name for name in ("mean", "std") if getattr(source.network, name, None) is not None]
-    if stated and not said:
+    if stated and not source.stated and said_by(source.network) == ([], {}):
         warnings.warn(
             f"{option} {name} says no mean and std of its own, so its images are not normalised: --mean and --std are "
             "for --model alone; if it needs others, set mean and std on the network in its FILE.py",

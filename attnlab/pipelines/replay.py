@@ -17,7 +17,7 @@ from attnlab.failures import naming
 from attnlab.manifests import check_same
 from attnlab.models import load_model
 from attnlab.models.load import runs_code
-from attnlab.models.own_code import check_trusted, is_own_code
+from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import checked_inputs
 from attnlab.pipelines.provenance import describe_data
@@ -75,7 +75,7 @@ def replay(
     root = manifest.get("root") if root is None else root
     images = load_dataset(options["data"], root, options["split"], options.get("label"))
     images, earlier = as_recorded(images, manifest["data"])
-    if not trust_code or is_own_code(options["model"]):  # of a checkpoint folder, load_model warns itself
+    if not trust_code or is_code(options["model"]):  # of a checkpoint folder, load_model warns itself
         check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
     known = manifest["model"]
     classifier = load_model(

@@ -20,6 +20,7 @@ from attnlab.errors import UserError
 from attnlab.files import alone_in, is_vacant
 from attnlab.models import Classifier
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
+from attnlab.models.zoos import from_anywhere
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import check_fit, check_trainable
 from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
@@ -206,9 +207,9 @@ def _warn_of_doubts(plan: Plan, defense: Defense, folder: Path | StorePath | Non
 
 
 def _anywhere(model: str) -> str:
-    """The model's name as it can be loaded from any folder: a user's own file with its whole path."""
+    """The model's name as it can be loaded from any folder: a user's own file or a zoo's folder with its whole path."""
     path, _, function = model.rpartition(":")
-    return f"{Path(path).resolve()}:{function}" if path.endswith(".py") else model
+    return f"{Path(path).resolve()}:{function}" if path.endswith(".py") else from_anywhere(model)
 
 
 def _check_labels(classifier: Classifier, images: ImageSet) -> None:

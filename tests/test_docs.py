@@ -128,7 +128,7 @@ def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
     for path in sandbox.iterdir():
         (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)
 
-    monkeypatch.setattr("attnlab.models.load._from_torchvision", lambda name, classes, pretrained: small())
+    monkeypatch.setattr("attnlab.models.zoos.torchvision.build", lambda wanted: small())
     yield tmp_path
     sys.modules.pop("net", None)  # other tests have a net.py of their own
 

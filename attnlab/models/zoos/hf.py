@@ -102,7 +102,7 @@ def _names_in_files(network: nn.Module) -> dict[str, str]:
 
     state = network.state_dict()
     own = {id(tensor): name for name, tensor in state.items()}
-    written = revert_weight_conversion(network, dict(state))
+    written = revert_weight_conversion(network, dict(state))  # type: ignore[arg-type]
     pairs = ((name, own.get(id(tensor), name)) for name, tensor in written.items())
     return {name: known for name, known in pairs if name != known}
 

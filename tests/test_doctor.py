@@ -11,10 +11,13 @@ import torch
 from packaging.requirements import Requirement
 from PIL import Image
 
+from attnlab.data.base import Entry, FileSet
+from attnlab.data.masks import BoxMask
 from attnlab.doctor import Finding, data, machine, places, software
 from attnlab.doctor.data import in_root
+from attnlab.doctor.drawing import draw_truth
 from attnlab.doctor.finding import from_error
-from attnlab.errors import UserError
+from attnlab.errors import Unusable, UserError
 from attnlab.pipelines import hardware, provenance
 from attnlab_cli.app import app
 
@@ -65,6 +68,37 @@ def test_a_problem_exits_with_1_and_its_advice_stands_below_it(attnlab, cache, q
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_data_set_that_is_named_is_drawn_with_its_boxes(attnlab, cache, quick):
+    done = attnlab("doctor", "--data", "scenes", "--split", "test")
+    assert done.code == 0
+    assert re.search(r"summary +1000 images of 10 classes; 1\.0 boxes an image, which cover \d+ %", done.out)
+    assert "runs/doctor/scenes-test.png shows the first images" in done.out
+    with Image.open("runs/doctor/scenes-test.png") as picture:
+        assert picture.format == "PNG"
+    refusal = attnlab("doctor", "--split", "test").error
+    assert refusal == "expected --data with --split and --label, got none"
+
+
+def test_the_drawing_leaves_out_what_cannot_be_used_and_shows_masks(tmp_path):
+    Image.new("RGB", (40, 30), "blue").save(tmp_path / "a.png")
+    box, none = torch.tensor([[10, 5, 20, 25]], dtype=torch.float64), torch.empty(0, 4, dtype=torch.float64)
+    entries = [
+        Unusable("gone"),
+        Entry(tmp_path / "a.png", 0, box),
+        Entry(tmp_path / "a.png", 1, none, mask=BoxMask((0, 0, 40, 15))),
+    ]
+    figure = draw_truth(FileSet("mine", ["cat", "dog"], ["gone", "a long name of a file", "b"], entries))
+    first, second = (axes for axes in figure.axes if axes.images)
+    assert [text.get_text() for text in first.texts] == ["…name of a file", "cat"]
+    assert [patch.get_bbox().extents.tolist() for patch in first.patches] == [[10, 5, 20, 25]]
+    shown = np.asarray(second.images[0].get_array())
+    scale = shown.shape[0] // 30
+    assert (shown[14 * scale, 20 * scale] == [0, 0, 255]).all()  # inside the mask
+    assert (shown[15 * scale - 1, 20 * scale] == 255).all()  # its lower border
+    assert not second.patches
+    assert draw_truth(FileSet("mine", [], ["gone"], [Unusable("gone")])) is None
+
+
 def test_cuda_asked_for_where_there_is_none_is_a_problem(attnlab, cache, quick):
     done = attnlab("doctor", "--device", "cuda")
     assert done.code == 1

@@ -43,7 +43,8 @@ FLOORS = [
     ["attnlab.training"],
     ["attnlab.config"],
     ["attnlab.pipelines"],
-    ["attnlab.report", "attnlab.doctor"],
+    ["attnlab.report"],
+    ["attnlab.doctor"],
     ["attnlab.interactive"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -13,26 +13,31 @@ from attnlab.words import counted, none_usable
 TOPIC = "data"
 
 
-def data(roots: Sequence[Root] = (), asked: str | None = None) -> Iterator[Finding]:
-    """The built-in scenes, and what lies in the roots, of the one data set asked for or of any."""
+def data(
+    roots: Sequence[Root] = (), asked: str | None = None, split: str | None = None, label: str | None = None
+) -> Iterator[Finding]:
+    """The built-in scenes, and what lies in the roots, of the one data set asked for or of any.
+
+    Of one that is asked for a split and a rule for labels may be named.
+    """
     looked_for = DATASETS if asked is None else {asked: DATASETS.expect(asked)}
     for name, spec in looked_for.items():
         if not spec.holds:
-            yield split_of(name, None, spec.split)
+            yield split_of(name, None, split or spec.split, label)
     others = [name for name, spec in looked_for.items() if spec.holds]
     if others and not roots:
         text = f"looked for in a --root only: {', '.join(others)}"
         yield Finding(TOPIC, "others", text, "attnlab doctor --root DIR", "note" if asked is None else "problem")
     for root in roots if others else ():
-        yield from in_root(root, others)
+        yield from in_root(root, others, split, label)
 
 
-def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
-    """Find which of those data sets a folder, an archive or a URL holds."""
+def in_root(root: Root, names: Sequence[str], split: str | None = None, label: str | None = None) -> Iterator[Finding]:
+    """Find which of those data sets, or one split of the only one, a folder, an archive or a URL holds."""
     named = root
     reading = [name for name in names if DATASETS[name].reads(root)]
     if reading and (is_pattern(root) or not is_archive(str(root))):
-        yield from (split_of(name, root, DATASETS[name].split) for name in reading)
+        yield from (split_of(name, root, split or DATASETS[name].split, label) for name in reading)
         return
     if not isinstance(root, Path) or is_archive(root.name):
         try:
@@ -50,8 +55,10 @@ def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(TOPIC, str(root), "an empty folder", "check --root, and whether the disk is mounted", "problem")
         return
     splits = {name: dict.fromkeys((DATASETS[name].split, *DATASETS[name].splits)) for name in names}  # most used first
+    if split is not None:
+        splits = {name: {split: None} for name in names}
     roots = {name: named if DATASETS[name].reads(named) else root for name in names}
-    found = {name: [split_of(name, roots[name], split) for split in splits[name]] for name in names}
+    found = {name: [split_of(name, roots[name], one, label) for one in splits[name]] for name in names}
     there = [name for name in names if any(split.state == "ok" for split in found[name])]
     for name in there:
         yield from (split if split.state == "ok" else split._replace(state="note") for split in found[name])
@@ -62,11 +69,11 @@ def in_root(root: Root, names: Sequence[str]) -> Iterator[Finding]:
         yield found[name][0]._replace(name=name)  # what is said of the first split holds for all
 
 
-def split_of(name: str, root: Root | None, split: str) -> Finding:
+def split_of(name: str, root: Root | None, split: str, label: str | None = None) -> Finding:
     """Whether a split can be opened, and an image of it read."""
     title = f"{name} {split}"
     try:
-        images = load_dataset(name, root, split)
+        images = load_dataset(name, root, split, label)
         labels = [images.label_of(index) for index in range(len(images.image_ids))]
         usable = [index for index, label in enumerate(labels) if label is not None]
         if not usable:

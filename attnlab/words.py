@@ -1,4 +1,6 @@
-"""Numbers in words: one image, two images, 16/255."""
+"""Numbers and lists in words: one image, two images, 16/255."""
+
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -24,3 +26,12 @@ def none_usable(number: int, noun: str, of: str = "") -> str:
     whose = f" of {of}" if of else ""
     one, several = f"the only {noun}{whose} cannot be used", f"none of the {counted(number, noun)}{whose} can be used"
     return one if number == 1 else several
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["mnist", "cifar10", "svhn"])
+    'mnist, cifar10 and svhn'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -72,7 +72,8 @@ def test_a_variant_is_the_same_but_for_what_it_says():
 
 def test_help_is_what_the_nearest_docstring_says():
     size, colours, rule = (leaf.help for leaf in Smaller.own())
-    assert size == "How large it is, in whole numbers; by default 0.3 for mnist, 8/255 for cifar10, 16/255 for others."
+    budgets = "0.3 for mnist, 8/255 for cifar10, cifar100 and svhn, 16/255 for others"
+    assert size == f"How large it is, in whole numbers; by default {budgets}."
     assert (colours, rule) == ("Which.", "How.")
     assert [leaf.help for leaf in Other.own()] == [size]
 

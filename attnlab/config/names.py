@@ -11,7 +11,7 @@ from attnlab.models.names import MODEL_HELP, plain_names
 from attnlab.training import DEFENSES, FILLS
 from attnlab.training.parse import defense_names, known_defenses
 from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
-from attnlab.words import as_fraction
+from attnlab.words import as_fraction, listed
 
 #: kind -> its names, or a function that lists them
 KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
@@ -43,7 +43,7 @@ def by_data(value_of: Callable[[DatasetSpec], str]) -> str:
     for name, spec in DATASETS.items():
         data.setdefault(value_of(spec), []).append(name)
     usual = max(data, key=lambda value: len(data[value]))
-    texts = [f"{value} for {' and '.join(names)}" for value, names in data.items() if value not in ("", usual)]
+    texts = [f"{value} for {listed(names)}" for value, names in data.items() if value not in ("", usual)]
     return ", ".join([*texts, f"{usual} for others"] if usual else texts)
 
 

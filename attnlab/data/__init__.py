@@ -170,6 +170,30 @@ DATASETS = Registry(
             budget=Budget(8 / 255, 2 / 255, 10),
             plans=Lazy("attnlab.training.recipes:CIFAR10"),
         ),
+        "cifar100": DatasetSpec(
+            Lazy("attnlab.data.mnist_cifar:cifar100"),
+            "CIFAR-100 with its 100 fine labels, in its binary or Python files, without boxes",
+            holds="cifar-100-binary or cifar-100-python",
+            splits=("train", "test"),
+            split="test",
+            budget=Budget(8 / 255, 2 / 255, 10),
+            plans=Lazy("attnlab.training.recipes:CIFAR10"),
+        ),
+        "svhn": DatasetSpec(
+            Lazy("attnlab.data.svhn:svhn"),
+            "SVHN's cropped digits in their .mat files, without boxes",
+            holds="train_32x32.mat, test_32x32.mat or extra_32x32.mat",
+            splits=("train", "test", "extra"),
+            split="test",
+            budget=Budget(8 / 255, 2 / 255, 10),
+        ),
+        "cub": DatasetSpec(
+            Lazy("attnlab.data.cub:cub"),
+            "CUB-200-2011: birds of 200 species, with boxes, and masks where the segmentations are there",
+            holds="CUB_200_2011, with images.txt and the other tables, and segmentations",
+            splits=("train", "test"),
+            split="test",
+        ),
     },
 )
 

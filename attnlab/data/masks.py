@@ -44,22 +44,25 @@ class MaskFile:
     """A picture whose pixels say what they belong to: those of some values, or by default all that are not 0.
 
     Values are those stored: palette indices of a palette picture, grey levels of a grey one; of a colour picture or
-    one with transparency a pixel belongs to the object where any colour is not 0 and it is not fully transparent.
+    one with transparency a pixel belongs to the object where any colour is not 0 and it is not fully transparent. With
+    `at_least` those belong to it that have at least that grey level, of 255.
     """
 
     path: Path | StorePath
     values: tuple[int, ...] = ()
+    at_least: int = 0
 
     def __str__(self) -> str:
-        """Path, size and values."""
-        return f"{self.path.name} {file_size(self.path)} {self.values}"
+        """Path, size, and values or the lowest one."""
+        return f"{self.path.name} {file_size(self.path)} {f'>= {self.at_least}' if self.at_least else self.values}"
 
     def decode(self, height: int, width: int) -> Mask:
         """The mask; its file must have the image's size."""
         name = self.path.name
         try:
             with Image.open(self.path.open() if isinstance(self.path, StorePath) else self.path) as picture:
-                stored = np.asarray(picture if picture.mode in ONE_CHANNEL else picture.convert("RGBA"))
+                mode = "L" if self.at_least else picture.mode if picture.mode in ONE_CHANNEL else "RGBA"
+                stored = np.asarray(picture if picture.mode == mode else picture.convert(mode))
         except StoreLost:
             raise
         except UnidentifiedImageError:
@@ -72,7 +75,7 @@ class MaskFile:
             if self.values:
                 raise Unusable(f"its mask {name} is in colours, where palette indices or grey levels were expected")
             return np.asarray(stored[..., :3].any(2) & (stored[..., 3] > 0))
-        return np.isin(stored, self.values) if self.values else np.asarray(stored != 0)
+        return np.isin(stored, self.values) if self.values else np.asarray(stored >= max(self.at_least, 1))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 from the files they are published as, without boxes."""
+"""MNIST, CIFAR-10 and CIFAR-100 from the files they are published as, without boxes."""
 
 import gzip
 import hashlib
@@ -17,6 +17,7 @@ from PIL import Image
 from attnlab.class_names import CIFAR10
 from attnlab.compat import torchvision
 from attnlab.data.base import Example
+from attnlab.data.boxes_table import read_names
 from attnlab.errors import UserError
 from attnlab.stores import StorePath
 
@@ -90,38 +91,73 @@ def cifar10(root: Path | StorePath, split: str) -> ArraySet:
     if binary is not None:
         pixels, labels = _read_cifar_binary([binary / f"{name}.bin" for name in names])
     elif (root / "cifar-10-batches-py").is_dir():
-        pixels, labels = _read_cifar_pickles(root / "cifar-10-batches-py", split)
+        published = torchvision.datasets.CIFAR10
+        files = published.train_list if split == "train" else published.test_list
+        pixels, labels = _read_cifar_pickles(root / "cifar-10-batches-py", files, "labels")
     else:
         raise UserError(f"no CIFAR-10 in {root}; expected a folder cifar-10-batches-bin or cifar-10-batches-py")
     return ArraySet("cifar10", split, pixels, labels, CIFAR10)
 
 
-def _read_cifar_binary(paths: Sequence[Path | StorePath]) -> tuple[Array, Array]:
-    """One label byte, then 3072 bytes channel first, per image."""
-    records = []
+def cifar100(root: Path | StorePath, split: str) -> ArraySet:
+    """Open CIFAR-100 in the official binary layout (cifar-100-binary) or torchvision's (cifar-100-python).
+
+    Labels are the fine ones, of 100 classes.
+    """
+    published = torchvision.datasets.CIFAR100
+    binary = next((path for path in (root / "cifar-100-binary", root) if (path / f"{split}.bin").is_file()), None)
+    pickled = next((path for path in (root / published.base_folder, root) if (path / split).is_file()), None)
+    if binary is not None:
+        pixels, labels = _read_cifar_binary([binary / f"{split}.bin"], labels=2)
+        names = read_names(binary / "fine_label_names.txt")
+        if len(names) != 100:
+            raise UserError(f"expected 100 names in {binary / 'fine_label_names.txt'}, got {len(names)}; is it cut?")
+    elif pickled is not None:
+        files = published.train_list if split == "train" else published.test_list
+        pixels, labels = _read_cifar_pickles(pickled, files, "fine_labels")
+        names = _unpickled(pickled, published.meta["filename"], published.meta["md5"])[published.meta["key"]]
+    else:
+        places = f"cifar-100-binary/{split}.bin or {published.base_folder}/{split}"
+        raise UserError(f"no CIFAR-100 in {root}; expected {places}")
+    return ArraySet("cifar100", split, pixels, labels, names)
+
+
+def _read_cifar_binary(paths: Sequence[Path | StorePath], labels: int = 1) -> tuple[Array, Array]:
+    """So many label bytes, of which the last is the class, then 3072 bytes channel first, per image."""
+    records, length = [], labels + 3072
     for path in paths:
         data = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
-        if data.size == 0 or data.size % 3073:
-            raise UserError(f"expected {path} to hold records of 3073 bytes, got {data.size} bytes")
-        records.append(data.reshape(-1, 3073))
+        if data.size == 0 or data.size % length:
+            raise UserError(f"expected {path} to hold records of {length} bytes, got {data.size} bytes")
+        records.append(data.reshape(-1, length))
     joined = np.concatenate(records)
-    return joined[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), joined[:, 0].copy()
+    pixels = joined[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
+    return pixels, joined[:, labels - 1].copy()
 
 
-def _read_cifar_pickles(folder: Path | StorePath, split: str) -> tuple[Array, Array]:
-    """The pickled files; none is unpickled whose checksum is not the published one, which torchvision knows."""
-    published = torchvision.datasets.CIFAR10
-    batches = []
-    for name, checksum in published.train_list if split == "train" else published.test_list:
-        data = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != checksum:
-            raise UserError(
-                f"expected {folder} to hold the published files, got {name}, which is missing or damaged; unpack the "
-                "archive again, or use the binary version (cifar-10-batches-bin)"
-            )
-        batches.append(pickle.loads(data, encoding="latin1"))
+def _read_cifar_pickles(folder: Path | StorePath, files: Sequence[Sequence[str]], key: str) -> tuple[Array, Array]:
+    """The pickled files, of which torchvision lists the names and checksums; `key` is that of the labels."""
+    batches = [_unpickled(folder, name, checksum) for name, checksum in files]
     pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return pixels, np.concatenate([np.array(batch["labels"], np.uint8) for batch in batches])
+    return pixels, np.concatenate([np.array(batch[key], np.uint8) for batch in batches])
+
+
+def _unpickled(folder: Path | StorePath, name: str, checksum: str) -> dict[str, Any]:
+    """The content of a pickled file, unpickled only if it is the published one."""
+    binary = {"cifar-10-batches-py": "cifar-10-batches-bin"}.get(folder.name, "cifar-100-binary")
+    data = read_published(folder, name, checksum, f"unpack the archive again, or use the binary version ({binary})")
+    content: dict[str, Any] = pickle.loads(data, encoding="latin1")
+    return content
+
+
+def read_published(folder: Path | StorePath, name: str, checksum: str, hint: str) -> bytes:
+    """The content of a file whose MD5 checksum is the published one, which torchvision knows; a UserError if not."""
+    data = (folder / name).read_bytes() if (folder / name).is_file() else b""
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != checksum:
+        raise UserError(
+            f"expected {folder} to hold the published files, got {name}, which is missing or damaged; {hint}"
+        )
+    return data
 
 
 def _read_idx(root: Path | StorePath, name: str) -> Array:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnlab.boxes import same_aspect
-from attnlab.data.masks import PolygonMask, RleMask, packed
+from attnlab.data.masks import NoMask, PolygonMask, RleMask, packed
 from attnlab.errors import Unusable
 
 coco = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
@@ -33,7 +33,7 @@ def test_a_polygon_in_fractions_or_of_another_size_is_scaled():
 
 
 def test_a_polygon_far_outside_is_refused_before_it_fills_the_memory():
-    with pytest.raises(Unusable, match="far outside"):
+    with pytest.raises(NoMask, match="far outside"):
         PolygonMask((packed([0, 0, 1e9, 0, 1e9, 1e9]),)).decode(HEIGHT, WIDTH)
 
 
@@ -60,10 +60,10 @@ def test_plain_runs_go_down_the_columns():
 def test_runs_that_do_not_fill_the_mask_are_refused_where_pycocotools_gives_what_the_memory_held():
     text = coco.encode(np.asfortranarray(random_mask(1, 0.5), np.uint8))["counts"]
     for wrong in (b"", b"0", text[:-3], text + b"5", text[:-1] + b"P", b"zzzzzzzzzzzz", b"\xff\xfe~~", b"P"):
-        with pytest.raises(Unusable, match="runs of its mask"):
+        with pytest.raises(NoMask, match="runs do not fill it"):
             RleMask(wrong, (HEIGHT, WIDTH), True).decode(HEIGHT, WIDTH)
     for counts in ([], [5], [10, 20, 30], [-5, 11]):
-        with pytest.raises(Unusable, match="runs of its mask"):
+        with pytest.raises(NoMask, match="runs do not fill it"):
             RleMask(packed(counts), (2, 3), False).decode(2, 3)
 
 

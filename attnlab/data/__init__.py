@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
-from attnlab.stores import Root, expand, open_root, parse_root
-from attnlab.stores.location import ARCHIVES
+from attnlab.stores import ARCHIVES, Root, expand, open_root, parse_root
 
 if TYPE_CHECKING:
     from attnlab.data.base import ImageSet
@@ -131,6 +130,16 @@ DATASETS = Registry(
             "your own images, with labels and boxes, or masks, in a boxes.csv",
             holds="images and boxes.csv",
             accuracy_split="val",
+            objects=True,
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
+        "coco": DatasetSpec(
+            Lazy("attnlab.data.coco:coco"),
+            "your own images, with boxes and masks in a JSON as COCO, Label Studio, CVAT and Roboflow write it",
+            holds="images and a JSON of instances, such as annotations/instances_val2017.json, or is that JSON",
+            accuracy_split="val",
+            files=(".json",),
             objects=True,
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),

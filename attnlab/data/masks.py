@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 """Which pixels of an image belong to its object, (H, W)."""
 
 
+MOST = 1 << 30  # pixels of a mask
 ONE_CHANNEL = ("1", "L", "P", "I", "I;16")  # modes of pictures whose pixels are one number each
 
 
@@ -124,7 +125,7 @@ class PolygonMask:
         rows, columns = self.size or (height, width)
         drawn = [np.frombuffer(points).reshape(-1, 2) * (width / columns, height / rows) for points in self.polygons]
         if any((np.abs(points) > 4 * max(height, width)).any() for points in drawn):  # which would fill the memory
-            raise Unusable("a polygon of its mask lies far outside of the image")
+            raise NoMask("with a polygon far outside of the image, so that boxes count")
         runs = coco.merge([coco.frPyObjects([points.ravel()], height, width)[0] for points in drawn])
         return RleMask(runs["counts"], (height, width), compressed=True).decode(height, width)
 
@@ -154,8 +155,8 @@ class RleMask:
         """
         rows, columns = self.size
         runs = _lengths(self.counts) if self.compressed else np.frombuffer(self.counts)
-        if runs is None or (runs < 0).any() or runs.sum() != rows * columns:
-            raise Unusable("the runs of its mask do not fill it")
+        if runs is None or (runs < 0).any() or runs.sum() != rows * columns or rows * columns > MOST:
+            raise NoMask("with a mask whose runs do not fill it, so that boxes count")
         inside = np.arange(len(runs)) % 2 == 1
         mask = np.repeat(inside, runs.astype(np.int64)).reshape(columns, rows).T
         if self.size == (height, width):

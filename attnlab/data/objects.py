@@ -1,10 +1,11 @@
 """From the objects of an image to samples: which of them the model should see, and as what."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -145,7 +146,10 @@ def _chosen(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[st
 
 
 def numbered(
-    names: Sequence[str], folders: Sequence[Path | StorePath], where: object
+    names: Sequence[str],
+    folders: Sequence[Path | StorePath],
+    where: object,
+    needed: Collection[str] | None = None,
 ) -> tuple[dict[str, int], list[str]]:
     """Class index of each name, and all names: in their order here, or in that of a classes.txt in one of the folders.
 
@@ -153,9 +157,10 @@ def numbered(
         names: Those of the data, each once.
         folders: In which a classes.txt may lie; the first counts.
         where: What names them, for errors.
+        needed: Those that objects have, by default all; classes.txt may lack the others.
 
     Raises:
-        UserError: If classes.txt lacks a name or lists it twice.
+        UserError: If classes.txt lacks a name that is needed, or lists it twice.
     """
     listed = next((read_names(folder / NAMES) for folder in folders if (folder / NAMES).is_file()), None)
     if listed is None:
@@ -163,9 +168,32 @@ def numbered(
     places: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(listed):
         places[name].append(index)
-    for name in names:
+    needed = names if needed is None else needed
+    for name in needed:
         if len(places.get(name, ())) != 1:
             times = f"{len(places[name])} times" if name in places else "not at all"
             hint = "" if name in places else nearest(name, listed)
             raise UserError(f"expected {NAMES} to list each class of {where} once, got {name!r} {times}{hint}")
-    return {name: places[name][0] for name in names}, listed
+    return {name: places[name][0] for name in needed}, listed
+
+
+def check_corners(boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[int, int]], where: object) -> None:
+    """Refuse corners that stand where x, y, width, height should: many reach beyond, and all fit, read as corners.
+
+    Args:
+        boxes: x, y, x + width, y + height of each.
+        sizes: Height and width of the image of each.
+        where: What they stand in, for the error.
+    """
+    if not boxes:
+        return
+    x0, y0, x1, y1 = np.array(boxes, float).T
+    height, width = np.array(sizes, float).T
+    beyond = (x1 > width + 1) | (y1 > height + 1)
+    corners = (x1 - x0 > x0) & (y1 - y0 > y0) & (x1 - x0 <= width + 1) & (y1 - y0 <= height + 1)
+    if beyond.mean() > 0.1 and corners.all():
+        left, top, right, bottom = boxes[int(beyond.argmax())]
+        raise UserError(
+            f"expected boxes x, y, width, height in {where}, got {left}, {top}, {right - left}, {bottom - top} and "
+            "others that reach beyond their images; all fit as corners x0, y0, x1, y1: subtract the first two"
+        )

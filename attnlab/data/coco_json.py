@@ -37,14 +37,14 @@ def read_instances(path: Path | StorePath) -> Instances:
     _check_all(categories, {"id": (int,), "name": (str,)}, f"category of {path}")
     _check_all(annotations, {"image_id": (int, float, str), "category_id": (int,)}, f"annotation of {path}")
     for what, items, key in (
-        ("image", images, "id"),
-        ("image", images, "file_name"),
-        ("category", categories, "id"),
-        ("category", categories, "name"),
+        ("images", images, "id"),
+        ("images", images, "file_name"),
+        ("categories", categories, "id"),
+        ("categories", categories, "name"),
     ):
         value, times = Counter(item[key] for item in items).most_common(1)[0]
         if times > 1:
-            raise UserError(f"expected each {what} of {path} to have a {key} of its own, got {value!r} {times} times")
+            raise UserError(f"expected no two {what} of {path} with one {key}, got {value!r:.60} {times} times")
     listed = {image["id"] for image in images}
     known = [annotation for annotation in annotations if annotation["image_id"] in listed]
     pairs = sorted((category["id"], category["name"]) for category in categories)
@@ -71,15 +71,16 @@ def _lists(path: Path | StorePath, content: Any) -> list[list[dict[str, Any]]]:
         raise UserError(f"expected {', '.join(LISTS)} in {path}, as COCO's instances have them, got {got}")
     annotations = content.get("annotations")
     first = annotations[0] if isinstance(annotations, list) and annotations else {}
-    keys = set(first) if isinstance(first, dict) else set()
-    other = next((kind for key, kind in KINDS.items() if key in keys and not keys & {"bbox", "segmentation"}), None)
+    has = set(first) if isinstance(first, dict) else set()
+    other = next((kind for key, kind in KINDS.items() if key in has and not has & {"bbox", "segmentation"}), None)
     if other or ("images" in content and "annotations" not in content):
         raise UserError(f"expected COCO's instances in {path}, got {other or 'images without annotations'}")
     for name in LISTS:
         items = content.get(name)
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            got = f"the keys {', '.join(map(str, list(content)[:6]))}" if name not in content else f"other {name}"
-            raise UserError(f"expected lists of {', '.join(LISTS)} in {path}, as COCO has them, got {got or 'none'}")
+            keys = f"the keys {', '.join(list(content)[:6])}" if content else "no keys"
+            got = f"other {name}" if name in content else keys
+            raise UserError(f"expected lists of {', '.join(LISTS)} in {path}, as COCO has them, got {got}")
         if not items and name != "annotations":
             raise UserError(f"expected {name} in {path}, got none")
     return [content[name] for name in LISTS]

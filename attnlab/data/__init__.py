@@ -144,6 +144,16 @@ DATASETS = Registry(
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
+        "yolo": DatasetSpec(
+            Lazy("attnlab.data.yolo:yolo"),
+            "your own images, with boxes or polygons in .txt files as YOLO reads them",
+            holds="data.yaml or classes.txt, images and labels, or is that data.yaml",
+            accuracy_split="val",
+            files=(".yaml", ".yml"),
+            objects=True,
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
         "webdataset": DatasetSpec(
             Lazy("attnlab.data.webdataset:webdataset"),
             "your own images in .tar files of WebDataset, with labels in .cls or .json, boxes in .json",

@@ -144,7 +144,7 @@ def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[st
     texts = {value: value.strip() for value in dict.fromkeys(values)}
     index_of = {name: index for index, name in reversed(list(enumerate(names)))}
     by_name = {value: index_of.get(text) for value, text in texts.items()}
-    by_index = {value: _index(text, len(names)) for value, text in texts.items()}
+    by_index = {value: class_index(text, len(names)) for value, text in texts.items()}
     readings: dict[str, dict[str, int | None]] = {}
     if wanted != "index" and names:
         readings[f"one of the {len(names)} names in {NAMES}"] = by_name
@@ -183,7 +183,7 @@ def read_labels(values: Sequence[str], images: Sequence[str], names: Sequence[st
     return [cast(int, chosen[value]) for value in values]
 
 
-def _index(text: str, classes: int) -> int | None:
+def class_index(text: str, classes: int) -> int | None:
     """A class index, also as a spreadsheet writes it, `3.0`; None if it is none."""
     whole, _, rest = text.partition(".")
     if not (whole.isascii() and whole.isdecimal() and not rest.strip("0")) or len(whole) > 9:

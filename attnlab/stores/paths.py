@@ -152,5 +152,7 @@ class StorePath:
 
 def each(function: Callable[[Any], Answer], paths: list[Any]) -> list[Answer]:
     """The function of every path; of a store's files many at once, since each waits for an answer."""
-    with ThreadPoolExecutor(16 if paths and isinstance(paths[0], StorePath) else 1) as pool:
+    if not any(isinstance(path, StorePath) for path in paths[:1]):
+        return list(map(function, paths))
+    with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, paths))

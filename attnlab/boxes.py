@@ -26,13 +26,20 @@ def iou_of_shared(shared: Any, cells: int) -> Any:
 
 def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes clipped to the image, in their order; empty and inverted ones are dropped."""
-    clipped = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
-    return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
+    import torch
+
+    return torch.from_numpy(clipped(boxes.numpy(), height, width))
+
+
+def clipped(boxes: Array, height: int, width: int) -> Array:
+    """`usable` for arrays, which take a tenth of the time where boxes are few."""
+    inside = np.minimum(np.maximum(boxes, 0), np.array([width, height, width, height], boxes.dtype))
+    return inside[(inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])]
 
 
 def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
     """Reasons to doubt boxes as they were given, in words that follow "3 of 12 images"."""
-    x0, y0, x1, y1 = boxes.unbind(1)
+    x0, y0, x1, y1 = boxes.numpy().T
     # half a pixel is rounding
     beyond = (x0 < -0.5) | (y0 < -0.5) | (x1 > width + 0.5) | (y1 > height + 0.5)
     swapped = (x1 < x0) | (y1 < y0)

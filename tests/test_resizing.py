@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.boxes import mask_of
-from attnlab.compat import torchvision
+from attnlab.boxes import mask_of, usable
+from attnlab.compat import functional, torchvision, tv_tensors
 from attnlab.data import RESIZINGS, load_dataset
 from attnlab.data.base import Example
-from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, place, read_batch
+from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, place, place_boxes, read_batch
 from attnlab.errors import Unusable
 
 NO_BOXES = torch.empty(0, 4).double()
@@ -286,3 +286,25 @@ def test_read_batch_takes_the_images_in_the_order_asked_for():
     images = load_dataset("scenes", split="test")
     assert read_batch(images, (32, 48), [5, 2]).image_ids == [images.image_ids[5], images.image_ids[2]]
     assert read_batch(images, (32, 48), [5, 2]).pixels.shape == (2, 3, 32, 48)
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_boxes_move_as_torchvisions_transforms_move_them(resize):
+    draw = np.random.default_rng(5)
+    for _ in range(200):
+        width, height = draw.integers(20, 500, 2).tolist()
+        size = (64, 64) if draw.random() < 0.5 else (30, 51)
+        corners = draw.uniform(-10, 1.1, (3, 4)) * [width, height, width, height]
+        boxes = usable(torch.from_numpy(corners.round(int(draw.integers(0, 2)))).abs(), height, width)
+        frame = list(RESIZINGS[resize]((height, width), size))
+        scaled = boxes * torch.tensor([*frame[::-1]] * 2) / torch.tensor([width, height] * 2)
+        resized = tv_tensors.BoundingBoxes(scaled, format="XYXY", canvas_size=frame)
+        cut = functional.center_crop(resized, list(size))
+        before, after = (usable(item.as_subclass(torch.Tensor), *item.canvas_size).float() for item in (resized, cut))
+        moved, share = place_boxes(boxes.numpy(), (height, width), tuple(frame), size)
+        assert np.array_equal(moved, after.numpy())
+        area = int(mask_of(before, *frame).sum())
+        if len(boxes):
+            assert share == (int(mask_of(after, *size).sum()) / area if area else 0)
+        else:
+            assert math.isnan(share)

@@ -5,8 +5,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from common import error_of, gradient
+from PIL import Image
 
 from attnlab.compat import torchvision
 from attnlab.data import load_dataset
@@ -124,6 +126,7 @@ def test_numbers_are_sorted_as_text_as_image_folder_does_and_that_is_told(tmp_pa
             "val",
             "got train with class folders and cat with images; name --root {root}/",
         ),
+        (["val/images/1.png"], "val", "expected two or more class folders in {root}/val, got images alone; "),
         (["val/1.png"], "val", "expected images in class folders, such as {root}/val/CLASS/1.jpg, got none"),
         (["1.png"], "val", "expected images in class folders, such as {root}/CLASS/1.jpg, got none"),
         (
@@ -159,3 +162,43 @@ def test_a_class_that_cannot_be_read_is_refused(tmp_path):
     plant(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "dog").chmod(0o000)
     assert error_of(class_folders, tmp_path, "val") == f"cannot read the folder {tmp_path / 'dog'}: Permission denied"
+
+
+NET = """
+from torch import nn
+
+def build():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2),
+    )
+    nn.init.zeros_(network[-1].weight)
+    network[-1].bias.data[1] = 1  # whatever the image, it is a dog
+    network.input_size = (32, 32)
+    network.mean = network.std = (0.5, 0.5, 0.5)
+    return network
+"""
+
+
+def test_whatever_needs_no_box_works_through_the_commands(attnlab, tmp_path):
+    draw = np.random.default_rng(0)
+    for name in ("cat/1", "cat/2", "dog/1"):
+        path = tmp_path / "pets" / "val" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
+    (tmp_path / "net.py").write_text(NET)
+    words = ("--data", "class-folders", "--root", tmp_path / "pets", "--model", f"{tmp_path / 'net.py'}:build")
+    lime = ("--method", "grad-cam,lime", "--lime-samples", 20, "--lime-superpixels", "grid")
+    done = attnlab("analyze", *words, *lime, "--workers", 0, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "3 of 3 images recorded, accuracy 33.33 %; I_att: 1 image" in done.out
+    tables = {path.stem for path in (tmp_path / "run" / "tables").glob("*.csv")}
+    assert {"table3", "table5"} <= tables
+    assert not {"table1", "table2", "table4"} & tables
+    evaluation = tmp_path / "evaluation"
+    done = attnlab("evaluate", *words, "--attacks", "clean,fgsm", "--workers", 0, "--out", evaluation)
+    assert done.code == 0, done.err
+    table = pd.read_csv(evaluation / "tables/table6.csv")
+    assert table[["attack", "n", "accuracy"]].round(2).values.tolist() == [["clean", 3, 33.33], ["fgsm", 3, 33.33]]
+    assert attnlab("attack", *words, "--attack", "fgsm", "--workers", 0, "--out", tmp_path / "adversarial").code == 0
+    assert (tmp_path / "adversarial/arrays/cat/1.png.npy").is_file()

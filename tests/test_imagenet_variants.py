@@ -85,6 +85,7 @@ def test_a_split_of_imagenet_c_is_a_corruption_with_its_severity(tmp_path, place
     assert labels_of(images) == expected
     assert str(images.entries[0].path) == str(tmp_path / place / "gaussian_noise/3" / below[1])
     assert labels_of(load_dataset("imagenet-c", tmp_path / place / "gaussian_noise", "gaussian_noise/1")) == expected
+    assert labels_of(load_dataset("imagenet-c", tmp_path / place / "gaussian_noise/3")) == expected
     assert list(labels_of(load_dataset("imagenet-c", tmp_path, "pixelate/5"))) == ["ILSVRC2012_val_00000001"]
     message = error_of(load_dataset, "imagenet-c", tmp_path, "gaussian_noise/2")
     assert message.startswith(f"expected --split to be one of {tmp_path} as CORRUPTION/SEVERITY (")

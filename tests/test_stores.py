@@ -19,6 +19,7 @@ import torch
 from common import error_of, gradient
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
+from test_cub import plant as plant_cub
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, Sample, load_batches
@@ -125,6 +126,31 @@ def test_what_lies_beside_the_images_is_found_wherever_they_lie(tmp_path, place)
     )
     there = f"{placed(root, place)}/val" if place == "memory" else f"zip://val::{placed(root, place)}"
     assert facts(load_dataset("imagenet", there, "val")) == facts(load_dataset("imagenet", root / "val", "val"))
+
+
+@pytest.mark.parametrize("place", ["wrapped zip", "tgz", "memory"])
+@pytest.mark.parametrize(
+    ("name", "below"),
+    [
+        ("imagenet-a", "imagenet-a/n01498041"),
+        ("imagenet-c", "noise/gaussian_noise/3/n01498041"),
+        ("imagenet-v2", "imagenetv2-matched-frequency-format-val/n01498041"),
+    ],
+)
+def test_variants_of_imagenet_are_the_same_wherever_they_lie(tmp_path, name, below, place):
+    root = tmp_path / "images"
+    for folder in (root / below, (root / below).with_name("n01531178")):
+        folder.mkdir(parents=True)
+        gradient().save(folder / f"{folder.name}.jpg")
+    assert facts(load_dataset(name, placed(root, place))) == facts(load_dataset(name, root))
+
+
+@pytest.mark.parametrize("place", ["zip", "wrapped tar.gz", "memory"])
+def test_cub_is_the_same_wherever_it_lies(tmp_path, place):
+    root = plant_cub(tmp_path / "birds", masks="segmentations")
+    images = load_dataset("cub", placed(root, place))
+    assert facts(images) == facts(load_dataset("cub", root))
+    assert images.read(0).mask().sum() == 3
 
 
 @pytest.mark.parametrize("place", ["wrapped zip", "tgz", "memory"])

@@ -34,6 +34,10 @@ def class_folders(root: Anywhere, split: str) -> FileSet:
     if not any(found.values()):
         raise UserError(f"expected images in class folders, such as {here / 'CLASS' / '1.jpg'}, got none")
     index_of, classes = numbered(list(found), (here, root), f"the folders in {here}")
+    if len(classes) < 2:
+        raise UserError(
+            f"expected two or more class folders in {here}, got {classes[0]} alone; a {NAMES} there lists more classes"
+        )
     _tell(here, found, classes)
     return labelled("class-folders", here, found, index_of, classes)
 

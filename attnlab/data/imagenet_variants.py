@@ -50,6 +50,8 @@ def imagenet_c(root: Anywhere, split: str) -> FileSet:
 
     A split is CORRUPTION/SEVERITY, such as gaussian_noise/3. Images have the ids of ImageNet's validation images.
     """
+    if f"{root.parent.name}/{root.name}" == split:
+        return _of_wnids("imagenet-c", root, short=True)
     severities = {folder.name: [level for level in folders_in(folder) if level in SEVERITIES] for folder in _all(root)}
     folders = {f"{folder.name}/{level}": folder / level for folder in _all(root) for level in severities[folder.name]}
     if split not in folders:

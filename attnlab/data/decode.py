@@ -59,8 +59,8 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
         if picture.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]  # of one channel: two numbers
             notes.append("with transparent parts, shown over white")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode == "RGB":
-        picture.load()  # a copy, as of convert, takes a tenth of decoding
+    if (image.format, image.mode) == ("JPEG", "RGB"):  # of one frame; a copy would take a tenth of its decoding
+        picture.load()
     else:
         picture = picture.convert("RGB")
     if upright:

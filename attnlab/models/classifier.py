@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from attnlab.arrays import Images, Logits
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
+from attnlab.models.class_order import labels_of
 from attnlab.models.feature_map import find_feature_map, prove, weights_key
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
@@ -24,8 +26,8 @@ class Classifier(nn.Module):
     """A network with its normalisation inside.
 
     What the network says of itself in optional attributes is used: `mean` and `std` (plain numbers per channel, of
-    pixels in [0, 1]; identity where absent), `input_size` (height, width), `attention_layer` (a module's name). What it
-    may return: see `logits_of`.
+    pixels in [0, 1]; identity where absent), `input_size` (height, width), `attention_layer` (a module's name),
+    `labels` (names in the order of its logits). What it may return: see `logits_of`.
 
     Attributes:
         network: The module, out of what `unwrapped` takes it from; takes normalised images.
@@ -33,12 +35,16 @@ class Classifier(nn.Module):
         channels: Number of colour channels of its images.
         as_it_is: Its normalisation is the identity.
         classes: Number of logits.
+        labels: Their names; empty where the network names none.
+        class_order: Of the network's logits those that it gives, in its order; empty for all as they are.
         attention_layer: Module whose output Grad-CAM reads; None where there is none.
         map_shape: Height and width of its maps in cells; empty without an attention layer.
         feature_map: What was found about that layer; None without one.
         head: Name of the linear layer behind a global average pool of that output, or None. With it Grad-CAM has a
             closed form.
     """
+
+    places: Tensor  # `class_order`, where there is one, on its device
 
     def __init__(
         self,
@@ -79,10 +85,12 @@ class Classifier(nn.Module):
         self.folded = 0
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
         self._compiled: Callable[[Tensor], Tensor] | None = None
+        self.class_order: tuple[int, ...] = ()
         images = self._noise()
         with torch.no_grad(), frozen_eval(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
+            self.labels = labels_of(network, self.classes)
             layer = layer or getattr(network, "attention_layer", None)
             self.feature_map = read = find_feature_map(network, self, images, logits, layer)
         self.attention_layer = read.layer if read else None
@@ -104,7 +112,19 @@ class Classifier(nn.Module):
 
     def logits(self, normalised: Tensor) -> Logits:
         """Logits of images that are normalised already, (N, K)."""
-        return logits_of(self.network(normalised), len(normalised))
+        logits = logits_of(self.network(normalised), len(normalised))
+        return logits[:, self.places] if self.class_order else logits
+
+    def in_order(self, indices: Sequence[int]) -> "Classifier":
+        """A classifier of the same network, whose logit i is this one's logit `indices[i]`; it may leave logits out."""
+        other = copy(self)
+        other.class_order = tuple((self.class_order or range(self.classes))[index] for index in indices)
+        other.labels = tuple(self.labels[index] for index in indices) if self.labels else ()
+        other.classes, other._compiled = len(indices), None
+        other._modules, other._buffers = dict(self._modules), dict(self._buffers)
+        other._non_persistent_buffers_set = set(self._non_persistent_buffers_set)
+        other.register_buffer("places", torch.tensor(other.class_order, device=self.device), persistent=False)
+        return other
 
     def infer(self, normalised: Tensor) -> Logits:
         """The same for passes that are neither differentiated nor hooked: after `compile_inference` compiled ones."""
@@ -138,6 +158,7 @@ class Classifier(nn.Module):
             "map_shape": list(self.map_shape),
             "folded_batch_norms": self.folded,
             **self.stated,
+            **({"class_order": list(self.class_order), "labels": list(self.labels)} if self.class_order else {}),
             **({"code": self.code} if self.code else {}),
             **({"map_axes": str(layout)} if layout and layout.axes != FIRST else {}),
         }
@@ -163,8 +184,12 @@ class Classifier(nn.Module):
         now = weights_key(self.network)
         if now != self._proven:
             images = self._noise()
+
+            def run() -> Logits:
+                return logits_of(self.network(self.normalise(images)), len(images))
+
             with frozen_eval(self):
-                if not prove(self.network, lambda: self(images), read.layer, [(read.layout, self.head)]):
+                if not prove(self.network, run, read.layer, [(read.layout, self.head)]):
                     self.head = None
             self._proven = now
 
@@ -187,7 +212,8 @@ class Classifier(nn.Module):
         assert self.head is not None
         weight = find_layer(self.network, self.head).weight
         assert isinstance(weight, Tensor)
-        return two_classes(at_least_float32(weight).T).T
+        weights = two_classes(at_least_float32(weight).T).T
+        return weights[self.places] if self.class_order else weights
 
     def place(
         self, device: torch.device | str, precision: str = "fp32", memory_format: str = "channels-last"

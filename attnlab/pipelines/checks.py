@@ -13,6 +13,7 @@ from attnlab.data.resizing import Batch
 from attnlab.errors import UserError, check_between
 from attnlab.failures import naming
 from attnlab.models import Classifier
+from attnlab.models.class_order import order_by_name
 from attnlab.runs import Run
 from attnlab.seeding import seed_of
 from attnlab.words import counted, none_usable
@@ -24,19 +25,36 @@ BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gr
 NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"  # of a model
 
 
-def check_fit(classifier: Classifier, images: ImageSet, name: str = "") -> None:
-    """Check that a model takes a data set's images and knows its classes, and that no two images share an id."""
+def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifier:
+    """The classifier with its logits in the order of a data set's classes, matched by name where both name them.
+
+    A note says what was matched. An image set with `closed = True` restricts the logits to its classes.
+
+    Raises:
+        UserError: If the model takes other images, does not know the classes, or two images share an id.
+    """
     check_unique(images.image_ids, images.name)
-    which = f"{name}, " if name else ""
+    which, option = f"{name}, " if name else "", name if name.startswith("--") else "--model"
     pairs = {"colour channel": (images.channels, classifier.channels)}
-    if images.classes:
-        pairs["class"] = (len(images.classes), classifier.classes)
+    count, known = len(images.classes), classifier.classes
+    if count and not (classifier.labels and count < known):
+        pairs["class"] = (count, known)
     for noun, (wanted, got) in pairs.items():
         if wanted != got:
             raise UserError(
                 f"expected a model of {counted(wanted, noun)} for {images.name}, got {which}one of {got}; name another "
-                "with --model"
+                f"with {option}"
             )
+    if not (count and classifier.labels):
+        return classifier
+    try:
+        order = order_by_name(images.classes, classifier.labels, closed=getattr(images, "closed", False))
+    except UserError as error:
+        expected = f"expected a model that knows the {counted(count, 'class')} of {images.name}"
+        raise UserError(f"{expected}, got {which}one of {known}: {error}") from None
+    if order.note:
+        warnings.warn(f"{name}: {order.note}" if name else order.note, stacklevel=2)
+    return classifier.in_order(order.indices) if order.indices else classifier
 
 
 def check_trainable(classifier: Classifier) -> None:

@@ -53,7 +53,7 @@ def _steps(models: ModelComparison, count: int, *, a3: bool) -> dict[str, Exampl
         raise LeftOut("no image is classified correctly")
     astray = f"{'StepLL' if a3 else 'the attack'} leads astray"
     rule = models.rule(astray if misled.any() else "the model classifies correctly")
-    return {"": Examples(groups, models.images.classes, setting=models.step_setting, rule=rule)}
+    return {"": Examples(groups, models.classes, setting=models.step_setting, rule=rule)}
 
 
 def _snapshots(models: ModelComparison, count: int) -> dict[str, Examples]:
@@ -67,13 +67,15 @@ def _snapshots(models: ModelComparison, count: int) -> dict[str, Examples]:
         raise LeftOut("the checkpoint has no snapshots; `attnlab train --snapshots` leaves them")
     kept = [epochs[index] for index in sorted({round(at) for at in np.linspace(0, len(epochs) - 1, EPOCHS)})]
     loaded = [load_model(str(path), trust_code=models.trust_code).place(models.first.device) for path in kept]
+    order = models.first.class_order
+    loaded = [snapshot.in_order(order) for snapshot in loaded] if order else loaded
     answers = models.ask(loaded[-1:], models.attack)
     images = models.compare(loaded, models.typical(answers, answers.clean[0] | models.named, count))
     if not images:
         raise LeftOut("the last snapshot classifies no image correctly")
     columns = [f"epoch {int(path.name)}" for path in kept]
     rule = models.rule("the last epoch classifies correctly")
-    return {"": Examples([("", images)], models.images.classes, columns, setting=models.setting, rule=rule)}
+    return {"": Examples([("", images)], models.classes, columns, setting=models.setting, rule=rule)}
 
 
 def _compared(models: ModelComparison, count: int) -> dict[str, Examples]:
@@ -84,7 +86,7 @@ def _compared(models: ModelComparison, count: int) -> dict[str, Examples]:
     if not images:
         raise LeftOut("there is no image that all models classify correctly")
     rule = models.rule("all models classify correctly")
-    return {"": Examples([("", images)], models.images.classes, models.names, setting=models.setting, rule=rule)}
+    return {"": Examples([("", images)], models.classes, models.names, setting=models.setting, rule=rule)}
 
 
 def _defended(models: ModelComparison, count: int, *, stepll: bool) -> dict[str, Examples]:
@@ -107,7 +109,7 @@ def _defended(models: ModelComparison, count: int, *, stepll: bool) -> dict[str,
         columns, rule = [models.names[0], name], models.rule("mislead the first model")
         part = name if len(models.names) > 2 else ""
         if any(images for _, images in groups):
-            pairs[part] = Examples(groups, models.images.classes, columns, defense, models.setting, rule)
+            pairs[part] = Examples(groups, models.classes, columns, defense, models.setting, rule)
     if others and not pairs:
         raise LeftOut("no attack misleads the first model")
     return pairs

@@ -15,7 +15,7 @@ from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
-from attnlab.pipelines.checks import check_fit, check_passes, runnable_attacks
+from attnlab.pipelines.checks import check_passes, fitted, runnable_attacks
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
@@ -173,7 +173,7 @@ def open_evaluation(
         stated, trust_code = model.mean is not None, model.trust_code
         source = load_source("--transfer", config.attack.transfer, model.layer, stated=stated, trust_code=trust_code)
         source = source.place(hardware.own_device(run.device), run.precision, run.memory_format)
-    _check_together(models, source, images, stop=config.attack.stop)
+    models, source = _fitted_together(models, source, images, stop=config.attack.stop)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
     chosen = () if config.run.batch_size else ("batch_size",)
@@ -227,13 +227,17 @@ def _named(config: EvaluateConfig, pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _check_together(models: Models, source: Classifier | None, images: ImageSet, *, stop: bool) -> None:
-    """Check that models, images and the model that images are made on fit each other."""
+def _fitted_together(
+    models: Models, source: Classifier | None, images: ImageSet, *, stop: bool
+) -> tuple[Models, Classifier | None]:
+    """The models, and the one that images are made on, as `fitted` to the images; an error where they do not fit."""
     if source is not None and stop:
         raise UserError("expected --stop or --transfer, got both: a transferred image is looked at after its last step")
+    models = {name: fitted(classifier, images, name) for name, classifier in models.items()}
+    source = None if source is None else fitted(source, images, "--transfer")
     for name, classifier in models.items():
-        check_fit(classifier, images, name)
         for what in ("channels", "input_size", "classes"):
             wanted, got = getattr(classifier, what), getattr(source or classifier, what)
             if wanted != got:
                 raise UserError(f"expected --transfer to name a model with {what} {wanted} as {name} has, got {got}")
+    return models, source

@@ -24,7 +24,7 @@ from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import check_fit, checked_inputs
+from attnlab.pipelines.checks import checked_inputs, fitted
 from attnlab.pipelines.map_views import compare
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
@@ -69,6 +69,12 @@ class ModelComparison:
     def first(self) -> Classifier:
         """The first model."""
         return next(iter(self.classifiers.values()))
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names: of the data, and of the first model's logits behind those."""
+        first, names = self.first, list(self.images.classes)
+        return names + list(first.labels[len(names) :] if first.class_order else ())
 
     @property
     def folder(self) -> Path:
@@ -150,9 +156,9 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
     }
     for name in models:
         tell_unfinished(name)
+    classifiers = {title: fitted(classifier, images, title) for title, classifier in classifiers.items()}
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():
-        check_fit(classifier, images, title)
         if classifier.input_size != first.input_size:
             raise UserError(
                 f"expected models of one input size, got {first.input_size} and {classifier.input_size} of {title}"

@@ -19,7 +19,7 @@ from attnlab.models import load_model
 from attnlab.models.load import runs_code
 from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import checked_inputs
+from attnlab.pipelines.checks import checked_inputs, fitted
 from attnlab.pipelines.provenance import describe_data
 from attnlab.records import Row, rows_of
 from attnlab.runs import Run
@@ -87,6 +87,9 @@ def replay(
         weights_key=options.get("weights_key"),
         trust_code=trust_code,
     ).place(hardware.choose_device(device), options["precision"], options["memory_format"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run has told
+        classifier = fitted(classifier, images)
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})
     if earlier:

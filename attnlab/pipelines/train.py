@@ -22,7 +22,7 @@ from attnlab.models import Classifier
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.zoos import from_anywhere
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import check_fit, check_trainable
+from attnlab.pipelines.checks import check_trainable, fitted
 from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
@@ -99,8 +99,7 @@ def prepare_training(
     device = _device(run)
     if classifier is None:
         classifier = load_as_asked(plan.model, plan.weights, config.model, seed=run.seed)
-    classifier = classifier.place(device, "fp32", run.memory_format)
-    check_fit(classifier, images)
+    classifier = fitted(classifier.place(device, "fp32", run.memory_format), images)
     check_trainable(classifier)
     if not images.classes:
         _check_labels(classifier, images)
@@ -111,7 +110,7 @@ def prepare_training(
         )
     stated, trust_code = config.model.mean is not None, config.model.trust_code
     loaded = (load_source("--sources", name, stated=stated, trust_code=trust_code) for name in options.sources)
-    sources = tuple(source.place(device, "fp32", run.memory_format) for source in loaded)
+    sources = tuple(fitted(source.place(device, "fp32", run.memory_format), images, "--sources") for source in loaded)
     if defense.ensemble:
         check_sources(classifier, sources)
     folder = run.out or run_folder(data.name, Path(plan.model).name, options.name, str(run.seed))

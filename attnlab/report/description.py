@@ -27,6 +27,12 @@ def with_names(manifest: Manifest) -> dict[str, Any]:
     return {**manifest, "options": {**names, **options}}
 
 
+def class_names(manifest: Manifest) -> list[str]:
+    """Class names of an analysis: of the data, and of the model's logits behind those."""
+    names = list(manifest["data"]["classes"])
+    return names + list(manifest["model"].get("labels", [])[len(names) :])
+
+
 def map_method(options: Options) -> str | None:
     """The method whose maps the records of an analysis hold; None if there are none."""
     return next((method for method in options["methods"] if method != "lime"), None)

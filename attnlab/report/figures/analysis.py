@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from attnlab.boxes import unpack
-from attnlab.report.description import Manifest, map_method, subject
+from attnlab.report.description import Manifest, class_names, map_method, subject
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
@@ -68,7 +68,7 @@ class Choice(NamedTuple):
             for group, names in self.groups
         ]
         budget = None if self.eps is None else manifest["options"]["eps"][self.eps]
-        return Examples(groups, manifest["data"]["classes"], (), self.subject, subject(manifest, budget), self.rule)
+        return Examples(groups, class_names(manifest), (), self.subject, subject(manifest, budget), self.rule)
 
 
 def eps_parts(budgets: Sequence[float]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.manifests import command_of
 from attnlab.records import skipped_images
-from attnlab.report.description import title, with_names
+from attnlab.report.description import class_names, title, with_names
 from attnlab.report.page.about import facts
 from attnlab.report.page.cards import Gallery, read_gallery
 from attnlab.report.page.charts import interval, of_attacks, of_figures
@@ -170,7 +170,7 @@ def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dic
     places = {image_id: place for place, image_id in enumerate(gallery.columns.ids)} if gallery.large else {}
     return {
         "eps": budgets,
-        "classes": manifest["data"]["classes"],
+        "classes": class_names(manifest),
         "size": model.get("input_size"),
         "map_shape": model.get("map_shape"),
         "superpixels": manifest["features"][0] if with_lime else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,28 @@ def first_inputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tenso
     first = [module for module in model.modules() if isinstance(module, kind)][:1]
     with _registered(*(module.register_forward_pre_hook(keep) for module in first)):
         yield inputs
+
+
+class _Reached(Exception):  # noqa: N818 - ends a pass early
+    """A module is about to run."""
+
+
+def before_first(model: nn.Module, kind: type[nn.Module], run: Callable[[], object]) -> tuple[Any, object] | None:
+    """Run a pass up to the first module of a kind: that module, and its first input; None where none runs."""
+    reached: list[tuple[nn.Module, object]] = []
+
+    def stop(module: nn.Module, arguments: tuple[object, ...]) -> None:
+        reached.append((module, arguments[0] if arguments else None))
+        raise _Reached
+
+    of_kind = [module for module in model.modules() if isinstance(module, kind)]
+    with _registered(*(module.register_forward_pre_hook(stop) for module in of_kind)), every_module_runs():
+        try:
+            run()
+        except Exception:
+            if not reached:
+                raise
+    return reached[0] if reached else None
 
 
 def watch(model: nn.Module, run: Callable[[], object], see: Callable[[str, nn.Module, object, Tensor], None]) -> None:

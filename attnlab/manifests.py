@@ -240,7 +240,8 @@ def _misfits(value: Any, shape: Any, name: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"expected {name} to be a list, got {_kind(value)}"
             return
-        if name.split(" ")[-1] in ("input_size", "map_shape") and len(value) != 2:
+        last = name.split(" ")[-1]
+        if last in ("input_size", "map_shape") and len(value) != 2 and (value or last == "input_size"):  # no map: []
             yield f"expected {name} to be two numbers, got {len(value)}"
         for item in value:
             yield from _misfits(item, shape[0], name)

@@ -47,25 +47,27 @@ def grid(image: Image, _seed: int) -> np.ndarray[Any, Any]:
 
 #: name -> function(image (H, W, 3) in [0, 1], seed) -> labels (H, W)
 SEGMENTERS = {"quickshift": quickshift, "slic": slic, "grid": grid}
-#: images whose shorter side is at most this, or of one channel, are cut by slic: quickshift finds 1 to 3 segments in a
-#: digit of MNIST, and 3 to 8 in a scene
+#: images whose shorter side is at most this, or that are shown in grey, are cut by slic: quickshift finds 1 to 3
+#: segments in a digit of MNIST, and 3 to 8 in a scene
 SMALL = 64
 FEW = 8  # an explanation of fewer superpixels says little: Tables 4 and 5 are of the 8 and 10 of largest weight
 
 
 def method_for(channels: int, size: tuple[int, int]) -> str:
     """The method that `auto` means for images of so many channels, at the model's height and width."""
-    return "slic" if channels == 1 or min(size) <= SMALL else "quickshift"
+    return "slic" if channels < 3 or min(size) <= SMALL else "quickshift"
 
 
 def superpixels(image: Image, method: str, seed: int) -> Labels:
-    """Cut an image of 1 or 3 channels, (C, H, W), by a method in SEGMENTERS; the seed decides the ties of quickshift.
+    """Cut an image, (C, H, W), as it is shown (of more than three channels the first three, of two the first).
+
+    `method` is one of SEGMENTERS; the seed decides the ties of quickshift.
 
     Returns:
         Labels 0 ... n - 1, every one of them used, (H, W), uint16.
     """
     segmenter = SEGMENTERS[check_one_of(method, SEGMENTERS, "--lime-superpixels")]
-    colour = np.repeat(image, 4 - len(image), axis=0)[:3] if len(image) < 3 else image
+    colour = np.repeat(image[:1], 3, axis=0) if len(image) < 3 else image[:3]
     labels = segmenter(np.ascontiguousarray(colour.transpose(1, 2, 0), dtype=np.float64), seed)
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.uint16)
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.float32]
-"""Of an image in [0, 1], (H, W, C), C being 1 or 3."""
+"""Of an image in [0, 1], (H, W, C)."""
 Map = npt.NDArray[np.floating[Any]]
 """Signed attention, (h, w)."""
 
@@ -55,6 +55,18 @@ class Examples(NamedTuple):
 
 class LeftOut(Exception):  # noqa: N818 - a fact about one figure, not a failure
     """A figure that cannot be made of what there is; its text says why."""
+
+
+def visible(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What of an image's channels is shown, (H, W, 1 or 3): of more than three the first three, of two the first."""
+    return pixels[..., : 3 if pixels.shape[2] > 2 else 1]
+
+
+def shown_channels(channels: int) -> str:
+    """Which of so many channels are shown, in words; empty where all are."""
+    shown = {1: "", 2: "the first of 2 channels, as grey", 3: ""}
+    text = shown.get(channels, f"the first three of {channels} channels, as red, green and blue")
+    return text and f"Images show {text}"
 
 
 def quantile_examples(values: Sequence[float] | npt.NDArray[Any], count: int) -> list[int]:

@@ -209,7 +209,7 @@ def test_a_model_of_other_channels_is_one_line(analyze, tmp_path):
         "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))\n"
     )
     error = analyze("--model", "grey.py:build").error
-    assert error.startswith("expected a model of 3 colour channels for scenes, got one of 1")
+    assert error.startswith("expected a model of 3 channels for scenes, got one of 1")
 
 
 def test_data_without_a_model_of_its_own_asks_for_one(attnlab, tmp_path):

@@ -96,7 +96,7 @@ def test_a_wrong_geometry_is_one_line_and_leaves_no_run_behind(command):
 
 def test_data_of_other_channels_is_one_line(attnlab, shared):
     error = attnlab("evaluate", "--data", "mnist", "--root", shared / "mnist", "--model", "resnet8").error
-    assert error.startswith("expected a model of 1 colour channel for mnist, got resnet8, one of 3")
+    assert error.startswith("expected a model of 1 channel for mnist, got resnet8, one of 3")
 
 
 def test_data_of_other_classes_is_one_line(command):

@@ -76,7 +76,7 @@ WEIGHTED = ", ".join(name for name, defense in DEFENSES.items() if defense.weigh
             "expected at least a batch of 51 training images, got 50; a smaller --batch-size may ",
         ),
         (["--limit", "5"], "expected at least a batch of 10 training images, got 5; a smaller --batch-size may do"),
-        (["--model", "resnet8"], "expected a model of 1 colour channel for mnist, got one of 3; name another with --"),
+        (["--model", "resnet8"], "expected a model of 1 channel for mnist, got one of 3; name another with --"),
         (["--weights", "nope.pth"], "expected --weights to be default, none or an existing file, got 'nope.pth'"),
         (["--layer", "nope"], "expected a layer of the model, got 'nope'; layers at the top level: 0, 1, 2, 3"),
         (["--device", "cuda:99"], "expected --device to be auto, cpu or an accelerator of this machine, got 'cuda:99'"),

@@ -72,6 +72,7 @@ class ShownModelOptions(Options):
 
     mean: Statistic | None = variant(ModelOptions, "mean")
     std: Statistic | None = variant(ModelOptions, "std")
+    channels: int | None = variant(ModelOptions, "channels")
     trust_code: bool = variant(ModelOptions, "trust_code")
     device: str = variant(RunOptions, "device")
 

@@ -133,6 +133,8 @@ class ModelOptions(Options):
             normalised.
         std: Standard deviation, in the same form as --mean, and needs it; --mean 0 --std 1 is for a network that
             normalises its images itself.
+        channels: Number of channels of the network's images, where it does not say it itself; 3 gives it grey images
+            with their values three times, 1 colour images as their luminance, which is refused otherwise.
         layer: Module whose output Grad-CAM reads; by default the last feature map before the pool, of a vision
             transformer the first norm of its last block.
         trust_code: Run the FILE.py that a checkpoint folder or a run names, which is refused otherwise; print its path
@@ -151,6 +153,7 @@ class ModelOptions(Options):
     weights_key: str | None = option(None, decides=True, sparse=True)
     mean: Statistic | None = option(None, parse=numbers)
     std: Statistic | None = option(None, parse=numbers)
+    channels: int | None = option(None, least=1)
     layer: str | None = None
     trust_code: bool = False
 
@@ -180,6 +183,7 @@ class ModelsOptions(Options):
     weights_key: str | None = variant(ModelOptions, "weights_key")
     mean: Statistic | None = variant(ModelOptions, "mean")
     std: Statistic | None = variant(ModelOptions, "std")
+    channels: int | None = variant(ModelOptions, "channels")
     layer: str | None = variant(ModelOptions, "layer")
     trust_code: bool = variant(ModelOptions, "trust_code")
 

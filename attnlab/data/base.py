@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from attnlab.boxes import same_aspect
+from attnlab.data.bands import Bands, channels_in
 from attnlab.data.decode import UPRIGHT, decode, file_size
 from attnlab.data.masks import Mask, MaskSource
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
+from attnlab.words import counted
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 WITHOUT = torch.empty(0, 4, dtype=torch.float64)  # boxes of an image that has none
@@ -30,7 +32,7 @@ Anywhere = TypeVar("Anywhere", Path, StorePath)
 class Example:
     """One image as it is stored, before it is resized; unpacks to image, label and boxes."""
 
-    image: Image.Image  # mode RGB, or L for a grey data set
+    image: Image.Image | Bands  # mode RGB, or L for a grey data set; or 8-bit values of any channels, (H, W, C)
     label: int
     boxes: Tensor  # of the label's object, half-open pixels of `image`, (B, 4), float64; B may be 0
     notes: tuple[str, ...] = ()  # what was decided in reading it, in words that follow "3 of 12 images"
@@ -39,6 +41,22 @@ class Example:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.image, self.label, self.boxes))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return (self.image.height, self.image.width) if isinstance(self.image, Image.Image) else self.image.shape[:2]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the image."""
+        return len(self.image.getbands()) if isinstance(self.image, Image.Image) else self.image.shape[2]
+
+    def picture(self) -> Image.Image:
+        """The image as one that Pillow has; of more than three channels the first three, of two the first."""
+        if isinstance(self.image, Image.Image):
+            return self.image
+        return Image.fromarray(self.image[..., :3] if self.channels > 2 else self.image[..., 0])
 
 
 class ImageSet(Protocol):
@@ -62,7 +80,7 @@ class ImageSet(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """1 of grey images, 3 of colour ones, any number of others."""
 
     @property
     def has_boxes(self) -> bool:
@@ -106,6 +124,7 @@ class FileSet:
         strict_aspect: Whether an image is left out whose `boxes_size` is not its own, scaled.
         out_of: Names, in its order, of the longer list of classes that a model may answer among, which is to answer
             among `classes` alone; empty where all its answers count.
+        channels: Number of every image; those of others are left out.
     """
 
     name: str
@@ -153,19 +172,27 @@ class FileSet:
         if isinstance(entry, Unusable):
             raise entry
         image, notes = decode(entry.path, upright=self.upright, over_white=self.over_white)
-        boxes = entry.boxes
-        if entry.boxes_size is not None and entry.boxes_size != (image.height, image.width):
-            height, width = entry.boxes_size
+        example = Example(image, entry.label, entry.boxes, (*notes, *entry.notes))
+        if example.channels != self.channels:
+            raise Unusable(f"{counted(example.channels, 'channel')}, where the data set has {self.channels}")
+        own = height, width = example.size
+        if entry.boxes_size is not None and entry.boxes_size != own:
+            rows, columns = entry.boxes_size
             if self.strict_aspect:
-                if not same_aspect(entry.boxes_size, (image.height, image.width)):
-                    turned = "; as stored, before EXIF turns it?" if image.size == (height, width) else ""
-                    raise Unusable(
-                        f"annotated as {width}x{height} pixels, the image is {image.width}x{image.height}{turned}"
-                    )
-                notes = (*notes, "of another size than annotated, to which boxes and masks are scaled")
-            boxes = boxes * torch.tensor([image.width / width, image.height / height] * 2, dtype=torch.float64)
-        mask = partial(entry.mask.decode, image.height, image.width) if entry.mask else None
-        return Example(image, entry.label, boxes, (*notes, *entry.notes), mask)
+                if not same_aspect(entry.boxes_size, own):
+                    turned = "; as stored, before EXIF turns it?" if own == (columns, rows) else ""
+                    raise Unusable(f"annotated as {columns}x{rows} pixels, the image is {width}x{height}{turned}")
+                scaled = "of another size than annotated, to which boxes and masks are scaled"
+                example = replace(example, notes=(*notes, scaled, *entry.notes))
+            boxes = entry.boxes * torch.tensor([width / columns, height / rows] * 2, dtype=torch.float64)
+            example = replace(example, boxes=boxes)
+        return replace(example, mask=partial(entry.mask.decode, height, width)) if entry.mask else example
+
+
+def channels_of(entries: Iterable[Entry | Unusable]) -> int:
+    """Number of channels of a set of files: of the first whose header tells it; pictures have 3."""
+    found = (channels_in(entry.path) for entry in entries if isinstance(entry, Entry))
+    return next((channels for channels in found if channels is not None), 3)
 
 
 def as_recorded(images: ImageSet, data: Mapping[str, Any]) -> tuple[ImageSet, str]:

@@ -3,9 +3,10 @@
 import os
 import posixpath
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from attnlab.data.base import FileSet, is_image, list_files
+from attnlab.data.base import FileSet, channels_of, is_image, list_files
 from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, read_boxes_table, read_labels, read_names
 from attnlab.data.masks import MaskFile
 from attnlab.data.objects import Annotated, Object, file_set
@@ -42,7 +43,8 @@ def folder(root: Path | StorePath, split: str, label: str | None = None) -> File
         found[name] = Unusable(f"no row in {BOXES}")
     if not found:
         raise UserError(f"no images: {here / BOXES} has no rows, and no image lies beside it")
-    return file_set("folder", names, dict(sorted(found.items())), label)
+    images_of = file_set("folder", names, dict(sorted(found.items())), label)
+    return replace(images_of, channels=channels_of(images_of.entries))
 
 
 def _with_slashes(name: str, files: Collection[str]) -> str:

@@ -1,10 +1,11 @@
-"""One image file as 8-bit RGB: one rule for each kind of file.
+"""One image file as 8-bit RGB, or its bands: one rule for each kind of file.
 
 - Orientation (EXIF): applied where the data set says so, else the pixels as they are stored.
 - Transparency, of any mode: shown over white, and reported.
 - Several frames or pages: the first one, and reported.
 - More than 8 bits a channel, grey or colour, whole numbers or floats: the image is skipped with its reason. Which value
   should become black and which white is not known; Pillow would clip some, or drop the low byte of each.
+- Arrays (.npy) and TIFFs of other bands than grey or colour: as they are, see `bands`.
 - Palette, 1-bit, grey and CMYK: Pillow's conversion to RGB. Colour profiles (ICC) are not applied.
 """
 
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from attnlab.data.bands import Bands, deep, read_bands
 from attnlab.errors import Unusable
 from attnlab.stores import StoreLost, StorePath
 
@@ -26,12 +28,18 @@ UPRIGHT = "turned upright as EXIF says, transparent parts over white, more than 
 class Decoded(NamedTuple):
     """One decoded file."""
 
-    image: Image.Image  # mode RGB
+    image: Image.Image | Bands  # mode RGB, or of any number of channels
     notes: tuple[str, ...]  # what was decided about it, each in words that follow "3 of 12 images"
 
 
 def decode(path: Path | StorePath, *, upright: bool = False, over_white: bool = True) -> Decoded:
-    """Decode an image file to RGB, or raise Unusable; `over_white=False` drops the opacity, as older versions did."""
+    """Decode an image file to RGB, or to its bands where it is no picture, or raise Unusable.
+
+    `over_white=False` drops the opacity, as older versions did.
+    """
+    bands = read_bands(path)
+    if bands is not None:
+        return Decoded(bands, ())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as on damaged EXIF data
@@ -74,15 +82,15 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
 
 def _check_eight_bits(image: Image.Image) -> None:
     """Refuse deeper pixels, whose range RGB would clip (I, I;16, F) or whose low byte Pillow drops (RGB;16B, ...)."""
-    deep = f"mode {image.mode}" if image.mode[0] in "IF" else ""
+    kind = f"mode {image.mode}" if image.mode[0] in "IF" else ""
     for tile in getattr(image, "tile", ()):
         packed = tile[3]  # how the file's values are packed; of a PPM with it its highest value
         if ";16" in str(packed):
-            deep = deep or "16-bit colour"
+            kind = kind or "16-bit colour"
         elif image.format == "PPM" and isinstance(packed, tuple) and isinstance(packed[-1], int) and packed[-1] > 255:
-            deep = deep or f"colour up to {packed[-1]}"
-    if deep:
-        raise Unusable(f"more than 8 bits a channel ({deep}); convert it to 8 bits, so that you choose the range")
+            kind = kind or f"colour up to {packed[-1]}"
+    if kind:
+        raise deep(kind)
 
 
 def _turned(picture: Image.Image, stored: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from attnlab.arrays import Areas, Images, Labels
 from attnlab.boxes import Array, clipped, doubts, mask_of, rasterise, usable
 from attnlab.compat import functional, torchvision
 from attnlab.data import RESIZINGS, TRUTHS, Size
+from attnlab.data.bands import Bands
 from attnlab.data.base import ImageSet
 from attnlab.data.masks import Mask, NoMask, frame_of
 from attnlab.errors import Unusable, UserError
@@ -81,11 +82,16 @@ def squash(_image: Size, size: Size) -> Size:
 
 
 def crop(image: Size, size: Size) -> Size:
-    """Resize the shorter side to 8/7 of the model's (256 for 224, 342 for 299), for a cut out of the centre."""
-    shorter, longer = min(image), max(image)
-    side = round(min(size) * 8 / 7)
-    long_side = int(side * longer / shorter)
-    return (side, long_side) if image[0] == shorter else (long_side, side)
+    """Resize the shorter side to 8/7 of the model's (256 for 224, 342 for 299), for a cut out of the centre.
+
+    Of a model whose images are not square, the side is meant that is the shorter of the two beside the model's.
+    """
+    (height, width), (rows, columns) = image, size
+    if height * columns <= width * rows:
+        side = round(rows * 8 / 7)
+        return side, int(side * width / height)
+    side = round(columns * 8 / 7)
+    return int(side * height / width), side
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         image_id = self.images.image_ids[index]
         try:
             example = self.images.read(index)
-            image, stored, notes = example.image, example.boxes, example.notes
+            stored, notes = example.boxes, example.notes
             needed = self.truth == "mask" or not len(stored)
             try:
                 mask = example.mask() if example.mask and needed else None
@@ -117,8 +123,8 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
         if mask is not None and not mask.any():
             notes = (*notes, "with an empty mask")
-        boxes = usable(stored, image.height, image.width)
-        pixels, moved, share = place(image, boxes, self.size, self.resize)
+        boxes = usable(stored, *example.size)
+        pixels, moved, share = place(example.image, boxes, self.size, self.resize)
         truth = mask_of(moved, *self.size)
         if masked := self.truth == "mask" and mask is not None:
             truth, share = place_mask(mask, self.size, self.resize)
@@ -132,25 +138,28 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             mask=truth,
             box_share=share,
             masked=masked,
-            notes=(*notes, *doubts(stored, image.height, image.width)),
+            notes=(*notes, *doubts(stored, *example.size)),
         )
 
     def __len__(self) -> int:
         return len(self.images.image_ids)
 
 
-def place(image: Image.Image, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
-    """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size.
+def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
+    """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size, each channel for itself.
 
     Returns pixels (C, H, W) uint8, the boxes that are still in the frame (B', 4) float32, and the share of the boxes'
     area that is, NaN without boxes.
     """
-    frame = _frame_of(resize)((image.height, image.width), size)
-    picture = functional.resize(image, list(frame))
+    bands = [image] if isinstance(image, Image.Image) else [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
+    stored = (bands[0].height, bands[0].width)
+    frame = _frame_of(resize)(stored, size)
+    bands = [functional.resize(band, list(frame)) for band in bands]
     if frame != size:
-        picture = functional.center_crop(picture, list(size))
-    moved, share = place_boxes(boxes.numpy(), (image.height, image.width), frame, size)
-    return functional.pil_to_tensor(picture), torch.from_numpy(moved), share
+        bands = [functional.center_crop(band, list(size)) for band in bands]
+    pixels = [functional.pil_to_tensor(band) for band in bands]
+    moved, share = place_boxes(boxes.numpy(), stored, frame, size)
+    return pixels[0] if len(pixels) == 1 else torch.cat(pixels), torch.from_numpy(moved), share
 
 
 def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Array, float]:

@@ -14,7 +14,12 @@ from attnlab.models.own_code import is_own_code
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
-STATED = ("mean", "std", "input_size")  # what a user may state of a model's images, in place of what the network says
+STATED = (
+    "mean",
+    "std",
+    "input_size",
+    "channels",
+)  # what a user may state of a model's images, in place of what the network says
 LARGEST = 100_000  # bytes of a model.json; attnlab writes some two hundred
 
 
@@ -69,6 +74,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise _damaged(path, f"a name under {key!r}, got {type(description[key]).__name__}")
     stated = {key: written[key] for key in STATED if written.get(key) is not None}
     for key, values in stated.items():
+        if key == "channels" and type(values) is int and values > 0:
+            continue
         if not (isinstance(values, list) and all(type(value) in (int, float) for value in values)):
             raise _damaged(path, f"a list of numbers under {key!r}")
     if not all(text.isprintable() for text in description.values() if isinstance(text, str)):

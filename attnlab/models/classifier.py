@@ -13,11 +13,12 @@ from attnlab.arrays import Images, Logits
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
+from attnlab.models.channels import channels_of
 from attnlab.models.class_order import labels_of
 from attnlab.models.feature_map import find_feature_map, prove, weights_key
 from attnlab.models.layouts import FIRST
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
-from attnlab.models.preprocessing import Statistic, input_channels, size_of, statistics_of
+from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
 from attnlab.registry import loaded
 
@@ -54,6 +55,7 @@ class Classifier(nn.Module):
         mean: Statistic | None = None,
         std: Statistic | None = None,
         input_size: int | Sequence[int] | None = None,
+        channels: int | None = None,
     ) -> None:
         """Wrap the network and find its attention layer with one forward pass of noise.
 
@@ -62,21 +64,24 @@ class Classifier(nn.Module):
             mean: Of pixels in [0, 1], one or one a channel, in place of what the network says; together with `std`.
             std: Likewise.
             input_size: (height, width) of its images in pixels, in place of what the network says, or 224.
+            channels: Number of their channels, where no convolution of the network says it, or to say that grey images
+                are meant for it as colour ones (3), colour ones as grey (1).
 
         Raises:
             UserError: If `layer` is no module of the network or no spatial map comes out of it, the network returns no
-                logits, or its normalisation, size or weights cannot be meant; see `statistics_of`, `size_of`,
-                `unwrapped`.
+                logits, or its normalisation, size, channels or weights cannot be meant; see `statistics_of`, `size_of`,
+                `channels_of`, `unwrapped`.
         """
         super().__init__()
         self.network = network = unwrapped(network)
         said, self.input_size = size_of(network, input_size)
-        self.channels = input_channels(network, said)
+        self.channels = channels_of(network, self.input_size, said, channels)
         device = next((tensor.device for _, tensor in weights_of(network)), torch.device("cpu"))
         means, stds = statistics_of(network, self.channels, mean, std)
         #: what the user stated of its images, for the manifest and for checkpoints
-        self.stated: dict[str, list[float]] = {} if mean is None else {"mean": list(means), "std": list(stds)}
+        self.stated: dict[str, Any] = {} if mean is None else {"mean": list(means), "std": list(stds)}
         self.stated |= {} if input_size is None else {"input_size": list(self.input_size)}
+        self.stated |= {} if channels is None else {"channels": channels}
         self.as_it_is = set(means) == {0.0} and set(stds) == {1.0}
         for name, values in (("mean", means), ("std", stds)):
             self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1), persistent=False)

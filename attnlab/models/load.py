@@ -30,6 +30,7 @@ def load_model(
     *,
     mean: Statistic | None = None,
     std: Statistic | None = None,
+    channels: int | None = None,
     seed: int = 0,
     weights_key: str | None = None,
     trust_code: bool = False,
@@ -47,6 +48,7 @@ def load_model(
         mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network,
             the checkpoint or a normaliser in the file of weights says; together with `std`.
         std: Likewise.
+        channels: Number of channels of its images, as of `Classifier`.
         seed: Of random weights.
         weights_key: Names the state dict of a file that holds several, or what its tensors' names begin with, or both
             with a dot between.
@@ -61,7 +63,8 @@ def load_model(
             part of their file, or are normalised otherwise than the network says, the layer does not exist, a user's
             own function or network fails, or a checkpoint folder names code that is not trusted.
     """
-    stated = {} if mean is None and std is None else {"mean": mean, "std": std}
+    stated: dict[str, Any] = {} if mean is None and std is None else {"mean": mean, "std": std}
+    stated |= {} if channels is None else {"channels": channels}
     weights, folder = str(weights), Path(name)
     if name in plain_names() or not folder.is_dir():
         return _load(name, weights, layer, stated, seed, weights_key, trust_code)
@@ -118,7 +121,8 @@ def _load(
         _, (height, width) = size_of(network, stated.get("input_size"))
         raise UserError(
             f"expected {name} to take images (N, C, {height}, {width}) and return logits (N, K), got "
-            f"{one_line(error)}; an attribute input_size = (height, width) of the network sets another size"
+            f"{one_line(error)}; an attribute input_size = (height, width) of the network sets another size, "
+            "--channels another number of channels"
         ) from error
     classifier.code = code_hash(name)
     _compare_code(folder, saved_code, classifier.code)

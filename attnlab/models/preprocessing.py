@@ -119,14 +119,8 @@ def size_of(network: nn.Module, stated: Any = None) -> tuple[int | None, tuple[i
 
 
 def input_channels(network: nn.Module, said: int | None) -> int:
-    """Colour channels of a network's images: what its first convolution takes, else what it says, else 3."""
-    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), said or 3)
-    if said and said != channels:
-        raise UserError(
-            f"expected input_size of the network as (channels, height, width) with {channels} channels, as its first "
-            f"convolution takes, got {said}"
-        )
-    return channels
+    """Colour channels that a network's images seem to have: of its first convolution, else what it says, else 3."""
+    return next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), said or 3)
 
 
 def _elements(given: Any) -> list[Any]:

@@ -107,7 +107,8 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
 def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dict[str, AttackResult]:
     """Make a batch's adversarial images by the one attack of `only_attack`, and keep them in a run's folder.
 
-    They are in arrays/ID.npy and images/ID.png; the outcomes of both kinds are returned.
+    They are in arrays/ID.npy and images/ID.png, or images/ID.npy of as many channels as a PNG does not have; the
+    outcomes of both kinds are returned.
     """
     (name, attack), *_ = ((name, attack) for name, attack in attacks.items() if attack is not None)
     if isinstance(attack, Attack):
@@ -121,9 +122,13 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
     for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
         array, picture = BytesIO(), BytesIO()
         np.save(array, values.numpy())
-        Image.fromarray(levels.permute(1, 2, 0).numpy().squeeze()).save(picture, "PNG")
+        suffix = ".png" if len(levels) in (1, 3) else ".npy"
+        if suffix == ".png":
+            Image.fromarray(levels.permute(1, 2, 0).squeeze(2).numpy()).save(picture, "PNG")
+        else:
+            np.save(picture, np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
         write_whole(file_of(folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
-        write_whole(file_of(folder / "images", image_id, ".png"), picture.getvalue(), sync=False)
+        write_whole(file_of(folder / "images", image_id, suffix), picture.getvalue(), sync=False)
     return {
         name: looked_at(target, adversarial, steps),
         name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),

@@ -16,7 +16,7 @@ from attnlab.manifests import BATCHES, recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import check_attackable, check_passes, fitted
+from attnlab.pipelines.checks import check_attackable, check_passes, fitted, seen_by
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
@@ -148,6 +148,7 @@ def open_analysis(
         classifier = open_model(name, config.model.weights or "default", config.model, config.run)
     if isinstance(config.attack.name, str):
         named["attack_name"] = config.attack.name
+    images = seen_by(images, classifier)
     classifier = fitted(classifier, images)
     if config.lime.compile:
         classifier.compile_inference()

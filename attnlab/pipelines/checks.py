@@ -9,6 +9,7 @@ from attnlab.arrays import Images, Labels, Logits
 from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attacks
 from attnlab.attacks.output_checks import has_gradient
 from attnlab.data.base import ImageSet, check_unique
+from attnlab.data.grey_and_colour import with_channels
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError, check_between
 from attnlab.failures import naming
@@ -35,15 +36,17 @@ def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifi
     """
     check_unique(images.image_ids, images.name)
     which, option = f"{name}, " if name else "", name if name.startswith("--") else "--model"
-    pairs = {"colour channel": (images.channels, classifier.channels)}
+    pairs = {"channel": (images.channels, classifier.channels)}
     count, known = len(images.classes), classifier.classes
     if count and not (classifier.labels and count < known):
         pairs["class"] = (count, known)
     for noun, (wanted, got) in pairs.items():
         if wanted != got:
+            shown = {1: "in grey", 3: "in colour"}.get(got, "") if noun == "channel" and wanted in (1, 3) else ""
+            hint = f", or show it the images {shown} with --channels {got}" if shown and option == "--model" else ""
             raise UserError(
                 f"expected a model of {counted(wanted, noun)} for {images.name}, got {which}one of {got}; name another "
-                f"with {option}"
+                f"with {option}{hint}"
             )
     if not (count and classifier.labels):
         return classifier
@@ -55,6 +58,12 @@ def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifi
     if order.note:
         warnings.warn(f"{name}: {order.note}" if name else order.note, stacklevel=2)
     return classifier.in_order(order.indices) if order.indices else classifier
+
+
+def seen_by(images: ImageSet, *classifiers: Classifier) -> ImageSet:
+    """Grey images in colour, or colour ones in grey, where --channels says that a model takes them so."""
+    stated = (classifier.stated.get("channels") for classifier in classifiers)
+    return with_channels(images, next(filter(None, stated), None))
 
 
 def check_trainable(classifier: Classifier) -> None:

@@ -24,7 +24,7 @@ from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import trained_as
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import checked_inputs, fitted
+from attnlab.pipelines.checks import checked_inputs, fitted, seen_by
 from attnlab.pipelines.map_views import compare
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
@@ -151,11 +151,14 @@ def open_comparison(models: Sequence[str], config: FiguresConfig) -> ModelCompar
             raise UserError(f"expected an existing folder, got {name!r}")
     titles = dict(zip(titles_of(models), models, strict=True))
     classifiers = {
-        title: load_model(name, mean=config.model.mean, std=config.model.std, trust_code=trust).place(device)
+        title: load_model(
+            name, mean=config.model.mean, std=config.model.std, channels=config.model.channels, trust_code=trust
+        ).place(device)
         for title, name in titles.items()
     }
     for name in models:
         tell_unfinished(name)
+    images = seen_by(images, *classifiers.values())
     classifiers = {title: fitted(classifier, images, title) for title, classifier in classifiers.items()}
     first = next(iter(classifiers.values()))
     for title, classifier in classifiers.items():

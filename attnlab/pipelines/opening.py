@@ -69,7 +69,9 @@ def open_images(
 
 def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0) -> Classifier:
     """`load_model` with what options say beside name and weights."""
-    same = {field: getattr(options, field) for field in ("layer", "mean", "std", "weights_key", "trust_code")}
+    same = {
+        field: getattr(options, field) for field in ("layer", "mean", "std", "channels", "weights_key", "trust_code")
+    }
     return load_model(name, weights, seed=seed, **same)
 
 

@@ -19,7 +19,7 @@ from attnlab.models import load_model
 from attnlab.models.load import runs_code
 from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import checked_inputs, fitted
+from attnlab.pipelines.checks import checked_inputs, fitted, seen_by
 from attnlab.pipelines.provenance import describe_data
 from attnlab.records import Row, rows_of
 from attnlab.runs import Run
@@ -84,11 +84,13 @@ def replay(
         known["layer"],
         mean=known.get("mean"),
         std=known.get("std"),
+        channels=known.get("channels"),
         weights_key=options.get("weights_key"),
         trust_code=trust_code,
     ).place(hardware.choose_device(device), options["precision"], options["memory_format"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run has told
+        images = seen_by(images, classifier)
         classifier = fitted(classifier, images)
     data = {**describe_data(images, []), "used": manifest["data"]["used"]}
     check_same(Path(folder), manifest, {**manifest, "data": data, "model": classifier.describe()})

@@ -22,7 +22,7 @@ from attnlab.models import Classifier
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.zoos import from_anywhere
 from attnlab.pipelines import hardware
-from attnlab.pipelines.checks import check_trainable, fitted
+from attnlab.pipelines.checks import check_trainable, fitted, seen_by
 from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
@@ -99,6 +99,7 @@ def prepare_training(
     device = _device(run)
     if classifier is None:
         classifier = load_as_asked(plan.model, plan.weights, config.model, seed=run.seed)
+    images = seen_by(images, classifier)
     classifier = fitted(classifier.place(device, "fp32", run.memory_format), images)
     check_trainable(classifier)
     if not images.classes:

@@ -11,7 +11,7 @@ from attnlab.errors import UserError
 from attnlab.report.description import Manifest
 from attnlab.report.figures import FIGURES
 from attnlab.report.figures.style import mark, save
-from attnlab.views import Examples, LeftOut
+from attnlab.views import Examples, LeftOut, shown_channels
 
 
 class Drawing(NamedTuple):
@@ -84,6 +84,9 @@ def _drawings(name: str, inputs: Inputs, notes: list[str], *, grid: bool) -> Ite
             empty = [group for group, images in data.groups if not images]
             notes += [f"{file}: there is no image for the row {group}, which is left out" for group in empty]
             shown = [(group, images) for group, images in data.groups if images]
-            yield file, FIGURES[name](data._replace(groups=shown), grid=grid)
+            drawing = FIGURES[name](data._replace(groups=shown), grid=grid)
+            views = (image.clean[0] for _, images in shown for image in images if image.clean)
+            note = next((shown_channels(view.pixels.shape[2]) for view in views), "")
+            yield file, drawing._replace(caption=f"{drawing.caption} {note}.") if note else drawing
         else:
             yield file, FIGURES[name](*data)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from attnlab.views import Map
+from attnlab.views import Map, visible
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -35,7 +35,7 @@ def overlay(
     """An image with its map over it and its boxes or mask outlined, as in Figs. 1-3, 6, 7 and 9-13 of the paper.
 
     Args:
-        image: Pixels in [0, 1], (H, W, C), C being 1 or 3.
+        image: Pixels in [0, 1], (H, W, C), of which what is `visible` is drawn.
         attention: Signed map, (h, w), enlarged bilinearly; negative values show nothing. None for the image alone.
         boxes: Half-open pixels, (B, 4).
         mask: Which pixels belong to the object, (H, W), bool.
@@ -46,6 +46,7 @@ def overlay(
     Returns:
         Levels 0 to 255, (H scale, W scale, 3), uint8.
     """
+    image = visible(image)
     large = _repeat(image, scale)
     if attention is None:
         picture = _levels(np.broadcast_to(large, (*large.shape[:2], 3)))

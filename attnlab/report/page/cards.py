@@ -14,7 +14,7 @@ from attnlab.report.page.images import MISCLASSIFIED, drawn_of, figures_of, numb
 from attnlab.report.page.pictures import LARGE_PAGE_BYTES, PAGE_BYTES, as_jpeg, fit
 from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
-from attnlab.views import ReplayedImage
+from attnlab.views import ReplayedImage, shown_channels
 
 HIGHLIGHTS = 5  # how many numbers stand at the top of a page
 
@@ -38,6 +38,7 @@ class Gallery:
     large: bool = False
     images: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
+    channels: str = ""  # which channels of the images are shown, where there are more
 
     @property
     def unseen(self) -> list[str]:
@@ -77,6 +78,7 @@ class Gallery:
                     continue
                 self.images.append(numbers_of(view.record, manifest, figures) | drawn_of(view.record, manifest))
                 pixels = (view.clean, *view.adversarial)
+                self.channels = shown_channels(view.clean.shape[2])
                 self.pictures.append(" ".join(as_jpeg(one, size, quality) for one in pixels))
                 progress(1)
         except UserError as error:

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import measure
 
 from attnlab.superpixels import Mask
-from attnlab.views import Pixels
+from attnlab.views import Pixels, visible
 
 #: bytes that all thumbnails of a page may take together, as base64; of a large run's, which holds more beside them
 PAGE_BYTES, LARGE_PAGE_BYTES = 24_000_000, 12_000_000
@@ -34,8 +34,11 @@ def fit(count: int, size: Size, room: int = PAGE_BYTES) -> tuple[Size, int]:
 
 
 def as_jpeg(pixels: Pixels, size: Size, quality: int) -> str:
-    """An image, pixels in [0, 1], (H, W, C) with C 1 or 3, shrunk to a size, as a JPEG file of that quality, base64."""
-    levels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
+    """An image, pixels in [0, 1], (H, W, C), shrunk to a size, as a JPEG file of that quality, base64.
+
+    It shows what is `visible`.
+    """
+    levels = (np.clip(visible(pixels), 0, 1) * 255).round().astype(np.uint8)
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
     if size != pixels.shape[:2]:
         image = image.resize(size[::-1], Image.Resampling.BOX)

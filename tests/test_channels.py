@@ -133,7 +133,7 @@ def test_the_command_says_how_to_state_it(attnlab, folder):
     assert attnlab(*words).error.endswith("--channels another number of channels")
     assert attnlab(*words, "--channels", 5, "--out", "out").code == 0
     assert json.loads(Path("out/run.json").read_text())["model"]["net.py:flat"]["channels"] == 5
-    assert attnlab(*words, "--channels", 0).error == "expected --channels of at least 1, got 0"
+    assert "expected --channels of at least 1, got 0" in attnlab(*words, "--channels", 0).err
 
 
 # ------------------------------------------------------------------ files

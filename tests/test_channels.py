@@ -18,6 +18,7 @@ from attnlab.data.decode import decode
 from attnlab.data.resizing import place, read_batch
 from attnlab.errors import Unusable
 from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import save_checkpoint
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation
 
@@ -133,7 +134,19 @@ def test_the_command_says_how_to_state_it(attnlab, folder):
     assert attnlab(*words).error.endswith("--channels another number of channels")
     assert attnlab(*words, "--channels", 5, "--out", "out").code == 0
     assert json.loads(Path("out/run.json").read_text())["model"]["net.py:flat"]["channels"] == 5
-    assert "expected --channels of at least 1, got 0" in attnlab(*words, "--channels", 0).err
+    assert attnlab(*words, "--channels", 0).code == 2
+
+
+def test_a_network_of_timm_is_built_for_the_stated_number(tmp_path):
+    pytest.importorskip("timm", reason="needs the extra timm")
+    name = "timm:test_byobnet"
+    assert "--mean and --std say others" in error_of(lambda: load_model(name, "none", channels=5))
+    classifier = load_model(name, "none", channels=5, mean=0.5, std=0.25)
+    assert (classifier.channels, next(classifier.network.parameters()).shape[1]) == (5, 5)
+    save_checkpoint(classifier, tmp_path / "saved", name)
+    again = load_model(str(tmp_path / "saved"))
+    assert again.channels == 5
+    assert again.fingerprint() == classifier.fingerprint()
 
 
 # ------------------------------------------------------------------ files

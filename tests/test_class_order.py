@@ -85,6 +85,11 @@ def test_a_name_that_may_be_either_of_two_classes_is_refused(names, labels, eith
     )
 
 
+def test_a_longer_list_that_the_names_are_of_tells_two_classes_of_one_name_apart():
+    longer, labels = ["crane bird", "hen", "crane"], ["crane", "Hen", "crane"]
+    assert indices(["crane", "crane bird"], labels, closed=True, out_of=longer) == [2, 0]
+
+
 def test_one_label_for_two_classes_of_the_data_is_refused():
     assert "'cat', its class 0, names two classes" in error_of(order_by_name, ["cat", "Cat"], ["dog", "cat", "ox"])
 

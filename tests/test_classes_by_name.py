@@ -140,6 +140,16 @@ def test_a_network_of_more_classes_may_predict_them_unless_the_data_are_closed(f
     torch.testing.assert_close(narrow(images), resnet8(images))
 
 
+def test_a_network_without_labels_has_the_classes_of_the_longer_list_in_its_order(file, resnet8, scenes_batch):
+    images, _labels = scenes_batch
+    wide = opened(file, "more")
+    wide.labels = ()
+    known = Closed("test")
+    object.__setattr__(known, "out_of", ["a", "b", "c", *map(str, [3, 1, 4, 0, 5, 9, 2, 6, 8, 7])])
+    with pytest.warns(UserWarning, match="logits of others are left out"):
+        torch.testing.assert_close(fitted(wide, known)(images), resnet8(images))
+
+
 def test_names_that_fit_in_part_or_a_number_of_classes_without_names_are_refused_in_one_line(file):
     assert error_of(fitted, opened(file, "other"), IMAGES).startswith(
         "expected a model that knows the 10 classes of scenes, got one of 10: '3', its class 3, is none of the model's "

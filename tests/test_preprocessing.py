@@ -107,7 +107,8 @@ def test_a_method_of_that_name_is_no_normalisation():
     [
         (
             {"mean": [0.5, 0.5]},
-            "expected mean of the network to be 3 numbers, one for each colour channel, got 0.5, 0.5",
+            "expected mean of the network to be 3 numbers, one for each channel, got 0.5, 0.5; --mean and --std "
+            "say others",
         ),
         ({"mean": "0.5"}, "expected mean of the network to be 3 numbers, got '0.5'"),
         ({"mean": True}, "expected mean of the network to be 3 numbers, got True"),

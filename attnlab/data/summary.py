@@ -107,7 +107,7 @@ def _look(images: ImageSet, position: int, truth: str) -> Truth | Unusable:
 
 def truth_of(example: Example, truth: str = "mask") -> Truth:
     """The ground truth of an image as it is stored; see `summarise`."""
-    height, width = example.image.height, example.image.width
+    height, width = example.size
     boxes = usable(example.boxes, height, width)
     if example.mask and (truth == "mask" or not len(example.boxes)):
         mask = example.mask()

@@ -33,7 +33,7 @@ def draw_truth(images: ImageSet) -> Figure | None:
             mask = example.mask() if example.mask else None
         except Unusable:
             continue
-        pixels = np.asarray(example.image.convert("RGB"), np.float32) / 255
+        pixels = np.asarray(example.picture().convert("RGB"), np.float32) / 255
         name = images.image_ids[index]
         shown = name if len(name) <= NAME_LETTERS else f"…{name[-NAME_LETTERS:]}"
         below = [shown, class_name(example.label, images.classes)]

@@ -62,13 +62,16 @@ def labels_of(network: object, classes: int) -> tuple[str, ...]:
     return tuple(said)
 
 
-def order_by_name(names: Sequence[str], labels: Sequence[str], *, closed: bool = False) -> ClassOrder:
+def order_by_name(
+    names: Sequence[str], labels: Sequence[str], *, closed: bool = False, out_of: Sequence[str] = ()
+) -> ClassOrder:
     """Match a data set's class names with as many of a network's labels, or with some of more.
 
     Names are compared without case, underscores, hyphens and all but their first synonym. One that two classes have, as
     `crane` in ImageNet, is decided by the WordNet id, the whole line of synonyms, or the case. The network's classes
     that the data do not have follow, sorted by name; `closed` leaves them out. As many labels as names, of which none
-    is found at another place, are taken as they stand.
+    is found at another place, are taken as they stand. `out_of` is a longer list that the names are of, each once in
+    it: then it is what is matched with as many labels.
 
     Raises:
         UserError: If some names are found at another place and some nowhere, or a name means two classes.
@@ -78,7 +81,11 @@ def order_by_name(names: Sequence[str], labels: Sequence[str], *, closed: bool =
         apart = [at for at, pair in enumerate(zip(wanted, known, strict=True)) if not pair[0].may_be(pair[1])]
         if not any(wanted[at].may_be(known[other]) for at in apart for other in apart):
             return ClassOrder(note=_differences(apart, wanted, known))
-    order = _places(wanted, known)
+    if len(out_of) == len(known):
+        whole = order_by_name(out_of, labels).indices or range(len(known))
+        order = [whole[list(out_of).index(name)] for name in names]
+    else:
+        order = _places(wanted, known)
     rest = sorted(set(range(len(known))) - set(order), key=lambda at: (known[at].line, at))
     moved = sum(at != place for at, place in enumerate(order))
     if not rest:

@@ -100,7 +100,8 @@ def _load(
         stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
-        network, fit = _with_weights(name, weights, weights_key, trust_code)
+        wanted = Wanted(name, weights == "default", trust_code=trust_code, channels=stated.get("channels"))
+        network, fit = _with_weights(wanted, weights, weights_key)
     network = network.cpu().eval()
     if fit:
         stated = settle(network, stated, fit.normalisers, fit.path, preset=not is_own_code(name), unseen=fit.unseen)
@@ -151,9 +152,9 @@ def weights_file(name: str) -> Path:
     return Path(__file__).with_name(f"{name}.safetensors")
 
 
-def _with_weights(name: str, weights: str, key: str | None, trust_code: bool) -> tuple[nn.Module, Fit | None]:
+def _with_weights(wanted: Wanted, weights: str, key: str | None) -> tuple[nn.Module, Fit | None]:
     """The network with the weights asked for, and as many classes as their file has; what was found there."""
-    wanted = Wanted(name, pretrained=weights == "default", trust_code=trust_code)
+    name = wanted.name
     if weights in ("default", "none"):
         if key is not None:
             raise UserError(f"expected --weights-key with a file as --weights, got {weights}")

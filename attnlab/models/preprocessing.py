@@ -15,7 +15,7 @@ IDENTITY: dict[str, Any] = {"mean": 0.0, "std": 1.0}  # normalisation that chang
 DEFAULT_SIZE = (224, 224)
 
 
-Statistic = float | Sequence[float]  # a value, or one for each colour channel
+Statistic = float | Sequence[float]  # a value, or one for each channel
 Values = tuple[float, ...]
 
 
@@ -94,7 +94,8 @@ def _values(given: Any, channels: int, name: str) -> Values:
         raise UserError(f"expected {name} to be {channels} numbers, got {given!r}")
     values = tuple(float(value) for value in listed)
     if len(values) not in (1, channels):
-        raise UserError(f"expected {name} to be {channels} numbers, one for each colour channel, got {_listed(values)}")
+        hint = "" if name.startswith("--") else "; --mean and --std say others"
+        raise UserError(f"expected {name} to be {channels} numbers, one for each channel, got {_listed(values)}{hint}")
     if not all(map(math.isfinite, values)):
         raise UserError(f"expected {name} of finite numbers, got {_listed(values)}")
     return values * channels if len(values) == 1 else values

@@ -237,7 +237,7 @@ def _normalisers(fit: Fit, wanted: State, channels: int) -> tuple[Normaliser, ..
 
 
 def _values(tensor: Tensor, channels: int) -> tuple[float, ...]:
-    """Numbers of a tensor that holds one, or one for each colour channel; empty for another tensor."""
+    """Numbers of a tensor that holds one, or one for each channel; empty for another tensor."""
     plain = tensor.layout == torch.strided and tensor.is_floating_point() and not tensor.is_meta
     if not plain or tensor.numel() not in (1, channels) or sum(size > 1 for size in tensor.shape) > 1:
         return ()

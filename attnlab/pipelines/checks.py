@@ -29,7 +29,8 @@ NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its for
 def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifier:
     """The classifier with its logits in the order of a data set's classes, matched by name where both name them.
 
-    A note says what was matched. An image set with `closed = True` restricts the logits to its classes.
+    A note says what was matched. An image set with `closed = True` restricts the logits to its classes; its `out_of`
+    is the longer list that its classes are of, which a network of as many classes without labels has in that order.
 
     Raises:
         UserError: If the model takes other images, does not know the classes, or two images share an id.
@@ -37,8 +38,9 @@ def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifi
     check_unique(images.image_ids, images.name)
     which, option = f"{name}, " if name else "", name if name.startswith("--") else "--model"
     pairs = {"channel": (images.channels, classifier.channels)}
-    count, known = len(images.classes), classifier.classes
-    if count and not (classifier.labels and count < known):
+    count, known, out_of = len(images.classes), classifier.classes, getattr(images, "out_of", ())
+    labels = classifier.labels or (out_of if len(out_of) == known != count else ())
+    if count and not (labels and count < known):
         pairs["class"] = (count, known)
     for noun, (wanted, got) in pairs.items():
         if wanted != got:
@@ -48,10 +50,10 @@ def fitted(classifier: Classifier, images: ImageSet, name: str = "") -> Classifi
                 f"expected a model of {counted(wanted, noun)} for {images.name}, got {which}one of {got}; name another "
                 f"with {option}{hint}"
             )
-    if not (count and classifier.labels):
+    if not (count and labels):
         return classifier
     try:
-        order = order_by_name(images.classes, classifier.labels, closed=getattr(images, "closed", False))
+        order = order_by_name(images.classes, labels, closed=getattr(images, "closed", False), out_of=out_of)
     except UserError as error:
         expected = f"expected a model that knows the {counted(count, 'class')} of {images.name}"
         raise UserError(f"{expected}, got {which}one of {known}: {error}") from None

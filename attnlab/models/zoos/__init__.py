@@ -21,12 +21,14 @@ class Wanted:
         pretrained: With the zoo's own weights; else with random ones.
         classes: Number of classes, in place of the network's own.
         trust_code: Code that the name brings may run.
+        channels: Number of channels of its images, in place of the network's own; timm alone heeds it.
     """
 
     name: str
     pretrained: bool
     classes: int | None = None
     trust_code: bool = False
+    channels: int | None = None
 
 
 @dataclass(frozen=True)

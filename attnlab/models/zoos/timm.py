@@ -20,7 +20,8 @@ def build(wanted: Wanted) -> nn.Module:
     architecture, _, tag = name.partition(".")
     if architecture not in timm.list_models():
         raise UserError(f"expected a model of timm {timm.__version__}, got {name!r}{nearest(name, timm.list_models())}")
-    options: dict[str, Any] = {} if wanted.classes is None else {"num_classes": wanted.classes}
+    given = {"num_classes": wanted.classes, "in_chans": wanted.channels}
+    options = {option: number for option, number in given.items() if number is not None}
     tagged = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in tagged:
         raise UserError(f"expected one of timm's weights {', '.join(tagged) or '(none)'}, got {name!r}")

@@ -126,6 +126,7 @@ def test_numbers_are_sorted_as_text_as_image_folder_does_and_that_is_told(tmp_pa
             "val",
             "got train with class folders and cat with images; name --root {root}/",
         ),
+        (["train/a/1.png", "val/a/1.png", "cat/1.png"], "val", "cat with images; name --root {root}/val, or move the"),
         (["val/images/1.png"], "val", "expected two or more class folders in {root}/val, got images alone; "),
         (["val/1.png"], "val", "expected images in class folders, such as {root}/val/CLASS/1.jpg, got none"),
         (["1.png"], "val", "expected images in class folders, such as {root}/CLASS/1.jpg, got none"),

@@ -112,9 +112,10 @@ def _folder_of(root: Anywhere, split: str) -> Anywhere:
     others = [folder for folder in folders if folder not in splits and _holds_images(folder)]
     with_classes = [folder for folder in splits if any(_holds_images(folder / name) for name in folders_in(folder))]
     if others and with_classes:
+        one = root / split if root / split in with_classes else with_classes[0]
         raise UserError(
             f"expected folders of splits or of classes in {root}, got {_names(with_classes)} with class folders and "
-            f"{_names(others)} with images; name --root {with_classes[0]}, or move the others elsewhere"
+            f"{_names(others)} with images; name --root {one}, or move the others elsewhere"
         )
     if others or not splits:
         meant = SPLITS.get(root.name.lower(), split)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -97,6 +98,44 @@ def watch(model: nn.Module, run: Callable[[], object], see: Callable[[str, nn.Mo
 
     with _registered(*(module.register_forward_hook(note) for module in names)), every_module_runs():
         run()
+
+
+@dataclass(eq=False)
+class Output:
+    """What a module gave in a pass, and the names of the modules around it that passed it on, the innermost first."""
+
+    names: list[str]
+    tensor: Tensor
+
+
+def outputs_of(model: nn.Module, run: Callable[[], object]) -> list[Output]:
+    """Run a pass; collect what each module gave that gives one tensor, its last if it runs several times.
+
+    Modules that follow work on copies, as behind `capture`.
+    """
+    names = {module: name for name, module in model.named_modules() if name}
+    found: dict[str, Output] = {}
+    last: list[tuple[Tensor, Output]] = []  # the copy that was handed on, and of what
+
+    def keep(module: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            return None
+        same = bool(last) and output is last[0][0] and output._version == 0  # nothing worked in place on it
+        kept = last[0][1] if same else Output([], output)
+        kept.names.append(names[module])
+        found.pop(names[module], None)  # in the order of the last runs
+        found[names[module]] = kept
+        if same:
+            return None
+        last[:] = [(output.clone(), kept)]
+        return last[0][0]
+
+    with _registered(*(module.register_forward_hook(keep) for module in names)), every_module_runs():
+        run()
+    outputs = list(dict.fromkeys(found.values()))
+    for output in outputs:
+        output.names = [name for name in dict.fromkeys(output.names) if found[name] is output]
+    return outputs
 
 
 @contextmanager

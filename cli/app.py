@@ -19,6 +19,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .figures import figures
 from .listing import list_names
+from .models import models
 from .report import report
 from .sweep import sweep
 from .tables import tables
@@ -33,7 +34,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, train, sweep, evaluate, attack, tables, figures, report, list_names, doctor):
+for command in (analyze, train, sweep, evaluate, attack, tables, figures, report, models, list_names, doctor):
     app.add_command(command)
 
 

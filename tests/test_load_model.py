@@ -291,3 +291,14 @@ def test_timm_weights_that_cannot_be_downloaded_are_named_with_the_way_to_pass_t
         "the weights of timm:tiny_net could not be downloaded (ConnectionError: cannot reach huggingface.co); "
         "fetch its model.safetensors elsewhere and pass it as --weights FILE"
     )
+
+
+def test_a_timm_that_cannot_use_the_hub_s_client_is_named(timm, monkeypatch):
+    def fail(name: str, *, pretrained: bool) -> nn.Module:
+        raise RuntimeError("Hugging Face hub model specified but package not installed. Run `pip install")
+
+    monkeypatch.setattr(sys.modules["timm"], "create_model", fail)
+    monkeypatch.setattr("attnlab.models.zoos.timm.find_spec", lambda name: name)
+    assert refused("timm:tiny_net").startswith(
+        "timm 1.0 downloads no weights with this huggingface_hub: pip install -U timm"
+    )

@@ -91,16 +91,25 @@ def follows_the_image(
     """Whether each quarter of an image, where it is replaced by another image's, moves that quarter of the map most."""
     if images.is_meta:
         return True
+    with capture(network, name) as outputs:
+        run(with_other_quarters(images))
+    return quarters_move(layout.spatial(outputs[-1]))
+
+
+def with_other_quarters(images: Images) -> Images:
+    """The first of two images, then the same with each of its quarters replaced by the second's, (5, C, H, W)."""
     height, width = images.shape[2] // 2, images.shape[3] // 2
-    rows, columns = layout.grid[0] // 2, layout.grid[1] // 2
     mixed = images[:1].repeat(5, 1, 1, 1)
     halves = product((slice(None, height), slice(height, None)), (slice(None, width), slice(width, None)))
     for image, (high, wide) in zip(mixed[1:], halves, strict=True):
         image[:, high, wide] = images[1][:, high, wide]
-    with capture(network, name) as outputs:
-        run(mixed)
-    features = layout.spatial(outputs[-1]).float()
-    moved_by = (features[1:] - features[:1]).abs().mean(1)  # (4, h, w)
+    return mixed
+
+
+def quarters_move(features: Tensor) -> bool:
+    """Whether in the maps of such images, (5, C, h, w), the quarter that was replaced is the one that moves most."""
+    rows, columns = features.shape[2] // 2, features.shape[3] // 2
+    moved_by = (features[1:] - features[:1]).float().abs().mean(1)  # (4, h, w)
     upper, lower = moved_by[:, :rows], moved_by[:, -rows:]
     parts = (upper[..., :columns], upper[..., -columns:], lower[..., :columns], lower[..., -columns:])
     most = torch.stack([part.mean((1, 2)) for part in parts]).argmax(0)

@@ -17,6 +17,7 @@ from attnlab.data.sampling import choose
 from attnlab.errors import UserError
 from attnlab.manifests import recorded
 from attnlab.models import Classifier, load_model
+from attnlab.models.describe import ModelDescription, describe
 from attnlab.models.preprocessing import said_by
 from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
@@ -73,6 +74,17 @@ def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions
         field: getattr(options, field) for field in ("layer", "mean", "std", "channels", "weights_key", "trust_code")
     }
     return load_model(name, weights, seed=seed, **same)
+
+
+def describe_as_asked(options: ModelOptions) -> ModelDescription:
+    """Describe the model of options; what would be warned of while it is loaded is among its notes."""
+    name, weights = options.name or "", options.weights or "default"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        classifier = load_as_asked(name, weights, options)
+        classifier.warn_of_maps()
+    notes = [" ".join(str(warning.message).split()) for warning in told if warning.category is UserWarning]
+    return describe(classifier, name, weights, stated=options.mean is not None, notes=notes)
 
 
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:

@@ -1,6 +1,7 @@
 """timm's classifiers, with the preprocessing that their configuration states."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -30,6 +31,11 @@ def build(wanted: Wanted) -> nn.Module:
     except Exception as error:  # the hub's client raises many kinds
         if not wanted.pretrained:
             raise
+        if "package not installed" in str(error) and find_spec("huggingface_hub"):
+            raise UserError(
+                f"timm {timm.__version__} downloads no weights with this huggingface_hub: pip install -U timm "
+                "(robustbench asks for timm 1.0.9, but its models can be built with newer ones)"
+            ) from None
         raise UserError(
             f"the weights of timm:{name} could not be downloaded ({one_line(error)}); "
             "fetch its model.safetensors elsewhere and pass it as --weights FILE"

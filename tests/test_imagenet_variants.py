@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import timm.data
+import torch
 from common import error_of
 from test_class_folders import plant
+from torch import nn
 
 from attnlab.compat import torchvision
 from attnlab.data import load_dataset
 from attnlab.data.imagenet_variants import _places
+from attnlab.models import Classifier
+from attnlab.pipelines.checks import fitted
 
 INFO = Path(timm.data.__file__).parent / "_info"
 WNIDS = (INFO / "imagenet_synsets.txt").read_text().split()
@@ -111,3 +115,34 @@ def test_a_split_of_imagenet_c_is_a_corruption_with_its_severity(tmp_path, place
 def test_a_folder_that_is_no_class_is_refused(tmp_path, name, files, message):
     plant(tmp_path, *files)
     assert message.format(root=tmp_path) in error_of(load_dataset, name, tmp_path)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(("name", "first"), [("imagenet-a", "n01498041"), ("imagenet-r", "n01443537")])
+def test_a_model_of_1000_classes_answers_among_the_200_as_the_authors_code_does(tmp_path, name, first, named):
+    plant(tmp_path, f"{first}/1.jpg")
+    images = load_dataset(name, tmp_path)
+    classifier = Classifier(Thousand(NAMES if named else None))
+    with pytest.warns(UserWarning, match="200 of the model's 1000 classes"):
+        ready = fitted(classifier, images)
+    mask = [int(line) for line in (INFO / f"imagenet_{name[-1]}_indices.txt").read_text().split()]
+    pixels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ready(pixels), classifier(pixels)[:, mask])
+    assert (ready.classes, ready.labels[:1]) == (200, (NAMES[WNIDS.index(first)],) if named else ())
+    assert fitted(Classifier(Thousand(None, 200)), images).classes == 200  # a network of its own 200
+
+
+class Thousand(nn.Module):
+    """Logits of 1,000 classes, which it may name."""
+
+    mean, std, input_size = (0.0,) * 3, (1.0,) * 3, (8, 8)
+
+    def __init__(self, labels: list[str] | None, classes: int = 1000) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
+        if labels:
+            self.labels = tuple(labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.convolution(x).relu().mean((2, 3)))

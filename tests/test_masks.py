@@ -15,6 +15,8 @@ from attnlab.data.masks import BoxMask, MaskFile, UnionMask, frame_of
 from attnlab.data.resizing import ResizedDataset, Skipped
 from attnlab.errors import Unusable
 from attnlab.records import read_records
+from attnlab.report.figures.overlay import overlay
+from attnlab.report.page.images import drawn_of
 from attnlab.report.tables.controls import blind_areas
 from attnlab.report.tables.lime import lime_ious
 
@@ -193,3 +195,26 @@ def test_the_plain_ground_truth_of_lime_is_the_mask():
     image = {"boxes": [[0, 0, 2, 3]], "mask": pack(L_SHAPE), "lime": weights, "adv_lime": None, "lime_again": None}
     assert lime_ious(image, (3, 4), [1], "box")["table4"][1] == 1
     assert lime_ious({**image, "mask": None}, (3, 4), [1], "box")["table4"][1] == pytest.approx(4 / 6)
+
+
+def test_a_page_draws_the_outline_of_a_mask_in_place_of_boxes():
+    manifest = {"model": {"input_size": [3, 4]}, "features": [8]}
+    record = {"boxes": [[0, 0, 4, 3]], "mask": pack(L_SHAPE), "adversarial": [], "map": None, "lime": None}
+    drawn = drawn_of(record, manifest)
+    assert drawn["boxes"] == []
+    assert drawn["share"] == pytest.approx(4 / 12)
+    points = [tuple(map(float, point.split())) for point in drawn["outline"].strip("MZ").split("L")]
+    assert {(min(x), max(x)) for x in zip(*points, strict=True)} == {(0, 2), (0, 3)}  # columns, then rows
+    assert drawn_of({**record, "mask": None}, manifest) == {"boxes": [[0, 0, 4, 3]], "share": 1.0}
+
+
+def test_an_overlay_draws_the_inner_border_of_a_mask():
+    mask = np.zeros((9, 9), bool)
+    mask[2:8, 1:7] = True
+    picture = overlay(np.full((9, 9, 3), 0.5, np.float32), mask=mask)
+    border = mask.copy()
+    border[3:7, 2:6] = False
+    assert (picture[border] == 255).all()
+    assert (picture[3, 2:6] == 0).all()  # the black line inside
+    assert (picture[~mask] == 128).all()
+    assert (picture[4:6, 3:5] == 128).all()

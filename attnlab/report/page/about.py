@@ -14,7 +14,7 @@ NAMED = ("data", "split", "images", "model", "models", "weights", "attack", "att
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]
-    boxes = "with boxes" if data.get("has_boxes") else "without boxes"
+    boxes = "with boxes or masks" if data.get("has_boxes") else "without boxes"
     lines = [("data", f"{data_of(options)}: {counted(options['images'], 'image')}, {boxes}")]
     lines += _models(manifest)
     if "attacks" in options:
@@ -40,7 +40,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         seconds = timedelta(seconds=round(manifest.get("seconds", 0)))
         lines.append(("finished", f"{_time(manifest['finished'])}, {seconds} in the last session"))
     if "sha256" in data:
-        lines.append(("SHA-256 of the images' names, labels, boxes and sizes", data["sha256"]))
+        lines.append(("SHA-256 of the images' names, labels, boxes, masks and sizes", data["sha256"]))
     return lines
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from attnlab.errors import check_one_of
+from attnlab.errors import UserError, check_one_of
 
 Spec = TypeVar("Spec")
 
@@ -33,13 +33,34 @@ def loaded(code: Any) -> Any:
     return code.load() if isinstance(code, Lazy) else code
 
 
+FORM = ":NAME"  # what an entry's name ends in that stands for many
+
+
 class Registry(dict[str, Spec]):
-    """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names."""
+    """Name -> what there is to know of it, mostly a frozen dataclass, in the order in which people see the names.
+
+    An entry called `prefix:NAME` stands for all names that begin with `prefix:`; its method `of` gives that of one.
+    """
 
     def __init__(self, what: str, entries: Mapping[str, Spec]) -> None:
         super().__init__(entries)
         self.what = what  # how errors call a name, such as `--data`
 
+    def __missing__(self, name: str) -> Spec:
+        """What belongs to a name of a form."""
+        prefix, colon, rest = name.partition(":")
+        if not (colon and rest and f"{prefix}{FORM}" in self):
+            raise KeyError(name)
+        form: Any = self[f"{prefix}{FORM}"]
+        one: Spec = form.of(name)
+        return one
+
     def expect(self, name: str, what: str = "") -> Spec:
         """Return what belongs to a name; else a UserError lists the names and the nearest."""
-        return self[check_one_of(name, self, what or self.what)]
+        what = what or self.what
+        if name in self and name.endswith(FORM):
+            raise UserError(f"expected {what} with a name behind {name.removesuffix(FORM)}:, got {name}")
+        try:
+            return self[name]
+        except KeyError:
+            return self[check_one_of(name, self, what)]

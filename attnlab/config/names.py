@@ -6,8 +6,10 @@ from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, DatasetSpec, split_names
+from attnlab.errors import check_one_of
 from attnlab.models import DEVICES
 from attnlab.models.names import MODEL_HELP, plain_names
+from attnlab.registry import Registry
 from attnlab.training import DEFENSES, FILLS
 from attnlab.training.parse import defense_names, known_defenses
 from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
@@ -35,6 +37,15 @@ def known_names(kind: str) -> list[str]:
     """Names of a kind in KINDS."""
     names = KINDS[kind]
     return names() if callable(names) else list(names)
+
+
+def check_known(kind: str, name: str, flag: str) -> None:
+    """Refuse what is no name of a kind in KINDS."""
+    names = KINDS[kind]
+    if isinstance(names, Registry):
+        names.expect(name, flag)
+    else:
+        check_one_of(name, known_names(kind), flag)
 
 
 def by_data(value_of: Callable[[DatasetSpec], str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
-from attnlab.config.names import WORDS, known_names
+from attnlab.config.names import WORDS, check_known
 from attnlab.errors import UserError, check_one_of
 
 
@@ -88,9 +88,11 @@ class Leaf(NamedTuple):
         value = tuple(value) if isinstance(value, list) else value
         if value is None or value == self.field.default:
             return value
-        if names := known.choices or (known.names and known_names(known.names)):
-            for item in value if isinstance(value, tuple) else (value,):
-                check_one_of(item, names, self.flag)
+        for item in value if isinstance(value, tuple) else (value,):
+            if known.choices:
+                check_one_of(item, known.choices, self.flag)
+            elif known.names:
+                check_known(known.names, item, self.flag)
         if known.least is not None and value < known.least:
             raise UserError(f"expected {self.flag} of at least {known.least}, got {value}")
         if known.check:

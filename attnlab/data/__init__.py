@@ -1,9 +1,8 @@
 """Data sets by name, each described in one place; no torch before one is opened."""
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +60,14 @@ class DatasetSpec:
     objects: bool = False
     own: bool = False
     plans: Lazy | Mapping[str, Any] | None = None
+
+    def of(self, name: str) -> "DatasetSpec":
+        """That of one name, of an entry that stands for many: `open` takes the name first; the split may be in it."""
+        stem, mark, split = name.rpartition("@")
+        known = replace(self, open=partial(self.open, name))
+        if not mark or "/" in split or not stem.partition(":")[2]:
+            return known
+        return replace(known, splits=(split,), split=split, accuracy_split=split)
 
     def reads(self, root: Root) -> bool:
         """Whether a root names such files, or is a pattern of them: `open` gets it as it was named."""
@@ -206,6 +213,14 @@ DATASETS = Registry(
             split="test",
             budget=Budget(8 / 255, 2 / 255, 10),
         ),
+        "hf:NAME": DatasetSpec(
+            Lazy("attnlab.data.hf_datasets:hf"),
+            "a data set of Hugging Face's hub, or a folder of one: hf:NAME[:CONFIG][@SPLIT], with labels or boxes",
+            split="validation",
+            objects=True,
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
         "cub": DatasetSpec(
             Lazy("attnlab.data.cub:cub"),
             "CUB-200-2011: birds of 200 species, with boxes, and masks where the segmentations are there",
@@ -239,33 +254,23 @@ def load_dataset(
     Raises:
         UserError: If a name or the split is unknown, files are missing, or two images share an id.
     """
-    from attnlab.data.base import check_unique
+    from attnlab.data.base import check_unique, no_collection
 
     spec = DATASETS.expect(name)
     if spec.holds and root is None:
         raise UserError(f"data set {name!r} needs --root DIR, the folder that holds {spec.holds}")
+    if name not in DATASETS and root is not None:
+        raise UserError(f"expected no --root with --data {name}, got {root}; a folder may stand behind the colon")
     named = parse_root(root) if isinstance(root, str) else root
     folder = Path() if named is None else named if spec.reads(named) else open_root(named) if spec.holds else Path()
     split = spec.split if split is None else split
     if spec.splits:
         check_one_of(split, spec.splits, "--split")
     check_label(name, label)
-    with _no_collection():
+    with no_collection():
         images = spec.open(folder, split, label) if spec.objects else spec.open(folder, split)
     check_unique(images.image_ids, name)
     return images
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause Python's search for garbage in cycles, which takes as long as making a list of 50,000 entries does."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def check_label(name: str, label: str | None) -> None:

@@ -46,12 +46,14 @@ class MaskFile:
 
     Values are those stored: palette indices of a palette picture, grey levels of a grey one; of a colour picture or
     one with transparency a pixel belongs to the object where any colour is not 0 and it is not fully transparent. With
-    `at_least` those belong to it that have at least that grey level, of 255.
+    `at_least` those belong to it that have at least that grey level, of 255. With `of_one` a picture of several values
+    beside 0, such as of classes, makes its image unusable.
     """
 
     path: Path | StorePath
     values: tuple[int, ...] = ()
     at_least: int = 0
+    of_one: bool = False
 
     def __str__(self) -> str:
         """Path, size, and values or the lowest one."""
@@ -72,6 +74,9 @@ class MaskFile:
             raise Unusable(f"its mask {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
         if stored.shape[:2] != (height, width):
             raise Unusable(f"its mask {name} is {stored.shape[1]}x{stored.shape[0]} pixels, the image {width}x{height}")
+        levels = stored if stored.ndim == 2 else stored[..., :3].max(2)
+        if self.of_one and len(values := np.unique(levels[levels > 0])) > 1:
+            raise Unusable(f"its mask {name} has {len(values)} values beside 0, so which are the object's is not known")
         if stored.ndim == 3:
             if self.values:
                 raise Unusable(f"its mask {name} is in colours, where palette indices or grey levels were expected")

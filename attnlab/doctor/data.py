@@ -7,6 +7,7 @@ from attnlab.data import DATASETS, load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
+from attnlab.registry import FORM
 from attnlab.stores import Root, is_archive, is_pattern, open_root
 from attnlab.words import counted, none_usable
 
@@ -20,7 +21,8 @@ def data(
 
     Of one that is asked for a split and a rule for labels may be named.
     """
-    looked_for = DATASETS if asked is None else {asked: DATASETS.expect(asked)}
+    names = [name for name in DATASETS if not name.endswith(FORM)] if asked is None else [asked]
+    looked_for = {name: DATASETS.expect(name) for name in names}
     for name, spec in looked_for.items():
         if not spec.holds:
             yield split_of(name, None, split or spec.split, label)
@@ -84,7 +86,8 @@ def split_of(name: str, root: Root | None, split: str, label: str | None = None)
     text = counted(len(usable), "image") + (f" of {len(labels)} listed" if len(usable) < len(labels) else "")
     if boxes := getattr(images, "boxes_from", ""):
         text += f", boxes from {boxes}"
-    return Finding(TOPIC, title, f"{text}, in {root}" if root else f"{text}, built in")
+    where = f"in {root}" if root else "built in" if name in DATASETS else "from a library"
+    return Finding(TOPIC, title, f"{text}, {where}")
 
 
 def _why_not(images: ImageSet) -> str:

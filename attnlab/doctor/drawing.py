@@ -56,7 +56,8 @@ def drawn(
             images = load_dataset(name, root, split, label)
         except (UserError, OSError, UnicodeDecodeError):  # which the check of the data has reported
             continue
-        title = f"{name}-{split or DATASETS[name].split}".replace("/", "-") + (f"-{number}" if number else "")
+        title = f"{name}-{split or DATASETS[name].split}" + (f"-{number}" if number else "")
+        title = title.replace("/", "-").replace(":", "-")
         yield Finding("data", "summary", str(summarise(images, range(len(images.image_ids)), truth)))
         yield drawing(images, out / "doctor" / f"{title}.png")
 

@@ -126,5 +126,6 @@ def settled(run: RunOptions, out: Path, classifier: Classifier, images: ImageSet
 
 
 def run_folder(data: str, part: str, *names: str) -> Path:
-    """Folder of a run below runs/, named after what it is of; a slash in `part`, such as a split, begins no folder."""
-    return Path("runs") / "-".join(name.replace(":", "-") for name in (data, part.replace("/", "-"), *names))
+    """Folder of a run below runs/, named after what it is of; a slash in `data` or `part` begins no folder."""
+    own = (text.replace("/", "-") for text in (data, part))
+    return Path("runs") / "-".join(name.replace(":", "-") for name in (*own, *names))

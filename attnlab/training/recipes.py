@@ -125,8 +125,9 @@ DEFAULT_PLAN = "short"
 
 def plan_for(data: str, name: str = DEFAULT_PLAN) -> Plan:
     """The plan of that name for a data set."""
-    trainable = [known for known, spec in DATASETS.items() if spec.plans is not None]
-    plans: Mapping[str, Plan] = loaded(DATASETS[check_one_of(data, trainable, "--data")].plans)
+    if DATASETS.expect(data).plans is None:
+        check_one_of(data, [known for known, spec in DATASETS.items() if spec.plans is not None], "--data")
+    plans: Mapping[str, Plan] = loaded(DATASETS[data].plans)
     return plans[check_one_of(name, plans, f"--plan for {data}")]
 
 

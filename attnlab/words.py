@@ -1,6 +1,7 @@
-"""Numbers and lists in words: one image, two images, 16/255."""
+"""Numbers and names in words: one image, two images, 16/255, the last part of a model's name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def counted(number: int, noun: str) -> str:
@@ -35,3 +36,12 @@ def listed(names: Sequence[str]) -> str:
     'mnist, cifar10 and svhn'
     """
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def model_title(model: str) -> str:
+    """What a model is called in tables and folders: the last part of its path; RobustBench's models with the benchmark.
+
+    >>> model_title("runs/aad"), model_title("robustbench:Wong2020Fast@imagenet/Linf")
+    ('aad', 'robustbench:Wong2020Fast@imagenet-Linf')
+    """
+    return model.replace("/", "-") if model.startswith("robustbench:") else Path(model).name

@@ -16,6 +16,7 @@ from attnlab.models.zoos.listed import robustbench_names, robustbench_table
 if not robustbench_table():
     pytest.skip("needs the package robustbench", allow_module_level=True)
 from attnlab.models.zoos import robustbench
+from attnlab.pipelines.pairs import pair_up
 
 SMALLEST = "robustbench:Hendrycks2020AugMix_WRN@cifar10/corruptions"
 
@@ -120,3 +121,8 @@ def test_a_file_decides_the_number_of_classes(tmp_path, smallest):
     few = load_model(SMALLEST, tmp_path / "mine.pth")
     assert (few.classes, few.as_it_is, hasattr(few.network, "labels")) == (3, True, False)
     assert torch.equal(few.network.fc.weight, smallest.network.fc.weight[:3])
+
+
+def test_two_models_of_other_benchmarks_have_other_names_in_tables_and_folders():
+    names = ["robustbench:Rice2020Overfitting@cifar10/L2", "robustbench:Engstrom2019Robustness@cifar10/L2"]
+    assert [pair.label for pair in pair_up(names, ["none"])] == [name.replace("/", "-") for name in names]

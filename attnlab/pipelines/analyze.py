@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from attnlab.attacks import Attack
@@ -27,6 +26,7 @@ from attnlab.records import CHECKS, read_checks
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION
 from attnlab.superpixels import method_for, segmenting
+from attnlab.words import model_title
 
 TRIED = 2  # images that are cut for the estimate of what LIME takes
 
@@ -153,7 +153,7 @@ def open_analysis(
     if config.lime.compile:
         classifier.compile_inference()
     check_attackable(classifier)
-    out = config.run.out or run_folder(config.data.name, config.data.split or split, Path(name).name)
+    out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)
     config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))

@@ -28,7 +28,7 @@ from attnlab.pipelines.checks import checked_inputs, fitted, seen_by
 from attnlab.pipelines.map_views import compare
 from attnlab.training.folder import MANIFEST, read_manifest, tell_unfinished
 from attnlab.views import MapSeries, quantile_examples
-from attnlab.words import as_fraction
+from attnlab.words import as_fraction, model_title
 
 STEPS = 5  # of the attack of Figs. 2 and 12
 
@@ -201,7 +201,7 @@ def titles_of(models: Sequence[str]) -> list[str]:
     """A short name for each model: what it was trained with, where that differs, else its folder's name."""
     if len(set(models)) < len(models):
         raise UserError(f"expected each checkpoint once, got {', '.join(models)}")
-    for titles in ([_trained_with(name) for name in models], [Path(name).name for name in models]):
+    for titles in ([_trained_with(name) for name in models], [model_title(name) for name in models]):
         if len(set(titles)) == len(titles):
             return titles
     return list(models)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnlab.errors import UserError
+from attnlab.words import model_title
 
 RESERVED = "transfer"  # what the manifest of a run calls the model that makes the adversarial images
 
@@ -56,7 +57,7 @@ def _labels(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """A name for each pair: the last part of the model's path, or of the weights', where that differs."""
     often = Counter(model for model, _ in pairs)
     ways = (
-        [Path(model).name if often[model] == 1 else _stem(weight) for model, weight in pairs],
+        [model_title(model) if often[model] == 1 else _stem(weight) for model, weight in pairs],
         [model if often[model] == 1 else weight for model, weight in pairs],
     )
     for labels in ways:

@@ -38,6 +38,7 @@ from attnlab.training.log import OnLog, OnStep, check_tensorboard
 from attnlab.training.parse import parse_defense, spelled_out
 from attnlab.training.recipes import Plan, plan_for
 from attnlab.training.trainer import Training
+from attnlab.words import model_title
 
 #: seed of the images that are held out: the same for every run, so that figures on them can be compared
 HELD_OUT_SEED = 0
@@ -114,7 +115,7 @@ def prepare_training(
     sources = tuple(fitted(source.place(device, "fp32", run.memory_format), images, "--sources") for source in loaded)
     if defense.ensemble:
         check_sources(classifier, sources)
-    folder = run.out or run_folder(data.name, Path(plan.model).name, options.name, str(run.seed))
+    folder = run.out or run_folder(data.name, model_title(plan.model), options.name, str(run.seed))
     manifest = {
         "kind": "train",
         "options": {

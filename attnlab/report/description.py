@@ -1,10 +1,9 @@
 """A run in words, from its manifest: what captions of tables and figures and the header of a page say of it."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnlab.words import as_fraction, counted
+from attnlab.words import as_fraction, counted, model_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +57,7 @@ def data_of(options: Options) -> str:
 
 def models_of(options: Options) -> list[str]:
     """Names of the run's models; the model of an analysis without the folders it lies in."""
-    return list(options.get("models") or [Path(str(options["model"])).name])
+    return list(options.get("models") or [model_title(str(options["model"]))])
 
 
 def eps_of(budgets: Iterable[float]) -> str:

@@ -50,7 +50,7 @@ def _shape_of_attack(value: Any) -> dict[str, Any]:
 
 LIME = _each("superpixels hide", TEXT) | {"samples": COUNT, "patience": (*NUMBER, NONE)}
 NAMES = _each("data? split? weights? precision? memory_format? resize?", TEXT) | {"part_size?": COUNT}
-DATA = _each("name? sha256? used?", TEXT) | {"has_boxes?": FLAG, "classes?": [TEXT]}
+DATA = _each("name? sha256? used?", TEXT) | {"has_boxes?": FLAG, "labels?": TEXT, "classes?": [TEXT]}
 MODEL = {"sha256?": TEXT, "layer?": (str, NONE), "classes?": COUNT, "labels?": [TEXT]}
 COMMON: dict[str, Any] = {
     "finished": (str, NONE),

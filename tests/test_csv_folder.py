@@ -74,7 +74,7 @@ def test_a_box_that_lacks_a_coordinate_is_counted_as_dropped(tmp_path):
     [
         ("a.png,cat,1,2,3,4\n", None, "a class index (no classes.txt here), got 'cat' for image a.png"),
         ("a.png,-1,1,2,3,4\n", None, "a class index (no classes.txt here), got '-1' for image a.png"),
-        ("a.png\n", None, "got '' for image a.png"),
+        ("b.png,1\na.png\n", None, "got '' for image a.png"),
         (
             "a.png,dog,1,2,3,4\n",
             "cat\ncow\n",

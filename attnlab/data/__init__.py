@@ -170,6 +170,13 @@ DATASETS = Registry(
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
+        "images": DatasetSpec(
+            Lazy("attnlab.data.plain_images:images"),
+            "your own images alone, without labels or boxes: what the model predicts stands for the label",
+            holds="images, in folders or not",
+            accuracy_split="val",
+            own=True,
+        ),
         "class-folders": DatasetSpec(
             Lazy("attnlab.data.class_folders:class_folders"),
             "your own images in a folder per class, as torchvision's ImageFolder reads them, without boxes",

@@ -26,6 +26,9 @@ from attnlab.words import counted
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 WITHOUT = torch.empty(0, 4, dtype=torch.float64)  # boxes of an image that has none
 
+#: label of an image without one: the model's own prediction on the clean image stands for it
+UNLABELLED = -(2**31)
+
 #: a folder or file, all on this machine or all in one store
 Anywhere = TypeVar("Anywhere", Path, StorePath)
 
@@ -89,7 +92,7 @@ class ImageSet(Protocol):
         """Whether images come with ground truth, boxes or masks, at all."""
 
     def label_of(self, index: int) -> int | None:
-        """Label of an image without reading it; None where the image cannot be used."""
+        """Label of an image without reading it: a class index, or UNLABELLED; None where the image cannot be used."""
 
     def fingerprint(self) -> str:
         """SHA-256 of what is known of the images without opening each: names, labels, boxes, file sizes."""
@@ -152,6 +155,14 @@ class FileSet:
     def pixel_rule(self) -> str | None:
         """How pixels are read where older versions read others; runs record it."""
         return UPRIGHT if self.upright else None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any image has a label."""
+        labels = (self.label_of(index) for index in range(len(self.entries)))
+        known = (label for label in labels if label is not None)
+        first = next(known, None)
+        return first != UNLABELLED or any(label != UNLABELLED for label in known)
 
     def label_of(self, index: int) -> int | None:
         """Label of an image without opening it; None where its entry says that it cannot be used."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attnlab.data.base import FileSet, channels_of, is_image, list_files
+from attnlab.data.base import UNLABELLED, FileSet, channels_of, is_image, list_files
 from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, read_boxes_table, read_labels, read_names
 from attnlab.data.masks import MaskFile
 from attnlab.data.objects import Annotated, Object, file_set
@@ -18,7 +18,8 @@ def folder(root: Path | StorePath, split: str, label: str | None = None) -> File
     """Open a folder of images with a boxes.csv of the columns image,label,x0,y0,x1,y1,mask: one row per object.
 
     `image` is a path below the folder that holds boxes.csv. `label` is a class index in every row, or in every row a
-    name that a classes.txt lists, beside it or in ROOT, in the order of the indices. A row with empty coordinates gives
+    name that a classes.txt lists, beside it or in ROOT, in the order of the indices; or it is empty in all of them: the
+    images have no labels. A row with empty coordinates gives
     an image a label and no box; so does a table without the four columns. `mask`, which may be absent or empty, is the
     path of a picture of the image's size, whose pixels that are not 0 belong to the object. The folder is ROOT/SPLIT
     where that holds a boxes.csv, else ROOT.
@@ -37,7 +38,10 @@ def folder(root: Path | StorePath, split: str, label: str | None = None) -> File
     files = set(list_files(here))
     images, masks = ([_with_slashes(name, files) for name in names] for names in (table.images, table.masks))
     names = next((read_names(path) for path in (here / NAMES, root / NAMES) if path.is_file()), [])
-    labels = read_labels(table.labels, images, names, table.heading)
+    if any(map(str.strip, table.labels)):
+        labels = read_labels(table.labels, images, names, table.heading)
+    else:
+        labels = [UNLABELLED] * len(images)
     found = _annotated(here, images, labels, table.boxes, masks, files)
     for name in filter(is_image, files.difference(found, masks)):
         found[name] = Unusable(f"no row in {BOXES}")

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from attnlab.data.base import ImageSet
+from attnlab.data.base import UNLABELLED, ImageSet
 from attnlab.errors import UserError
 from attnlab.seeding import check_seed
 
@@ -27,6 +27,8 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
     draw = np.random.default_rng(seed)
     for index in np.argsort(draw.random(total), kind="stable").tolist():
         label = images.label_of(index)
+        if label == UNLABELLED:
+            raise UserError(f"expected images with labels for --stratify, got {images.name}, which has none")
         if label is not None:
             of_class[label].append(index)
     # the first of every class, then the second of every class, ...; classes in a drawn order

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attnlab.boxes import mask_of, usable
-from attnlab.data.base import Example, ImageSet
+from attnlab.data.base import UNLABELLED, Example, ImageSet
 from attnlab.errors import Unusable
 from attnlab.words import counted
 
@@ -29,7 +29,7 @@ class Summary:
 
     Attributes:
         images: Number of images asked for.
-        classes: Number of classes among those that can be used.
+        classes: Number of classes among those that can be used; 0 where they have no labels.
         has_truth: Whether the set has ground truth at all.
         truths: Of images that were read, evenly spaced.
         reasons: Why images cannot be used, each with their number, the most frequent first. Of those that were not
@@ -45,7 +45,8 @@ class Summary:
     def __str__(self) -> str:
         """In a line."""
         known = [truth for truth in self.truths if not math.isnan(truth.share)]
-        parts = [f"{counted(self.images, 'image')} of {counted(self.classes, 'class')}"]
+        of = f"of {counted(self.classes, 'class')}" if self.classes else "without labels"
+        parts = [f"{counted(self.images, 'image')} {of}"]
         if not self.has_truth:
             parts.append("no boxes or masks")
         elif known:
@@ -81,7 +82,7 @@ def summarise(images: ImageSet, positions: Sequence[int], truth: str = "mask") -
     reasons.update(_reasons(images, [position for position, label in labels.items() if label is None]))
     return Summary(
         images=len(positions),
-        classes=len({label for label in labels.values() if label is not None}),
+        classes=len(set(labels.values()) - {None, UNLABELLED}),
         has_truth=images.has_boxes,
         truths=[one for one in looked if isinstance(one, Truth)],
         reasons=dict(reasons.most_common()),

@@ -72,7 +72,7 @@ def accuracy_rows(
         rows[position] = {
             "image_id": batch.image_ids[index],
             "model": name,
-            "label": int(batch.labels[index]),
+            "label": int(labels[index]),
             **{field: values[index] for field, values in clean_columns.items()},
             "attacks": [
                 {"attack": attack, **{field: values[index] for field, values in of_attack.items()}}

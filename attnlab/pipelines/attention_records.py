@@ -85,7 +85,7 @@ def _rows(
     for index, position in enumerate(batch.positions):
         rows[position] = {
             "image_id": batch.image_ids[index],
-            "label": int(batch.labels[index]),
+            "label": int(labels[index]),
             "boxes": batch.boxes[index],
             "mask": pack(batch.masks[index].numpy()) if batch.masked[index] else None,
             "dropped_boxes": batch.dropped_boxes[index],

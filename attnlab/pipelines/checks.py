@@ -8,11 +8,12 @@ import torch
 from attnlab.arrays import Images, Labels, Logits
 from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attacks
 from attnlab.attacks.output_checks import has_gradient
-from attnlab.data.base import ImageSet, check_unique
+from attnlab.data.base import UNLABELLED, ImageSet, check_unique
 from attnlab.data.grey_and_colour import with_channels
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError, check_between
 from attnlab.failures import naming
+from attnlab.hooks import frozen_eval
 from attnlab.models import Classifier
 from attnlab.models.class_order import order_by_name
 from attnlab.runs import Run
@@ -135,11 +136,18 @@ def check_usable(run: Run) -> None:
 
 
 def checked_inputs(classifier: Classifier, batch: Batch, seed: int) -> tuple[Images, Labels, list[int]]:
-    """A batch's images and labels, all of which the classifier knows, on its device, and each image's seed."""
+    """A batch's images and labels, all of which the classifier knows, on its device, and each image's seed.
+
+    The classifier's own prediction stands for a label that is UNLABELLED.
+    """
     for image_id, label in zip(batch.image_ids, batch.labels.tolist(), strict=True):
-        if not 0 <= label < classifier.classes:
+        if not 0 <= label < classifier.classes and label != UNLABELLED:
             raise UserError(f"expected labels from 0 to {classifier.classes - 1}, got {label} for image {image_id}")
-    return *batch.tensors(classifier.device), [seed_of(seed, image_id) for image_id in batch.image_ids]
+    images, labels = batch.tensors(classifier.device)
+    if (unlabelled := labels == UNLABELLED).any():
+        with naming("images", batch.image_ids), frozen_eval(classifier), torch.no_grad():
+            labels = torch.where(unlabelled, classifier(images).argmax(1), labels)
+    return images, labels, [seed_of(seed, image_id) for image_id in batch.image_ids]
 
 
 def check_finite(logits: Logits, batch: Batch) -> None:

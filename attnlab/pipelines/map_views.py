@@ -8,6 +8,7 @@ from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import attack_context, perturb, pgd_steps, start_of
 from attnlab.attention.gradcam import logits_and_maps
+from attnlab.data.base import UNLABELLED
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.hooks import frozen_eval
@@ -62,7 +63,7 @@ def _as_series(batch: Batch, clean: list[list[MapView]], adversarial: list[list[
     return [
         MapSeries(
             image_id,
-            int(batch.labels[index]),
+            clean[0][index].prediction if batch.labels[index] == UNLABELLED else int(batch.labels[index]),
             np.asarray([] if batch.masked[index] else batch.boxes[index], np.float64).reshape(-1, 4),
             [views[index] for views in clean],
             [views[index] for views in adversarial],

@@ -45,6 +45,7 @@ def describe_data(images: ImageSet, used: Sequence[int]) -> dict[str, Any]:
         **{name: value for name, value in reading.items() if value},
         "name": images.name,
         "has_boxes": images.has_boxes,
+        **({} if getattr(images, "labelled", True) else {"labels": "predicted"}),
         "classes": list(images.classes),
         "sha256": images.fingerprint(),
         "used": digest(map(str, used)),

@@ -93,6 +93,8 @@ def prepare_training(
     if classifier is not None and config.model.name is None:
         raise UserError("expected a model's name beside a classifier: checkpoints say with it how to build the network")
     images = load_dataset(data.name, data.root, "train", data.label) if images is None else images
+    if not getattr(images, "labelled", True):
+        raise UserError(f"expected images with labels to train on, got {images.name}, which has none")
     if DATASETS[data.name].own and config.plan.held_out is None:  # of any size, where the plan's is ImageNet's
         plan = replace(plan, held_out=min(plan.held_out, max(1, len(images.image_ids) // 10)))
     used, held = hold_out(images, plan.held_out, HELD_OUT_SEED, data.limit)

@@ -15,6 +15,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]
     boxes = "with boxes or masks" if data.get("has_boxes") else "without boxes"
+    boxes += ", without labels: predictions of clean images stand for them" if data.get("labels") else ""
     lines = [("data", f"{data_of(options)}: {counted(options['images'], 'image')}, {boxes}")]
     lines += _models(manifest)
     if "attacks" in options:

@@ -19,8 +19,10 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
     once = records[records["eps"] == options["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
     accuracy = 100 * len(correct) / max(len(once), 1)
+    unlabelled = source.manifest["data"].get("labels") == "predicted"
+    share = "without labels: predictions of clean images stand for them" if unlabelled else f"accuracy {accuracy:.2f} %"
     lines = [
-        f"{len(once)} of {counted(options['images'], 'image')} recorded, accuracy {accuracy:.2f} %; "
+        f"{len(once)} of {counted(options['images'], 'image')} recorded, {share}; "
         f"I_att: {counted(images['image_id'].nunique(), 'image')}"
     ]
     skipped = sum(len(part) - part["skipped"].null_count for part in run.parts(["skipped"]))
@@ -62,6 +64,8 @@ def of_evaluation(run: Run, source: Source) -> list[str]:
     skipped = len(rows.filter(rows["skipped"].is_valid())["image_id"].unique())
     done = len(records.drop_duplicates(["model", "image_id"]))
     lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
+    if source.manifest["data"].get("labels") == "predicted":
+        lines.append("without labels: accuracy is the share of images whose clean prediction the attack leaves")
     lines += _skipped(skipped)
     for name, attacks in source.manifest.get("left_out", {}).items():
         lines.append(f"{name}: left out {', '.join(attacks)}, which climb a gradient that its outputs do not have")

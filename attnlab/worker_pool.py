@@ -4,11 +4,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from attnlab.failures import keeping
+
+AHEAD = 8  # calls on their way to each worker process: enough that none waits, few enough to hold in memory
 
 
 @contextmanager
@@ -25,6 +28,21 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def call_in_workers(workers: int, calls: Iterable[Callable[[], None]]) -> int:
+    """Make calls that can be pickled in so many processes, and return how many there were."""
+    waiting: deque[Future[None]] = deque()
+    count = 0
+    with worker_pool(workers) as pool:
+        for call in calls:
+            waiting.append(pool.submit(call))
+            count += 1
+            while len(waiting) > AHEAD * workers:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    return count
 
 
 def _begin_worker() -> None:

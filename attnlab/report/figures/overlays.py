@@ -1,8 +1,7 @@
 """Overlays of all images of an analysis, written by worker processes."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of, mask_of
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
 from attnlab.views import Map, ReplayedImage
-from attnlab.worker_pool import worker_pool
+from attnlab.worker_pool import call_in_workers
 
 LEAST = 224  # pixels that the shorter side of an overlay has at least
-AHEAD = 8  # overlays on their way to each worker process: enough that none waits, few enough to hold in memory
 
 
 def write_overlays(
@@ -36,21 +34,15 @@ def write_overlays(
     shape = tuple(manifest["model"]["map_shape"])
     names = ["-".join(filter(None, ("adversarial", part))) for part in eps_parts(manifest["options"]["eps"])]
     target = (out or folder / "figures") / "overlays"
-    written: deque[Future[None]] = deque()
-    count = 0
+    calls = (
+        partial(write_overlay, *picture, cells=grid)
+        for image in images
+        for picture in _pictures(target, image, shape, names)
+    )
     try:
-        with worker_pool(workers) as pool:
-            for image in images:
-                for path, *picture in _pictures(target, image, shape, names):
-                    written.append(pool.submit(write_overlay, path, *picture, cells=grid))
-                    count += 1
-                while len(written) > AHEAD * workers:
-                    written.popleft().result()
-            for future in written:
-                future.result()
+        return call_in_workers(workers, calls)
     except OSError as error:
         raise UserError(f"cannot write to {target} ({error.strerror}); choose another folder with --out") from None
-    return count
 
 
 def write_overlay(

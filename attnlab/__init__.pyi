@@ -16,6 +16,7 @@ from .models import load_model as load_model
 from .pipelines.analyze import analyze as analyze
 from .pipelines.evaluate import evaluate as evaluate
 from .pipelines.train import train as train
+from .records import read_evaluation as read_evaluation
 from .records import read_records as read_records
 from .report.page.write import write_report as write_report
 from .report.tables.export import make_tables as make_tables

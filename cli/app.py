@@ -17,6 +17,7 @@ from .analyze import analyze
 from .attack import attack
 from .doctor import doctor
 from .evaluate import evaluate
+from .export import export
 from .figures import figures
 from .listing import list_names
 from .models import models
@@ -34,7 +35,7 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, train, sweep, evaluate, attack, tables, figures, report, models, list_names, doctor):
+for command in (analyze, train, sweep, evaluate, attack, tables, figures, report, export, models, list_names, doctor):
     app.add_command(command)
 
 

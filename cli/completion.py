@@ -6,6 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from attnlab.config.names import known_names
+from attnlab.exports import EXPORTS
 from attnlab.models.names import model_names
 from attnlab.report.figures import FIGURES
 from attnlab.report.tables import TABLES
@@ -41,5 +42,5 @@ def lists_of(*kinds: str) -> Completion:
 def _known(kind: str, begun: str = "") -> list[str]:
     if kind == "models":  # those of a zoo once its prefix is written
         return model_names(begun)
-    reports = {"figures": [*FIGURES], "tables": [*TABLES]}
+    reports = {"figures": [*FIGURES], "tables": [*TABLES], "exports": [*EXPORTS]}
     return reports[kind] if kind in reports else known_names(kind)

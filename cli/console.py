@@ -21,6 +21,8 @@ from attnlab.words import counted
 if TYPE_CHECKING:
     from attnlab.report.tables.layout import Layout, Value
 
+Count = Callable[[int], None]  # to be called with the number of images newly done
+
 PLAIN_WIDTH = 110  # columns of text where there is no terminal
 PLAIN_EVERY = 10  # seconds between two progress lines where there is no terminal
 

@@ -44,6 +44,7 @@ FLOORS = [
     ["attnlab.config"],
     ["attnlab.pipelines"],
     ["attnlab.report"],
+    ["attnlab.exports"],
     ["attnlab.doctor"],
     ["attnlab.interactive"],
 ]

@@ -2,7 +2,16 @@
 
 from attnlab.config.analyze import AnalyzeConfig
 from attnlab.config.evaluate import AttackConfig, EvaluateConfig
+from attnlab.config.export import ExportConfig
 from attnlab.config.figures import FiguresConfig
 from attnlab.config.train import SweepConfig, TrainConfig
 
-__all__ = ["AnalyzeConfig", "AttackConfig", "EvaluateConfig", "FiguresConfig", "SweepConfig", "TrainConfig"]
+__all__ = [
+    "AnalyzeConfig",
+    "AttackConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "FiguresConfig",
+    "SweepConfig",
+    "TrainConfig",
+]

@@ -75,7 +75,12 @@ def eps_parts(budgets: Sequence[float]) -> dict[str, float]:
     """Ending of the names of files about one eps -> that eps; empty where there is but one."""
     if len(budgets) == 1:
         return {"": budgets[0]}
-    return {f"eps-{as_fraction(eps).replace('/', '-')}": eps for eps in budgets}
+    return {eps_name(eps): eps for eps in budgets}
+
+
+def eps_name(eps: float) -> str:
+    """An eps in the names of files: eps-16-255."""
+    return f"eps-{as_fraction(eps).replace('/', '-')}"
 
 
 def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Manifest) -> MapSeries:

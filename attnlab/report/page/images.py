@@ -68,7 +68,7 @@ def numbers_of(record: Record, manifest: Mapping[str, Any], figures: Sequence[Fi
         "id": record["image_id"],
         "label": record["label"],
         "predictions": [record["prediction"], *(row["prediction"] for row in attacked)],
-        "groups": [_group(record, row, manifest["data"]["has_boxes"]) for row in attacked],
+        "groups": [group_of(record, row, manifest["data"]["has_boxes"]) for row in attacked],
         "values": {figure.key: values[figure.key] for figure in figures},
     }
 
@@ -96,7 +96,8 @@ def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return image
 
 
-def _group(record: Record, attacked: Record, has_boxes: bool) -> str:
+def group_of(record: Record, attacked: Record, has_boxes: bool) -> str:
+    """Where an image stands at one eps: the attack's outcome, or why the tables leave it out."""
     if record["prediction"] != record["label"]:
         return MISCLASSIFIED
     if has_boxes and not (record["box_share"] or 0) > 0:

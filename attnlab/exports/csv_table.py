@@ -1,0 +1,79 @@
+"""A run's records as one CSV file: a row per image and eps, or per image, model and attack; scalars alone."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from attnlab.exports.views import ClassNames
+from attnlab.exports.write import Export
+from attnlab.files import safe_cell
+from attnlab.report.page.images import figures_of, numbers_of
+from attnlab.words import counted
+
+FILE = "records.csv"
+
+Cells = dict[str, Any]
+
+
+def csv_table(export: Export) -> list[str]:
+    """Write records.csv; what a row lacks is an empty cell, and texts are as `safe_cell` has them."""
+    names = ClassNames(export.manifest["data"].get("classes", []))
+    rows = (_analysis if export.manifest["kind"] == "analyze" else _evaluation)(export, names)
+    content = io.StringIO(newline="")
+    writer: csv.DictWriter[str] | None = None
+    count = 0
+    for count, row in enumerate(rows, 1):  # noqa: B007 - the last counts
+        if writer is None:
+            writer = csv.DictWriter(content, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({key: safe_cell(value) if isinstance(value, str) else value for key, value in row.items()})
+    path = export.write(FILE, content.getvalue().encode())
+    return [f"{path}: {counted(count, 'row')} of {counted(len(export.image_ids), 'image')}"]
+
+
+def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
+    """A row per image and eps, with every figure that the report shows of it."""
+    figures = figures_of(export.manifest)
+    for record in export.rows():
+        numbers = numbers_of(record, export.manifest, figures)
+        for index, eps in enumerate(export.manifest["options"]["eps"]):
+            attacked = record["adversarial"][index]["prediction"]
+            values = numbers["values"].items()
+            yield {
+                "image_id": record["image_id"],
+                "eps": eps,
+                "group": numbers["groups"][index],
+                "label": record["label"],
+                "class": names[record["label"]],
+                "prediction": record["prediction"],
+                "predicted_class": names[record["prediction"]],
+                "adv_prediction": attacked,
+                "adv_predicted_class": names[attacked],
+                "truth": "mask" if record["mask"] else "boxes" if record["boxes"] else None,
+                "boxes": len(record["boxes"]),
+                "dropped_boxes": record["dropped_boxes"],
+                "box_share": record["box_share"],
+                **{key: value[index] if isinstance(value, list) else value for key, value in values},
+            }
+
+
+def _evaluation(export: Export, names: ClassNames) -> Iterator[Cells]:
+    """A row per image, model and attack."""
+    for record in export.rows():
+        for outcome in record["attacks"]:
+            yield {
+                "model": record["model"],
+                "image_id": record["image_id"],
+                "label": record["label"],
+                "class": names[record["label"]],
+                "clean_prediction": record["prediction"],
+                "clean_predicted_class": names[record["prediction"]],
+                "attack": outcome["attack"],
+                "prediction": outcome["prediction"],
+                "predicted_class": names[outcome["prediction"]],
+                "correct": int(outcome["prediction"] == record["label"]),
+                "margin": outcome["margin"],
+                "loss": outcome["loss"],
+                "steps_to_success": outcome["steps_to_success"],
+            }

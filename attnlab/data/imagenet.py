@@ -1,24 +1,22 @@
 """ILSVRC-2012 as it lies on a disk: validation images with labels and boxes, training images with labels."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import torch
 
 from attnlab.data.base import Anywhere, Entry, FileSet, as_id, list_images
 from attnlab.data.class_folders import images_by_class, labelled, short_ids
 from attnlab.data.text import read_rows, read_text
+from attnlab.data.voc_xml import finite, read_annotation
 from attnlab.errors import Unusable, UserError
-from attnlab.stores import StoreLost, StorePath, each
+from attnlab.stores import StorePath, each
 
 BOXES_CSV = "LOC_val_solution.csv"
 SYNSETS = "LOC_synset_mapping.txt"
 TRAIN_FOLDERS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 IMAGE_FOLDERS = ("val", "images", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 BOX_CORNERS = "0-based inclusive, read as x0, y0, x1 + 1, y1 + 1"  # how the annotations give a box, as a run records it
 #: wnid, boxes (half-open pixels), and the height and width they refer to (None: the image's own)
 Annotation = tuple[str, list[list[float]], tuple[int, int] | None]
@@ -143,43 +141,16 @@ def _from_csv(path: Path | StorePath) -> Iterator[tuple[str, Annotation | Unusab
         words = text.split()
         groups = [words[start : start + 5] for start in range(0, len(words), 5)]
         try:
-            boxes = [[_finite(word) for word in group[1:]] for group in groups]
+            boxes = [[finite(word) for word in group[1:]] for group in groups]
             yield image_id, _one_object([group[0] for group in groups], boxes, None)
         except ValueError:
             yield image_id, Unusable(f"malformed boxes {text[:60]!r}")
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Builds the tree of an annotation; entities, which could expand without end, are declared in a DOCTYPE alone."""
-
-    def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise ValueError("it has a DOCTYPE, which annotations do not")
-
-
 def _from_xml(path: Path | StorePath) -> Annotation | Unusable:
-    """PASCAL VOC layout, read by tag."""
-    try:
-        file = path.open() if isinstance(path, StorePath) else path
-        tree = ElementTree.parse(file, ElementTree.XMLParser(target=_NoDoctype())).getroot()
-        objects = tree.findall("object")
-        names = [item.findtext("name", "") for item in objects]
-        boxes = [[_finite(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
-        height, width = (int(tree.findtext(f"size/{tag}", "0")) for tag in ("height", "width"))
-        return _one_object(names, boxes, (height, width) if height > 0 and width > 0 else None)
-    except StoreLost:
-        raise
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an unknown encoding
-        return Unusable(f"malformed annotation {path.name}: {error}")
-    except OSError as error:
-        return Unusable(f"the annotation {path.name} cannot be read: {error.strerror}")
-
-
-def _finite(text: str) -> float:
-    """A coordinate; raises ValueError if it is none."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {text[:20]!r}")
-    return value
+    """An annotation of PASCAL VOC's layout."""
+    said = read_annotation(path)
+    return said if isinstance(said, Unusable) else _one_object(said.names, said.boxes, said.size)
 
 
 def _one_object(names: Sequence[str], boxes: list[list[float]], size: tuple[int, int] | None) -> Annotation | Unusable:

@@ -152,8 +152,7 @@ def test_an_object_without_a_box_is_its_mask_or_none(tmp_path, box):
     assert (sample.masked, sample.boxes.tolist()) == (False, [[4, 10, 6, 30]])
     skipped = sample_of(tmp_path / "bare", content([instance(1, box)]))
     assert skipped.reason == (
-        "no object in its annotation, which is with an object that has neither a box of some width and height nor a "
-        "mask, left out"
+        "no object in its annotation (an object that has neither a box of some width and height nor a mask, left out)"
     )
     sample = sample_of(tmp_path / "two", content([instance(1, box, 1), instance(1, (2, 3, 10, 20))]))
     assert (sample.label, sample.mask.sum(), len(sample.notes)) == (1, 200, 1)
@@ -164,7 +163,7 @@ def test_crowds_are_no_objects(tmp_path):
     sample = sample_of(tmp_path / "both", content([crowd, instance(1, (2, 3, 10, 20))]))
     assert (sample.label, sample.mask.sum(), sample.notes) == (1, 200, ("with crowd regions, which are no objects",))
     alone = sample_of(tmp_path / "alone", content([crowd]))
-    assert alone.reason == "no object in its annotation, which is with crowd regions, which are no objects"
+    assert alone.reason == "no object in its annotation (crowd regions, which are no objects)"
 
 
 def test_boxes_and_masks_are_scaled_to_an_image_of_the_same_aspect(tmp_path):

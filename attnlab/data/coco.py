@@ -81,7 +81,8 @@ def _image(
         if note:
             notes.append(note)
     if annotations and not objects:
-        return Unusable(f"no object in its annotation, which is {'; '.join(dict.fromkeys(notes))}")
+        reasons = "; ".join(note.removeprefix("with ") for note in dict.fromkeys(notes))
+        return Unusable(f"no object in its annotation ({reasons})")
     if not all(one.area for one in objects):  # those of masks and of boxes are not to be compared
         objects = [one._replace(area=None) for one in objects]
     return Annotated(file, objects, size, tuple(dict.fromkeys(notes)))

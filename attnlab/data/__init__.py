@@ -161,6 +161,15 @@ DATASETS = Registry(
             own=True,
             plans=Lazy("attnlab.training.recipes:IMAGENET"),
         ),
+        "voc": DatasetSpec(
+            Lazy("attnlab.data.voc:voc"),
+            "PASCAL VOC, and your own images with an XML each as labelImg, CVAT and Roboflow write it",
+            holds="JPEGImages, Annotations and ImageSets of VOC, or images with an .xml each",
+            accuracy_split="val",
+            objects=True,
+            own=True,
+            plans=Lazy("attnlab.training.recipes:IMAGENET"),
+        ),
         "webdataset": DatasetSpec(
             Lazy("attnlab.data.webdataset:webdataset"),
             "your own images in .tar files of WebDataset, with labels in .cls or .json, boxes in .json",

@@ -14,8 +14,8 @@ from attnlab.errors import Unusable, UserError
 from attnlab.stores import Root, StorePath, Url, open_root
 
 ANNOTATIONS = "annotations"
+SPLITS = "trainval|train|val|test"
 SKIPPED = ("", ".", "..")  # parts of a path
-SPLIT_WORDS = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 
 
 class Found(NamedTuple):
@@ -46,7 +46,7 @@ def find(root: Root, split: str) -> tuple[Path | StorePath, Path | StorePath]:
 def _json_of(folder: Path | StorePath, split: str) -> Path | StorePath:
     """The one JSON below a folder whose path names the split, or else no split; of COCO's several the instances."""
     below = {_below(path, folder): path for pattern in ("*.json", "*/*.json") for path in folder.glob(pattern)}
-    named = [name for name in below if re.search(_word(split), name.lower())]
+    named = [name for name in below if re.search(split_word(re.escape(split.lower())), name.lower())]
     found = named or [name for name in below if not words_of(name)]
     found = [name for name in found if posixpath.basename(name).startswith("instances")] or found
     if len(found) == 1:
@@ -58,14 +58,14 @@ def _json_of(folder: Path | StorePath, split: str) -> Path | StorePath:
     raise UserError(f"expected a JSON of COCO's instances for the split {split} in {folder}, got {others}")
 
 
-def _word(split: str) -> str:
-    """What finds the name of a split in that of a file."""
-    return rf"(?<![a-z]){re.escape(split.lower())}(?:ing|id|idation)?(?![a-z])"
+def split_word(names: str) -> str:
+    """What finds the name of a split, or one of several with | between them, in that of a file."""
+    return rf"(?<![a-z])({names})(?:ing|id|idation)?(?![a-z])"
 
 
 def words_of(name: str) -> set[str]:
     """Splits that a path names."""
-    return set(SPLIT_WORDS.findall(name.lower()))
+    return set(re.findall(split_word(SPLITS), name.lower()))
 
 
 def locate(

@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 """Which pixels of an image belong to its object, (H, W)."""
 
 
+VOID = 255  # value of pixels that belong to no object, at borders and where it is not known
 MOST = 1 << 30  # pixels of a mask
 ONE_CHANNEL = ("1", "L", "P", "I", "I;16")  # modes of pictures whose pixels are one number each
 
@@ -47,17 +48,20 @@ class MaskFile:
     Values are those stored: palette indices of a palette picture, grey levels of a grey one; of a colour picture or
     one with transparency a pixel belongs to the object where any colour is not 0 and it is not fully transparent. With
     `at_least` those belong to it that have at least that grey level, of 255. With `of_one` a picture of several values
-    beside 0, such as of classes, makes its image unusable.
+    beside 0, such as of classes, makes its image unusable. With `objects` the picture shows that many, numbered from 1
+    on, 255 being void: a picture with other numbers is not the annotation's.
     """
 
     path: Path | StorePath
     values: tuple[int, ...] = ()
     at_least: int = 0
     of_one: bool = False
+    objects: int = 0
 
     def __str__(self) -> str:
         """Path, size, and values or the lowest one."""
-        return f"{self.path.name} {file_size(self.path)} {f'>= {self.at_least}' if self.at_least else self.values}"
+        which = f">= {self.at_least}" if self.at_least else str(self.values)
+        return f"{self.path.name} {file_size(self.path)} {which}{f' of {self.objects}' if self.objects else ''}"
 
     def decode(self, height: int, width: int) -> Mask:
         """The mask; its file must have the image's size."""
@@ -81,6 +85,8 @@ class MaskFile:
             if self.values:
                 raise Unusable(f"its mask {name} is in colours, where palette indices or grey levels were expected")
             return np.asarray(stored[..., :3].any(2) & (stored[..., 3] > 0))
+        if self.objects and {*np.unique(stored).tolist()} - {0, VOID} != {*range(1, self.objects + 1)}:
+            raise NoMask("with other objects in its mask than in its annotation, so that boxes count")
         return np.isin(stored, self.values) if self.values else np.asarray(stored >= max(self.at_least, 1))
 
 

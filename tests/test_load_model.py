@@ -302,3 +302,8 @@ def test_a_timm_that_cannot_use_the_hub_s_client_is_named(timm, monkeypatch):
     assert refused("timm:tiny_net").startswith(
         "timm 1.0 downloads no weights with this huggingface_hub: pip install -U timm"
     )
+
+
+def test_random_weights_of_a_known_network_may_be_of_any_number_of_classes():
+    for name in ("resnet9", "lenet", "squeezenet1_1"):
+        assert load_model(name, "none", classes=7).classes == 7

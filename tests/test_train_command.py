@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from trainings import interrupting_at, own_images
 
@@ -212,3 +213,14 @@ def test_the_help_tells_every_plan_as_it_is(attnlab):
             attack = [*written, str(plan.steps), f"{plan.ramp:g}", str(plan.held_out)]
             expected.append([data, name, plan.model, *counts, plan.optimizer, *rate, *attack])
     assert rows == expected
+
+
+def test_a_training_from_scratch_has_as_many_classes_as_the_data(attnlab, tmp_path):
+    for number in range(12):
+        path = tmp_path / f"pets/train/{'abc'[number % 3]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(path)
+    words = ["--data", "class-folders", "--root", "pets", "--model", "resnet9", "--weights", "none", "--epochs", 1]
+    done = attnlab("train", *words, "--defense", "none", "--batch-size", 2, "--held-out", 2, "--out", "out")
+    assert done.code == 0
+    assert load_model("out").classes == 3

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_IN", "MEMORY_FORMATS", "PRECISIONS", "Classifier", "load_model"]
 
 DEVICES = ("auto", "cpu", "cuda")  # where a model runs, as it is completed; cuda:1 and others are known to torch
-#: functions that build networks; their trained weights, if there are any, lie in this folder
-BUILT_IN: Registry[Callable[[], "nn.Module"]] = Registry(
+#: functions that build networks, of `classes` classes; their trained weights, if there are any, lie in this folder
+BUILT_IN: Registry[Callable[..., "nn.Module"]] = Registry(
     "--model",
     {
         "resnet8": Lazy("attnlab.models.resnet8:ResNet8"),

@@ -34,6 +34,7 @@ def load_model(
     seed: int = 0,
     weights_key: str | None = None,
     trust_code: bool = False,
+    classes: int | None = None,
 ) -> Classifier:
     """Build a classifier and give it weights.
 
@@ -43,7 +44,7 @@ def load_model(
             folder, or a name in BUILT_IN. A folder that has a model's name is written ./NAME.
         weights: `default` (the library's own), `none` (random, from the seed), a .safetensors, .pth or .pt file, or a
             checkpoint folder, whose weights, layer and stated mean and std are taken; or the .index.json of a file in
-            shards. A network of a zoo has as many classes as its file's head, see `Zoo.adapts`.
+            shards. A network of a zoo or in BUILT_IN has as many classes as its file's head, see `Zoo.adapts`.
         layer: Module that Grad-CAM reads, in place of the one found by itself.
         mean: What images are normalised with, of pixels in [0, 1], one or one a channel, in place of what the network,
             the checkpoint or a normaliser in the file of weights says; together with `std`.
@@ -54,6 +55,7 @@ def load_model(
             with a dot between.
         trust_code: Run the file that a checkpoint folder names, and code that a model of `torchhub:` or `hf:` brings;
             otherwise these are refused.
+        classes: Number of classes of random weights, in place of the network's own; a FILE.py's has its own.
 
     Returns:
         The classifier, on the CPU and in eval mode.
@@ -67,7 +69,7 @@ def load_model(
     stated |= {} if channels is None else {"channels": channels}
     weights, folder = str(weights), Path(name)
     if name in plain_names() or not folder.is_dir():
-        return _load(name, weights, layer, stated, seed, weights_key, trust_code)
+        return _load(name, weights, layer, stated, seed, weights_key, trust_code, classes)
     description = read_description(folder)
     model, path = description["model"], folder / DESCRIPTION
     if model not in plain_names() and Path(model).is_dir():
@@ -91,6 +93,7 @@ def _load(
     seed: int,
     weights_key: str | None,
     trust_code: bool,
+    classes: int | None = None,
 ) -> Classifier:
     """Load anything but a checkpoint folder; `stated` holds some of STATED."""
     saved_code, folder = "", Path(weights)
@@ -100,7 +103,8 @@ def _load(
         stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run
-        wanted = Wanted(name, weights == "default", trust_code=trust_code, channels=stated.get("channels"))
+        classes = classes if weights == "none" else None
+        wanted = Wanted(name, weights == "default", classes, trust_code, stated.get("channels"))
         network, fit = _with_weights(wanted, weights, weights_key)
     network = network.cpu().eval()
     if fit:
@@ -162,8 +166,8 @@ def _with_weights(wanted: Wanted, weights: str, key: str | None) -> tuple[nn.Mod
     file = read_weights(Path(weights), key)  # before anything is built: most often it is the file that is wrong
     network = unwrapped(_build(name, wanted))
     file = renamed(file, getattr(network, "names_in_files", {}))
-    zoo = None if name in BUILT_IN else find_zoo(name)
-    adapts = zoo is not None and zoo[0].adapts
+    zoo = find_zoo(name)
+    adapts = name in BUILT_IN or (zoo is not None and zoo[0].adapts)
     fit = fit_weights(network, file, adapts=adapts)
     if adapts and (classes := classes_of(network, fit)):
         network = unwrapped(_build(name, replace(wanted, classes=classes)))
@@ -174,7 +178,7 @@ def _with_weights(wanted: Wanted, weights: str, key: str | None) -> tuple[nn.Mod
 def _build(name: str, wanted: Wanted) -> nn.Module:
     """The network of attnlab's own, of a zoo or of a user's file."""
     if name in BUILT_IN:
-        return _built_in(name, pretrained=wanted.pretrained)
+        return _built_in(name, wanted)
     if found := find_zoo(name):
         zoo, inner = found
         return zoo.build(replace(wanted, name=inner))
@@ -183,9 +187,9 @@ def _build(name: str, wanted: Wanted) -> nn.Module:
     raise unknown_model(name)
 
 
-def _built_in(name: str, *, pretrained: bool) -> nn.Module:
-    network = BUILT_IN[name]()
-    if pretrained:
+def _built_in(name: str, wanted: Wanted) -> nn.Module:
+    network = BUILT_IN[name](**({} if wanted.classes is None else {"classes": wanted.classes}))
+    if wanted.pretrained:
         trained = weights_file(name)
         if not trained.is_file():
             raise UserError(

@@ -68,12 +68,14 @@ def open_images(
     return images, used if positions is None else list(positions), named
 
 
-def load_as_asked(name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0) -> Classifier:
+def load_as_asked(
+    name: str, weights: str, options: ModelOptions | ModelsOptions, seed: int = 0, classes: int | None = None
+) -> Classifier:
     """`load_model` with what options say beside name and weights."""
     same = {
         field: getattr(options, field) for field in ("layer", "mean", "std", "channels", "weights_key", "trust_code")
     }
-    return load_model(name, weights, seed=seed, **same)
+    return load_model(name, weights, seed=seed, classes=classes, **same)
 
 
 def describe_as_asked(options: ModelOptions) -> ModelDescription:

@@ -101,7 +101,8 @@ def prepare_training(
     check_batch(len(used), plan.batch_size)
     device = _device(run)
     if classifier is None:
-        classifier = load_as_asked(plan.model, plan.weights, config.model, seed=run.seed)
+        classes = len(images.classes) or None
+        classifier = load_as_asked(plan.model, plan.weights, config.model, run.seed, classes)
     images = seen_by(images, classifier)
     classifier = fitted(classifier.place(device, "fp32", run.memory_format), images)
     check_trainable(classifier)

@@ -283,6 +283,19 @@ def test_an_unfinished_run_is_exported_with_a_note(copied):
     assert export("csv", copied)[-1] == "unfinished: 7 of 7 images so far; repeat the run's command to resume it"
 
 
+def test_a_prediction_that_stands_for_a_label_is_not_exported_as_one(copied):
+    manifest = json.loads((copied / "run.json").read_text())
+    manifest["data"]["labels"] = "predicted"
+    (copied / "run.json").write_text(json.dumps(manifest))
+    note = "without labels: predictions of clean images stand for them"
+    assert export("csv", copied)[-1] == note
+    frame = pd.read_csv(copied / "export-csv/records.csv")
+    assert frame[["label", "class"]].isna().all(axis=None)
+    assert export("coco", copied, ExportConfig(no_images=True))[-1] == note
+    content = json.loads((copied / "export-coco/annotations.json").read_text())
+    assert not any("label" in image for image in content["images"])
+
+
 def test_named_images_alone_are_exported(attnlab, copied):
     done = attnlab("export", "csv", copied, "--images", "a.png,d.png")
     assert (done.code, done.out) == (0, f"{copied}/export-csv/records.csv: 4 rows of 2 images\n")

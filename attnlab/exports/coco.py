@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from attnlab import __version__
 from attnlab.exports.pictures import IMAGES, picture_of, places, write_pictures
-from attnlab.exports.views import ClassNames, Truth, View, truth_of, views_of
+from attnlab.exports.views import ClassNames, Truth, View, has_labels, truth_of, views_of
 from attnlab.exports.write import Export
 from attnlab.report.description import title
 from attnlab.words import counted
@@ -72,7 +72,7 @@ class Instances:
                 "width": width,
                 "height": height,
                 "image_id": record["image_id"],
-                "label": self.names[record["label"]],
+                **({"label": self.names[record["label"]]} if has_labels(self.manifest) else {}),
                 **attributes,
             }
         )

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from attnlab.exports.views import ClassNames
+from attnlab.exports.views import ClassNames, has_labels
 from attnlab.exports.write import Export
 from attnlab.files import safe_cell
 from attnlab.report.page.images import figures_of, numbers_of
@@ -34,7 +34,7 @@ def csv_table(export: Export) -> list[str]:
 
 def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
     """A row per image and eps, with every figure that the report shows of it."""
-    figures = figures_of(export.manifest)
+    figures, labelled = figures_of(export.manifest), has_labels(export.manifest)
     for record in export.rows():
         numbers = numbers_of(record, export.manifest, figures)
         for index, eps in enumerate(export.manifest["options"]["eps"]):
@@ -44,8 +44,8 @@ def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
                 "image_id": record["image_id"],
                 "eps": eps,
                 "group": numbers["groups"][index],
-                "label": record["label"],
-                "class": names[record["label"]],
+                "label": record["label"] if labelled else None,
+                "class": names[record["label"]] if labelled else None,
                 "prediction": record["prediction"],
                 "predicted_class": names[record["prediction"]],
                 "adv_prediction": attacked,
@@ -60,13 +60,14 @@ def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
 
 def _evaluation(export: Export, names: ClassNames) -> Iterator[Cells]:
     """A row per image, model and attack."""
+    labelled = has_labels(export.manifest)
     for record in export.rows():
         for outcome in record["attacks"]:
             yield {
                 "model": record["model"],
                 "image_id": record["image_id"],
-                "label": record["label"],
-                "class": names[record["label"]],
+                "label": record["label"] if labelled else None,
+                "class": names[record["label"]] if labelled else None,
                 "clean_prediction": record["prediction"],
                 "clean_predicted_class": names[record["prediction"]],
                 "attack": outcome["attack"],

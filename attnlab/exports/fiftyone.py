@@ -1,7 +1,7 @@
 """A run as a data set of FiftyOne: images in groups of a clean one and its attacked counterparts."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlab.errors import UserError
 from attnlab.exports.pictures import picture_of, places, write_pictures
-from attnlab.exports.views import ClassNames, Record, Truth, View, truth_of, views_of
+from attnlab.exports.views import ClassNames, Record, Truth, View, has_labels, truth_of, views_of
 from attnlab.exports.write import Export
 from attnlab.words import counted
 
@@ -77,7 +77,7 @@ def _samples(export: Export, shown: set[str]) -> "Iterator[fo.Sample]":
         truth = truth_of(record, manifest["model"]["input_size"])
         for place, view in zip(where, views_of(record, manifest), strict=True):
             path = picture_of(place, record["image_id"])
-            fields = _fields(record, view, truth, manifest["model"]["input_size"], names)
+            fields = _fields(record, view, truth, manifest, names)
             yield fo.Sample(filepath=str(path), **{GROUPS: group.element(slice_of(view))}, **fields)
 
 
@@ -86,18 +86,20 @@ def slice_of(view: View) -> str:
     return view.title.replace(".", "_")
 
 
-def _fields(record: Record, view: View, truth: list[Truth], size: tuple[int, int], names: ClassNames) -> dict[str, Any]:
+def _fields(
+    record: Record, view: View, truth: list[Truth], manifest: Mapping[str, Any], names: ClassNames
+) -> dict[str, Any]:
     """The fields of a sample beside its file and its group."""
     import fiftyone as fo
 
     label, prediction = names[record["label"]], names[view.prediction]
     # records hold the probability of the label, which is that of the prediction where they agree
     known = view.label_confidence if view.prediction == record["label"] else None
-    detections = [fo.Detection(label=label, **cut_out(one, size)) for one in truth]
+    detections = [fo.Detection(label=label, **cut_out(one, manifest["model"]["input_size"])) for one in truth]
     fields = {
         "tags": ["clean" if view.eps is None else "adversarial"],
         "image_id": record["image_id"],
-        "label": fo.Classification(label=label),
+        "label": fo.Classification(label=label) if has_labels(manifest) else None,
         "label_confidence": view.label_confidence,
         "prediction": fo.Classification(label=prediction, confidence=known),
         "ground_truth": fo.Detections(detections=detections),

@@ -37,6 +37,11 @@ class ClassNames:
         return f"{name} ({number})" if name in self._twice else name
 
 
+def has_labels(manifest: Mapping[str, Any]) -> bool:
+    """Whether labels in the records are the data's, and not the model's predictions in their place."""
+    return manifest["data"].get("labels") != "predicted"
+
+
 class View(NamedTuple):
     """An image as the model saw it, or its counterpart under the attack of one eps."""
 

@@ -39,7 +39,7 @@ class ClassNames:
 
 def has_labels(manifest: Mapping[str, Any]) -> bool:
     """Whether labels in the records are the data's, and not the model's predictions in their place."""
-    return manifest["data"].get("labels") != "predicted"
+    return bool(manifest["data"].get("labels") != "predicted")
 
 
 class View(NamedTuple):

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
 from attnlab.attention import CLASSES, METHODS
-from attnlab.data import DATASETS, RESIZINGS, DatasetSpec, split_names
+from attnlab.data import DATASETS, RESIZINGS, split_names
+from attnlab.data.spec import DatasetSpec
 from attnlab.errors import check_one_of
 from attnlab.models import DEVICES
 from attnlab.models.names import MODEL_HELP, plain_names

@@ -12,7 +12,9 @@ from test_stores import facts, placed
 from attnlab.compat import torchvision
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset
+from attnlab.data.summary import Truth, truth_of
 from attnlab.doctor.data import data as find
+from attnlab.doctor.drawing import draw_truth
 
 HEIGHT, WIDTH = 30, 40
 Thing = tuple[str, tuple[float, float, float, float]]
@@ -107,6 +109,23 @@ def test_a_mask_of_other_objects_than_the_annotations_is_not_taken(tmp_path):
         put(root / "VOCdevkit" / "VOC2012" / "Annotations" / "a.xml", xml(things))
         sample = ResizedDataset(load_dataset("voc", root), (HEIGHT, WIDTH))[0]
         assert (sample.masked, int(sample.mask.sum()), sample.notes) == (False, HEIGHT * WIDTH, (note,))
+
+
+def test_summary_and_drawing_show_the_boxes_of_an_image_whose_mask_does_not_count(tmp_path):
+    root = devkit(tmp_path)
+    put(root / "VOCdevkit" / "VOC2012" / "Annotations" / "a.xml", xml([CAT, DOG]))
+    images = load_dataset("voc", root, "Segmentation/val")
+    assert truth_of(images.read(0)) == Truth(1, masked=False, share=1.0)
+    assert draw_truth(images) is not None
+
+
+def test_spaces_around_a_name_make_no_other_class_and_an_object_without_a_name_is_none(tmp_path):
+    for name, thing in {"x": DOG, "y": ("\n dog ", DOG[1]), "z": (" ", DOG[1])}.items():
+        put(tmp_path / f"{name}.xml", xml([thing]))
+        show(tmp_path / f"{name}.png")
+    images = load_dataset("voc", tmp_path)
+    assert (images.classes, [images.label_of(index) for index in range(3)]) == (["dog"], [0, 0, None])
+    assert str(images.entries[2]) == "malformed annotation z.xml: an object without a name"
 
 
 def test_a_mask_of_another_size_leaves_its_image_out(tmp_path):

@@ -18,7 +18,7 @@ from torch import Tensor
 from attnlab.boxes import same_aspect
 from attnlab.data.bands import Bands, channels_in
 from attnlab.data.decode import UPRIGHT, decode, file_size
-from attnlab.data.masks import Mask, MaskSource
+from attnlab.data.masks import Mask, MaskSource, NoMask
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
 from attnlab.words import counted
@@ -56,6 +56,13 @@ class Example:
     def channels(self) -> int:
         """Number of channels of the image."""
         return len(self.image.getbands()) if isinstance(self.image, Image.Image) else self.image.shape[2]
+
+    def mask_that_counts(self) -> tuple[Mask | None, tuple[str, ...]]:
+        """The mask, None where there is none or boxes count in its place, and why they do as notes; raises Unusable."""
+        try:
+            return (self.mask() if self.mask else None), ()
+        except NoMask as reason:
+            return None, (str(reason),)
 
     def picture(self) -> Image.Image:
         """The image as one that Pillow has; of more than three channels the first three, of two the first."""

@@ -22,7 +22,7 @@ from attnlab.compat import functional, torchvision
 from attnlab.data import RESIZINGS, TRUTHS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.base import ImageSet
-from attnlab.data.masks import Mask, NoMask, frame_of
+from attnlab.data.masks import Mask, frame_of
 from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
 from attnlab.registry import loaded
@@ -113,14 +113,12 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             example = self.images.read(index)
             stored, notes = example.boxes, example.notes
             needed = self.truth == "mask" or not len(stored)
-            try:
-                mask = example.mask() if example.mask and needed else None
-            except NoMask as reason:
-                mask, notes = None, (*notes, str(reason))
+            mask, why = example.mask_that_counts() if needed else (None, ())
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
         if mask is not None and not len(stored):
             stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
+        notes = (*notes, *why)
         if mask is not None and not mask.any():
             notes = (*notes, "with an empty mask")
         boxes = usable(stored, *example.size)

@@ -110,7 +110,7 @@ def truth_of(example: Example, truth: str = "mask") -> Truth:
     """The ground truth of an image as it is stored; see `summarise`."""
     height, width = example.size
     boxes = usable(example.boxes, height, width)
-    if example.mask and (truth == "mask" or not len(example.boxes)):
-        mask = example.mask()
+    mask = example.mask_that_counts()[0] if truth == "mask" or not len(example.boxes) else None
+    if mask is not None:
         return Truth(len(boxes), True, float(mask.mean()) if mask.any() else math.nan)
     return Truth(len(boxes), False, float(mask_of(boxes, height, width).float().mean()) if len(boxes) else math.nan)

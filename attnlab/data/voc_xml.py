@@ -32,7 +32,9 @@ def read_annotation(path: Path | StorePath) -> VocAnnotation | Unusable:
         file = path.open() if isinstance(path, StorePath) else path
         tree = ElementTree.parse(file, ElementTree.XMLParser(target=_NoDoctype())).getroot()
         objects = tree.findall("object")
-        names = [item.findtext("name", "") for item in objects]
+        names = [item.findtext("name", "").strip() for item in objects]
+        if not all(names):
+            raise ValueError("an object without a name")
         boxes = [[finite(item.findtext(f"bndbox/{tag}", "")) for tag in CORNERS] for item in objects]
         height, width = (int(tree.findtext(f"size/{tag}", "0")) for tag in ("height", "width"))
         return VocAnnotation(names, boxes, (height, width) if height > 0 and width > 0 else None)

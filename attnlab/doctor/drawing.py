@@ -30,7 +30,7 @@ def draw_truth(images: ImageSet) -> Figure | None:
     for index in range(min(LOOKED_AT, len(images.image_ids))):
         try:
             example = images.read(index)
-            mask = example.mask() if example.mask else None
+            mask, _ = example.mask_that_counts()
         except Unusable:
             continue
         pixels = np.asarray(example.picture().convert("RGB"), np.float32) / 255

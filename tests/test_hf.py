@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
+from attnlab.models.zoos import hf
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 from hf_models import NAMES, save  # noqa: E402
@@ -86,6 +87,45 @@ def test_the_crop_counts_before_the_size(tmp_path):
     name = save(tmp_path / "dinov2", "dinov2", "BitImageProcessor", **options)
     assert load_model(name).input_size == (32, 32)
     assert processed(name, np.zeros((1, 60, 90, 3), np.uint8)).shape == (1, 3, 32, 32)
+
+
+def test_channels_that_a_processor_reverses_are_reversed_before_the_network(tmp_path):
+    options = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    name = save(tmp_path / "convnext", "convnext", "MobileViTImageProcessor", **options)
+    classifier = load_model(name)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    seen = processed(name, images)
+    torch.testing.assert_close(seen[:, 0], torch.tensor(images[..., 2]) / 255)  # blue first
+    network = transformers.AutoModelForImageClassification.from_pretrained(name.removeprefix("hf:")).eval()
+    with torch.no_grad():
+        ours = classifier(torch.tensor(images).permute(0, 3, 1, 2) / 255)
+        torch.testing.assert_close(ours, network(seen).logits, rtol=1e-4, atol=1e-5)
+    assert classifier.as_it_is
+
+
+def test_statistics_of_reversed_channels_are_of_the_images_own(tmp_path):
+    class Reversing:  # as MobileViT's would, were it to normalise too
+        def __call__(self, image, **_options):
+            pixels = torch.tensor(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+            mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
+            return {"pixel_values": (pixels - mean) / std}
+
+    read = hf._preprocessing(Reversing(), transformers.ConvNextConfig(), "own")
+    assert (read.reversed, read.size) == (True, None)
+    assert (read.mean, read.std) == (pytest.approx([0.3, 0.2, 0.1]), pytest.approx([0.6, 0.5, 0.4]))
+
+
+def test_a_processor_that_mixes_colours_is_refused():
+    class Grey:
+        def __call__(self, image, **_options):
+            return {"pixel_values": torch.tensor(image).permute(2, 0, 1)[None].float().mean(1, True).repeat(1, 3, 1, 1)}
+
+    assert error_of(hf._preprocessing, Grey(), transformers.ConvNextConfig(), "own").endswith("got another rule")
+
+
+def test_a_processor_that_does_not_resize_leaves_the_size_to_the_models_config(tmp_path):
+    assert load_model(save(tmp_path / "vit", "vit", "ViTImageProcessor", do_resize=False)).input_size == (32, 32)
+    assert load_model(save(tmp_path / "own", "convnext", "ViTImageProcessor", do_resize=False)).input_size == (224, 224)
 
 
 def test_a_model_without_a_processor_is_not_normalised_and_says_so(tmp_path):

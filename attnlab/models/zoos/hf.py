@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from attnlab.errors import UserError
 from attnlab.failures import one_line
 from attnlab.models.zoos import Wanted
 
-PROBE = 600  # height and width in pixels of the images that a processor is asked about
-GREYS = (0, 51, 255)  # their values
+GREY = 51  # between black and white
+#: height and width in pixels, and value, of the images that a processor is asked about
+PROBES = {600: 0, 616: GREY, 632: 255}
 
 
 def build(wanted: Wanted) -> nn.Module:
@@ -39,9 +40,13 @@ def build(wanted: Wanted) -> nn.Module:
             config.num_labels = wanted.classes
         network = _network(transformers.AutoModelForImageClassification, config, wanted)
         processor = _processor(transformers, name, trust)
+    size = getattr(config, "image_size", None)
     if processor is not None:
-        network.mean, network.std, network.input_size = _preprocessing(processor, config, name)  # type: ignore[assignment]
-    elif isinstance(size := getattr(config, "image_size", None), int | list | tuple):
+        found = _preprocessing(processor, config, name)
+        network.mean, network.std, size = found.mean, found.std, found.size or size  # type: ignore[assignment]
+        if found.reversed:
+            network.register_forward_pre_hook(_reverse)
+    if isinstance(size, int | list | tuple):
         network.input_size = size  # type: ignore[assignment]
     network.names_in_files = _names_in_files(network)  # type: ignore[assignment]
     if labels := _labels(config):
@@ -115,33 +120,60 @@ def _processor(transformers: Any, name: str, trust: bool) -> Any:
         return None
 
 
-def _preprocessing(processor: Any, config: Any, name: str) -> tuple[list[float], list[float], tuple[int, int]]:
-    """Mean, std and (height, width) of a processor's images, read off what it makes of images of one value each.
+class Preprocessing(NamedTuple):
+    """What a processor makes of images.
 
-    So every option of every processor counts (rescaling, cropping, normalising twice, ...) as it is meant: pixels x in
-    [0, 1] become (x - mean) / std.
+    Attributes:
+        mean: Pixels x in [0, 1] become (x - mean) / std; a value for each channel of the images, in their order.
+        std: Likewise.
+        size: Height and width; None where they are the image's.
+        reversed: The network takes the channels in reverse: blue, green, red.
+    """
+
+    mean: list[float]
+    std: list[float]
+    size: tuple[int, int] | None
+    reversed: bool
+
+
+def _preprocessing(processor: Any, config: Any, name: str) -> Preprocessing:
+    """Read it off what the processor makes of images of one value each, of several sizes, and of one colour.
+
+    So every option of every processor counts (rescaling, cropping, normalising twice, ...) as it is meant.
     """
     channels = getattr(config, "num_channels", 3)
-    made = []
-    for grey in GREYS:
-        image = np.full((PROBE, PROBE, channels), grey, np.uint8)
+    made, sizes = [], set()
+    colour = np.linspace(0, 255, channels).round()
+    for side, value in [*((side, np.full(channels, grey)) for side, grey in PROBES.items()), (max(PROBES), colour)]:
+        image = np.tile(value.astype(np.uint8), (side, side, 1))
         pixels = processor(image, input_data_format="channels_last", return_tensors="pt")["pixel_values"]
         if pixels.ndim != 4 or pixels.shape[1] != channels:
             raise UserError(
                 f"expected one image of {channels} channels from the processor of hf:{name}, got {pixels.shape}"
             )
         height, width = pixels.shape[2:]
+        sizes.add((height, width))
         made.append(pixels[0, :, height // 2, width // 2].double())
-    black, between, white = made
-    if (
-        not torch.allclose(between, black + (white - black) * GREYS[1] / 255, atol=1e-3, rtol=1e-3)
-        or (white == black).any()
-    ):
+    black, between, white, coloured = made
+    step, levels = white - black, torch.from_numpy(colour / 255)
+    straight, backwards = (_near(coloured, black + step * order) for order in (levels, levels.flip(0)))
+    if not _near(between, black + step * GREY / 255) or (step == 0).any() or not (straight or backwards):
         raise UserError(
             f"expected the processor of hf:{name} to normalise images with a mean and a std, got another rule"
         )
-    std = 1 / (white - black)
-    return (-black * std).tolist(), std.tolist(), (height, width)
+    mean, std = 0 - black / step, 1 / step  # no -0
+    if not straight:  # statistics are of the network's channels so far
+        mean, std = mean.flip(0), std.flip(0)
+    return Preprocessing(mean.tolist(), std.tolist(), sizes.pop() if len(sizes) == 1 else None, not straight)
+
+
+def _near(values: torch.Tensor, others: torch.Tensor) -> bool:
+    return torch.allclose(values, others, atol=1e-3, rtol=1e-3)
+
+
+def _reverse(_network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Hook that hands a network the channels of its images in reverse."""
+    return (inputs[0].flip(1), *inputs[1:])
 
 
 def _labels(config: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from common import analyze_images, error_of
+from safetensors.torch import save_file
 from twins import IMAGES, run_evaluation
 
 from attnlab.attacks import ATTACKS
@@ -16,6 +17,7 @@ from attnlab.config import FiguresConfig
 from attnlab.data import load_dataset
 from attnlab.data.digit_scenes import Scenes
 from attnlab.models import Classifier, load_model
+from attnlab.models.checkpoint import save_checkpoint
 from attnlab.pipelines.checks import fitted
 from attnlab.pipelines.model_comparison import open_comparison
 from attnlab.pipelines.replay import replay
@@ -91,6 +93,21 @@ def test_logits_and_maps_are_those_of_the_network_in_the_datas_order(file, resne
     torch.testing.assert_close(grad_cam(classifier, images, labels), expected)
     assert (classifier.head == "classifier") == closed_form
     assert (named.class_order, named.labels[:3]) == ((), ("3", "1", "4"))  # given back as it was
+
+
+def test_a_checkpoint_keeps_the_names_that_its_network_had_from_a_librarys_weights(file, resnet8, tmp_path):
+    named = opened(file)
+    mine = tmp_path / "mine"
+    save_checkpoint(named, mine, "resnet8")  # which, built again, names no classes
+    images = torch.rand(3, 1, 64, 64)
+    for name, weights in ((str(mine), "default"), ("resnet8", str(mine))):
+        classifier = load_model(name, weights)
+        assert classifier.labels == named.labels
+        assert torch.equal(fitted(classifier, IMAGES)(images).argmax(1), resnet8(images).argmax(1))
+    torch.testing.assert_close(fitted(load_model(str(mine)), IMAGES)(images), resnet8(images), atol=1e-5, rtol=1e-5)
+    few = load_model("resnet8", "none", classes=3)
+    save_file(few.network.state_dict(), tmp_path / "few.safetensors")
+    assert load_model(str(mine), tmp_path / "few.safetensors").labels == ()  # another file's classes are others
 
 
 def test_an_analysis_is_that_of_the_network_in_order_and_is_seen_again(file, resnet8, tmp_path):

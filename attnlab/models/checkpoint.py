@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
+from attnlab.models.class_order import said_labels
 from attnlab.models.classifier import Classifier
 from attnlab.models.own_code import is_own_code
 
@@ -20,7 +21,7 @@ STATED = (
     "input_size",
     "channels",
 )  # what a user may state of a model's images, in place of what the network says
-LARGEST = 100_000  # bytes of a model.json; attnlab writes some two hundred
+LARGEST = 2_000_000  # bytes of a model.json; attnlab writes some two hundred, and the names of the classes
 
 
 def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str = "none") -> None:
@@ -40,6 +41,8 @@ def describe_checkpoint(classifier: Classifier, folder: Path, model: str, defens
     code = {"code": classifier.code} if is_own_code(model) and classifier.code else {}
     named = _seen_from(folder, model) if code else model
     description = {"model": named, "layer": classifier.layer, "defense": defense, **code, **classifier.stated}
+    if labels := said_labels(classifier.network):  # by which logits and data are matched; libraries say them once
+        description["labels"] = list(labels)
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
 
 
@@ -57,6 +60,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's model.json: `model`, `layer`, `defense`, and as `stated` what was STATED of its images.
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
+    `labels` are the names of the network's classes in the order of its logits; empty where they are not known.
     """
     path = folder / DESCRIPTION
     for needed in (path, folder / WEIGHTS):
@@ -80,10 +84,14 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise _damaged(path, f"a list of numbers under {key!r}")
     if not all(text.isprintable() for text in description.values() if isinstance(text, str)):
         raise _damaged(path, "names without control characters")
+    labels = written.get("labels", [])
+    if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
+        raise _damaged(path, "a list of names under 'labels'")
     model = description["model"]
     if "code" in written and is_own_code(model):
         model = str((folder / model).resolve())
-    return {"model": model, "stated": stated, **{key: description[key] for key in ("layer", "defense", "code")}}
+    kept = {key: description[key] for key in ("layer", "defense", "code")}
+    return {"model": model, "stated": stated, "labels": tuple(labels), **kept}
 
 
 def _damaged(path: Path, expected: str) -> UserError:

@@ -49,17 +49,23 @@ class Name(NamedTuple):
         return self.wnid == other.wnid if self.wnid and other.wnid else self.first == other.first
 
 
-def labels_of(network: object, classes: int) -> tuple[str, ...]:
-    """What a network's attribute `labels` calls its logits, of which there are so many; empty where it is no names."""
+def said_labels(network: object) -> tuple[str, ...]:
+    """What a network's attribute `labels` calls its logits; empty where it is no names."""
     said = getattr(network, "labels", None)
-    if not isinstance(said, list | tuple) or not said or not all(isinstance(name, str) for name in said):
+    if not isinstance(said, list | tuple) or not all(isinstance(name, str) for name in said):
         return ()
-    if len(said) != classes:
+    return tuple(said)
+
+
+def labels_of(network: object, classes: int) -> tuple[str, ...]:
+    """The same, of a network of so many logits."""
+    said = said_labels(network)
+    if said and len(said) != classes:
         raise UserError(
             f"expected labels of the network to be {classes} names, one for each logit, got {len(said)}, such as "
             f"{said[0]!r}; list them in the order of the logits, or leave labels out"
         )
-    return tuple(said)
+    return said
 
 
 def order_by_name(

@@ -78,7 +78,10 @@ def load_model(
     check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
     file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
     try:
-        classifier = _load(model, file, layer, description["stated"] | stated, 0, weights_key, trust_code)
+        labels = description["labels"] if own else ()
+        classifier = _load(
+            model, file, layer, description["stated"] | stated, 0, weights_key, trust_code, labels=labels
+        )
     except UserError as error:
         raise UserError(f"checkpoint {folder}: {error}") from None
     _compare_code(folder, description["code"], classifier.code)
@@ -94,11 +97,13 @@ def _load(
     weights_key: str | None,
     trust_code: bool,
     classes: int | None = None,
+    labels: tuple[str, ...] = (),
 ) -> Classifier:
-    """Load anything but a checkpoint folder; `stated` holds some of STATED."""
+    """Load anything but a checkpoint folder; `stated` holds some of STATED, `labels` counts before the network's."""
     saved_code, folder = "", Path(weights)
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
+        labels = description["labels"]
         layer, saved_code, weights = layer or description["layer"], description["code"], str(folder / WEIGHTS)
         stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
@@ -107,6 +112,8 @@ def _load(
         wanted = Wanted(name, weights == "default", classes, trust_code, stated.get("channels"))
         network, fit = _with_weights(wanted, weights, weights_key)
     network = network.cpu().eval()
+    if labels:
+        network.labels = labels  # type: ignore[assignment]
     if fit:
         stated = settle(network, stated, fit.normalisers, fit.path, preset=not is_own_code(name), unseen=fit.unseen)
     if ":" in name and not is_own_code(name) and "mean" not in stated and said_by(network) == ([], {}):

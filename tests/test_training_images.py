@@ -46,6 +46,20 @@ def test_held_out_and_training_images_share_none_and_are_all():
     assert sorted(train + held) == list(range(60))
 
 
+def test_objects_of_one_photograph_are_all_held_out_or_all_trained_on(tmp_path):
+    rows = "".join(f"{number}.png,{k % 3},0,0,5,{k + 1}\n" for number in range(12) for k in range(number % 5 + 1))
+    (tmp_path / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1\n{rows}")
+    for number in range(12):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{number}.png")
+    images = load_dataset("folder", tmp_path, "train", "each")
+    for count, limit in ((1, None), (8, None), (8, 5), (20, 100)):
+        train, held = hold_out(images, count, 0, limit)
+        of_train, of_held = ({images.image_ids[index].partition("#")[0] for index in part} for part in (train, held))
+        assert not of_train & of_held
+        assert len(held) == count
+        assert len(of_train | of_held) == 12 or len(train) == limit
+
+
 def test_held_out_images_are_of_all_classes_alike():
     images = array_set()
     _, held = hold_out(images, 12, 0)

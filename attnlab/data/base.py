@@ -176,6 +176,11 @@ class FileSet:
         entry = self.entries[index]
         return entry.label if isinstance(entry, Entry) else None
 
+    def file_of(self, index: int) -> Any:
+        """What tells the file of an image from others: objects that are images of their own may share one."""
+        entry = self.entries[index]
+        return entry.path if isinstance(entry, Entry) else index
+
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, boxes, masks and file sizes."""
         return digest(

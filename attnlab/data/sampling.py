@@ -21,8 +21,12 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
     if limit is not None and limit < 1:
         raise UserError(f"expected --limit of at least 1, got {limit}")
     count = total if limit is None else min(total, limit)
-    if not stratify:
-        return list(range(count))
+    return sorted(in_turn(images, seed)[:count]) if stratify else list(range(count))
+
+
+def in_turn(images: ImageSet, seed: int) -> list[int]:
+    """Indices of all images with a label, of each class in turn, drawn by the seed."""
+    total = len(images.image_ids)
     of_class: dict[int, list[int]] = defaultdict(list)
     draw = np.random.default_rng(seed)
     for index in np.argsort(draw.random(total), kind="stable").tolist():
@@ -35,5 +39,4 @@ def choose(images: ImageSet, limit: int | None, *, stratify: bool = False, seed:
     classes = sorted(of_class)
     order = [classes[index] for index in np.argsort(draw.random(len(classes)), kind="stable").tolist()]
     turns = max(map(len, of_class.values()), default=0)
-    taken = [of_class[label][turn] for turn in range(turns) for label in order if turn < len(of_class[label])]
-    return sorted(taken[:count])
+    return [of_class[label][turn] for turn in range(turns) for label in order if turn < len(of_class[label])]

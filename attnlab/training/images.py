@@ -1,10 +1,10 @@
 """Training images: on the device where they are small, from worker processes where they are not."""
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ from attnlab.compat import functional
 from attnlab.data.base import ImageSet
 from attnlab.data.mnist_cifar import ArraySet
 from attnlab.data.resizing import ResizedDataset, load_batches
-from attnlab.data.sampling import choose
+from attnlab.data.sampling import in_turn
 from attnlab.errors import UserError
-from attnlab.seeding import SEEDS, seed_of
+from attnlab.seeding import SEEDS, check_seed, seed_of
 from attnlab.words import counted, none_usable
 
 BORDER = 4  # pixels a side that `crop-flip` moves an image by at most
@@ -106,14 +106,29 @@ def open_images(
 
 
 def hold_out(images: ImageSet, count: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
-    """Indices to train on, at most `limit`, and `count` indices to validate on, both from all classes in turn."""
+    """Indices to train on, at most `limit`, and `count` indices to validate on, both from all classes in turn.
+
+    Samples of one file, such as its objects one by one, are all for the one or all for the other.
+    """
     total = len(images.image_ids)
     if not 0 < count < total:
         raise UserError(f"expected --held-out from 1 to {total - 1}, there being {total} training images, got {count}")
-    held = choose(images, count, stratify=True, seed=seed)
-    used = range(total) if limit is None else choose(images, count + limit, stratify=True, seed=seed)
-    kept = set(held)
-    return [index for index in used if index not in kept], held
+    check_seed(seed)
+    order = in_turn(images, seed)
+    file_of = getattr(images, "file_of", lambda index: index)
+    files = {index: file_of(index) for index in range(total)}
+    of_file = defaultdict[Any, list[int]](list)
+    for index in order:
+        of_file[files[index]].append(index)
+    held: list[int] = []
+    kept = set()
+    for index in order:
+        if len(held) < count and files[index] not in kept:
+            kept.add(files[index])
+            held += of_file[files[index]]
+    used = range(total) if limit is None else order
+    left = [index for index in used if files[index] not in kept]
+    return sorted(left[:limit]), sorted(held[:count])
 
 
 def check_batch(images: int, batch_size: int) -> None:

@@ -175,6 +175,17 @@ def test_rows_of_several_labels_are_objects_of_which_label_chooses(tmp_path):
     assert each.read(2).boxes.tolist() == [[10, 10, 15, 15]]
 
 
+def test_a_mask_of_several_rows_is_no_single_objects(tmp_path):
+    draw(tmp_path / "both.png", 1, 1, 30, 20)
+    rows = "a.png,1,0,0,5,5,both.png\na.png,2,0,0,9,9,both.png\nb.png,1,0,0,5,5,both.png\nb.png,1,0,0,9,9,both.png\n"
+    (lay(tmp_path, "", images="ab") / "boxes.csv").write_text(f"image,label,x0,y0,x1,y1,mask\n{rows}")
+    largest, each = (load_dataset("folder", tmp_path, label=label) for label in LABEL_RULES)
+    assert [largest.label_of(index) for index in range(2)] == [None, 1]  # of one class: the union is the truth
+    assert largest.read(1).mask().sum() == 29 * 19
+    reason = "its mask both.png stands in several rows, so which part is whose is not known"
+    assert [str(entry) for entry in each.entries] == [reason, reason]
+
+
 def test_fingerprints_of_tables_without_masks_are_those_of_older_versions(tmp_path):
     lay(tmp_path, "a.png,3,1,2,30,20\na.png,3,4.5,5,6,\nb.png,1,1,2,3,4\nb.png,0,,,,\ngone.png,1,,,,\n")
     for image in "abc":

@@ -218,3 +218,19 @@ def test_an_overlay_draws_the_inner_border_of_a_mask():
     assert (picture[3, 2:6] == 0).all()  # the black line inside
     assert (picture[~mask] == 128).all()
     assert (picture[4:6, 3:5] == 128).all()
+
+
+def test_a_mask_whose_values_are_not_sure_leaves_its_image_out(tmp_path):
+    white_first = Image.fromarray(np.where(L_SHAPE, 0, 1).astype(np.uint8), "P")  # as programs make palettes smaller
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    white_first.save(tmp_path / "palette.png")
+    picture(tmp_path / "m.jpg", L_SHAPE * 255)
+    colours = np.zeros((3, 4, 3))
+    colours[0, 0, 0] = colours[2, 3, 1] = 255  # as bright as each other
+    for mask, reason in (
+        (MaskFile(tmp_path / "palette.png"), "the first colour of its mask palette.png is not black"),
+        (MaskFile(tmp_path / "m.jpg"), "its mask m.jpg is a JPEG"),
+        (MaskFile(picture(tmp_path / "two.png", colours), of_one=True), "its mask two.png has 2 values beside 0"),
+    ):
+        with pytest.raises(Unusable, match=reason):
+            mask.decode(3, 4)

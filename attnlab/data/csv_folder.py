@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def folder(root: Path | StorePath, split: str, label: str | None = None) -> File
         labels = read_labels(table.labels, images, names, table.heading)
     else:
         labels = [UNLABELLED] * len(images)
-    found = _annotated(here, images, labels, table.boxes, masks, files)
+    found = _annotated(here, images, labels, table.boxes, masks, files, label)
     for name in filter(is_image, files.difference(found, masks)):
         found[name] = Unusable(f"no row in {BOXES}")
     if not found:
@@ -63,6 +64,7 @@ def _annotated(
     boxes: Sequence[Box | None],
     masks: Sequence[str],
     files: Collection[str],
+    rule: str | None,
 ) -> dict[str, Annotated | Unusable]:
     """Each image of the table with its objects, one a row."""
 
@@ -72,6 +74,8 @@ def _annotated(
 
     objects_of: dict[str, list[Object]] = {image: [] for image in images}
     missing = dict[str, str]()  # masks, by their image
+    times = Counter(zip(images, masks, strict=False))
+    shared = {image: mask for (image, mask), count in times.items() if mask and count > 1}
     for image, label, box, mask in zip(images, labels, boxes, masks or [""] * len(images), strict=True):
         objects_of[image].append(Object(label, box, MaskFile(here / mask) if mask else None))
         if mask and absent(mask):
@@ -80,6 +84,10 @@ def _annotated(
     for image, objects in objects_of.items():
         if absent(image):
             found[image] = Unusable(f"named in {BOXES}, but there is no such file")
+        elif image in shared and (rule == "each" or len({one.label for one in objects}) > 1):
+            found[image] = Unusable(
+                f"its mask {shared[image]} stands in several rows, so which part is whose is not known"
+            )
         elif image in missing:
             found[image] = Unusable(f"its mask {missing[image]} is named in {BOXES}, but there is no such file")
         else:

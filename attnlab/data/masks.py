@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 VOID = 255  # value of pixels that belong to no object, at borders and where it is not known
 MOST = 1 << 30  # pixels of a mask
+LOSSY = ("JPEG", "MPO")  # formats of pictures whose pixels are about what was saved
 ONE_CHANNEL = ("1", "L", "P", "I", "I;16")  # modes of pictures whose pixels are one number each
 
 
@@ -45,11 +46,12 @@ class MaskSource(Protocol):
 class MaskFile:
     """A picture whose pixels say what they belong to: those of some values, or by default all that are not 0.
 
-    Values are those stored: palette indices of a palette picture, grey levels of a grey one; of a colour picture or
-    one with transparency a pixel belongs to the object where any colour is not 0 and it is not fully transparent. With
-    `at_least` those belong to it that have at least that grey level, of 255. With `of_one` a picture of several values
-    beside 0, such as of classes, makes its image unusable. With `objects` the picture shows that many, numbered from 1
-    on, 255 being void: a picture with other numbers is not the annotation's.
+    Values are those stored: palette indices of a palette picture, whose first colour has to be black where no values
+    are named, grey levels of a grey one; of a colour picture or one with transparency a pixel belongs to the object
+    where any colour is not 0 and it is not fully transparent. A JPEG, whose values are not those that were saved, makes
+    its image unusable. With `at_least` those belong to it that have at least that grey level, of 255. With `of_one` a
+    picture of several values beside 0, such as of classes, makes its image unusable. With `objects` the picture shows
+    that many, numbered from 1 on, 255 being void: a picture with other numbers is not the annotation's.
     """
 
     path: Path | StorePath
@@ -68,6 +70,11 @@ class MaskFile:
         name = self.path.name
         try:
             with Image.open(self.path.open() if isinstance(self.path, StorePath) else self.path) as picture:
+                if picture.format in LOSSY:
+                    raise Unusable(f"its mask {name} is a JPEG, which changes values at edges; save it as PNG")
+                by_value = self.values or self.objects or self.at_least
+                if picture.mode == "P" and not by_value and any((picture.getpalette() or [0])[:3]):
+                    raise Unusable(f"the first colour of its mask {name} is not black, so which is 0 is not known")
                 mode = "L" if self.at_least else picture.mode if picture.mode in ONE_CHANNEL else "RGBA"
                 stored = np.asarray(picture if picture.mode == mode else picture.convert(mode))
         except StoreLost:
@@ -78,7 +85,7 @@ class MaskFile:
             raise Unusable(f"its mask {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
         if stored.shape[:2] != (height, width):
             raise Unusable(f"its mask {name} is {stored.shape[1]}x{stored.shape[0]} pixels, the image {width}x{height}")
-        levels = stored if stored.ndim == 2 else stored[..., :3].max(2)
+        levels = stored if stored.ndim == 2 else stored[..., :3].astype(int) @ (1 << 16, 1 << 8, 1)
         if self.of_one and len(values := np.unique(levels[levels > 0])) > 1:
             raise Unusable(f"its mask {name} has {len(values)} values beside 0, so which are the object's is not known")
         if stored.ndim == 3:

@@ -64,7 +64,8 @@ def train(config: TrainConfig) -> None:
         if not training.world.first:
             training.run()
             return
-        click.echo(printable(training.summary), err=True)
+        if training.summary:
+            click.echo(printable(training.summary), err=True)
         with training_progress(training.plan.epochs, training.steps, training.folder) as shown:
             training.run(*shown)
         named = training.folder if not is_own_code(training.model) else f"{training.model} --weights {training.folder}"

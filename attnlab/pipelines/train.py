@@ -34,7 +34,7 @@ from attnlab.training.adversary import check_sources
 from attnlab.training.distributed import world
 from attnlab.training.folder import MANIFEST, open_training
 from attnlab.training.images import check_batch, hold_out, open_images
-from attnlab.training.log import OnLog, OnStep, check_tensorboard
+from attnlab.training.log import LOG, OnLog, OnStep, check_tensorboard, read_epochs
 from attnlab.training.parse import parse_defense, spelled_out
 from attnlab.training.recipes import Plan, plan_for
 from attnlab.training.trainer import Training
@@ -146,6 +146,7 @@ def prepare_training(
             _warn_of_doubts(plan, defense, open_root(data.root) if data.name == "folder" and data.root else None)
 
         processes.on_rank_zero(claim)
+        done = len(read_epochs(folder / LOG)) >= plan.epochs
         count = hardware.reading_processes() if run.workers is None else run.workers
         yield Training(
             classifier=classifier,
@@ -156,7 +157,7 @@ def prepare_training(
             images=open_images(images, used, classifier.input_size, device, count),
             held_out=open_images(images, held, classifier.input_size, device, count),
             folder=folder,
-            summary=f"{images.name} train: {summarise(images, used)}" if processes.first else "",
+            summary="" if done or not processes.first else f"{images.name} train: {summarise(images, used)}",
             seed=run.seed,
             sources=sources,
             bf16=run.precision == "bf16",

@@ -50,7 +50,7 @@ class Training:
     images: TrainingImages
     held_out: TrainingImages
     folder: Path  # the best checkpoint lies in it, the last in `last`
-    summary: str = ""  # what the training images are, in a line
+    summary: str = ""  # what the training images are, in a line; empty where all epochs are done
     seed: int = 0  # of order, augmentation, starts and dropout
     sources: tuple[Classifier, ...] = ()  # static classifiers of ensemble adversarial training
     bf16: bool = False

@@ -66,6 +66,10 @@ def test_linked_folders_are_read_and_a_link_to_a_folder_above_is_not(tmp_path):
     assert images.image_ids == ["cat/1.png", "dog/2.png", "dog/3.png"]
     (root / "cat" / "again").symlink_to(root)
     assert load_dataset("class-folders", root.parent, "val").image_ids == images.image_ids
+    (root / "cat" / "other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "cat").symlink_to(root / "cat")  # two that lead to each other
+    found = ["cat/1.png", "cat/other/2.png", "cat/other/3.png", "dog/2.png", "dog/3.png", "dog/cat/1.png"]
+    assert load_dataset("class-folders", root.parent, "val").image_ids == found
 
 
 def test_an_archive_gives_the_same_images(tmp_path):

@@ -106,6 +106,17 @@ def test_parquet_files_and_labels_that_are_texts(tmp_path):
     assert [images.label_of(0), images.label_of(1)] == [1, 0]
 
 
+def test_texts_that_are_numbers_are_numbered_as_text_with_a_warning(tmp_path):
+    labels = [str(number) for number in range(11)]
+    table = datasets.Dataset.from_dict({"image": [picture(number) for number in range(11)], "label": labels})
+    table.cast_column("image", datasets.Image()).save_to_disk(tmp_path / "set")
+    with pytest.warns(UserWarning, match="sorted as text: label 2 is class '10'; a classes.txt"):
+        images = load_dataset(f"hf:{tmp_path / 'set'}", split="train")
+    assert images.label_of(10) == 2
+    (tmp_path / "set" / "classes.txt").write_text("\n".join(labels))
+    assert load_dataset(f"hf:{tmp_path / 'set'}", split="train").label_of(10) == 10
+
+
 SIZED = [[[2, 3, 10, 4], [30, 20, 10, 10]], [[20, 1, 5, 6]], []]  # x, y, width, height
 CORNERS = [[[2, 3, 12, 7], [30, 20, 40, 30]], [[20, 1, 25, 7]], []]
 
@@ -128,10 +139,13 @@ def test_boxes_that_can_be_read_two_ways_are_refused(tmp_path):
                 [[1, 2, 10, 12]],
                 "got 1, 2, 10, 12 and others, of which 0% are impossible as x, y, width, height and 0% as x0,",
             ),
+            # one that is drawn past the edge, and one without width: neither says how the others are meant
+            ([[2, 3, 30, 20], [6, 3, 35, 20]], "got 2, 3, 30, 20 and others, of which 0% are impossible"),
+            ([[2, 3, 30, 20], [6, 3, 6, 20]], "got 2, 3, 30, 20 and others, of which 0% are impossible"),
             ([[0.1, 0.1, 0.5, 0.5]], "expected boxes in pixels, got coordinates from 0 to 1 alone in hf:"),
         ]
     ):
-        name = saved(tmp_path / f"{number}", {"objects": [{"bbox": boxes, "category": [0]}]}, BOXES)
+        name = saved(tmp_path / f"{number}", {"objects": [{"bbox": boxes, "category": [0] * len(boxes)}]}, BOXES)
         assert message in error_of(load_dataset, name, None, "test")
 
 

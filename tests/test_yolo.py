@@ -47,6 +47,21 @@ def test_boxes_are_half_open_pixels_of_the_image(tmp_path):
     assert (sample.dropped_boxes, sample.notes, sample.masked) == (0, (), False)
 
 
+def test_images_elsewhere_have_names_that_do_not_depend_on_where_all_lies(tmp_path, monkeypatch):
+    facts = set()
+    for place in ("one", "two"):
+        lay(tmp_path / place / "far", {"images/a.png": BOX}, None)
+        (tmp_path / place / "mine").mkdir()
+        lay(tmp_path / place / "mine", {}, f"{NAMES}val: ../far/images\n")
+        monkeypatch.chdir(tmp_path / place / "mine")
+        for root in (Path(), Path("../mine"), tmp_path / place / "mine"):
+            images = load_dataset("yolo", root)
+            facts.add((*images.image_ids, images.fingerprint()))
+    assert [name for name, _ in facts] == ["far/images/a.png"]
+    lay(tmp_path / "two/mine", {"far/images/a.png": BOX}, f"{NAMES}val: [far/images, ../far/images]\n")
+    assert "names of their own, got far/images/a.png twice" in error_of(load_dataset, "yolo", tmp_path / "two/mine")
+
+
 def test_a_box_beyond_the_frame_is_clipped_and_noted(tmp_path):
     images = load_dataset("yolo", lay(tmp_path, {"images/val/a.png": "1 0.9 0.5 0.4 1\n"}))
     sample = ResizedDataset(images, (30, 40))[0]
@@ -173,6 +188,7 @@ def test_a_malformed_line_is_refused_with_its_place(tmp_path, lines, message):
     ("yaml", "message"),
     [
         ("names: [a\n", "cannot read "),
+        ("names: [yes, no]\nval: images/val\n", "expected texts as `names` in "),
         ("val: images/val\n", "to be a list or a mapping of class names, got None"),
         ("names: {1: cat, 2: dog}\nval: images/val\n", "to number the classes from 0 on, got 1, 2"),
         (f"{NAMES}nc: 4\nval: images/val\n", "as its `nc` says, 4, got 3"),

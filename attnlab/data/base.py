@@ -302,9 +302,12 @@ def _refuse(error: OSError) -> None:
 
 
 def _leads_back(here: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in."""
+    """Whether a folder is a link to one that it lies in, or that the links on the way to it lead through."""
     path = os.path.join(here, name)
-    return os.path.islink(path) and Path(here).resolve().is_relative_to(Path(path).resolve())
+    if not os.path.islink(path):
+        return False
+    target = Path(path).resolve()
+    return any(above.resolve().is_relative_to(target) for above in (Path(here), *Path(here).parents))
 
 
 def list_images(folder: Anywhere) -> list[Anywhere]:

@@ -30,6 +30,7 @@ OBJECTS = ("objects", "annotations")
 BOXES = ("bbox", "bboxes", "box", "boxes")
 OBJECT_LABELS = ("category", "categories", "category_id", "label", "labels", "class")
 FILES = ("file_name", "filename", "image_path", "path")
+ENOUGH = 0.1  # share of impossible boxes that rules a reading out
 MEASURED = 500  # images that are opened for their size, where no column gives it
 
 
@@ -156,9 +157,10 @@ def corners_of(
 ) -> Callable[[Boxes], Boxes]:
     """How four numbers become x0, y0, x1, y1: as x, y, width, height or as they are, which the boxes decide.
 
-    As corners a box is impossible where x1 <= x0 or y1 <= y0, as x, y, width, height where it reaches more than a pixel
-    beyond its image. The reading with less than a tenth of the other's impossible boxes is taken; where none is, both
-    are shown and the data set is refused.
+    As corners a box is impossible where x1 < x0 or y1 < y0, as x, y, width, height where it reaches beyond its image by
+    more than a tenth of that: a box without width, or one drawn past the edge, says nothing. A reading of which a tenth
+    of the boxes or more are impossible, and more than ten times as many as of the other, is not the one. Where neither
+    is ruled out so, both are shown and the data set is refused.
 
     Raises:
         UserError: If boxes fit both readings or neither, are fractions, or no four numbers.
@@ -171,11 +173,11 @@ def corners_of(
         return _from_sizes
     first, second, third, fourth = np.array([box for box, _ in pairs], float).T
     height, width = np.array([size for _, size in pairs], float).T
-    no_corners = ((third <= first) | (fourth <= second)).mean()
-    no_sizes = ((first + third > width + 1) | (second + fourth > height + 1)).mean()
-    if no_sizes < no_corners / 10:
+    no_corners = ((third < first) | (fourth < second)).mean()
+    no_sizes = ((first + third > 1.1 * width + 1) | (second + fourth > 1.1 * height + 1)).mean()
+    if no_sizes < no_corners / 10 and no_corners >= ENOUGH:
         return _from_sizes
-    if no_corners < no_sizes / 10:
+    if no_corners < no_sizes / 10 and no_sizes >= ENOUGH:
         return _as_they_are
     shown = ", ".join(f"{value:g}" for value in pairs[0][0])
     raise UserError(

@@ -13,7 +13,7 @@ import pyarrow.compute
 from attnlab.data.base import FileSet
 from attnlab.data.hf_columns import Columns, columns_of, corners_of, datasets
 from attnlab.data.masks import MaskFile
-from attnlab.data.objects import Annotated, Object, file_set, numbered
+from attnlab.data.objects import Annotated, Object, file_set, numbered, warn_of_numbers
 from attnlab.errors import Unusable, UserError, check_one_of
 from attnlab.failures import one_line
 from attnlab.stores import StorePath
@@ -81,6 +81,8 @@ def hf(name: str, _root: Path, split: str, label: str | None) -> FileSet:
     index_of, classes = numbered(named, [Path(place)] if Path(place).is_dir() else [], name) if named else ({}, [])
     if classes == named:
         index_of = {}
+        if columns.names is None:
+            warn_of_numbers(classes, name)
     pictures, masks = (_cells(table, column) for column in (columns.image, columns.mask))
     if columns.boxes:
         of_images = _objects(table, columns, values, pictures, name)

@@ -1,5 +1,6 @@
 """From the objects of an image to samples: which of them the model should see, and as what."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -175,6 +176,17 @@ def numbered(
             hint = "" if name in places else nearest(name, listed)
             raise UserError(f"expected {NAMES} to list each class of {where} once, got {name!r} {times}{hint}")
     return {name: places[name][0] for name in needed}, listed
+
+
+def warn_of_numbers(names: Sequence[str], where: object) -> None:
+    """Warn of numbers among names that are sorted as text: 0, 1, 10, 2."""
+    if all(name.isascii() and name.isdecimal() for name in names) and list(names) != sorted(names, key=int):
+        place = next(index for index, name in enumerate(sorted(names, key=int)) if name != names[index])
+        warnings.warn(
+            f"classes of {where} have numbers for names and are sorted as text: label {place} is class "
+            f"{names[place]!r}; a {NAMES} that lists them by number has other labels",
+            stacklevel=3,
+        )
 
 
 def check_corners(boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[int, int]], where: object) -> None:

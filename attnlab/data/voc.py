@@ -11,7 +11,7 @@ from attnlab.data.base import FileSet, is_image, list_files
 from attnlab.data.boxes_table import check_pixels
 from attnlab.data.coco_files import SPLITS, split_word, words_of
 from attnlab.data.masks import VOID, MaskFile
-from attnlab.data.objects import Annotated, Object, file_set, numbered
+from attnlab.data.objects import Annotated, Object, file_set, numbered, warn_of_numbers
 from attnlab.data.text import read_text
 from attnlab.data.voc_xml import VocAnnotation, read_annotation
 from attnlab.errors import Unusable, UserError
@@ -56,8 +56,10 @@ def voc(root: Path | StorePath, split: str, label: str | None) -> FileSet:
     said = dict(zip(files, each(read_annotation, [here / name for name in files]), strict=True))
     whole = [one for one in said.values() if isinstance(one, VocAnnotation)]
     check_pixels((corner for one in whole for box in one.boxes for corner in box), here)
-    names = {name for one in whole for name in one.names}
-    index_of, classes = numbered(sorted(names), (here, root), here)
+    names = sorted({name for one in whole for name in one.names})
+    index_of, classes = numbered(names, (here, root), here)
+    if classes == names:
+        warn_of_numbers(names, here)
     entries = {name: _image(here, one, said, index_of) for name, one in chosen.items()}
     return file_set("voc", classes, entries, label or "largest", strict_aspect=True)
 

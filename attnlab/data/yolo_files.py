@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +87,10 @@ def _names(about: Mapping[Any, Any], path: Place) -> list[str]:
         names = [name for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
     if not isinstance(names, list) or not names or any(isinstance(name, dict | list) for name in names):
         raise UserError(f"expected `names` in {path} to be a list or a mapping of class names, got {names!r:.60}")
+    if not all(type(name) in (str, int, float) for name in names):
+        raise UserError(
+            f"expected texts as `names` in {path}, got a word that YAML reads as true, false or nothing; quote it"
+        )
     if "kpt_shape" in about:
         raise UserError(f"expected boxes or polygons, got keypoints: {path} has `kpt_shape`; write boxes alone")
     if "nc" in about and about["nc"] != len(names):
@@ -104,7 +109,9 @@ def _by_yaml(about: Mapping[Any, Any], top: Place, split: str, path: Place) -> d
     for text in map(str, places):
         if not _is_there(top, text):
             raise UserError(f"expected the folder or list of {wanted} in {path} to be there, got {text!r}")
-        images |= _images_of(_below(top, text), top)
+        for name, image in _images_of(_below(top, text), top).items():
+            if _inner(images.setdefault(name, image)) != _inner(image):
+                raise UserError(f"expected images of {wanted} in {path} to have names of their own, got {name} twice")
     return images
 
 
@@ -158,7 +165,15 @@ def _listed(place: Place, top: Place) -> Iterator[Place]:
 
 
 def _name(path: Place, top: Place) -> str:
-    """The path below the top, "" for the top itself; the whole path of what lies elsewhere."""
-    inner, above = (place.inner if isinstance(place, StorePath) else os.path.normpath(place) for place in (path, top))
-    below = "" if inner == above else inner.removeprefix(f"{above}{os.sep}") if above not in ("", ".") else inner
-    return below.replace(os.sep, "/")
+    """The path below the top, "" for the top itself; of what lies elsewhere below the folder that holds both."""
+    inner, above = _inner(path), _inner(top)
+    if inner == above or not above:
+        return "" if inner == above else inner
+    inside = inner.startswith(f"{above}{os.sep}")
+    below = inner[len(above) + 1 :] if inside else os.path.relpath(inner, above)
+    return re.sub(r"^(\.\./)+", "", below.replace(os.sep, "/"))
+
+
+def _inner(place: Place) -> str:
+    """The whole path, one for each place."""
+    return place.inner if isinstance(place, StorePath) else os.path.abspath(place)

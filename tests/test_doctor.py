@@ -11,7 +11,7 @@ import torch
 from packaging.requirements import Requirement
 from PIL import Image
 
-from attnlab.data.base import Entry, FileSet
+from attnlab.data.base import UNLABELLED, Entry, FileSet
 from attnlab.data.masks import BoxMask
 from attnlab.doctor import Finding, data, machine, places, software
 from attnlab.doctor.data import in_root
@@ -89,7 +89,7 @@ def test_the_drawing_leaves_out_what_cannot_be_used_and_shows_masks(tmp_path):
     ]
     figure = draw_truth(FileSet("mine", ["cat", "dog"], ["gone", "a long name of a file", "b"], entries))
     first, second = (axes for axes in figure.axes if axes.images)
-    assert [text.get_text() for text in first.texts] == ["…name of a file", "cat"]
+    assert [text.get_text() for text in first.texts] == ["…me of a file", "cat"]
     assert [patch.get_bbox().extents.tolist() for patch in first.patches] == [[10, 5, 20, 25]]
     shown = np.asarray(second.images[0].get_array())
     scale = shown.shape[0] // 30
@@ -97,6 +97,14 @@ def test_the_drawing_leaves_out_what_cannot_be_used_and_shows_masks(tmp_path):
     assert (shown[15 * scale - 1, 20 * scale] == 255).all()  # its lower border
     assert not second.patches
     assert draw_truth(FileSet("mine", [], ["gone"], [Unusable("gone")])) is None
+
+
+@pytest.mark.parametrize("classes", [[], ["cat", "dog"]])
+def test_the_drawing_says_that_an_image_has_no_label(classes, tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    entry = Entry(tmp_path / "a.png", UNLABELLED, torch.empty(0, 4, dtype=torch.float64))
+    figure = draw_truth(FileSet("mine", classes, ["a.png"], [entry]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a.png", "no label"]
 
 
 def test_cuda_asked_for_where_there_is_none_is_a_problem(attnlab, cache, quick):

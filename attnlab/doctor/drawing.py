@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from attnlab.data import DATASETS, TRUTHS, load_dataset
-from attnlab.data.base import ImageSet
+from attnlab.data.base import UNLABELLED, ImageSet
 from attnlab.data.summary import summarise
 from attnlab.doctor.finding import Finding, from_error
 from attnlab.errors import Unusable, UserError
@@ -18,7 +18,7 @@ from attnlab.stores import Root
 
 ROWS, COLUMNS = 3, 3
 LOOKED_AT = 100  # images that are tried at most
-NAME_LETTERS = 14  # of an image's name, its end
+NAME_LETTERS = 12  # of an image's name, its end
 
 
 def draw_truth(images: ImageSet) -> Figure | None:
@@ -36,7 +36,8 @@ def draw_truth(images: ImageSet) -> Figure | None:
         pixels = np.asarray(example.picture().convert("RGB"), np.float32) / 255
         name = images.image_ids[index]
         shown = name if len(name) <= NAME_LETTERS else f"…{name[-NAME_LETTERS:]}"
-        below = [shown, class_name(example.label, images.classes)]
+        unlabelled = example.label == UNLABELLED
+        below = [shown, "no label" if unlabelled else class_name(example.label, images.classes)]
         panels.append(Panel(pixels, None, example.boxes.numpy(), below, mask))
         if len(panels) == ROWS * COLUMNS:
             break
@@ -68,7 +69,7 @@ def drawing(images: ImageSet, path: Path) -> Finding:
     if figure is None:
         return Finding("data", "drawing", f"none of the first {LOOKED_AT} images can be used", "", "problem")
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=200)
+    figure.savefig(content, format="png", dpi=400)
     try:
         write_whole(path, content.getvalue())
     except OSError as error:

@@ -93,6 +93,12 @@ def ground_truth(record: Mapping[Any, Any], height: int, width: int) -> np.ndarr
     return rasterise(np.array(boxes).reshape(-1, 4), height, width)
 
 
+def frame_of(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[list[float]]:
+    """The box around a mask, half-open pixels x0, y0, x1, y1; none of an empty one."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return [[float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0]] if len(rows) else []
+
+
 def matched_box(boxes: Array, area: float) -> Array:
     """The frame around the boxes, scaled about its centre to an area in pixels, (1, 4), even beyond the image."""
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)

@@ -9,9 +9,9 @@ import torch
 from common import analyze_images
 from PIL import Image
 
-from attnlab.boxes import ground_truth, pack, unpack
+from attnlab.boxes import frame_of, ground_truth, pack, unpack
 from attnlab.data.base import Entry, FileSet
-from attnlab.data.masks import BoxMask, MaskFile, UnionMask, frame_of
+from attnlab.data.masks import BoxMask, MaskFile, UnionMask
 from attnlab.data.resizing import ResizedDataset, Skipped
 from attnlab.errors import Unusable
 from attnlab.records import read_records
@@ -195,6 +195,9 @@ def test_the_plain_ground_truth_of_lime_is_the_mask():
     image = {"boxes": [[0, 0, 2, 3]], "mask": pack(L_SHAPE), "lime": weights, "adv_lime": None, "lime_again": None}
     assert lime_ious(image, (3, 4), [1], "box")["table4"][1] == 1
     assert lime_ious({**image, "mask": None}, (3, 4), [1], "box")["table4"][1] == pytest.approx(4 / 6)
+    # the frame of 2 x 3 pixels that is scaled is the mask's, whatever box was given beside it
+    matched = lime_ious({**image, "boxes": [[3, 0, 4, 1]]}, (3, 4), [1], "matched")["table4"][1]
+    assert matched == lime_ious({**image, "mask": None}, (3, 4), [1], "matched")["table4"][1] > 0
 
 
 def test_a_page_draws_the_outline_of_a_mask_in_place_of_boxes():

@@ -234,9 +234,3 @@ class UnionMask:
         for part in self.parts:
             union |= part.decode(height, width)
         return union
-
-
-def frame_of(mask: Mask) -> list[list[float]]:
-    """The box around a mask, half-open pixels x0, y0, x1, y1; none of an empty one."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return [[float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0]] if len(rows) else []

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attnlab.arrays import Areas, Images, Labels
-from attnlab.boxes import Array, clipped, doubts, mask_of, rasterise, usable
+from attnlab.boxes import Array, clipped, doubts, frame_of, mask_of, rasterise, usable
 from attnlab.compat import functional, torchvision
 from attnlab.data import RESIZINGS, TRUTHS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.base import ImageSet
-from attnlab.data.masks import Mask, frame_of
+from attnlab.data.masks import Mask
 from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
 from attnlab.registry import loaded

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attnlab.boxes import unpack
+from attnlab.boxes import frame_of, unpack
 from attnlab.report.figures.analysis import boxes_of, map_of
 from attnlab.report.figures.panels import class_name
 from attnlab.report.page.images import group_of
@@ -83,8 +83,4 @@ def truth_of(record: Record, size: Sequence[int]) -> list[Truth]:
     if not record.get("mask"):
         return [Truth((x0, y0, x1, y1)) for x0, y0, x1, y1 in boxes_of(record).tolist()]
     mask = unpack(record["mask"], *size)
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    if not len(rows):
-        return []
-    frame = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return [Truth(frame, mask)]
+    return [Truth((x0, y0, x1, y1), mask) for x0, y0, x1, y1 in frame_of(mask)]

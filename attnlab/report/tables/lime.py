@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.boxes import frame_of, matched_box, rasterise
 from attnlab.boxes import ground_truth as boxes_or_mask
-from attnlab.boxes import matched_box, rasterise
 from attnlab.errors import UserError
 from attnlab.report.tables import FEATURES, Paper
 from attnlab.report.tables.iou import by_size, measured
@@ -91,13 +91,15 @@ def segments_of(explanation: Struct, size: Size) -> Labels:
 
 
 def _truth(image: Mapping[Any, Any], mask: Mask | None, rule: str) -> Mask | None:
-    """The ground truth; for `matched` the common frame of the boxes, scaled to the size of an area."""
-    boxes = [np.asarray(box, float) for box in image["boxes"]]
-    if not boxes or mask is None:
+    """The ground truth; for `matched` the common frame of the boxes or the mask, scaled to the size of an area."""
+    if mask is None:
         return None
-    if rule == "matched":
-        return rasterise(matched_box(np.stack(boxes), float(mask.sum())), *mask.shape)
-    return boxes_or_mask(image, *mask.shape)
+    truth = boxes_or_mask(image, *mask.shape)
+    masked = isinstance(image.get("mask"), bytes)
+    boxes = frame_of(truth) if masked else [np.asarray(box, float).tolist() for box in image["boxes"]]
+    if not boxes or rule != "matched":
+        return truth if boxes else None
+    return rasterise(matched_box(np.array(boxes), float(mask.sum())), *mask.shape)
 
 
 def _iou(first: Mask | None, second: Mask | None) -> float:

@@ -104,6 +104,30 @@ def test_classes_of_csv_are_told_apart_and_no_formulas(small, tmp_path):
     }
 
 
+def test_predictions_beyond_the_datas_classes_have_the_models_names(copied, evaluated, tmp_path):
+    manifest = json.loads((copied / "run.json").read_text())
+    names = manifest["data"]["classes"]
+    manifest["data"]["classes"], manifest["model"]["labels"] = names[:2], [*names[:2], *(f"own {n}" for n in names[2:])]
+    (copied / "run.json").write_text(json.dumps(manifest))
+    export("csv", copied)
+    frame = pd.read_csv(copied / "export-csv/records.csv")
+    assert set(frame[frame["prediction"] == 6]["predicted_class"]) == {"own six"}
+    export("coco", copied, ExportConfig(no_images=True))
+    content = json.loads((copied / "export-coco/annotations.json").read_text())
+    assert [one["name"] for one in content["categories"]][1:4] == ["crane (1)", "own =2+3", "own three"]
+    run = Path(shutil.copytree(evaluated, tmp_path / "evaluated", ignore=shutil.ignore_patterns("export-*")))
+    manifest = json.loads((run / "run.json").read_text())
+    model, classes = next(iter(manifest["model"])), manifest["data"]["classes"]
+    manifest["data"]["classes"] = classes[:1]
+    manifest["model"][model]["labels"] = [classes[0], *(f"own {name}" for name in classes[1:])]
+    (run / "run.json").write_text(json.dumps(manifest))
+    export("csv", run)
+    frame = pd.read_csv(run / "export-csv/records.csv")
+    beyond = frame[(frame["model"] == model) & (frame["prediction"] > 0)]
+    assert len(beyond)
+    assert beyond["predicted_class"].str.startswith("own ").all()
+
+
 def test_csv_of_an_evaluation_has_a_row_for_each_answer(evaluated, tmp_path):
     export("csv", evaluated, ExportConfig(out=tmp_path / "csv"))
     frame, records = pd.read_csv(tmp_path / "csv/records.csv"), read_evaluation(evaluated)

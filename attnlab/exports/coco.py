@@ -17,7 +17,7 @@ from attnlab import __version__
 from attnlab.exports.pictures import IMAGES, picture_of, places, write_pictures
 from attnlab.exports.views import ClassNames, Truth, View, has_labels, truth_of, views_of
 from attnlab.exports.write import Export
-from attnlab.report.description import title
+from attnlab.report.description import class_names, title
 from attnlab.words import counted
 
 FILE = "annotations.json"
@@ -29,7 +29,7 @@ def coco(export: Export) -> list[str]:
     manifest, config = export.manifest, export.config
     shown = None if config.no_images else write_pictures(export, maps=True, instead=INSTEAD)
     where = places(export.out, manifest["options"]["eps"])[: 1 if shown is None else None]
-    names = ClassNames(manifest["data"]["classes"])
+    names = ClassNames(class_names(manifest))
     sets = [Instances(place, manifest, names) for place in where]
     for record in export.rows():
         if shown is not None and record["image_id"] not in shown:
@@ -95,7 +95,7 @@ class Instances:
 
     def encoded(self) -> bytes:
         """The content of the file."""
-        known = len(self.manifest["data"]["classes"]) or self.manifest["model"].get("classes", 0)
+        known = len(self.names.classes) or self.manifest["model"].get("classes", 0)
         count = max(known, self.highest + 1)
         content = {
             "info": {"description": f"{title(self.manifest)}, exported by attnlab {__version__}"},

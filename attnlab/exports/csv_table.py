@@ -8,6 +8,7 @@ from typing import Any
 from attnlab.exports.views import ClassNames, has_labels
 from attnlab.exports.write import Export
 from attnlab.files import safe_cell
+from attnlab.report.description import class_names, models_of
 from attnlab.report.page.images import figures_of, numbers_of
 from attnlab.words import counted
 
@@ -18,8 +19,7 @@ Cells = dict[str, Any]
 
 def csv_table(export: Export) -> list[str]:
     """Write records.csv; what a row lacks is an empty cell, and texts are as `safe_cell` has them."""
-    names = ClassNames(export.manifest["data"].get("classes", []))
-    rows = (_analysis if export.manifest["kind"] == "analyze" else _evaluation)(export, names)
+    rows = (_analysis if export.manifest["kind"] == "analyze" else _evaluation)(export)
     content = io.StringIO(newline="")
     writer: csv.DictWriter[str] | None = None
     count = 0
@@ -32,8 +32,9 @@ def csv_table(export: Export) -> list[str]:
     return [f"{path}: {counted(count, 'row')} of {counted(len(export.image_ids), 'image')}"]
 
 
-def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
+def _analysis(export: Export) -> Iterator[Cells]:
     """A row per image and eps, with every figure that the report shows of it."""
+    names = ClassNames(class_names(export.manifest))
     figures, labelled = figures_of(export.manifest), has_labels(export.manifest)
     for record in export.rows():
         numbers = numbers_of(record, export.manifest, figures)
@@ -58,10 +59,14 @@ def _analysis(export: Export, names: ClassNames) -> Iterator[Cells]:
             }
 
 
-def _evaluation(export: Export, names: ClassNames) -> Iterator[Cells]:
+def _evaluation(export: Export) -> Iterator[Cells]:
     """A row per image, model and attack."""
     labelled = has_labels(export.manifest)
+    names_of = {
+        model: ClassNames(class_names(export.manifest, model)) for model in models_of(export.manifest["options"])
+    }
     for record in export.rows():
+        names = names_of[record["model"]]
         for outcome in record["attacks"]:
             yield {
                 "model": record["model"],

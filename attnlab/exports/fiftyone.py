@@ -11,6 +11,7 @@ from attnlab.errors import UserError
 from attnlab.exports.pictures import picture_of, places, write_pictures
 from attnlab.exports.views import ClassNames, Record, Truth, View, has_labels, truth_of, views_of
 from attnlab.exports.write import Export
+from attnlab.report.description import class_names
 from attnlab.words import counted
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _samples(export: Export, shown: set[str]) -> "Iterator[fo.Sample]":
     """Of each image whose pictures are there a group of samples."""
     import fiftyone as fo
 
-    manifest, names = export.manifest, ClassNames(export.manifest["data"]["classes"])
+    manifest, names = export.manifest, ClassNames(class_names(export.manifest))
     where = places(export.out.resolve(), manifest["options"]["eps"])
     for record in export.rows():
         if record["image_id"] not in shown:

@@ -26,10 +26,12 @@ def with_names(manifest: Manifest) -> dict[str, Any]:
     return {**manifest, "options": {**names, **options}}
 
 
-def class_names(manifest: Manifest) -> list[str]:
-    """Class names of an analysis: of the data, and of the model's logits behind those."""
-    names = list(manifest["data"]["classes"])
-    return names + list(manifest["model"].get("labels", [])[len(names) :])
+def class_names(manifest: Manifest, model: str | None = None) -> list[str]:
+    """Class names of an analysis, or of a model of an evaluation: the data's, and of the logits behind those."""
+    names = list(manifest["data"].get("classes", []))
+    known = manifest.get("model", {})
+    described = known if model is None else known.get(model, {})
+    return names + list(described.get("labels", [])[len(names) :])
 
 
 def map_method(options: Options) -> str | None:

@@ -90,6 +90,22 @@ def test_areas_decide_where_every_object_has_one_else_boxes(tmp_path):
 
     assert label(50, 64) == 1  # the second object, a cat
     assert label(50, None) == label(0, 64) == label("50", 64) == label(64.5, 64) == 0
+    assert label(1200, 1200) == label(50, 82) == 0  # of the image, and more than the second box holds: not the object's
+
+
+@pytest.mark.parametrize("kind", [float, str])
+def test_a_size_that_is_written_otherwise_scales_boxes_alike(tmp_path, kind):
+    said = content([instance(1, (20, 10, 16, 16))], [image(1, height=kind(2 * HEIGHT), width=kind(2 * WIDTH))])
+    assert load_dataset("coco", lay(tmp_path, said)).read(0).boxes.tolist() == [[10, 5, 18, 13]]
+
+
+def test_half_a_character_in_a_name_is_shown_escaped(tmp_path):
+    said = content([instance(1, (20, 10, 16, 16))], [image(1), image(2, "a\ud800.png")])
+    lay(tmp_path, content([instance(1, (20, 10, 16, 16))]))
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(said))
+    images = load_dataset("coco", tmp_path)
+    assert (list(images.image_ids), images.label_of(1)) == (["0001.png", "a\\ud800.png"], None)
+    assert len(images.fingerprint()) == 64
 
 
 def test_without_pycocotools_masks_are_refused_with_the_command_that_installs_it_and_boxes_work(tmp_path, monkeypatch):
@@ -198,7 +214,7 @@ def test_boxes_are_of_the_picture_turned_as_exif_says_or_it_is_left_out(tmp_path
         assert sample.reason.endswith("the image is 30x40; as stored, before EXIF turns it?")
 
 
-@pytest.mark.parametrize("size", [{"height": 0}, {"width": None}, {"height": "30"}])
+@pytest.mark.parametrize("size", [{"height": 0}, {"width": None}, {"height": "tall"}])
 def test_without_a_size_boxes_are_of_the_image_as_it_is(tmp_path, size):
     runs = {"counts": RUNS, "size": [HEIGHT, WIDTH]}
     said = [instance(1, (20, 10, 15, 15), segmentation=[SQUARE]), instance(2, (2, 3, 10, 20), segmentation=runs)]

@@ -1,5 +1,6 @@
 """Which objects of an image the model should see: the class of the largest, or each on its own."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,19 @@ def test_names_of_samples_are_unique_and_reasons_are_kept():
     )
     assert images.image_ids == ["a#0", "a#1", "a#2", "b", "c#0"]
     assert [isinstance(entry, Entry) for entry in images.entries] == [True, True, True, False, True]
+
+
+def test_a_pickled_set_grows_with_its_images_and_not_with_their_square():
+    sizes = {}
+    for count in (100, 400):
+        image = Annotated(IMAGE.path, [Object(0, (1.5, 2, 3, 4), BoxMask((0, 0, 2, 2)))])
+        images = file_set("mine", ["a"], {str(number): image for number in range(count)}, "each")
+        content = pickle.dumps(images)
+        again = pickle.loads(content)
+        assert again.fingerprint() == images.fingerprint()
+        assert again.entries[-1].boxes.dtype == images.entries[-1].boxes.dtype
+        sizes[count] = len(content)
+    assert sizes[400] < 5 * sizes[100]
 
 
 def test_names_are_numbered_in_their_order_or_as_a_class_list_has_them(tmp_path):

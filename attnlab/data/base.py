@@ -123,6 +123,15 @@ class Entry:
     mask: MaskSource | None = None
     notes: tuple[str, ...] = ()  # as of `Example`
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # boxes as numbers: pickled as a tensor, which is cut out of that of all images, they would come with all of it
+        return _entry, (self.path, self.label, self.boxes.tolist(), self.boxes_size, self.mask, self.notes)
+
+
+def _entry(path: Path | StorePath, label: int, boxes: Sequence[Sequence[float]], *others: Any) -> Entry:
+    """An entry from what was pickled of it."""
+    return Entry(path, label, torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4) if boxes else WITHOUT, *others)
+
 
 @dataclass(frozen=True)
 class FileSet:
@@ -251,7 +260,10 @@ def digest(lines: Iterable[str]) -> str:
 
 def as_id(name: str) -> str:
     """An image's id from its file's name, which keeps bytes that are no UTF-8 as escapes: records are text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character of UTF-16, as a JSON can hold
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def check_unique(image_ids: Sequence[str], name: str) -> None:

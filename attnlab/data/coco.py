@@ -90,8 +90,15 @@ def _image(
 
 def _size(image: dict[str, Any]) -> Size | None:
     """Height and width of an image, where both are given."""
-    height, width = image.get("height"), image.get("width")
-    return (height, width) if type(height) is type(width) is int and height > 0 and width > 0 else None
+    height, width = (_whole(image.get(side)) for side in ("height", "width"))
+    return (height, width) if height and width else None
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number above 0, also written as 640.0 or "640"; None of anything else."""
+    if type(value) is str and value.isascii() and value.isdecimal() and len(value) < 10:
+        value = int(value)
+    return int(value) if type(value) in (int, float) and 0 < value < MOST and value == int(value) else None
 
 
 def _object(annotation: dict[str, Any], box: Box | None, size: Size | None, label: int) -> tuple[Object | None, str]:
@@ -105,7 +112,9 @@ def _object(annotation: dict[str, Any], box: Box | None, size: Size | None, labe
         box = _frame(polygons)
         note = note or (ODD_BOX if annotation.get("bbox") else "")
     area = annotation.get("area")
-    known = isinstance(area, int | float) and 0 < area < math.inf
+    # one beyond its box is not the object's, but such as the image's
+    most = math.inf if box is None else (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+    known = isinstance(area, int | float) and 0 < area < math.inf and area <= most
     return Object(label, box, mask, area if known else None), note
 
 

@@ -77,7 +77,7 @@ def test_lime_of_the_true_class_explains_the_prediction(attnlab, pictures):
 
 def test_an_evaluation_counts_the_predictions_that_attacks_leave(attnlab, pictures, resnet8):
     wanted = predictions(resnet8, load_dataset("images", pictures))
-    words = ["--data", "images", "--root", pictures, "--model", "resnet8", "--attacks", "clean,fgsm", "--no-check"]
+    words = ["--data", "images", "--root", pictures, "--model", "resnet8", "--attacks", "clean,fgsm"]
     done = attnlab("evaluate", *words, "--out", "out")
     assert done.code == 0
     assert "without labels: accuracy is the share of images whose clean prediction the attack leaves" in done.out

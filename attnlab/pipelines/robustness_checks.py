@@ -78,7 +78,8 @@ def write_checks(
         (batch,) = load_batches(prepared, [list(positions)], workers=0, warn=False)
         signs = []
         if batch.positions:
-            signs += check_model(classifier, *batch.tensors(classifier.device), min(budgets))
+            pixels, labels, _seeds = checked_inputs(classifier, batch, seed=0)
+            signs += check_model(classifier, pixels, labels, min(budgets))
         if classifier.classes < LEAST_CLASSES:
             signs += [
                 f"{suite} is APGD-CE and Square alone: APGD-T needs {LEAST_CLASSES} classes, the model has "

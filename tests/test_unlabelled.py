@@ -60,6 +60,8 @@ def test_an_analysis_compares_maps_of_the_predicted_class(attnlab, pictures, res
     assert dict(zip(records["image_id"], records["label"], strict=True)) == wanted
     assert (records["label"] == records["prediction"]).all()
     assert pd.read_csv("out/tables/table3.csv")["n"].sum() == 4 * COUNT
+    caption = " ".join(Path("out/tables/table3.tex").read_text().replace("%", "").split())
+    assert f"n = {COUNT} images, without labels: predictions of clean images stand for them; " in caption
     assert not Path("out/tables/table1.csv").exists()
     assert json.loads(Path("out/run.json").read_text())["data"]["labels"] == "predicted"
     assert attnlab("report", "out").code == 0
@@ -81,6 +83,8 @@ def test_an_evaluation_counts_the_predictions_that_attacks_leave(attnlab, pictur
     done = attnlab("evaluate", *words, "--out", "out")
     assert done.code == 0
     assert "without labels: accuracy is the share of images whose clean prediction the attack leaves" in done.out
+    caption = " ".join(Path("out/tables/table6.tex").read_text().replace("%", "").split())
+    assert f"{COUNT} images; without labels: predictions of clean images stand for them; " in caption
     records = read_evaluation(Path("out"))
     assert dict(zip(records["image_id"], records["label"], strict=True)) == wanted
     accuracy = pd.read_csv("out/tables/table6.csv").set_index("attack")["accuracy"]

@@ -13,10 +13,9 @@ from attnlab import __version__
 from attnlab.config import ExportConfig
 from attnlab.errors import UserError
 from attnlab.exports import EXPORTS
-from attnlab.exports.views import has_labels
 from attnlab.files import is_vacant, write_whole
 from attnlab.records import Row, rows_of
-from attnlab.report.description import with_names
+from attnlab.report.description import predicted_labels, with_names
 from attnlab.runs import Run
 from attnlab.words import counted
 
@@ -102,8 +101,8 @@ def export(name: str, folder: Path, config: ExportConfig | None = None, progress
     _take(out, name, identity, folder)
     made = Export(run, manifest, out, config, list(found), identity, progress or Export.progress)
     lines: list[str] = spec.write(made)
-    if not has_labels(manifest):
-        lines.append("without labels: predictions of clean images stand for them")
+    if unlabelled := predicted_labels(manifest):
+        lines.append(unlabelled)
     if manifest["finished"] is None:
         models = len(manifest["options"].get("models", [""])) if kind == "evaluate" else 1
         whole = counted(manifest["options"]["images"] * models, "record" if models > 1 else "image")

@@ -52,6 +52,12 @@ def title(manifest: Manifest) -> str:
     return f"{', '.join(models_of(options))} on {options['data']}{part}"
 
 
+def predicted_labels(manifest: Manifest) -> str:
+    """What stands for the labels of images that have none, in words; empty where they have some."""
+    unlabelled = manifest["data"].get("labels") == "predicted"
+    return "without labels: predictions of clean images stand for them" if unlabelled else ""
+
+
 def data_of(options: Options) -> str:
     """Name and split of the data."""
     return f"{options['data']} {options['split']}".strip()
@@ -103,7 +109,10 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
         settings = options["lime"]
         samples = f"at most {settings['samples']}" if settings["patience"] else settings["samples"]
         details += [f"{settings['superpixels']}, {samples} samples, hidden {settings['hide']}", note]
-    about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, 'correctly classified image')}"
+    unlabelled = predicted_labels(manifest)
+    noun = "image" if unlabelled else "correctly classified image"
+    about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, noun)}"
+    about += f", {unlabelled}" if unlabelled else ""
     return f"{about}; {', '.join(filter(None, details))}; brackets: 95 % bootstrap interval"
 
 
@@ -116,6 +125,7 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     restarts = max((attack["restarts"] for attack in loops), default=1)
     details = [
         f"{data_of(options)}, {counted(options['images'], 'image')}",
+        predicted_labels(manifest),
         f"L-infinity eps {eps_of(budgets)}" if budgets else "",
         f"steps of {eps_of(lengths)}" if lengths else "",
         note,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from attnlab.report.description import Manifest, cells_of, data_of, eps_of
+from attnlab.report.description import Manifest, cells_of, data_of, eps_of, predicted_labels
 from attnlab.words import as_fraction, counted
 
 #: options that have a line of their own, or whose line would say nothing
@@ -15,7 +15,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Terms and what a run says of each."""
     options, data = manifest["options"], manifest["data"]
     boxes = "with boxes or masks" if data.get("has_boxes") else "without boxes"
-    boxes += ", without labels: predictions of clean images stand for them" if data.get("labels") else ""
+    boxes = ", ".join(filter(None, (boxes, predicted_labels(manifest))))
     lines = [("data", f"{data_of(options)}: {counted(options['images'], 'image')}, {boxes}")]
     lines += _models(manifest)
     if "attacks" in options:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.records import CHECKS, read_checks
-from attnlab.report.description import eps_of, falls_short
+from attnlab.report.description import eps_of, falls_short, predicted_labels
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
 from attnlab.report.tables.sources import Source
 from attnlab.runs import Run
@@ -19,8 +19,7 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
     once = records[records["eps"] == options["eps"][0]]
     correct = once[once["prediction"] == once["label"]]
     accuracy = 100 * len(correct) / max(len(once), 1)
-    unlabelled = source.manifest["data"].get("labels") == "predicted"
-    share = "without labels: predictions of clean images stand for them" if unlabelled else f"accuracy {accuracy:.2f} %"
+    share = predicted_labels(source.manifest) or f"accuracy {accuracy:.2f} %"
     lines = [
         f"{len(once)} of {counted(options['images'], 'image')} recorded, {share}; "
         f"I_att: {counted(images['image_id'].nunique(), 'image')}"
@@ -64,7 +63,7 @@ def of_evaluation(run: Run, source: Source) -> list[str]:
     skipped = len(rows.filter(rows["skipped"].is_valid())["image_id"].unique())
     done = len(records.drop_duplicates(["model", "image_id"]))
     lines = [f"{done} of {counted(wanted, 'record')} of images and models"]
-    if source.manifest["data"].get("labels") == "predicted":
+    if predicted_labels(source.manifest):
         lines.append("without labels: accuracy is the share of images whose clean prediction the attack leaves")
     lines += _skipped(skipped)
     for name, attacks in source.manifest.get("left_out", {}).items():

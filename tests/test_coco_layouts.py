@@ -187,3 +187,9 @@ def test_lvis_names_its_images_by_their_addresses(tmp_path):
     (root / "val2017").mkdir()
     gradient().save(root / "val2017" / "a.png")
     assert list(load_dataset("coco", root).image_ids) == ["val2017/a.png"]
+
+
+def test_a_folder_of_images_alone_is_refused_with_what_root_is(tmp_path):
+    (tmp_path / "val2017").mkdir()
+    refusal = error_of(load_dataset, "coco", tmp_path / "val2017")
+    assert refusal.endswith("got none; --root is the folder that holds JSON and images, or the JSON itself")

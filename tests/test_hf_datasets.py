@@ -210,7 +210,9 @@ def test_names_that_are_none_are_refused_in_one_line(tmp_path):
         error_of(load_dataset, "hf:./none@test")
         == "expected an id of the hub or an existing folder behind hf:, got './none'"
     )
-    assert error_of(load_dataset, "hf:nobody/none").startswith("hf:nobody/none could not be had from datasets (")
+    refusal = error_of(load_dataset, "hf:nobody/none")
+    assert refusal.startswith("hf:nobody/none could not be had from datasets (")
+    assert refusal.endswith("; no folder is called nobody/none here, so it was taken for an id of the hub")
     assert "expected no --root with --data hf:nobody/none" in error_of(load_dataset, "hf:nobody/none", tmp_path)
 
 

@@ -54,7 +54,8 @@ def _json_of(folder: Path | StorePath, split: str) -> Path | StorePath:
     if found:
         listed = ", ".join(sorted(found)[:6])
         raise UserError(f"expected one JSON for the split {split} in {folder}, got {listed}; name it as --root")
-    others = f"those of other splits: {', '.join(sorted(below)[:6])}" if below else "none"
+    where = "none; --root is the folder that holds JSON and images, or the JSON itself"
+    others = f"those of other splits: {', '.join(sorted(below)[:6])}" if below else where
     raise UserError(f"expected a JSON of COCO's instances for the split {split} in {folder}, got {others}")
 
 

@@ -119,7 +119,8 @@ def _tables(name: str, place: str) -> Tables:
     except UserError:
         raise
     except Exception as error:  # of the hub's client, of builders, of the network: many kinds
-        raise UserError(f"{name} could not be had from datasets ({one_line(error)})") from None
+        hint = "" if folder.exists() else f"; no folder is called {place} here, so it was taken for an id of the hub"
+        raise UserError(f"{name} could not be had from datasets ({one_line(error)}){hint}") from None
 
 
 def _labels(tables: Tables, split: str, columns: Columns) -> tuple[list[str], list[Any]]:

@@ -128,6 +128,15 @@ def test_spaces_around_a_name_make_no_other_class_and_an_object_without_a_name_i
     assert str(images.entries[2]) == "malformed annotation z.xml: an object without a name"
 
 
+def test_masks_in_another_order_than_the_annotations_objects_are_not_taken(tmp_path):
+    root = devkit(tmp_path)
+    put(root / "VOCdevkit" / "VOC2012" / "Annotations" / "a.xml", xml([FAR, CAT, DOG]))  # the masks': CAT, DOG, FAR
+    samples = ResizedDataset(load_dataset("voc", root, label="each"), (HEIGHT, WIDTH))
+    note = "with a mask that lies elsewhere than its object's box, so that boxes count"
+    assert [samples[place].notes for place in range(3)] == [(note,)] * 3
+    assert [int(samples[place].mask.sum()) for place in range(3)] == [10 * 8, HEIGHT * WIDTH, 10 * 16]
+
+
 def test_a_mask_of_another_size_leaves_its_image_out(tmp_path):
     root = devkit(tmp_path)
     mask([CAT, DOG, FAR]).resize((80, 60)).save(root / "VOCdevkit" / "VOC2012" / "SegmentationObject" / "a.png")

@@ -18,6 +18,7 @@ from torch import Tensor
 from attnlab.boxes import same_aspect
 from attnlab.data.bands import Bands, channels_in
 from attnlab.data.decode import UPRIGHT, decode, file_size
+from attnlab.data.file_list import list_files as list_files
 from attnlab.data.masks import Mask, MaskSource, NoMask
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath
@@ -187,8 +188,7 @@ class FileSet:
 
     def file_of(self, index: int) -> Any:
         """What tells the file of an image from others: objects that are images of their own may share one."""
-        entry = self.entries[index]
-        return entry.path if isinstance(entry, Entry) else index
+        return getattr(self.entries[index], "path", index)
 
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, boxes, masks and file sizes."""
@@ -293,33 +293,6 @@ def no_collection() -> Iterator[None]:
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
     return suffix_of(name) in IMAGE_SUFFIXES
-
-
-def list_files(folder: Path | StorePath, *, links: bool = False) -> Iterator[str]:
-    """Paths of all files below the folder, relative to it, with slashes, in no order.
-
-    With `links` below linked folders too, and a folder that cannot be read is a UserError; else it is passed over.
-    """
-    if isinstance(folder, StorePath):
-        yield from folder.files()
-        return
-    for here, folders, names in os.walk(folder, onerror=_refuse if links else None, followlinks=links):
-        folders[:] = [name for name in folders if not _leads_back(here, name)] if links else folders
-        below = Path(here).relative_to(folder).as_posix()
-        yield from names if below == "." else (f"{below}/{name}" for name in names)
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot read the folder {error.filename}: {error.strerror}")
-
-
-def _leads_back(here: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in, or that the links on the way to it lead through."""
-    path = os.path.join(here, name)
-    if not os.path.islink(path):
-        return False
-    target = Path(path).resolve()
-    return any(above.resolve().is_relative_to(target) for above in (Path(here), *Path(here).parents))
 
 
 def list_images(folder: Anywhere) -> list[Anywhere]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from attnlab.boxes import rasterise, same_aspect
+from attnlab.boxes import frame_of, rasterise, same_aspect
 from attnlab.data.decode import file_size
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StoreLost, StorePath
@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 VOID = 255  # value of pixels that belong to no object, at borders and where it is not known
 MOST = 1 << 30  # pixels of a mask
+SAME = 0.2  # IoU from which on a mask's frame and a box are of one object: void borders make small masks smaller
 LOSSY = ("JPEG", "MPO")  # formats of pictures whose pixels are about what was saved
 ONE_CHANNEL = ("1", "L", "P", "I", "I;16")  # modes of pictures whose pixels are one number each
 
@@ -51,7 +52,8 @@ class MaskFile:
     where any colour is not 0 and it is not fully transparent. A JPEG, whose values are not those that were saved, makes
     its image unusable. With `at_least` those belong to it that have at least that grey level, of 255. With `of_one` a
     picture of several values beside 0, such as of classes, makes its image unusable. With `objects` the picture shows
-    that many, numbered from 1 on, 255 being void: a picture with other numbers is not the annotation's.
+    that many, numbered from 1 on, 255 being void: a picture with other numbers is not the annotation's. With `within`,
+    the object's box, a mask whose frame is another one is another object's.
     """
 
     path: Path | StorePath
@@ -59,6 +61,7 @@ class MaskFile:
     at_least: int = 0
     of_one: bool = False
     objects: int = 0
+    within: "BoxMask | None" = None
 
     def __str__(self) -> str:
         """Path, size, and values or the lowest one."""
@@ -94,7 +97,12 @@ class MaskFile:
             return np.asarray(stored[..., :3].any(2) & (stored[..., 3] > 0))
         if self.objects and {*np.unique(stored).tolist()} - {0, VOID} != {*range(1, self.objects + 1)}:
             raise NoMask("with other objects in its mask than in its annotation, so that boxes count")
-        return np.isin(stored, self.values) if self.values else np.asarray(stored >= max(self.at_least, 1))
+        mask = np.isin(stored, self.values) if self.values else np.asarray(stored >= max(self.at_least, 1))
+        if self.within and mask.any():
+            frame, box = rasterise(np.array(frame_of(mask)), height, width), self.within.decode(height, width)
+            if (frame & box).sum() < SAME * (frame | box).sum():
+                raise NoMask("with a mask that lies elsewhere than its object's box, so that boxes count")
+        return mask
 
 
 @dataclass(frozen=True)

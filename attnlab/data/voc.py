@@ -10,7 +10,7 @@ from pathlib import Path
 from attnlab.data.base import FileSet, is_image, list_files
 from attnlab.data.boxes_table import check_pixels
 from attnlab.data.coco_files import SPLITS, split_word, words_of
-from attnlab.data.masks import VOID, MaskFile
+from attnlab.data.masks import VOID, BoxMask, MaskFile
 from attnlab.data.objects import Annotated, Object, file_set, numbered, warn_of_numbers
 from attnlab.data.text import read_text
 from attnlab.data.voc_xml import VocAnnotation, read_annotation
@@ -146,13 +146,14 @@ def _image(
         return one
     count = len(one.names)
     mask = here / files.masks[0] if files.masks and count < VOID else None
+    boxes = [(xmin - 1, ymin - 1, xmax, ymax) for xmin, ymin, xmax, ymax in one.boxes]
     objects = [
         Object(
             index_of[name],
-            (xmin - 1, ymin - 1, xmax, ymax),
-            MaskFile(mask, (place,), objects=count) if mask else None,
+            box,
+            MaskFile(mask, (place,), objects=count, within=BoxMask(box, one.size)) if mask else None,
         )
-        for place, (name, (xmin, ymin, xmax, ymax)) in enumerate(zip(one.names, one.boxes, strict=True), 1)
+        for place, (name, box) in enumerate(zip(one.names, boxes, strict=True), 1)
     ]
     zero = any(corner < 0.5 for box in one.boxes for corner in box[:2])
     return Annotated(here / files.images[0], objects, one.size, (ZERO,) if zero else ())

@@ -38,7 +38,7 @@ class Printed(NamedTuple):
     @property
     def error(self) -> str:
         """The one line of a failed command; progress lines before it aside."""
-        progress = r"\S+( \S+)?: \d+ images? of \d+ class|(shard \d+/\d+: )?\d+( of \d+)? images?|epoch \d+ of \d+"
+        progress = r"\S+( \S+)?: \d+ images?|(shard \d+/\d+: )?\d+( of \d+)? images?|epoch \d+ of \d+"
         lines = [line for line in self.err.splitlines() if not re.match(progress, line)]
         assert self.code == 1
         assert len(lines) == 1

@@ -136,7 +136,13 @@ def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
 # ------------------------------------------------------------------ what pages say
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.parent.name == "results"), id=name_of(page))
+        for page in PAGES
+    ],
+)
 def test_commands_and_python_of_a_page_run_in_their_order(page, here, attnlab):
     namespace: dict[str, object] = {}
     text = page.read_text()

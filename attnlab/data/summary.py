@@ -29,7 +29,8 @@ class Summary:
 
     Attributes:
         images: Number of images asked for.
-        classes: Number of classes among those that can be used; 0 where they have no labels.
+        classes: Number of classes among those that can be used.
+        labelled: Whether they have labels.
         has_truth: Whether the set has ground truth at all.
         truths: Of images that were read, evenly spaced.
         reasons: Why images cannot be used, each with their number, the most frequent first. Of those that were not
@@ -38,6 +39,7 @@ class Summary:
 
     images: int
     classes: int
+    labelled: bool
     has_truth: bool
     truths: Sequence[Truth]
     reasons: Mapping[str, int]
@@ -45,8 +47,8 @@ class Summary:
     def __str__(self) -> str:
         """In a line."""
         known = [truth for truth in self.truths if not math.isnan(truth.share)]
-        of = f"of {counted(self.classes, 'class')}" if self.classes else "without labels"
-        parts = [f"{counted(self.images, 'image')} {of}"]
+        of = f" of {counted(self.classes, 'class')}" if self.classes else "" if self.labelled else " without labels"
+        parts = [f"{counted(self.images, 'image')}{of}"]
         if not self.has_truth:
             parts.append("no boxes or masks")
         elif known:
@@ -83,6 +85,7 @@ def summarise(images: ImageSet, positions: Sequence[int], truth: str = "mask") -
     return Summary(
         images=len(positions),
         classes=len(set(labels.values()) - {None, UNLABELLED}),
+        labelled=UNLABELLED not in labels.values(),
         has_truth=images.has_boxes,
         truths=[one for one in looked if isinstance(one, Truth)],
         reasons=dict(reasons.most_common()),

@@ -32,7 +32,9 @@ def run_of(network: nn.Module, size: int = 64) -> Callable[[], Tensor]:
     return lambda: network(images)
 
 
-@pytest.mark.parametrize(("name", "norms"), [("resnet18", 20), ("inception_v3", 94), ("densenet121", 59)])
+@pytest.mark.parametrize(
+    ("name", "norms"), [("resnet18", 20), pytest.param("inception_v3", 94, marks=pytest.mark.slow), ("densenet121", 59)]
+)
 def test_folding_changes_neither_logits_nor_maps(name, norms):
     classifier = load_model(name, "none").double()
     with_statistics(classifier.network)

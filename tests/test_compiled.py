@@ -24,7 +24,7 @@ def traced(monkeypatch):
 
 @pytest.mark.parametrize(
     "defense",
-    ["aad", pytest.param("madry", marks=pytest.mark.slow), pytest.param("trades+awp", marks=pytest.mark.slow)],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("aad", "madry", "trades+awp")],
 )
 def test_a_compiled_training_is_the_plain_one_and_traces_nothing_anew(networks, tmp_path, monkeypatch, defense):
     attacked = []

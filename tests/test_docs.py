@@ -25,6 +25,7 @@ from attnlab_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LONG = [page for page in PAGES if page.parent.name == "results" or page.stem == "tables-and-figures"]  # minutes
 FENCE = re.compile(r"^```(\w+)(?: title=\"(.+?)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LANGUAGES = ("console", "bash", "python")
 #: commands of other programs, which the tests leave alone
@@ -138,10 +139,7 @@ def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] * (page.parent.name == "results"), id=name_of(page))
-        for page in PAGES
-    ],
+    [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG), id=name_of(page)) for page in PAGES],
 )
 def test_commands_and_python_of_a_page_run_in_their_order(page, here, attnlab):
     namespace: dict[str, object] = {}

@@ -75,6 +75,7 @@ def test_the_diffs_of_all_guides_together_apply_and_their_tests_pass(copy):
     run(copy, "attnlab_cli", "list")
 
 
+@pytest.mark.slow
 def test_after_the_commonest_guides_whatever_goes_by_names_passes(copy):
     for guide in COMMON:
         follow(guide, copy)

@@ -40,7 +40,10 @@ def test_a_notebook_begins_with_its_title(path):
     assert first.source.startswith("# ")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * ("train" in path.stem), id=path.stem) for path in NOTEBOOKS],
+)
 def test_a_notebook_runs_to_its_end(path, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)

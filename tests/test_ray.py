@@ -90,6 +90,7 @@ def ended_for_good(worker: Any) -> bool:
 # ------------------------------------------------------------------ the same bytes
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bytes_of_one_process(tmp_path, whole, cluster):
     config = AnalyzeConfig.of(**SMALL, engine="ray", address=cluster.address, num_workers=2, out=tmp_path / "r")
     seen: list[int] = []

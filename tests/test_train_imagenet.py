@@ -109,6 +109,7 @@ def test_resnet50_takes_two_steps_on_imagenet(attnlab, tree):
     assert json.loads(Path("out/model.json").read_text())["layer"] == "layer4"
 
 
+@pytest.mark.slow
 def test_torchrun_with_two_processes_trains_on_imagenet_and_goes_on(tree, place, tmp_path):
     """The command of a cluster, killed behind its first epoch and called again."""
     words = ["--data", "imagenet", "--root", tree, "--model", f"{place}/net.py:colour", "--epochs", 2]

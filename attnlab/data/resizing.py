@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from attnlab.arrays import Areas, Images, Labels
 from attnlab.boxes import Array, clipped, doubts, frame_of, mask_of, rasterise, usable
-from attnlab.compat import functional, torchvision
+from attnlab.compat import functional
 from attnlab.data import RESIZINGS, TRUTHS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.base import ImageSet
@@ -173,7 +173,7 @@ def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Arr
     area = rasterise(before, *frame).sum()
     if frame == size:
         return before, float(area > 0)
-    top, left = (round((whole - part) / 2) for whole, part in zip(frame, size, strict=True))
+    top, left = corner(frame, size)
     after = clipped(scaled - (left, top, left, top), *size).astype(np.float32)
     # no area: no box is a pixel wide at the model's size
     return after, float(rasterise(after, *size).sum() / area) if area else 0.0
@@ -191,15 +191,19 @@ def place_mask(mask: Mask, size: Size, resize: str) -> tuple[Tensor, float]:
 
     With it comes the share of its area that is still in the frame; NaN of an empty one.
     """
-    frame = list(_frame_of(resize)(mask.shape, size))
-    # as Pillow's nearest: the pixel at the centre of each new one; for tv_tensors.Mask torchvision takes its corner
-    resized = functional.resize(
-        torch.from_numpy(mask)[None], frame, torchvision.transforms.InterpolationMode.NEAREST_EXACT
-    )
-    cut = functional.center_crop(resized, list(size))
-    area, kept = int(resized.sum()), int(cut.sum())
+    frame = _frame_of(resize)((mask.shape[0], mask.shape[1]), size)
+    picture = Image.fromarray(mask.astype(np.uint8)).resize(frame[::-1], Image.Resampling.NEAREST)
+    resized = np.array(picture, bool)
+    top, left = corner(frame, size)
+    cut = np.ascontiguousarray(resized[top : top + size[0], left : left + size[1]])
+    area, kept = np.count_nonzero(resized), np.count_nonzero(cut)
     lost = 0.0 if mask.any() else math.nan
-    return cut[0], kept / area if area else lost
+    return torch.from_numpy(cut), kept / area if area else lost
+
+
+def corner(frame: Size, size: Size) -> Size:
+    """Row and column at which the centre of a frame begins that is cut out, as of torchvision's center_crop."""
+    return round((frame[0] - size[0]) / 2), round((frame[1] - size[1]) / 2)
 
 
 def collate(items: "Sequence[Sample | Skipped]") -> Batch:

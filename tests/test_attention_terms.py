@@ -207,6 +207,7 @@ def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tens
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_the_batch_each_have_the_gradient_of_one(tmp_path, small, batch):
     step, whole = uneven(small, batch)
     assert Step.forward(step, *whole).diagnostics["without_area"].item() == 0.25

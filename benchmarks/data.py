@@ -3,8 +3,8 @@
     python -m benchmarks.data [--images 200 --listed 50000 --readers folder,coco] [--folder DIR]
 
 Images are crops of scikit-image's photographs, JPEG of 500x375, which every layout links to. The bare loop opens,
-converts and resizes a file at a time, and nothing else; with n processes a reader is held against n times that loop, up
-to the number of cores. Opening is timed with so many links to one file, in a process that has imported everything.
+converts and resizes a file at a time, and nothing else. The speed of n worker processes is divided by n times that of
+the loop. Opening is timed with so many links to one file, in a process that has imported everything.
 """
 
 import gc

@@ -158,9 +158,9 @@ def corners_of(
     """How four numbers become x0, y0, x1, y1: as x, y, width, height or as they are, which the boxes decide.
 
     As corners a box is impossible where x1 < x0 or y1 < y0, as x, y, width, height where it reaches beyond its image by
-    more than a tenth of that: a box without width, or one drawn past the edge, says nothing. A reading of which a tenth
-    of the boxes or more are impossible, and more than ten times as many as of the other, is not the one. Where neither
-    is ruled out so, both are shown and the data set is refused.
+    more than a tenth of the image's side; a box without width, or one that ends just past the edge, counts for neither.
+    A reading is ruled out where a tenth of its boxes or more are impossible, and more than ten times as many as of the
+    other reading. Where neither is ruled out, the error shows both and refuses the data set.
 
     Raises:
         UserError: If boxes fit both readings or neither, are fractions, or no four numbers.

@@ -18,7 +18,7 @@ from torch import Tensor
 from attnlab.boxes import same_aspect
 from attnlab.data.bands import Bands, channels_in
 from attnlab.data.decode import UPRIGHT, decode, file_size
-from attnlab.data.file_list import list_files as list_files
+from attnlab.data.file_list import list_files
 from attnlab.data.masks import Mask, MaskSource, NoMask
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StorePath

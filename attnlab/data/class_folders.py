@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from attnlab.data.base import IMAGE_SUFFIXES, WITHOUT, Anywhere, Entry, FileSet, as_id, list_files, suffix_of
+from attnlab.data.base import IMAGE_SUFFIXES, WITHOUT, Anywhere, Entry, FileSet, as_id, suffix_of
 from attnlab.data.boxes_table import NAMES
+from attnlab.data.file_list import list_files
 from attnlab.data.objects import numbered
 from attnlab.errors import UserError
 from attnlab.stores import StorePath

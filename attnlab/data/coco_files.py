@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attnlab.data.base import list_files
+from attnlab.data.file_list import list_files
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import Root, StorePath, Url, open_root
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attnlab.data.base import UNLABELLED, FileSet, channels_of, is_image, list_files
+from attnlab.data.base import UNLABELLED, FileSet, channels_of, is_image
 from attnlab.data.boxes_table import BOXES, COLUMNS, NAMES, Box, read_boxes_table, read_labels, read_names
+from attnlab.data.file_list import list_files
 from attnlab.data.masks import MaskFile
 from attnlab.data.objects import Annotated, Object, file_set
 from attnlab.errors import Unusable, UserError

@@ -3,8 +3,9 @@
 import math
 from pathlib import Path
 
-from attnlab.data.base import Anywhere, FileSet, list_files
+from attnlab.data.base import Anywhere, FileSet
 from attnlab.data.class_folders import short_ids
+from attnlab.data.file_list import list_files
 from attnlab.data.masks import MaskFile
 from attnlab.data.objects import Annotated, Object, file_set
 from attnlab.data.text import read_text

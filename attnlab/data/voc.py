@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attnlab.data.base import FileSet, is_image, list_files
+from attnlab.data.base import FileSet, is_image
 from attnlab.data.boxes_table import check_pixels
 from attnlab.data.coco_files import SPLITS, split_word, words_of
+from attnlab.data.file_list import list_files
 from attnlab.data.masks import VOID, BoxMask, MaskFile
 from attnlab.data.objects import Annotated, Object, file_set, numbered, warn_of_numbers
 from attnlab.data.text import read_text

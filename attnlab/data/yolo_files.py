@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from attnlab.data.base import is_image, list_files
+from attnlab.data.base import is_image
 from attnlab.data.boxes_table import NAMES, read_names
+from attnlab.data.file_list import list_files
 from attnlab.data.text import read_text
 from attnlab.errors import UserError
 from attnlab.stores import Root, StorePath, Url, open_root

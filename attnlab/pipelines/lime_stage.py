@@ -15,7 +15,6 @@ from attnlab.attention.lime import BLOCK, PATIENCE, LimeSettings, explain, pertu
 from attnlab.attention.masked_inference import MaskedInference, NotFinite
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO, LimeOptions
-from attnlab.data.base import UNLABELLED
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.models.classifier import Classifier
@@ -70,16 +69,18 @@ class LimeStage:
     def order(
         self, clean: BatchOutput, adversarial: list[BatchOutput], batch: Batch, numbers: list[int]
     ) -> list[LimeTask]:
-        """Have the images of these numbers in the batch cut, and list the explanations to make."""
+        """Have the images of these numbers in the batch cut, and list the explanations to make.
+
+        All of them are classified correctly, so that the clean image's prediction is the label.
+        """
         first, second = self.config.run.seed, self.config.run.seed + SECOND_SEED
         of_label = self.config.target_of("lime") == "true"
-        labels = torch.where(batch.labels == UNLABELLED, clean.logits.argmax(1).cpu(), batch.labels)
 
         def task(
             number: int, seen: BatchOutput, eps: int | None, name: str, seed: int, cut: Segments | None = None
         ) -> LimeTask:
             image, image_id = seen.images[number], batch.image_ids[number]
-            class_ = labels[number] if of_label else seen.logits[number].argmax()
+            class_ = (clean if of_label else seen).logits[number].argmax()
             cut = cut or self.cut(image.cpu().numpy(), self.lime.superpixels, seed_of(seed, image_id))
             return LimeTask(number, image_id, eps, name, image, class_, cut, seed)
 

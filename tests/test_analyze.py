@@ -13,7 +13,7 @@ from PIL import Image
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
 from attnlab.attention import METHODS, Method
-from attnlab.attention.gradcam import cam_from_activations, grad_cam
+from attnlab.attention.gradcam import grad_cam, grad_cam_maps
 from attnlab.config import AnalyzeConfig
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, collate
@@ -148,8 +148,8 @@ def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
 
 
 def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions(tmp_path, resnet8, monkeypatch):
-    def first_channel(classifier, logits, activations, classes):
-        return activations[:, 0].detach() * classes[:, None, None]
+    def first_channel(seen):
+        return seen.features[:, 0] * seen.classes[:, None, None]
 
     monkeypatch.setitem(METHODS, "first-channel", Method(first_channel))
     images = load_dataset("scenes")
@@ -163,7 +163,7 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
 
 
 def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
-    monkeypatch.setitem(METHODS, "another", Method(cam_from_activations))
+    monkeypatch.setitem(METHODS, "another", Method(grad_cam_maps))
     with pytest.raises(UserError, match=r"expected one --method of grad-cam, .*another a run, got grad-cam, another"):
         AnalyzeConfig.of(method="grad-cam,another,lime")
 

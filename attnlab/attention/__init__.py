@@ -2,37 +2,65 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from attnlab.models.classifier import Classifier
+    from attnlab.attention.model_pass import ModelPass
 
-#: (classifier, its logits (N, K), its attention layer's output as captured, class per image (N,)) -> signed map at
-#: that layer's resolution, (N, h, w), detached. Called in the pass that made the logits, while its graph is there.
-MapFunction = Callable[["Classifier", "Tensor", "Tensor", "Tensor"], "Tensor"]
+#: a pass that was just made -> signed map of each image, (N, h, w), detached unless the pass creates a graph: at the
+#: attention layer's resolution, or at the images'
+MapFunction = Callable[["ModelPass"], "Tensor"]
 CLASSES = ("true", "predicted")  # classes that maps may explain: the label, or the image's own prediction
+#: what a method takes beside the pass that gives the logits: nothing, a backward pass of it, or passes of its own
+Need = Literal["nothing", "gradient", "passes"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """An attention method."""
+    """An attention method.
 
-    # makes the maps of Tables 1-3 in an analysis' pass; None for LIME, whose passes are its own
+    Attributes:
+        maps: Makes the maps of Tables 1-3, see MapFunction; None of LIME, which has tables of its own.
+        target: Class that its maps explain unless the user names one, of CLASSES.
+        needs: What it takes beside the pass that gives the logits. Where the network's head has a closed form, a
+            gradient by the attention layer takes nothing either.
+        at: Whether its maps are at the resolution of the attention `layer` or of the images' `pixels`.
+        cost: Forward passes of an image that it takes beyond that pass, about, a backward pass counting as two.
+        source: Who published it.
+        differentiable: Whether its maps have a gradient by the images, so that an attack can move them.
+    """
+
     maps: MapFunction | None
-    target: str = "true"  # class that its maps explain unless the user names one, of CLASSES
-    gradient: bool = True  # whether it needs one of the logits
+    target: str = "true"
+    needs: Need = "gradient"
+    at: Literal["layer", "pixels"] = "layer"
+    cost: str = "0"
+    source: str = ""
+    differentiable: bool = False
 
 
 #: a new method is a function and a line here
 METHODS = Registry(
     "--method",
     {
-        "grad-cam": Method(Lazy("attnlab.attention.gradcam:cam_from_activations")),
-        "lime": Method(None, target="predicted", gradient=False),
+        "grad-cam": Method(
+            Lazy("attnlab.attention.gradcam:grad_cam_maps"),
+            cost="0 to 1",
+            source="Selvaraju et al. 2017",
+            differentiable=True,
+        ),
+        "lime": Method(
+            None,
+            target="predicted",
+            needs="passes",
+            at="pixels",
+            cost="1000",
+            source="Ribeiro et al. 2016",
+        ),
     },
 )
 

@@ -1,18 +1,18 @@
 """Grad-CAM (Selvaraju et al. 2017), in closed form where the network's head allows it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attnlab.arrays import Images, Labels, Logits, Maps
+from attnlab.attention import MapFunction
+from attnlab.attention.model_pass import ModelPass
 from attnlab.errors import UserError
 from attnlab.hooks import capture, frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.models.outputs import check_gradient
 
 
 def grad_cam(classifier: Classifier, images: Images, classes: Labels) -> Maps:
@@ -40,7 +40,7 @@ def logits_and_maps(
     *,
     detach_input: bool = False,
     create_graph: bool = False,
-    method: Callable[..., Maps] | None = None,
+    method: MapFunction | None = None,
 ) -> tuple[Logits, Maps]:
     """Logits, with their graph, and maps of one forward pass, in whatever mode the classifier's modules are.
 
@@ -48,7 +48,7 @@ def logits_and_maps(
         classes: Class to explain per image, (N,); None for the prediction.
         detach_input: No gradient needs to reach the images: keep no graph before the attention layer.
         create_graph: Let gradients through the maps, to images and parameters; else the maps are detached.
-        method: The `maps` of one in METHODS (see `attnlab.attention`), whose maps are detached; by default Grad-CAM.
+        method: The `maps` of one in METHODS (see `attnlab.attention`); by default Grad-CAM.
 
     Returns:
         Logits and maps in their precision, also under autocast.
@@ -60,15 +60,20 @@ def logits_and_maps(
         with capture_activations(classifier, cut=detach_input, twice=create_graph) as activations:
             logits = classifier(images)
         classes = logits.argmax(1) if classes is None else classes
-        device = logits.device.type
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            make = method or partial(cam_from_activations, create_graph=create_graph)
-            return logits, make(classifier, logits, activations.pop(), classes)
+        seen = ModelPass(classifier, images, logits, activations.pop(), classes, create_graph=create_graph)
+        with full_precision(logits.device):
+            return logits, (method or grad_cam_maps)(seen)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off, where the device has any."""
+    there = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if there else nullcontext()
 
 
 @contextmanager
 def capture_activations(classifier: Classifier, *, cut: bool = False, twice: bool = False) -> Iterator[list[Tensor]]:
-    """Collect the attention layer's output of every forward pass inside the block, for `cam_from_activations`.
+    """Collect the attention layer's output of every forward pass inside the block, for a `ModelPass`.
 
     With `cut` no graph is kept before the layer, as no gradient needs to reach the images. With `twice` the maps are
     differentiated themselves (`create_graph`): without a closed form, attention inside the network needs kernels that
@@ -83,24 +88,10 @@ def capture_activations(classifier: Classifier, *, cut: bool = False, twice: boo
         yield outputs
 
 
-def cam_from_activations(
-    classifier: Classifier, logits: Logits, activations: Tensor, classes: Labels, *, create_graph: bool = False
-) -> Maps:
-    """Grad-CAM map from a forward pass that was made inside `capture_activations`; detached unless `create_graph`.
+def grad_cam_maps(seen: ModelPass) -> Maps:
+    """Grad-CAM map from a pass made inside `capture_activations`, (N, h, w): the weighted sum of the activations.
 
-    With a linear layer W behind a global average pool, d logit_c / d A_k is W[c, k] / (h w) in every cell, so the map
-    is the weighted sum of the activations and no backward pass is needed. Elsewhere the gradient is taken by
-    the layer's output as it is, and both are brought to (N, C, h, w) from convolutions, channels-last or tokens.
+    Where the network's head has a closed form no backward pass is needed. Elsewhere the gradient is taken by the
+    layer's output as it is, and both are brought to (N, C, h, w) from convolutions, channels-last or tokens.
     """
-    features = classifier.spatial(activations)  # (N, C, h, w)
-    if classifier.head is not None:
-        weights = classifier.head_weight()[classes] / features[0, 0].numel()  # (N, C)
-    else:
-        check_gradient(logits)
-        with torch.enable_grad():
-            score = logits.gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, activations, retain_graph=True, create_graph=create_graph)
-        weights = classifier.spatial(gradient).to(logits.dtype).mean((2, 3))  # eq. 1: alpha, (N, C)
-    if not create_graph:
-        weights, features = weights.detach(), features.detach()
-    return torch.einsum("nc,nchw->nhw", weights, features.to(logits.dtype))  # eq. 2
+    return torch.einsum("nc,nchw->nhw", seen.weights, seen.features)  # eq. 2

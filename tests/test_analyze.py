@@ -263,3 +263,13 @@ def test_any_attack_of_the_loop_moves_the_same_images_in_any_batch(tmp_path, res
     np.testing.assert_allclose(two["adv_confidence"], six["adv_confidence"], atol=1e-4)
     assert (two["adv_prediction"] == six["adv_prediction"]).all()
     assert (two["adv_confidence"] < two["confidence"]).mean() > 0.5
+
+
+def test_a_method_that_the_network_does_not_allow_is_refused_before_the_run(tmp_path, resnet8, monkeypatch):
+    def refuse(classifier):
+        raise UserError(f"expected a transformer for rollout, got {type(classifier.network).__name__}")
+
+    monkeypatch.setitem(METHODS, "rollout", Method(grad_cam_maps, allows=refuse))
+    with pytest.raises(UserError, match="expected a transformer for rollout, got ResNet8"):
+        analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", method="rollout", positions=range(8))
+    assert not (tmp_path / "run").exists()

@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from attnlab.errors import UserError
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from attnlab.attention.model_pass import ModelPass
+    from attnlab.models import Classifier
+
+#: why there are no maps of a network that has no attention layer
+NO_LAYER = "this model has no spatial feature map of its own accord; name a layer with --layer"
 
 #: a pass that was just made -> signed map of each image, (N, h, w), detached unless the pass creates a graph: at the
 #: attention layer's resolution, or at the images'
@@ -32,6 +37,8 @@ class Method:
         cost: Forward passes of an image that it takes beyond that pass, about, a backward pass counting as two.
         source: Who published it.
         differentiable: Whether its maps have a gradient by the images, so that an attack can move them.
+        allows: Function(classifier) that raises a UserError where the network does not allow the method; that it lacks
+            an attention layer is refused without one.
     """
 
     maps: MapFunction | None
@@ -41,6 +48,18 @@ class Method:
     cost: str = "0"
     source: str = ""
     differentiable: bool = False
+    allows: Lazy | None = None
+
+    def check(self, classifier: "Classifier") -> None:
+        """Refuse a network that does not allow the method, before anything is computed.
+
+        Raises:
+            UserError: If it has no attention layer and the maps are at its resolution, or as `allows` says.
+        """
+        if self.at == "layer" and classifier.attention_layer is None:
+            raise UserError(NO_LAYER)
+        if self.allows is not None:
+            self.allows(classifier)
 
 
 #: a new method is a function and a line here

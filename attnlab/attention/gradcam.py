@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attnlab.arrays import Images, Labels, Logits, Maps
-from attnlab.attention import MapFunction
+from attnlab.attention import NO_LAYER, MapFunction
 from attnlab.attention.model_pass import ModelPass
 from attnlab.errors import UserError
 from attnlab.hooks import capture, frozen_eval
@@ -80,7 +80,7 @@ def capture_activations(classifier: Classifier, *, cut: bool = False, twice: boo
     have a second derivative.
     """
     if classifier.attention_layer is None:
-        raise UserError("this model has no spatial feature map of its own accord; name a layer with --layer")
+        raise UserError(NO_LAYER)
     classifier.prove_head()
     classifier.warn_of_maps()
     kernels = sdpa_kernel(SDPBackend.MATH) if twice and classifier.head is None else nullcontext()

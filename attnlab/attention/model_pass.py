@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
+from attnlab.attention import NO_LAYER
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import check_gradient
@@ -77,5 +78,5 @@ class ModelPass:
     @property
     def _captured(self) -> Tensor:
         if self.activations is None:
-            raise UserError("this model has no spatial feature map of its own accord; name a layer with --layer")
+            raise UserError(NO_LAYER)
         return self.activations

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attnlab.attacks import Attack
+from attnlab.attention import METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO
@@ -150,6 +151,8 @@ def open_analysis(
         named["attack_name"] = config.attack.name
     images = seen_by(images, classifier)
     classifier = fitted(classifier, images)
+    for method in config.methods:
+        METHODS[method].check(classifier)
     if config.lime.compile:
         classifier.compile_inference()
     check_attackable(classifier)

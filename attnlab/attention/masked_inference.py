@@ -1,7 +1,11 @@
-"""Perturbed images for LIME: composed in whole batches on the device, and what a classifier makes of them."""
+"""Images partly hidden: composed in whole batches on the device, and what a classifier makes of them.
 
-from collections.abc import Sequence
+LIME asks it for superpixels, insertion and deletion for steps of pixels, infidelity for squares.
+"""
+
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +18,7 @@ from attnlab.models.classifier import Classifier
 
 GREY = 0.5
 HIDES = ("grey", "mean")
+Answer = TypeVar("Answer")
 
 
 class NotFinite(UserError):  # noqa: N818 - named after what the model gave
@@ -24,13 +29,37 @@ class NotFinite(UserError):  # noqa: N818 - named after what the model gave
         self.image = image
 
 
+def in_batches(run: Callable[[slice], Answer], count: int, batch_size: int) -> tuple[list[Answer], int]:
+    """What `run` gives for one batch of `count` items after the other, and the batch size that memory allowed.
+
+    The batch size is halved for good each time memory runs out.
+    """
+    answers: list[Answer] = []
+    start = 0
+    while start < count:
+        try:
+            answers.append(run(slice(start, min(count, start + batch_size))))
+            start += batch_size
+        except RuntimeError as error:
+            if batch_size == 1 or not out_of_memory(error):
+                raise
+            batch_size //= 2
+    return answers, batch_size
+
+
 class MaskedInference:
-    """Asks a classifier for the explained class's probability of perturbed images."""
+    """Asks a classifier for the explained class's probability of images that are partly hidden."""
 
     def __init__(
-        self, classifier: Classifier, images: Images, classes: Labels, segments: Tensor, hide: str, batch_size: int
+        self,
+        classifier: Classifier,
+        images: Images,
+        classes: Labels,
+        segments: Tensor,
+        hide: str | Images,
+        batch_size: int,
     ) -> None:
-        """Normalise the images and what hides them, as HIDES names it, once for all samples.
+        """Normalise the images and what hides them, as HIDES names it or as images of their own, once for all samples.
 
         `segments` is the superpixel of each pixel, (N, H, W), from 0 on; `batch_size`, the samples of a forward pass,
         is halved for good when memory runs out. The classifier is in eval mode.
@@ -40,7 +69,8 @@ class MaskedInference:
         self.batch_size = batch_size
         # normalisation works pixel by pixel, so it may come before the images are composed
         self.images = self._flat(classifier.normalise(images))
-        self.hidden = self._flat(classifier.normalise(hidden_images(images, segments.long(), hide)))
+        hidden = hidden_images(images, segments.long(), hide) if isinstance(hide, str) else hide
+        self.hidden = self._flat(classifier.normalise(hidden))
         self.segments = self._flat(segments.long()[:, None].expand_as(images))
         self.shape = images.shape[1:]
 
@@ -48,23 +78,16 @@ class MaskedInference:
     def __call__(self, samples: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
         """Probabilities of samples, which may belong to several images: per pair (samples,), float64 on the CPU.
 
-        A pair holds an image's number and what its samples show, (samples, superpixels) bool. Raises NotFinite.
+        A pair holds an image's number and what its samples show, (samples, superpixels), bool or the share of each
+        superpixel that shines through what hides it, in [0, 1]. Raises NotFinite.
         """
         widest = max(rows.shape[1] for _, rows in samples)
         shown = torch.cat([F.pad(rows, (0, widest - rows.shape[1])) for _, rows in samples])
         owners = torch.cat([torch.full((len(rows),), image) for image, rows in samples])
         shown = shown.to(self.images)
-        values: list[Tensor] = []
-        start = 0
-        while start < len(shown):
-            part = slice(start, start + self.batch_size)
-            try:
-                values.append(self._probabilities(shown[part], owners[part]))
-                start += self.batch_size
-            except RuntimeError as error:
-                if self.batch_size == 1 or not out_of_memory(error):
-                    raise
-                self.batch_size //= 2
+        values, self.batch_size = in_batches(
+            lambda part: self._probabilities(shown[part], owners[part]), len(shown), self.batch_size
+        )
         probabilities = torch.cat(values).double().cpu()
         finite = probabilities.isfinite()
         if not finite.all():

@@ -39,6 +39,7 @@ FLOORS = [
     ["attnlab", *(f"attnlab.{name}" for name in GROUND)],
     ["attnlab.data", "attnlab.models"],
     ["attnlab.attention"],
+    ["attnlab.measures"],
     ["attnlab.attacks"],
     ["attnlab.training"],
     ["attnlab.config"],

@@ -62,7 +62,9 @@ def is_constant(maps: Maps) -> PerImage:
 def map_mask_iou(maps: Maps, masks: Areas) -> PerImage:
     """IoU of each map's area with the mask, the area being as large as the mask (eq. 5).
 
-    The maps are of any resolution, the masks (N, H, W); (N,), float64, NaN where the mask is empty or the map constant.
+    With p pixels each, s of them shared, it is s / (2 p - s) = r / (2 - r), where r = s / p is relevance rank accuracy
+    (Arras et al. 2022): both rank maps alike. The maps are of any resolution, the masks (N, H, W); (N,), float64, NaN
+    where the mask is empty or the map constant.
     """
     areas = top_k_mask(resize_maps(maps, (masks.shape[1], masks.shape[2])), masks.flatten(1).sum(1))
     return iou(areas, masks).masked_fill(is_constant(maps), torch.nan)

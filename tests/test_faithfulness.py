@@ -18,18 +18,10 @@ from torch import Tensor, nn
 from attnlab.attention import gradcam
 from attnlab.attention.map_metrics import normalize_max, resize_maps
 from attnlab.boxes import mask_of
-from attnlab.measures import faithfulness, perturbed, road
+from attnlab.measures import MEASURES, faithfulness, perturbed, road
 from attnlab.models import Classifier
 
-MEASURES = {
-    "insertion": faithfulness.insertion,
-    "deletion": faithfulness.deletion,
-    "average-drop": faithfulness.average_drop,
-    "increase": faithfulness.increase,
-    "road": road.road,
-    "infidelity": perturbed.infidelity,
-    "max-sensitivity": perturbed.max_sensitivity,
-}
+NAMES = [name for name, measure in MEASURES.items() if measure.family == "faithfulness"]
 
 
 class Weighted(nn.Module):
@@ -68,8 +60,7 @@ def of(measure, classifier, images, maps, classes, seeds, batch_size=64):
     """A measure of these images, whatever it needs."""
     given = {"classifier": classifier, "images": images, "maps": maps, "classes": classes, "seeds": seeds}
     given |= {"batch_size": batch_size, "explain": explain_by(classifier)}
-    names = MEASURES[measure].__code__.co_varnames[: MEASURES[measure].__code__.co_argcount]
-    return MEASURES[measure](**{name: given[name] for name in names if name in given})
+    return MEASURES[measure](**given)[:, 0]
 
 
 def sigmoid(value: float) -> float:
@@ -151,6 +142,14 @@ def test_drop_and_increase_of_a_linear_model_by_hand():
     good = torch.tensor([[[3.0, -3.0]]])  # m = 1, 0: w x rises to 2
     assert faithfulness.average_drop(model, image, good, torch.tensor([0])).tolist() == [0]
     assert faithfulness.increase(model, image, good, torch.tensor([0])).tolist() == [1]
+
+
+def test_a_map_without_positive_values_has_no_drop_and_no_increase(seen):
+    classifier, images, maps, classes, seeds = seen
+    negative = maps - maps.amax((1, 2), keepdim=True)
+    for measure in ("average-drop", "increase"):
+        assert of(measure, classifier, images, negative, classes, seeds).isnan().all()
+    assert not of("deletion", classifier, images, negative, classes, seeds).isnan().any()
 
 
 def test_drop_and_increase_equal_grad_cams_package(batch):
@@ -292,7 +291,7 @@ def test_max_sensitivity_by_hand_and_by_captum(seen):
         assert ours[number].item() == pytest.approx(by_captum.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", NAMES)
 def test_batch_and_company_change_nothing_and_a_constant_map_has_no_value(seen, measure):
     classifier, images, maps, classes, seeds = seen
     maps = maps.clone()
@@ -300,6 +299,9 @@ def test_batch_and_company_change_nothing_and_a_constant_map_has_no_value(seen, 
     together = of(measure, classifier, images, maps, classes, seeds)
     assert together.dtype == torch.float64
     assert together.isnan().tolist() == [False, False, True, False]
+    spec, values = MEASURES[measure], together[~together.isnan()]
+    assert (values >= spec.low).all()
+    assert spec.high is None or (values <= spec.high).all()
     assert torch.allclose(of(measure, classifier, images, maps, classes, seeds, 3), together, atol=1e-9, equal_nan=True)
     alone = of(measure, classifier, images[3:], maps[3:], classes[3:], seeds[3:])
     assert torch.allclose(alone, together[3:], atol=1e-9)
@@ -307,7 +309,7 @@ def test_batch_and_company_change_nothing_and_a_constant_map_has_no_value(seen, 
 
 def test_memory_that_runs_out_halves_the_passes(seen, monkeypatch):
     classifier = seen[0]
-    expected = {measure: of(measure, *seen) for measure in MEASURES}
+    expected = {measure: of(measure, *seen) for measure in NAMES}
     forward = classifier.logits
 
     def narrow(copies):

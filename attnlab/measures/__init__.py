@@ -27,8 +27,8 @@ class Measure:
             hold them; of `object` also `masks`, the ground truth, (N, H, W) bool, and `boxes`, a list for each image of
             half-open x0, y0, x1, y1 in pixels; of `pair` the grids `first` and `second`; of `faithfulness` the
             `classifier` in eval mode, the `images`, (N, C, H, W) in [0, 1], the explained `classes`, (N,), and `seeds`
-            of each image, `batch_size`, images of a forward pass, and `explain`, a function of images and classes to
-            maps by the same method.
+            of each image, `batch_size`, images of a forward pass, and `explain`, a function of images, classes and
+            seeds to maps by the same method at the images' size.
         family: What it is about.
         formula: In words or symbols, a line.
         source: Who published it.
@@ -73,6 +73,10 @@ def _object(name: str) -> Lazy:
 
 def _pair(name: str) -> Lazy:
     return Lazy(f"attnlab.measures.between_maps:{name}")
+
+
+def _faithful(name: str) -> Lazy:
+    return Lazy(f"attnlab.measures.faithfulness:{name}")
 
 
 #: a new measure is a function and a line here
@@ -189,6 +193,55 @@ MEASURES = Registry(
             "the paper's `scattered`",
             better="",
             low=1.0,
+            high=None,
+        ),
+        "insertion": Measure(
+            _faithful("insertion"),
+            "faithfulness",
+            "area under the probability while the highest pixels appear first on the blurred image, in 28 steps",
+            "Petsiuk et al. 2018",
+        ),
+        "deletion": Measure(
+            _faithful("deletion"),
+            "faithfulness",
+            "area under the probability while the highest pixels become grey first, in 28 steps",
+            "Petsiuk et al. 2018",
+            better="lower",
+        ),
+        "road": Measure(
+            Lazy("attnlab.measures.road:road"),
+            "faithfulness",
+            "(p without the least - p without the most relevant pixels) / 2, filled in, mean of 20, 40, 60, 80% kept",
+            "Rong et al. 2022",
+            low=-1.0,
+            chance=0.0,
+        ),
+        "average-drop": Measure(
+            _faithful("average_drop"),
+            "faithfulness",
+            "max(0, p(x) - p(m x)) / p(x), m being the positive part scaled to a maximum of 1",
+            "Chattopadhay et al. 2018",
+            better="lower",
+        ),
+        "increase": Measure(
+            _faithful("increase"),
+            "faithfulness",
+            "1 where p(m x) > p(x), m being the positive part scaled to a maximum of 1, else 0",
+            "Chattopadhay et al. 2018",
+        ),
+        "infidelity": Measure(
+            Lazy("attnlab.measures.perturbed:infidelity"),
+            "faithfulness",
+            "E (beta sum of the map on a square - fall of p when it is grey)^2, 50 squares, beta the best scale",
+            "Yeh et al. 2019",
+            better="lower",
+        ),
+        "max-sensitivity": Measure(
+            Lazy("attnlab.measures.perturbed:max_sensitivity"),
+            "faithfulness",
+            "largest |g(x') - g(x)| / |g(x)| of 10 images x' whose pixels differ by at most .02",
+            "Yeh et al. 2019",
+            better="lower",
             high=None,
         ),
     },

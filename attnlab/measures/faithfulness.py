@@ -1,17 +1,18 @@
 """Measures of a map by the classifier it explains: what hiding pixels in the map's order does to the class.
 
 `maps` are signed maps at the images' size, (N, H, W), `classes` those they explain, (N,); the classifier is in eval
-mode, and its score is the softmax probability of that class. Values are (N,), float64, NaN where a map is constant.
-Copies of several images share passes of `batch_size`, halved when memory runs out.
+mode, and its score is the softmax probability of that class. Values are (N,), float64, NaN where a map is constant, or
+has no positive value where its positive part is meant. Copies of several images share passes of `batch_size`, halved
+when memory runs out.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Maps, PerImage
 from attnlab.attention.map_metrics import is_constant, normalize_max
 from attnlab.attention.masked_inference import GREY, MaskedInference
+from attnlab.measures.one_map import is_blank
 from attnlab.models.classifier import Classifier
 
 STEPS = 28  # parts that an image's pixels are shown or hidden in: 8 rows' worth of 224 x 224
@@ -38,13 +39,13 @@ def average_drop(classifier: Classifier, images: Images, maps: Maps, classes: La
     Pixels are multiplied, so that what the map leaves out is black. Source: Chattopadhay et al. 2018, section 4.1.
     """
     whole, masked = _whole_and_masked(classifier, images, maps, classes, batch_size)
-    return ((whole - masked).relu() / whole).masked_fill(_constant(maps), torch.nan)
+    return ((whole - masked).relu() / whole).masked_fill(is_blank(maps).cpu(), torch.nan)
 
 
 def increase(classifier: Classifier, images: Images, maps: Maps, classes: Labels, batch_size: int = 64) -> PerImage:
     """1 where the score rises, p(m x) > p(x), with m as of `average_drop` (Chattopadhay et al. 2018), else 0."""
     whole, masked = _whole_and_masked(classifier, images, maps, classes, batch_size)
-    return (masked > whole).double().masked_fill(_constant(maps), torch.nan)
+    return (masked > whole).double().masked_fill(is_blank(maps).cpu(), torch.nan)
 
 
 def blurred(images: Images) -> Images:
@@ -76,7 +77,7 @@ def _area(
     engine = MaskedInference(classifier, images, classes, step_of_pixel, hidden, batch_size)
     shown = highest if shown_first else ~highest
     scores = torch.stack(engine([(image, shown) for image in range(len(images))]))  # (N, S + 1)
-    return torch.trapezoid(scores, dx=1 / steps).masked_fill(_constant(maps), torch.nan)
+    return torch.trapezoid(scores, dx=1 / steps).masked_fill(is_constant(maps).cpu(), torch.nan)
 
 
 def _whole_and_masked(
@@ -88,7 +89,3 @@ def _whole_and_masked(
     shares = torch.stack([torch.ones_like(maps), normalize_max(maps)], 1).flatten(2)  # (N, 2, H W)
     whole, masked = torch.stack(engine(list(enumerate(shares)))).unbind(1)
     return whole, masked
-
-
-def _constant(maps: Maps) -> Tensor:
-    return is_constant(maps).cpu()

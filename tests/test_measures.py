@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from attnlab.attention.map_metrics import top_k_mask
 from attnlab.measures import MEASURES, THRESHOLDS, chance
 from attnlab.measures.between_maps import cosine, emd, shift, spearman, ssim, top_iou
-from attnlab.measures.localisation import box_ious, levels_of, parts_of, pixel_counts
+from attnlab.measures.localisation import box_ious, boxes_around, pixel_counts
 from attnlab.measures.one_map import components, components_half, entropy
 from attnlab.measures.totals import max_box_acc, pxap
 from attnlab.measures.with_object import auc, mass, midranks, pointing
@@ -301,10 +301,10 @@ def test_box_ious_equal_labelling_at_every_threshold(smooth, ties):
     np.testing.assert_allclose(box_ious(maps, boxes), expected, rtol=1e-12)
 
 
-def test_parts_of_a_level_do_not_overlap_and_every_threshold_has_one():
-    _, lowest, highest = parts_of(levels_of(noise(1, 12, 12)[0].numpy()))
-    for threshold in range(THRESHOLDS):
-        assert ((lowest <= threshold) & (threshold <= highest)).any()
+def test_boxes_around_parts_by_hand():
+    area = np.zeros((5, 6), bool)
+    area[0, 0] = area[1, 1] = area[4, 2:5] = True
+    assert boxes_around(area).tolist() == [[0, 0, 2, 2], [2, 4, 5, 5]]
 
 
 def test_max_box_acc_by_hand():

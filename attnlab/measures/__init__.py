@@ -1,5 +1,6 @@
 """Measures by name: numbers about a map, or two maps, of each image; what computes is imported when it is used."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Literal
@@ -246,3 +247,13 @@ MEASURES = Registry(
         ),
     },
 )
+
+
+def of_one(names: Iterable[str]) -> list[str]:
+    """Those of the measures that are about one map: `measures` in the records, in this order."""
+    return [name for name in names if MEASURES[name].family != "pair"]
+
+
+def of_two(names: Iterable[str]) -> list[str]:
+    """Those of the measures that are about the clean and the attacked map: `pair_measures` in the records."""
+    return [name for name in names if MEASURES[name].family == "pair"]

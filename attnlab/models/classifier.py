@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any
 
 import torch
@@ -129,6 +129,13 @@ class Classifier(nn.Module):
         other._modules, other._buffers = dict(self._modules), dict(self._buffers)
         other._non_persistent_buffers_set = set(self._non_persistent_buffers_set)
         other.register_buffer("places", torch.tensor(other.class_order, device=self.device), persistent=False)
+        return other
+
+    def duplicate(self) -> "Classifier":
+        """A classifier whose weights can be changed without a change of this one's."""
+        other = copy(self)
+        other._modules, other._compiled = {"network": deepcopy(self.network)}, None
+        other._buffers = {name: None if value is None else value.clone() for name, value in self._buffers.items()}
         return other
 
     def infer(self, normalised: Tensor) -> Logits:

@@ -3,12 +3,14 @@
     python -m benchmarks.data [--images 200 --listed 50000 --readers folder,coco] [--folder DIR]
 
 Images are crops of scikit-image's photographs, JPEG of 500x375, which every layout links to. The bare loop opens,
-converts and resizes a file at a time, and nothing else. The speed of n worker processes is divided by n times that of
-the loop. Opening is timed with so many links to one file, in a process that has imported everything.
+converts and resizes a file at a time, and nothing else. The speed of n worker processes, from the first batch of each
+on, is divided by that of n bare loops at once, each a process. Opening is timed with so many links to one file, in a
+process that has imported everything.
 """
 
 import gc
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -143,12 +145,35 @@ def bare(files: Sequence[Path]) -> None:
             torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def read_all(images: ImageSet, workers: int) -> int:
-    """Read every image at the size; the number that could be."""
+def bare_loops(files: Sequence[Path], count: int) -> float:
+    """Images per second of so many bare loops at once, each over all files in a process of its own."""
+    together = multiprocessing.get_context("fork")
+    start, seconds = together.Barrier(count), together.Queue()
+
+    def loop() -> None:
+        start.wait()
+        seconds.put(seconds_of(partial(bare, files)))
+
+    loops = [together.Process(target=loop) for _ in range(count)]
+    for process in loops:
+        process.start()
+    rate = sum(len(files) / seconds.get() for _ in loops)
+    for process in loops:
+        process.join()
+    return rate
+
+
+def read_all(images: ImageSet, workers: int) -> float:
+    """Read every image at the size; images per second, with workers from the first batch of each on."""
     total = len(images.image_ids)
     batches = [list(range(at, min(at + BATCH, total))) for at in range(0, total, BATCH)]
+    start = time.perf_counter()
     read = load_batches(ResizedDataset(images, SIZE), batches, workers, warn=False)
-    return sum(len(batch.positions) for batch in read)
+    for number, batch in enumerate(read, 1):
+        assert not batch.skipped
+        if number == workers:
+            start, total = time.perf_counter(), total - sum(map(len, batches[:number]))
+    return total / (time.perf_counter() - start)
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -189,24 +214,21 @@ def main(images: int, listed: int, readers: str, rounds: int, place: Path | None
 def decoding(names: Sequence[str], root: Path, files: Sequence[Path], rounds: int) -> None:
     """Print images per second of each reader and number of processes, and what that is of as many bare loops."""
     counts = [0, *range(1, usable_cores() + 1)]
-    seconds: dict[tuple[str, int], list[float]] = {}
+    rates: dict[tuple[str, int], list[float]] = {}
     for name in names:
         LAYOUTS[name](root / name, files)
     for round_ in range(rounds + 1):
-        taken = {("bare", 0): seconds_of(partial(bare, files))}
+        taken = {("bare loops", count): bare_loops(files, count) for count in counts[1:]}
         for name in names:
             opened = load_dataset(name, root / name, "val")
-            for workers in counts:
-                taken[name, workers] = seconds_of(partial(read_all, opened, workers))
-        for key, value in taken.items() if round_ else ():
-            seconds.setdefault(key, []).append(value)
-    rates = {key: len(files) / median(values) for key, values in seconds.items()}
+            taken |= {(name, workers): read_all(opened, workers) for workers in counts}
+        for key, rate in taken.items() if round_ else ():
+            rates.setdefault(key, []).append(rate)
     click.echo(f"decoding {len(files)} images of {WIDTH}x{HEIGHT} to {SIZE[1]}x{SIZE[0]}, median of {rounds}")
-    click.echo(f"bare loop {rates['bare', 0]:9.1f} images/s")
-    for (name, workers), rate in rates.items():
-        if name != "bare":
-            share = rate / (rates["bare", 0] * max(1, workers))
-            click.echo(f"{name:16} {workers} workers {rate:9.1f} images/s, {share:.2f} of the bare loop a core")
+    for (name, count), measured in rates.items():
+        loops = rates["bare loops", max(1, count)]
+        share = median(mine / bare for mine, bare in zip(measured, loops, strict=True))
+        click.echo(f"{name:16} {count} processes {median(measured):9.1f} images/s, {share:.2f} of the bare loops'")
 
 
 def opening(names: Sequence[str], root: Path, file: Path, listed: int) -> None:

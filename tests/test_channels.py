@@ -15,7 +15,8 @@ from torch import nn
 from attnlab.data import load_dataset
 from attnlab.data.bands import read_bands
 from attnlab.data.decode import decode
-from attnlab.data.resizing import place, read_batch
+from attnlab.data.placing import place
+from attnlab.data.resizing import read_batch
 from attnlab.errors import Unusable
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint

@@ -13,7 +13,8 @@ from attnlab.boxes import mask_of, usable
 from attnlab.compat import functional, torchvision, tv_tensors
 from attnlab.data import RESIZINGS, load_dataset
 from attnlab.data.base import Example
-from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, place, place_boxes, read_batch
+from attnlab.data.placing import place, place_boxes
+from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, read_batch
 from attnlab.errors import Unusable
 
 NO_BOXES = torch.empty(0, 4).double()

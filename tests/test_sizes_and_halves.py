@@ -12,7 +12,7 @@ from twins import IMAGES, run_evaluation
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
-from attnlab.data.resizing import crop
+from attnlab.data.placing import crop
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.replay import replay
 from attnlab.records import read_evaluation, rows_of

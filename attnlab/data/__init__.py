@@ -190,7 +190,7 @@ DATASETS = Registry(
 #: centre is cut out
 RESIZINGS: Registry[Callable[[Size, Size], Size]] = Registry(
     "--resize",
-    {"squash": Lazy("attnlab.data.resizing:squash"), "crop": Lazy("attnlab.data.resizing:crop")},
+    {"squash": Lazy("attnlab.data.placing:squash"), "crop": Lazy("attnlab.data.placing:crop")},
 )
 
 

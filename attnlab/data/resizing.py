@@ -1,31 +1,26 @@
-"""How an image and its boxes reach the model's size, and the samples and batches that come of it."""
+"""Images at the model's size: the samples that are made of a data set, and batches of them."""
 
-import math
 import signal
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attnlab.arrays import Areas, Images, Labels
-from attnlab.boxes import Array, clipped, doubts, frame_of, mask_of, rasterise, usable
-from attnlab.compat import functional
-from attnlab.data import RESIZINGS, TRUTHS, Size
-from attnlab.data.bands import Bands
+from attnlab.boxes import doubts, frame_of, mask_of, usable
+from attnlab.data import TRUTHS, Size
 from attnlab.data.base import ImageSet
-from attnlab.data.masks import Mask
+from attnlab.data.placing import place, place_mask
+from attnlab.data.shared_batches import SharedBatches, Where
 from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
-from attnlab.registry import loaded
 from attnlab.words import counted
 
 
@@ -55,8 +50,8 @@ class Skipped(NamedTuple):
 class Batch(NamedTuple):
     """Samples side by side, and what was skipped among them.
 
-    Only three fields are tensors, since each one that crosses from a worker process costs a file handle: pixels
-    (N, C, H, W) uint8, labels (N,), masks (N, H, W) bool. The others are lists of N values of Sample.
+    Pixels are (N, C, H, W) uint8, channels last in memory; labels (N,); masks (N, H, W) bool. The other fields are
+    lists of N values of Sample.
     """
 
     positions: list[int]
@@ -74,24 +69,6 @@ class Batch(NamedTuple):
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Images, Labels]:
         """Pixels in [0, 1], (N, C, H, W), float32, and labels, (N,), on a device, as a classifier takes them."""
         return self.pixels.to(device, non_blocking=True).float() / 255, self.labels.to(device)
-
-
-def squash(_image: Size, size: Size) -> Size:
-    """Resize to the model's size without keeping the aspect."""
-    return size
-
-
-def crop(image: Size, size: Size) -> Size:
-    """Resize the shorter side to 8/7 of the model's (256 for 224, 342 for 299), for a cut out of the centre.
-
-    Of a model whose images are not square, the side is meant that is the shorter of the two beside the model's.
-    """
-    (height, width), (rows, columns) = image, size
-    if height * columns <= width * rows:
-        side = round(rows * 8 / 7)
-        return side, int(side * width / height)
-    side = round(columns * 8 / 7)
-    return int(side * height / width), side
 
 
 @dataclass(frozen=True)
@@ -123,9 +100,10 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             notes = (*notes, "with an empty mask")
         boxes = usable(stored, *example.size)
         pixels, moved, share = place(example.image, boxes, self.size, self.resize)
-        truth = mask_of(moved, *self.size)
         if masked := self.truth == "mask" and mask is not None:
             truth, share = place_mask(mask, self.size, self.resize)
+        else:
+            truth = mask_of(moved, *self.size)
         return Sample(
             position=index,
             image_id=image_id,
@@ -143,85 +121,38 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         return len(self.images.image_ids)
 
 
-def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
-    """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size, each channel for itself.
-
-    Returns pixels (C, H, W) uint8, the boxes that are still in the frame (B', 4) float32, and the share of the boxes'
-    area that is, NaN without boxes.
-    """
-    bands = [image] if isinstance(image, Image.Image) else [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
-    stored = (bands[0].height, bands[0].width)
-    frame = _frame_of(resize)(stored, size)
-    bands = [functional.resize(band, list(frame)) for band in bands]
-    if frame != size:
-        bands = [functional.center_crop(band, list(size)) for band in bands]
-    pixels = [functional.pil_to_tensor(band) for band in bands]
-    moved, share = place_boxes(boxes.numpy(), stored, frame, size)
-    return pixels[0] if len(pixels) == 1 else torch.cat(pixels), torch.from_numpy(moved), share
-
-
-def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Array, float]:
-    """Bring boxes from an image's size to that of a frame, of which the centre is cut out; see `place`.
-
-    The arithmetic is that of torchvision's transforms, on arrays: for a few boxes their tensors take a millisecond.
-    """
-    if not len(boxes):
-        return np.empty((0, 4), np.float32), math.nan
-    # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32
-    scaled = boxes * (*frame[::-1], *frame[::-1]) / (*image[::-1], *image[::-1])
-    before = clipped(scaled, *frame).astype(np.float32)
-    area = rasterise(before, *frame).sum()
-    if frame == size:
-        return before, float(area > 0)
-    top, left = corner(frame, size)
-    after = clipped(scaled - (left, top, left, top), *size).astype(np.float32)
-    # no area: no box is a pixel wide at the model's size
-    return after, float(rasterise(after, *size).sum() / area) if area else 0.0
-
-
-@cache
-def _frame_of(resize: str) -> Callable[[Size, Size], Size]:
-    """The function of a name in RESIZINGS."""
-    rule: Callable[[Size, Size], Size] = loaded(RESIZINGS[resize])
-    return rule
-
-
-def place_mask(mask: Mask, size: Size, resize: str) -> tuple[Tensor, float]:
-    """Bring a mask to the model's size as `place` brings its image, by the nearest pixel, (H, W) bool.
-
-    With it comes the share of its area that is still in the frame; NaN of an empty one.
-    """
-    frame = _frame_of(resize)((mask.shape[0], mask.shape[1]), size)
-    picture = Image.fromarray(mask.astype(np.uint8)).resize(frame[::-1], Image.Resampling.NEAREST)
-    resized = np.array(picture, bool)
-    top, left = corner(frame, size)
-    cut = np.ascontiguousarray(resized[top : top + size[0], left : left + size[1]])
-    area, kept = np.count_nonzero(resized), np.count_nonzero(cut)
-    lost = 0.0 if mask.any() else math.nan
-    return torch.from_numpy(cut), kept / area if area else lost
-
-
-def corner(frame: Size, size: Size) -> Size:
-    """Row and column at which the centre of a frame begins that is cut out, as of torchvision's center_crop."""
-    return round((frame[0] - size[0]) / 2), round((frame[1] - size[1]) / 2)
-
-
 def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     """Put samples side by side; images that cannot be used are left out and listed."""
+    pixels, masks = (torch.stack(rows) if rows else torch.empty(0, 0, 0, 0) for rows in _arrays(items))
+    return _batch(_about(items), pixels, masks)
+
+
+def _arrays(items: "Sequence[Sample | Skipped]") -> list[list[Tensor]]:
+    """Pixels, (H, W, C) as Pillow has them, which is copied in half the time, and masks, (H, W), of all samples."""
     samples = [item for item in items if isinstance(item, Sample)]
-    return Batch(
-        positions=[sample.position for sample in samples],
-        image_ids=[sample.image_id for sample in samples],
-        boxes=[sample.boxes.tolist() for sample in samples],
-        dropped_boxes=[sample.dropped_boxes for sample in samples],
-        box_shares=[sample.box_share for sample in samples],
-        pixels=torch.stack([sample.pixels for sample in samples]) if samples else torch.empty(0),
-        labels=torch.tensor([sample.label for sample in samples], dtype=torch.long),
-        masks=torch.stack([sample.mask for sample in samples]) if samples else torch.empty(0),
-        skipped=[item for item in items if isinstance(item, Skipped)],
-        masked=[sample.masked for sample in samples],
-        notes=[sample.notes for sample in samples],
-    )
+    return [[sample.pixels.permute(1, 2, 0) for sample in samples], [sample.mask for sample in samples]]
+
+
+def _about(items: "Sequence[Sample | Skipped]") -> dict[str, list[Any]]:
+    """What a batch has beside those arrays, without a tensor: each that leaves a process costs a file handle."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    return {
+        "positions": [sample.position for sample in samples],
+        "image_ids": [sample.image_id for sample in samples],
+        "boxes": [sample.boxes.tolist() for sample in samples],
+        "dropped_boxes": [sample.dropped_boxes for sample in samples],
+        "box_shares": [sample.box_share for sample in samples],
+        "labels": [sample.label for sample in samples],
+        "skipped": [item for item in items if isinstance(item, Skipped)],
+        "masked": [sample.masked for sample in samples],
+        "notes": [sample.notes for sample in samples],
+    }
+
+
+def _batch(about: dict[str, list[Any]], pixels: Tensor, masks: Tensor) -> Batch:
+    """A batch of what it has beside its arrays, its pixels, (N, H, W, C), and its masks."""
+    labels = torch.tensor(about.pop("labels"), dtype=torch.long)
+    return Batch(**about, labels=labels, pixels=pixels.permute(0, 3, 1, 2), masks=masks)
 
 
 def read_batch(
@@ -248,14 +179,29 @@ def load_batches(
     After the last batch it warns, unless `warn` is False, of what was decided in reading, such as transparency shown
     over white. Reading on raises WorkerLost where a process was killed.
     """
+    workers = min(workers, len(batches))
+    arrays = [((*prepared.size, prepared.images.channels), torch.uint8), (prepared.size, torch.bool)]
+    shared = SharedBatches(workers, max(map(len, batches), default=0), arrays) if workers else None
     loader: Any = DataLoader(
         prepared,
         batch_sampler=batches,
-        num_workers=min(workers, len(batches)),
-        collate_fn=collate,
+        num_workers=workers,
+        collate_fn=partial(_put, shared) if shared else collate,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    return _warning(iter(loader), warn)  # processes start now
+    read = iter(loader)  # processes start now
+    return _warning(_taken(shared, read) if shared else read, warn)
+
+
+def _put(shared: SharedBatches, items: "Sequence[Sample | Skipped]") -> tuple[Where, dict[str, list[Any]]]:
+    """Put the arrays of a batch into the memory that a worker shares with its parent; the rest is sent."""
+    return shared.put(_arrays(items)), _about(items)
+
+
+def _taken(shared: SharedBatches, read: Iterator[tuple[Where, dict[str, list[Any]]]]) -> Iterator[Batch]:
+    """The batches that worker processes put there."""
+    for where, about in read:
+        yield _batch(about, *shared.take(where))
 
 
 def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.map_metrics import map_mask_iou, normalize_max, resize_maps
 from attnlab.boxes import mask_of
-from attnlab.data.resizing import place
+from attnlab.data.placing import place
 from attnlab.models import load_model
 
 #: of the cup with its saucer in the photograph of 600x400 pixels, half-open x0, y0, x1, y1

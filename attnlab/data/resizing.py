@@ -123,8 +123,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
 
 def collate(items: "Sequence[Sample | Skipped]") -> Batch:
     """Put samples side by side; images that cannot be used are left out and listed."""
-    pixels, masks = (torch.stack(rows) if rows else torch.empty(0, 0, 0, 0) for rows in _arrays(items))
-    return _batch(_about(items), pixels, masks)
+    return _batch(_about(items), *(torch.stack(rows) if rows else torch.empty(0) for rows in _arrays(items)))
 
 
 def _arrays(items: "Sequence[Sample | Skipped]") -> list[list[Tensor]]:
@@ -152,6 +151,8 @@ def _about(items: "Sequence[Sample | Skipped]") -> dict[str, list[Any]]:
 def _batch(about: dict[str, list[Any]], pixels: Tensor, masks: Tensor) -> Batch:
     """A batch of what it has beside its arrays, its pixels, (N, H, W, C), and its masks."""
     labels = torch.tensor(about.pop("labels"), dtype=torch.long)
+    if not len(labels):
+        return Batch(**about, labels=labels, pixels=torch.empty(0), masks=torch.empty(0))
     return Batch(**about, labels=labels, pixels=pixels.permute(0, 3, 1, 2), masks=masks)
 
 

@@ -72,6 +72,30 @@ METHODS = Registry(
             source="Selvaraju et al. 2017",
             differentiable=True,
         ),
+        "grad-cam++": Method(
+            Lazy("attnlab.attention.cams:grad_cam_plus_plus"),
+            cost="0 to 1",
+            source="Chattopadhay et al. 2018",
+            differentiable=True,
+        ),
+        "layer-cam": Method(
+            Lazy("attnlab.attention.cams:layer_cam"), cost="0 to 1", source="Jiang et al. 2021", differentiable=True
+        ),
+        "hires-cam": Method(
+            Lazy("attnlab.attention.cams:hires_cam"),
+            cost="0 to 1",
+            source="Draelos and Carin 2020",
+            differentiable=True,
+        ),
+        "xgrad-cam": Method(
+            Lazy("attnlab.attention.cams:xgrad_cam"), cost="0 to 1", source="Fu et al. 2020", differentiable=True
+        ),
+        "eigen-cam": Method(
+            Lazy("attnlab.attention.cams:eigen_cam"),
+            needs="nothing",
+            source="Muhammad and Yeasin 2020",
+            differentiable=True,
+        ),
         "lime": Method(
             None,
             target="predicted",

@@ -96,6 +96,18 @@ METHODS = Registry(
             source="Muhammad and Yeasin 2020",
             differentiable=True,
         ),
+        "score-cam": Method(
+            Lazy("attnlab.attention.perturbation_cams:score_cam"),
+            needs="passes",
+            cost="1 a channel",
+            source="Wang et al. 2020",
+        ),
+        "ablation-cam": Method(
+            Lazy("attnlab.attention.perturbation_cams:ablation_cam"),
+            needs="passes",
+            cost="0 to 1 a channel",
+            source="Desai and Ramaswamy 2020",
+        ),
         "lime": Method(
             None,
             target="predicted",

@@ -115,9 +115,9 @@ class Classifier(nn.Module):
         floats = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
         return images.to(next(floats, images.dtype), memory_format=self.memory_format)
 
-    def logits(self, normalised: Tensor) -> Logits:
-        """Logits of images that are normalised already, (N, K)."""
-        logits = logits_of(self.network(normalised), len(normalised))
+    def logits(self, normalised: Tensor, rows: int | None = None) -> Logits:
+        """Logits of images that are normalised already, (N, K); as many as `rows` where a hook multiplies images."""
+        logits = logits_of(self.network(normalised), len(normalised) if rows is None else rows)
         return logits[:, self.places] if self.class_order else logits
 
     def in_order(self, indices: Sequence[int]) -> "Classifier":

@@ -20,8 +20,8 @@ def grad_cam_plus_plus(seen: ModelPass) -> Maps:
     ranking and overflows for large logits. The formula is meant for features behind a ReLU: where the sum of a channel
     is negative, alpha has a pole.
 
-    grad-cam adds 1e-6 to the denominator, more than 2 g^2 is on many networks, whose weights then are nearly the sum of
-    relu(g)^3; torch-cam 0.5.0 divides a copy, so that its weights are that sum.
+    grad-cam adds 1e-6 to the denominator, more than 2 g^2 in half of MobileNetV2's channels; torch-cam 0.5.0 divides a
+    copy, so that its weights are the sum of relu(g)^3.
     """
     gradient, sums = _gradient(seen), seen.features.sum((2, 3), keepdim=True)
     denominator = 2 + gradient * sums  # both sides of alpha over g^2

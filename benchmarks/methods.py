@@ -1,0 +1,203 @@
+"""Attention methods side by side: what a second CAM costs, and how passes of one's own compare with other packages.
+
+    python -m benchmarks.methods ../shared/data [--images 8 --rounds 5] [--only NAME]
+
+MobileNetV2, whose head has a closed form, and SqueezeNet, whose has none, with their real weights, on the first
+photographs of ImageNet's validation set; explained is the label. All ways of a comparison take turns in one run, each
+figure is the median of the rounds, and a goal is a ratio of two of them. One more comparison is a function and a line
+in COMPARISONS. Other packages get the network as its maker gives it, attnlab its default layout.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from itertools import combinations
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from attnlab.attention import METHODS
+from attnlab.attention.gradcam import logits_and_maps
+from attnlab.attention.model_pass import ModelPass
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset
+from attnlab.hooks import find_layer, frozen_eval
+from attnlab.models import Classifier, load_model
+from attnlab.pipelines.hardware import lime_batch_size
+from benchmarks.timing import installed, machine, side_by_side
+
+MODELS = {  # name -> what load_model takes, within the folder of data
+    "MobileNetV2": ("{}/weights/mobilenet_v2_tf.py:build", "default"),
+    "SqueezeNet 1.1": ("squeezenet1_1", "{}/weights/squeezenet1_1.safetensors"),
+}
+FUSED = ("grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all comparisons of a network share."""
+
+    model: str
+    placed: Classifier  # as attnlab runs it by default
+    plain: Classifier  # as its maker gives it
+    images: Tensor  # pixels in [0, 1], (N, C, H, W)
+    labels: Tensor  # (N,)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How many times as long as `under` the way `over` takes, and what it may or shall be."""
+
+    over: str
+    under: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def line(self, seconds: Mapping[str, float]) -> str:
+        """The ratio, and whether it is what it should be."""
+        ratio = seconds[self.over] / seconds[self.under]
+        if self.at_most is not None:
+            kept, wanted = ratio <= self.at_most, f"at most {self.at_most:.2f}x"
+        else:
+            kept, wanted = ratio >= (self.at_least or 0), f"at least {self.at_least or 0:.2f}x"
+        return f"{self.over}: {ratio:.2f}x of {self.under} ({wanted}: {'yes' if kept else 'NO'})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ways that take turns, of how many images each is, and what their ratios should be."""
+
+    ways: Mapping[str, Callable[[], object]]
+    images: int
+    goals: tuple[Goal, ...] = ()
+    note: str = ""
+
+
+def fused(setup: Setup) -> Comparison:
+    """A pass with one CAM each, and with each three of them."""
+
+    def way(*methods: str) -> Callable[[], object]:
+        functions = [METHODS[method].maps for method in methods]
+
+        def maps(seen: ModelPass) -> Tensor:
+            return torch.stack([function(seen) for function in functions if function])
+
+        def run() -> object:
+            with frozen_eval(setup.placed):
+                return logits_and_maps(setup.placed, setup.images, setup.labels, detach_input=True, method=maps)
+
+        return run
+
+    three = [("grad-cam", *pair) for pair in combinations(FUSED, 2)]
+    ways = {name: way(name) for name in ("grad-cam", *FUSED)} | {", ".join(names): way(*names) for names in three}
+    goals = [Goal(name, "grad-cam", at_most=1.05) for name in FUSED]
+    goals += [Goal(", ".join(names), "grad-cam", at_most=1.15) for names in three]
+    return Comparison(ways, len(setup.images), tuple(goals))
+
+
+def score_cam(setup: Setup) -> Comparison:
+    """Score-CAM of an image by attnlab, and by grad-cam at its own batch size and at attnlab's."""
+    return _with_passes(setup, "score-cam", "ScoreCAM")
+
+
+def ablation_cam(setup: Setup) -> Comparison:
+    """Ablation-CAM likewise."""
+    return _with_passes(setup, "ablation-cam", "AblationCAM")
+
+
+def _with_passes(setup: Setup, method: str, peer: str) -> Comparison:
+    image, label = setup.images[:1], setup.labels[:1]
+    batch_size, _ = lime_batch_size(setup.placed)
+
+    def own() -> object:
+        def maps(seen: ModelPass) -> Tensor:
+            function = METHODS[method].maps
+            assert function is not None
+            fields = (seen.classifier, seen.images, seen.logits, seen.activations, seen.classes)
+            return function(ModelPass(*fields, batch_size=batch_size))
+
+        with frozen_eval(setup.placed):
+            return logits_and_maps(setup.placed, image, label, detach_input=True, method=maps)
+
+    ways: dict[str, Callable[[], object]] = {"attnlab": own}
+    goals = []
+    if installed("pytorch_grad_cam"):
+        for name, size in (("grad-cam", None), (f"grad-cam, batch {batch_size}", batch_size)):
+            ways[name] = _by_grad_cam(setup, peer, image, label, size)
+        goals.append(Goal("grad-cam", "attnlab", at_least=3))
+        goals.append(Goal(f"grad-cam, batch {batch_size}", "attnlab", at_least=1))
+    return Comparison(ways, 1, tuple(goals), f"attnlab at batch {batch_size}")
+
+
+def _by_grad_cam(setup: Setup, peer: str, image: Tensor, label: Tensor, batch_size: int | None) -> Callable[[], object]:
+    """A class of the package grad-cam, at its own batch size or at another."""
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    classifier = setup.plain
+    layer = find_layer(classifier.network, classifier.attention_layer or "")
+    inputs, targets = classifier.normalise(image), [ClassifierOutputTarget(int(label))]
+
+    def run() -> object:
+        with redirect_stderr(StringIO()), getattr(pytorch_grad_cam, peer)(classifier.network, [layer]) as cam:
+            if batch_size:
+                cam.batch_size = batch_size
+            return cam(inputs, targets)
+
+    return run
+
+
+#: one more is a function and a line here
+COMPARISONS: dict[str, Callable[[Setup], Comparison]] = {
+    "fused CAMs": fused,
+    "score-cam": score_cam,
+    "ablation-cam": ablation_cam,
+}
+
+
+def setup_of(name: str, data: Path, images: int, device: str) -> Setup:
+    """A network with its weights, and the first photographs."""
+    model, weights = (text.format(data) for text in MODELS[name])
+    placed = load_model(model, weights).place(device, memory_format="folded")
+    plain = load_model(model, weights).place(device, memory_format="contiguous")
+    for classifier in (placed, plain):
+        classifier.eval()
+    plain.network.requires_grad_(True)
+    prepared = ResizedDataset(load_dataset("imagenet", data / "imagenet-val"), placed.input_size)
+    examples = [prepared[position] for position in range(images)]
+    pixels = torch.stack([example.pixels for example in examples]).float() / 255
+    return Setup(
+        name, placed, plain, pixels.to(device), torch.tensor([example.label for example in examples]).to(device)
+    )
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--images", default=8, show_default=True, help="Of a batch of the fused CAMs.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--only", multiple=True, type=click.Choice(list(COMPARISONS)), help="Comparisons to make; all without.")
+@click.option("--model", multiple=True, type=click.Choice(list(MODELS)), help="Networks to take; both without.")
+def main(data: Path, images: int, rounds: int, device: str, only: tuple[str, ...], model: tuple[str, ...]) -> None:
+    """Print milliseconds an image, and ratios."""
+    warnings.filterwarnings("ignore")
+    click.echo(machine(device, ("torch", "torchvision", "grad-cam")))
+    for name in model or MODELS:
+        setup = setup_of(name, data, images, device)
+        for title in only or COMPARISONS:
+            comparison = COMPARISONS[title](setup)
+            seconds = side_by_side(comparison.ways, rounds, device)
+            note = f", {comparison.note}" if comparison.note else ""
+            click.echo(f"\n{title}: {name}, n = {comparison.images}, median of {rounds} rounds{note}")
+            for way, value in seconds.items():
+                click.echo(f"{way:36} {1000 * value / comparison.images:10.2f} ms an image")
+            for goal in comparison.goals:
+                click.echo(goal.line(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,10 +21,10 @@ from attnlab.attacks import OTHER_ATTACKS, Attack, OtherAttack
 from attnlab.attacks.parse import parse_attack, parse_eps
 from attnlab.attacks.pgd import perturb
 from attnlab.attention import METHODS
-from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.lime import LimeSettings, perturbations
 from attnlab.attention.lime import explain as fit_lime
 from attnlab.attention.masked_inference import MaskedInference
+from attnlab.attention.several import Maker
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -48,7 +48,8 @@ class Explanation:
         method: `grad-cam`, another attention method, or `lime`.
         images: Pixels in [0, 1], (N, C, H, W).
         classes: Class explained of each image, (N,).
-        maps: Signed maps at the layer's own resolution, (N, h, w); of LIME each pixel's superpixel's weight, (N, H, W).
+        maps: Signed maps at the layer's own resolution, (N, h, w), or of a method at pixels the images', (N, H, W); of
+            LIME each pixel's superpixel's weight.
         segments: Of LIME: superpixel of each pixel, (N, H, W), labels from 0 on.
         weights: Of LIME: weight of each superpixel, an array (superpixels,) for each image.
     """
@@ -116,14 +117,17 @@ def explain(
     >>> found.method, tuple(found.maps.shape)
     ('grad-cam', (2, 8, 8))
     """
-    maps_of = METHODS.expect(method, "method").maps
-    if maps_of is None:
+    spec = METHODS.expect(method, "method")
+    if spec.maps is None:
         return lime(classifier, images, classes)
+    spec.check(classifier)
     images = images.to(classifier.device)
     classes = classes if classes is None else classes.to(classifier.device)
     with frozen_eval(classifier):
-        logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=maps_of)
-    return Explanation(method, images, logits.argmax(1) if classes is None else classes, maps.detach())
+        maker = Maker(classifier, {method: "true"})
+        look = maker.look(images, classes, cut=True)
+        maps = maker.finish(look)[method]
+    return Explanation(method, images, look.logits.argmax(1) if classes is None else classes, maps)
 
 
 def lime(

@@ -13,7 +13,7 @@ from typing import Any
 from attnlab.errors import UserError
 
 FILE = "run.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: option -> what manifests of schema 1, and command lines of before, call it
 FORMER = {"resize": "geometry", "memory_format": "layout"}
 #: what a run may be resumed with under other values, after a warning
@@ -67,10 +67,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "options": NAMES
         | _each("resize model? attack_name? lime_segments?", TEXT)
         | {"images": COUNT, "eps": [NUMBER], "methods": [TEXT], "attack": ATTACK, "target": {"*": TEXT}}
-        | {"lime?": LIME, "lime_floor?": FLAG, "seed?": COUNT},
+        | {"lime?": LIME, "lime_floor?": FLAG, "seed?": COUNT, "keep_maps?": FLAG, "measures?": [TEXT]},
         "data": DATA | {"has_boxes": FLAG, "classes": [TEXT]},
         "model": MODEL | {"input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
         "features": [COUNT],
+        "resolutions?": {"*": TEXT},
         **COMMON,
     },
     "evaluate": {
@@ -122,6 +123,11 @@ def rename_former(options: dict[str, Any]) -> None:
 def recorded(folder: Path, name: str) -> Any:
     """Value under a name in the run.json of a folder; None where it has none, or the folder is no run yet."""
     return read_manifest(folder).get(name) if (folder / FILE).exists() else None
+
+
+def map_methods(manifest: Mapping[str, Any]) -> list[str]:
+    """The methods whose maps the records of a run hold, in their order; LIME has explanations in place of maps."""
+    return [name for name in manifest["options"].get("methods", ()) if name != "lime"]
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:

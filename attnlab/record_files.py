@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attnlab.schema import FIRST
+from attnlab.former_records import as_today
+from attnlab.schema import FIRST, FORMER_COLUMNS
 
 #: in the metadata of a part: SHA-256 of the file, itself counted as BLANK
 SEAL = b"attnlab_sha256"
@@ -61,7 +62,8 @@ def decode_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             raise Damaged("its checksum does not fit")
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        names = [name for name in columns if name in file.schema_arrow.names] if columns is not None else None
+        asked = [name for column in columns or () for name in (column, *FORMER_COLUMNS.get(column, ()))]
+        names = [name for name in asked if name in file.schema_arrow.names] if columns is not None else None
         return file.read(columns=names)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Damaged((str(error).splitlines() or ["empty"])[0]) from None
@@ -76,8 +78,12 @@ def _seal_of(content: bytes) -> int:
 def in_schema(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a schema's columns, or in some of them; those that an older version did not have are empty.
 
-    A table of something else raises Damaged.
+    A table of an older schema is brought into today's form. A table of something else raises Damaged.
     """
+    try:
+        table = as_today(table)
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"its maps are of another kind: {(str(error).splitlines() or ['?'])[0]}") from None
     wanted = [schema.field(name) for name in columns or schema.names]
     arrays = []
     for field in wanted:

@@ -5,49 +5,86 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attnlab import manifests
 from attnlab.errors import UserError
 from attnlab.files import safe_cell
+from attnlab.flat_records import of_method
 from attnlab.runs import Run
-from attnlab.schema import ADVERSARIAL, OUTCOME
+from attnlab.schema import OUTCOME
 from attnlab.stores import Root, as_folder
 
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"
 CHECKS_COLUMNS = ["model", "found"]
 
+#: field of what an attack did, as `of_method` has it -> its column
+ADV_NAMES = {
+    name: name if name in ("shared_cells", "pair_measures") else f"adv_{name}"
+    for name in ("prediction", "confidence", "iou_att_gt", "shared_cells", "map", "full", "measures", "pair_measures")
+} | {"lime": "adv_lime"}
+
 Row = dict[str, Any]
 
 
-def read_records(folder: Root | str) -> pd.DataFrame:
-    """Records of a run for pandas: one row per image and eps, skipped images left out.
+def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
+    """Records of a run for pandas: one row per image, method that maps, and eps, skipped images left out.
 
-    Columns: image_id, label, prediction, confidence, boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime,
-    lime_again, then eps and what the attack of that eps did: adv_prediction, adv_confidence, adv_iou_att_gt,
-    shared_cells, adv_map, adv_lime. What the run did not compute is null. The run is a folder, an archive of one, or a
-    URL.
+    Columns: image_id, method (where the run has several that map, and none is named), label, prediction, confidence,
+    boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime, lime_again, then eps and what the attack of that eps
+    did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime. Where the run kept maps at
+    the images' resolution or took measures, full and measures stand behind map, adv_full, adv_measures and
+    pair_measures behind adv_map. What the run did not compute is null; LIME stands in the rows of the first method
+    alone. The run is a folder, an archive of one, or a URL.
+
+    Args:
+        folder: Of the run.
+        method: The one method whose maps are wanted; by default all.
 
     Raises:
-        UserError: If the folder holds no readable records.
+        UserError: If the folder holds no readable records, or the run has no maps of that method.
     """
     with as_folder(folder) as here:
-        return pd.concat(parts_of_records(Run(here)), ignore_index=True)
+        return pd.concat(parts_of_records(Run(here), method), ignore_index=True)
 
 
-def parts_of_records(run: Run) -> Iterator[pd.DataFrame]:
+def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFrame]:
     """What `read_records` gives, part by part."""
-    names = {name: name if name == "shared_cells" else f"adv_{name}" for name in ADVERSARIAL.names}
-    budgets = run.manifest["options"]["eps"]
+    manifest = run.manifest
+    options, several = manifest["options"], manifests.map_methods(manifest)
+    budgets, wanted = options["eps"], [number_of(run.folder, manifest, method)] if method else None
+    numbers: list[int | None] = [*(wanted or range(len(several)))] or [None]
+    left_out = [
+        *(() if options.get("keep_maps") else ("full", "adv_full")),
+        *(() if options.get("measures") else ("measures", "adv_measures", "pair_measures")),
+    ]
     for table in run.parts():
         counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
         if set(counts) - {len(budgets)}:
             raise UserError(f"{run.folder} is damaged: its records are not of as many eps as its run.json names")
-        frame = _per_attack(table, "adversarial", names)
-        frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
-        yield frame
+        frames = []
+        for number in numbers:
+            frame = _per_attack(of_method(table, number), "adversarial", ADV_NAMES).drop(columns=left_out)
+            frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
+            if len(numbers) > 1:
+                frame.insert(1, "method", several[number or 0])
+            if len(numbers) > 1 and number:
+                frame[["lime", "lime_again", "adv_lime"]] = None
+            frames.append(frame)
+        place = np.concatenate([np.arange(len(frame)) // max(1, len(budgets)) for frame in frames])
+        yield pd.concat(frames).iloc[place.argsort(kind="stable")].reset_index(drop=True) if frames[1:] else frames[0]
+
+
+def number_of(folder: Path, manifest: Mapping[str, Any], method: str) -> int:
+    """Which of the run's methods that map is called so; a UserError names them where there is none."""
+    names = manifests.map_methods(manifest)
+    if method not in names:
+        raise UserError(f"expected a method whose maps {folder} has ({', '.join(names) or 'none'}), got {method!r}")
+    return names.index(method)
 
 
 def read_evaluation(folder: Root | str) -> pd.DataFrame:
@@ -72,14 +109,22 @@ def parts_of_evaluation(run: Run) -> Iterator[pd.DataFrame]:
         yield _per_attack(clean, "attacks", {name: name for name in OUTCOME.names})
 
 
-def rows_of(run: Run, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Records of the images that were not skipped, one at a time, as `attnlab.schema` has them; of all, or of some."""
+def rows_of(
+    run: Run, image_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None, method: str | None = None
+) -> Iterator[Row]:
+    """Records of the images that were not skipped, one at a time, as `of_method` has them; of all, or of some.
+
+    They are of the method named, by default of the first that maps. Errors as of `read_records`.
+    """
     wanted = None if image_ids is None else pa.array(image_ids, pa.string())
+    manifest = run.manifest
+    first = 0 if manifests.map_methods(manifest) else None
+    number = first if method is None else number_of(run.folder, manifest, method)
     for table in run.parts(columns and [*columns, "skipped"]):
         used = pc.is_null(table["skipped"])
         if wanted is not None:
             used = pc.and_(used, pc.is_in(table["image_id"], wanted))
-        yield from table.filter(used).to_pylist()
+        yield from of_method(table.filter(used), number).to_pylist()
 
 
 def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:

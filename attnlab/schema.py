@@ -4,6 +4,9 @@ import pyarrow as pa
 
 from attnlab.manifests import SCHEMA_VERSION
 
+#: a measure of the manifest's `measures` each, a scalar being a list of one; null without any
+MEASURED = pa.list_(pa.list_(pa.float64()))
+
 #: a LIME explanation
 LIME = pa.struct(
     {
@@ -11,7 +14,28 @@ LIME = pa.struct(
         "samples": pa.int32(),
         "segments": pa.binary(),  # zlib of the superpixel of each pixel, uint16, row by row
         "weights": pa.list_(pa.float64()),  # of each superpixel
+        "measures": MEASURED,  # of the map that the weights paint
+        "pair_measures": MEASURED,  # of the clean image's and this one
     }
+)
+
+#: what a method made of one image
+MAP = pa.struct(
+    {
+        "values": pa.list_(pa.float32()),  # of each cell, row by row: signed; of a method at pixels see `pool_to_grid`
+        "iou_att_gt": pa.float64(),  # null: no ground truth or constant map
+        "full": pa.binary(),  # of a method at pixels, with --keep-maps: the map itself, see `attnlab.kept_maps`
+        "measures": MEASURED,
+    }
+)
+
+#: the same of an attacked image
+ADVERSARIAL_MAP = pa.struct(
+    [
+        *MAP,
+        pa.field("shared_cells", pa.list_(pa.int32())),  # of the k highest of both maps, k = 1 ...; null: constant map
+        pa.field("pair_measures", MEASURED),  # of the clean map and this one
+    ]
 )
 
 #: what an attack of one eps did to one image
@@ -19,9 +43,7 @@ ADVERSARIAL = pa.struct(
     {
         "prediction": pa.int32(),
         "confidence": pa.float32(),  # softmax probability of the label
-        "iou_att_gt": pa.float64(),  # null: no ground truth or constant map
-        "shared_cells": pa.list_(pa.int32()),  # of the k highest cells of both maps, k = 1 ...; null: constant map
-        "map": pa.list_(pa.float32()),
+        "maps": pa.list_(ADVERSARIAL_MAP),  # one per method that maps, in the manifest's order
         "lime": LIME,
     }
 )
@@ -37,8 +59,7 @@ ATTENTION = pa.schema(
         "mask": pa.binary(),  # ground truth at the model's size, see `attnlab.boxes.pack`; null: it is the boxes
         "dropped_boxes": pa.int32(),
         "box_share": pa.float32(),  # of the ground truth's area, what the crop left in the frame; null: there is none
-        "iou_att_gt": pa.float64(),  # null: no ground truth or constant map
-        "map": pa.list_(pa.float32()),  # signed, row by row
+        "maps": pa.list_(MAP),  # one per method that maps, in the manifest's order
         "lime": LIME,
         "lime_again": LIME,  # from a second seed
         "adversarial": pa.list_(ADVERSARIAL),  # one per eps, in the manifest's order
@@ -73,3 +94,5 @@ EVALUATION = pa.schema(
 
 SCHEMAS = {"analyze": ATTENTION, "evaluate": EVALUATION}  # kind of run -> schema of its records
 FIRST = ("image_id", "skipped", "label", "prediction")  # what every record has had from the first version on
+#: column -> those that schemas 1 and 2, whose runs had one method that maps, hold in its place
+FORMER_COLUMNS = {"maps": ("map", "iou_att_gt")}

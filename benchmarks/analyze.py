@@ -36,7 +36,7 @@ def fused(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable[[]
 
     def run() -> object:
         clean, (adversarial,) = fused_pass(classifier, images, labels, [replace(ATTACKS["stepll"], eps=EPS)])
-        return [part.cpu() for seen in (clean, adversarial) for part in (seen.logits.argmax(1), seen.maps)]
+        return [part.cpu() for seen in (clean, adversarial) for part in (seen.logits.argmax(1), seen.maps["grad-cam"])]
 
     return run
 

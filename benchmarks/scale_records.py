@@ -109,13 +109,12 @@ def _renamed(record: Mapping[str, Any], images: Any, place: int, draw: np.random
     """A record as another image's, of another class; its numbers are moved a little."""
     shift = images.entries[place].label - record["label"]
 
+    def near(value: float | None) -> float | None:
+        return None if value is None else float(np.clip(value + draw.normal(0, 0.02), 0, 1))
+
     def moved(row: Mapping[str, Any]) -> dict[str, Any]:
-        near = {
-            name: float(np.clip(row[name] + draw.normal(0, 0.02), 0, 1))
-            for name in ("confidence", "iou_att_gt")
-            if row[name] is not None
-        }
-        return {**row, **near, "prediction": row["prediction"] + shift}
+        maps = [{**one, "iou_att_gt": near(one["iou_att_gt"])} for one in row["maps"]]
+        return {**row, "confidence": near(row["confidence"]), "maps": maps, "prediction": row["prediction"] + shift}
 
     attacked = [moved(row) for row in record["adversarial"]]
     return {

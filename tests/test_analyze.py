@@ -14,7 +14,6 @@ from attnlab.attacks import ATTACKS
 from attnlab.attacks.parse import parse_attack
 from attnlab.attention import METHODS, Method
 from attnlab.attention.gradcam import grad_cam, grad_cam_maps
-from attnlab.config import AnalyzeConfig
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, collate
 from attnlab.errors import UserError
@@ -139,12 +138,12 @@ def test_closed_and_generic_path_give_the_same_records(tmp_path):
 def test_target_predicted_explains_each_images_own_class(resnet8, scenes_batch):
     images, labels = scenes_batch
     wrong = (labels + 1) % 10
-    clean, (adversarial,) = fused_pass(resnet8, images, wrong, [ATTACKS["stepll"]], target="predicted")
-    torch.testing.assert_close(clean.maps, grad_cam(resnet8, images, clean.logits.argmax(1)))
+    clean, (adversarial,) = fused_pass(resnet8, images, wrong, [ATTACKS["stepll"]], {"grad-cam": "predicted"})
+    torch.testing.assert_close(clean.maps["grad-cam"], grad_cam(resnet8, images, clean.logits.argmax(1)))
     from attnlab.attacks.pgd import perturb
 
     attacked = perturb(resnet8, images, wrong, replace(ATTACKS["stepll"], eps=16 / 255))
-    torch.testing.assert_close(adversarial.maps, grad_cam(resnet8, attacked, adversarial.logits.argmax(1)))
+    torch.testing.assert_close(adversarial.maps["grad-cam"], grad_cam(resnet8, attacked, adversarial.logits.argmax(1)))
 
 
 def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions(tmp_path, resnet8, monkeypatch):
@@ -160,12 +159,6 @@ def test_a_method_in_the_dict_makes_the_maps_of_a_run_and_stands_in_its_captions
     expected = (outputs[0][0, 0] * sample.label).flatten()
     np.testing.assert_allclose(read_records(tmp_path)["map"][5], expected, atol=1e-5)
     assert "first-channel maps of the true class" in make_tables(run).captions["table1"]
-
-
-def test_two_methods_that_map_do_not_share_a_run(monkeypatch):
-    monkeypatch.setitem(METHODS, "another", Method(grad_cam_maps))
-    with pytest.raises(UserError, match=r"expected one --method of grad-cam, .*another a run, got grad-cam, another"):
-        AnalyzeConfig.of(method="grad-cam,another,lime")
 
 
 def test_nan_logits_stop_the_run_and_name_the_image(tmp_path):

@@ -29,15 +29,12 @@ ROWS = [
         "boxes": [[0, 0, 2, 3]],
         "dropped_boxes": 0,
         "box_share": 1.0,
-        "iou_att_gt": 0.25 * (number % 4),
-        "map": [0.1 * number, 0.2, 0.3, 0.4],
+        "maps": [{"values": [0.1 * number, 0.2, 0.3, 0.4], "iou_att_gt": 0.25 * (number % 4)}],
         "adversarial": [
             {
                 "prediction": number % 2,
                 "confidence": 0.2,
-                "iou_att_gt": 0.1,
-                "shared_cells": [0, 1, 2, 4],
-                "map": [0.4, 0.2, 0.3, 0.1 * number],
+                "maps": [{"values": [0.4, 0.2, 0.3, 0.1 * number], "iou_att_gt": 0.1, "shared_cells": [0, 1, 2, 4]}],
             }
         ],
     }
@@ -67,7 +64,7 @@ def found(call: Callable[[], object]) -> object:
 def test_records_of_a_version_without_a_column_have_none_there(tmp_path):
     """Columns of an image, and of what an attack did to it, in a whole part and in one that is not."""
     run = begun_run(tmp_path / "run")
-    inner = pa.struct([one for one in ADVERSARIAL if one.name not in ("iou_att_gt", "lime")])
+    inner = pa.struct([one for one in ADVERSARIAL if one.name not in ("confidence", "lime")])
     kept = [one.with_type(pa.list_(inner)) if one.name == "adversarial" else one for one in ATTENTION]
     older = Run(run.folder, pa.schema([one for one in kept if one.name not in ("box_share", "lime_again")]))
     older.write_part(0, ROWS[:3])
@@ -78,8 +75,8 @@ def test_records_of_a_version_without_a_column_have_none_there(tmp_path):
     told_of = table.to_pylist()
     assert [row["confidence"] for row in told_of] == pytest.approx([row["confidence"] for row in ROWS])
     assert {row["box_share"] for row in told_of} == {None}
-    assert [row["adversarial"][0]["shared_cells"] for row in told_of] == [[0, 1, 2, 4]] * len(ROWS)
-    assert {row["adversarial"][0]["iou_att_gt"] for row in told_of} == {None}
+    assert [row["adversarial"][0]["maps"][0]["shared_cells"] for row in told_of] == [[0, 1, 2, 4]] * len(ROWS)
+    assert {row["adversarial"][0]["confidence"] for row in told_of} == {None}
 
 
 def test_every_flipped_bit_of_a_part_is_named_or_harmless(small_run):

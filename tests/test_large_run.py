@@ -41,10 +41,10 @@ def grown(source: Path, out: Path, count: int, size: int = PART) -> Path:
     for number in range(count // size):
         names = [f"image-{place:06d}" for place in range(number * size, (number + 1) * size)]
         near = [float(value) for value in draw.uniform(0, 1, size)]
-        part = [
-            {**rows[place % len(rows)], "image_id": name, "iou_att_gt": iou}
-            for place, (name, iou) in enumerate(zip(names, near, strict=True))
-        ]
+        part = []
+        for place, (name, iou) in enumerate(zip(names, near, strict=True)):
+            row = rows[place % len(rows)]
+            part.append({**row, "image_id": name, "maps": [{**row["maps"][0], "iou_att_gt": iou}]})
         run.write_part(number, part)
     return out
 
@@ -141,7 +141,7 @@ def test_numbers_are_packed_without_rounding(values, kind):
 
 def test_the_page_of_a_large_run_holds_the_numbers_of_all_images(large, tmp_path):
     page = write_report(large, None, tmp_path / "page.html").read_text()
-    data, rows = data_of(page), Run(large).table().to_pylist()
+    data, rows = data_of(page), list(rows_of(Run(large)))
     columns = data["columns"]
     assert columns["ids"] == [row["image_id"] for row in rows]
     assert unpacked(columns["labels"]).tolist() == [row["label"] for row in rows]
@@ -242,7 +242,7 @@ def names(page) -> list[str]:
 
 def test_all_are_filtered_and_sorted_and_the_drawn_ones_come_first(visit, large, large_page):
     page = visit(large_page)
-    rows = Run(large).table().to_pylist()
+    rows = list(rows_of(Run(large)))
     drawn = [image["id"] for image in data_of(large_page.read_text())["images"]]
     assert page.locator("#count").inner_text() == "2,100 of 2,100 images"
     assert names(page)[:12] == drawn[:12]

@@ -118,8 +118,3 @@ METHODS = Registry(
         ),
     },
 )
-
-
-def map_methods() -> list[str]:
-    """Names of the methods whose maps Tables 1-3 are about: a run holds those of one."""
-    return [name for name, method in METHODS.items() if method.maps is not None]

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_budgets
-from attnlab.attention import METHODS, map_methods
+from attnlab.attention import METHODS
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
     AttackOptions,
@@ -104,16 +104,19 @@ class AnalyzeConfig(Options):
     """Configuration of `attnlab analyze`.
 
     Attributes:
-        methods: `grad-cam` (Tables 1-3), `lime` (Tables 4, 5) or both, with a comma between them; `attnlab list
-            methods` names what there is.
+        methods: Attention methods with commas between them: any whose maps Tables 1-3 are about, which share the
+            passes, and `lime` (Tables 4, 5); `attnlab list methods` names what there is.
         target: Class the maps explain: `true` (the label, clean and adversarial) or `predicted` (each image's own); by
             default {targets}.
+        keep_maps: Keep maps at the images' resolution in the records, half a byte to two a pixel; else their sums over
+            the layer's cells alone.
     """
 
     data: MapDataOptions = field(default_factory=MapDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     methods: tuple[str, ...] = option(("grad-cam",), name="method", parse=texts, names="methods", many=True)
     target: str = option("", names="targets")
+    keep_maps: bool = option(False, decides=True, sparse=True)
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)
@@ -124,9 +127,7 @@ class AnalyzeConfig(Options):
         super().__post_init__()
         if not self.methods:
             raise UserError(f"expected --method to name one or more of {', '.join(METHODS)}")
-        maps = [method for method in self.methods if method in map_methods()]
-        if len(maps) > 1:
-            raise UserError(f"expected one --method of {', '.join(map_methods())} a run, got {', '.join(maps)}")
+        self._check_methods()
         if self.lime.compile and not self.with_lime:
             raise UserError(
                 f"expected --lime-compile with --method lime, got {','.join(self.methods)}: it compiles LIME's passes "
@@ -136,15 +137,34 @@ class AnalyzeConfig(Options):
         if budgets is not None and (not budgets or len(set(budgets)) < len(budgets)):
             raise UserError(f"expected one or more eps, each once, got {', '.join(map(str, budgets)) or 'none'}")
 
+    def _check_methods(self) -> None:
+        """Refuse a method that is named twice, and maps to keep where no method has any."""
+        for number, name in enumerate(self.methods):
+            for other in self.methods[:number]:
+                same = METHODS[name].maps is not None and METHODS[name].maps == METHODS[other].maps
+                if name == other or same:
+                    both = f"{name} twice" if name == other else f"{other} and {name}, which are the same"
+                    raise UserError(f"expected each --method once, got {both}")
+        if self.keep_maps and not any(METHODS[name].at == "pixels" for name in self.map_methods):
+            raise UserError(
+                f"expected --keep-maps with a --method whose maps are at the images' resolution, got "
+                f"{','.join(self.methods)}: maps at the layer's are kept anyway, and LIME's explanations too"
+            )
+
     @property
     def with_lime(self) -> bool:
         """Whether LIME explanations are made."""
         return "lime" in self.methods
 
     @property
-    def map_method(self) -> str | None:
-        """The method whose maps Tables 1-3 are about, if there is one."""
-        return next((method for method in self.methods if method in map_methods()), None)
+    def map_methods(self) -> list[str]:
+        """The methods whose maps Tables 1-3 are about, in their order."""
+        return [name for name in self.methods if METHODS[name].maps is not None]
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Class that the maps of each of them explain, see `target_of`."""
+        return {name: self.target_of(name) for name in self.map_methods}
 
     def target_of(self, method: str) -> str:
         """Class that a method's maps explain: the `true` label, or each image's own `predicted` class."""

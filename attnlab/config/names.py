@@ -69,7 +69,12 @@ WORDS = {
     "attacks": ", ".join(attack_names()),
     "iterative": ", ".join(iterative_attacks()),
     "starting": " and ".join(name for name, attack in ATTACKS.items() if attack.random_start),
-    "targets": " and ".join(f"{method.target} for {name}" for name, method in METHODS.items()),
+    "targets": listed(
+        [
+            *(f"{spec.target} for {name}" for name, spec in METHODS.items() if spec.target != CLASSES[0]),
+            f"{CLASSES[0]} for others",
+        ]
+    ),
     "models": MODEL_HELP,
     "model": by_data(lambda spec: spec.model),
     "eps": by_data(lambda spec: length(spec.budget.eps)),

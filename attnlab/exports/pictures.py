@@ -19,7 +19,7 @@ from attnlab.errors import UserError
 from attnlab.exports.views import views_of
 from attnlab.exports.write import Export
 from attnlab.files import file_of, write_whole
-from attnlab.report.description import map_method
+from attnlab.manifests import map_methods
 from attnlab.report.figures.analysis import eps_name
 from attnlab.report.figures.overlay import resize_maps
 from attnlab.views import Pixels, ReplayedImage
@@ -58,7 +58,7 @@ def write_pictures(export: Export, *, maps: bool = False, instead: str = "") -> 
     from attnlab.pipelines.replay import replay
 
     where = places(export.out, export.manifest["options"]["eps"])
-    maps = maps and map_method(export.manifest["options"]) is not None
+    maps = maps and bool(map_methods(export.manifest))
     kinds = [IMAGES, MAPS] if maps else [IMAGES]
     there = {
         image_id

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnlab.boxes import frame_of, unpack
+from attnlab.kept_maps import grid_of
 from attnlab.report.figures.analysis import boxes_of, map_of
 from attnlab.report.figures.panels import class_name
 from attnlab.report.page.images import group_of
@@ -63,7 +64,7 @@ def views_of(record: Record, manifest: Mapping[str, Any]) -> list[View]:
     has_boxes, shape = manifest["data"]["has_boxes"], manifest["model"]["map_shape"]
     views = []
     for eps, row in zip([None, *manifest["options"]["eps"]], [record, *record["adversarial"]], strict=True):
-        attention = None if row["map"] is None else map_of(row["map"], shape)
+        attention = None if row["map"] is None else map_of(row["map"], grid_of(shape))
         group = group_of(record, row, has_boxes)
         if eps is None and group in GROUPS:
             group = ""

@@ -108,7 +108,8 @@ class Analysis(Job[AnalyzeConfig]):
             "target": {method: config.target_of(method) for method in config.methods},
             "resize": config.data.resize,
             **({"truth": config.data.truth} if config.data.truth != TRUTHS[0] else {}),
-            **({"seed": config.run.seed} if config.with_lime or random_start else {}),
+            **({"seed": config.run.seed} if random_start or any(map(draws, config.methods)) else {}),
+            **({"keep_maps": True} if config.keep_maps else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
             "images": len(self.positions),
             "part_size": config.run.part_size,
@@ -119,12 +120,18 @@ class Analysis(Job[AnalyzeConfig]):
             "data": describe_data(self.images, self.positions),
             "model": self.classifier.describe(),
             "features": list(config.lime.features),
+            "resolutions": {method: METHODS[method].at for method in config.map_methods},
             **environment(self.classifier.device),
             "batch_size": config.run.batch_size,
             "workers": config.run.workers,
             **({"lime_batch_size": config.lime.batch_size} if config.with_lime else {}),
             "root": str(root.resolve()) if root else None,
         }
+
+
+def draws(method: str) -> bool:
+    """Whether a method may draw random numbers, so that the seed decides its results."""
+    return METHODS[method].needs == "passes" or METHODS[method].at == "pixels"
 
 
 def open_analysis(

@@ -4,19 +4,18 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from attnlab.arrays import Labels, Maps
+from attnlab.arrays import Labels
 from attnlab.attacks import Attack
-from attnlab.attention.map_metrics import map_mask_iou, topk_intersection
 from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
+from attnlab.kept_maps import grid_of
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import check_finite, checked_inputs
+from attnlab.pipelines.checks import check_finite, check_finite_maps, checked_inputs
 from attnlab.pipelines.fused_pass import BatchOutput, fused_pass
 from attnlab.pipelines.lime_stage import LimeStage, LimeTask
+from attnlab.pipelines.map_columns import map_columns
 from attnlab.pipelines.pending_parts import Rows, skipped_rows
 
 
@@ -73,16 +72,22 @@ def _rows(
     if not batch.positions:
         return rows, None, []
     images, labels, seeds = checked_inputs(classifier, batch, config.run.seed)
-    masks = batch.masks.to(classifier.device)
-    method = config.map_method
-    target = config.target_of(method) if method else ""
     with naming("images", batch.image_ids):
-        clean, adversarial = fused_pass(classifier, images, labels, attacks, method, target, seeds)
+        clean, adversarial = fused_pass(
+            classifier, images, labels, attacks, config.targets, seeds, config.run.batch_size or len(images)
+        )
     for seen in (clean, *adversarial):
         check_finite(seen.logits, batch)
-    columns = _columns(clean, labels, masks)
-    attacked = [_columns(seen, labels, masks, clean.maps) for seen in adversarial]
+        check_finite_maps(seen.maps, batch)
+    masks, grid = batch.masks.to(classifier.device), grid_of(classifier.map_shape)
+    of_clean = map_columns(clean.maps, masks, grid, keep=config.keep_maps)
+    of_attacked = [map_columns(seen.maps, masks, grid, clean.maps, keep=config.keep_maps) for seen in adversarial]
+    columns = [_columns(seen, labels) for seen in (clean, *adversarial)]
     for index, position in enumerate(batch.positions):
+        of_image = [
+            {**{name: values[index] for name, values in of_eps.items()}, "maps": [row[index] for row in maps]}
+            for of_eps, maps in zip(columns, [of_clean, *of_attacked], strict=True)
+        ]
         rows[position] = {
             "image_id": batch.image_ids[index],
             "label": int(labels[index]),
@@ -90,23 +95,16 @@ def _rows(
             "mask": pack(batch.masks[index].numpy()) if batch.masked[index] else None,
             "dropped_boxes": batch.dropped_boxes[index],
             "box_share": _or_none(batch.box_shares[index]),
-            **{name: values[index] for name, values in columns.items()},
-            "adversarial": [{name: values[index] for name, values in of_eps.items()} for of_eps in attacked],
+            **of_image[0],
+            "adversarial": of_image[1:],
         }
     return rows, clean, adversarial
 
 
-def _columns(seen: BatchOutput, labels: Labels, masks: Tensor, clean: Maps | None = None) -> dict[str, list[Any]]:
-    """A value per image for each column that the records have of clean and of adversarial images; of maps, if any."""
+def _columns(seen: BatchOutput, labels: Labels) -> dict[str, list[Any]]:
+    """A value per image for each column beside the maps that records have of clean and of adversarial images."""
     confidence = seen.logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    columns = {"prediction": seen.logits.argmax(1).tolist(), "confidence": confidence.tolist()}
-    if seen.maps is not None:
-        columns["iou_att_gt"] = [_or_none(value) for value in map_mask_iou(seen.maps, masks).tolist()]
-        columns["map"] = seen.maps.flatten(1).cpu().numpy().tolist()
-        if clean is not None:
-            shared = topk_intersection(clean, seen.maps).tolist()
-            columns["shared_cells"] = [None if cells[0] < 0 else cells for cells in shared]
-    return columns
+    return {"prediction": seen.logits.argmax(1).tolist(), "confidence": confidence.tolist()}
 
 
 def _or_none(value: float) -> float | None:

@@ -2,10 +2,11 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 
-from attnlab.arrays import Images, Labels, Logits
+from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attacks
 from attnlab.attacks.output_checks import has_gradient
 from attnlab.data.base import UNLABELLED, ImageSet, check_unique
@@ -155,3 +156,12 @@ def check_finite(logits: Logits, batch: Batch) -> None:
     finite = logits.isfinite().all(1).tolist()
     if not all(finite):
         raise UserError(f"the model gave logits that are not finite for image {batch.image_ids[finite.index(False)]}")
+
+
+def check_finite_maps(maps: Mapping[str, Maps], batch: Batch) -> None:
+    """Refuse a map that holds NaN or infinity, whose ranks would mean nothing."""
+    for method, values in maps.items():
+        finite = values.isfinite().flatten(1).all(1).tolist()
+        if not all(finite):
+            name = batch.image_ids[finite.index(False)]
+            raise UserError(f"{method} gave a map that is not finite for image {name}; leave it out of --method")

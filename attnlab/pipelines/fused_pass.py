@@ -1,22 +1,22 @@
 """One pass over a batch: the clean images, and their adversarial counterparts of every eps.
 
-The clean forward pass gives prediction, confidence, map and the attack's gradient; one input gradient and one
-forward pass per eps do the rest: three forward-equivalents an image for one eps.
+The clean forward pass gives prediction, confidence, maps and the attack's gradient; one input gradient and one
+forward pass per eps do the rest: three forward-equivalents an image for one eps. Methods that need passes of their own
+make them behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
-
-import torch
 
 from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import clean_gradient, perturb
-from attnlab.attention import METHODS
-from attnlab.attention.gradcam import logits_and_maps
+from attnlab.attention.several import Look, Maker
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.models.outputs import check_gradient
+
+GRAD_CAM = MappingProxyType({"grad-cam": "true"})
 
 
 class BatchOutput(NamedTuple):
@@ -24,7 +24,7 @@ class BatchOutput(NamedTuple):
 
     images: Images
     logits: Logits
-    maps: Maps | None  # None where they were not asked for
+    maps: dict[str, Maps]  # of each method asked for
 
 
 def fused_pass(
@@ -32,40 +32,38 @@ def fused_pass(
     images: Images,
     labels: Labels,
     attacks: Sequence[Attack],
-    method: str | None = "grad-cam",
-    target: str = "true",
+    targets: Mapping[str, str] = GRAD_CAM,
     seeds: Sequence[int] | None = None,
+    batch_size: int = 64,
 ) -> tuple[BatchOutput, list[BatchOutput]]:
     """See the clean images, and their adversarial counterparts of every eps, in the order of the attacks.
 
-    `attacks` are one or more that differ in their eps alone; maps are those of `method`, a name in METHODS, of the
-    `true` label or of each image's own `predicted` class; `seeds` as of `perturb`.
+    Args:
+        classifier: Any; it is used in eval mode and given back as it was.
+        images: Pixels in [0, 1], (N, C, H, W).
+        labels: (N,).
+        attacks: One or more that differ in their eps alone.
+        targets: Method whose maps are wanted, a name in METHODS -> class that they explain: the `true` label, or each
+            image's own `predicted` class. There may be none.
+        seeds: Of each image's random numbers, those of the attack and of the methods.
+        batch_size: Images of a pass that a method makes of its own.
     """
+    maker = Maker(classifier, targets, batch_size)
     images = images.detach().requires_grad_()
-    logits, maps = _look(classifier, images, labels, method, target, cut=False)
-    clean = None
-    if not attacks[0].random_start and attacks[0].sigma is None:  # its first step is at the clean images
-        with frozen_eval(classifier):
-            clean = clean_gradient(logits, images, labels, attacks[0])
-    seen = BatchOutput(images.detach(), logits.detach(), maps)
+    numbers = () if seeds is None else seeds
+    with frozen_eval(classifier):
+        look = maker.look(images, labels, numbers, cut=False)
+        clean = None
+        if not attacks[0].random_start and attacks[0].sigma is None:  # its first step is at the clean images
+            clean = clean_gradient(look.logits, images, labels, attacks[0])
+        seen = _output(maker, images, look)
     adversarial = []
     for attack in attacks:
         attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean)
-        logits, maps = _look(classifier, attacked, labels, method, target, cut=True)
-        adversarial.append(BatchOutput(attacked, logits.detach(), maps))
+        with frozen_eval(classifier):
+            adversarial.append(_output(maker, attacked, maker.look(attacked, labels, numbers, cut=True)))
     return seen, adversarial
 
 
-def _look(
-    classifier: Classifier, images: Images, labels: Labels, method: str | None, target: str, *, cut: bool
-) -> tuple[Logits, Maps | None]:
-    """Logits, and the map if it is asked for; with `cut` no gradient reaches the images."""
-    with frozen_eval(classifier), torch.enable_grad():
-        if method is None:
-            logits, maps = classifier(images), None
-        else:
-            classes = labels if target == "true" else None
-            logits, maps = logits_and_maps(classifier, images, classes, detach_input=cut, method=METHODS[method].maps)
-        if method is not None or not cut:
-            check_gradient(logits)
-        return logits, maps
+def _output(maker: Maker, images: Images, look: Look) -> BatchOutput:
+    return BatchOutput(images.detach(), look.logits.detach(), maker.finish(look))

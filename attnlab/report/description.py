@@ -1,9 +1,11 @@
 """A run in words, from its manifest: what captions of tables and figures and the header of a page say of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attnlab.words import as_fraction, counted, model_title
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
+from attnlab.words import as_fraction, counted, listed, model_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +36,12 @@ def class_names(manifest: Manifest, model: str | None = None) -> list[str]:
     return names + list(described.get("labels", [])[len(names) :])
 
 
-def map_method(options: Options) -> str | None:
-    """The method whose maps the records of an analysis hold; None if there are none."""
-    return next((method for method in options["methods"] if method != "lime"), None)
+def maps_of(options: Options, methods: Sequence[str]) -> str:
+    """Methods, and the class that their maps explain, in words: `grad-cam and layer-cam maps of the true class`."""
+    targets: dict[str, list[str]] = {}
+    for method in methods:
+        targets.setdefault(options["target"][method], []).append(method)
+    return ", ".join(f"{listed(names)} maps of the {target} class" for target, names in targets.items())
 
 
 def falls_short(attack: Mapping[str, Any], eps: float) -> bool:
@@ -74,8 +79,8 @@ def eps_of(budgets: Iterable[float]) -> str:
 
 
 def cells_of(model: Mapping[str, Any]) -> str:
-    """Height and width of a model's maps: `8 x 8`."""
-    return " x ".join(map(str, model["map_shape"]))
+    """Height and width of the grid of a model's maps: `8 x 8`."""
+    return " x ".join(map(str, grid_of(model["map_shape"])))
 
 
 def subject(manifest: Manifest, eps: float | None = None) -> str:
@@ -91,7 +96,7 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
     `lime` says that it is of LIME explanations and not of maps; `note` is what else this table depends on.
     """
     options, attack = manifest["options"], manifest["options"]["attack"]
-    method = "lime" if lime else map_method(options) or ""
+    methods = ["lime"] if lime else map_methods(manifest)
     steps, length = counted(attack["steps"], "step"), attack["step_size"]
     details = [
         options["attack_name"],
@@ -100,7 +105,7 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
         f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
         f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
         f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
-        f"{method} maps of the {options['target'][method]} class",
+        maps_of(options, methods),
         "" if lime else note,
         f"resize {options['resize']}",
         _precision(options),

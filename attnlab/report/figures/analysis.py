@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from attnlab.boxes import unpack
-from attnlab.report.description import Manifest, class_names, map_method, subject
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
+from attnlab.report.description import Manifest, class_names, subject
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
@@ -28,7 +30,7 @@ class Analysis:
     @property
     def method(self) -> str:
         """Method whose maps the figures show: the run's, or the default, which `images` then misses."""
-        return map_method(self.manifest["options"]) or "grad-cam"
+        return next(iter(map_methods(self.manifest)), "grad-cam")
 
     def images(self, method: str = "", eps: float | None = None) -> pd.DataFrame:
         """I_att, with what a method made of it, by default that of the maps; of one eps or of all."""
@@ -97,7 +99,7 @@ def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Mani
             kept = np.where(strongest(weights, int(manifest["features"][0])), weights, 0.0)
             attention, iou = kept[segments_of(row["lime"], tuple(manifest["model"]["input_size"]))], None
         else:
-            attention, iou = map_of(row["map"], manifest["model"]["map_shape"]), row["iou_att_gt"]
+            attention, iou = map_of(row["map"], grid_of(manifest["model"]["map_shape"])), row["iou_att_gt"]
         iou = np.nan if iou is None else iou
         views.append(MapView(pixels, attention, row["prediction"], row["confidence"], iou=iou))
     mask = mask_of(record, manifest["model"]["input_size"])

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from attnlab.kept_maps import grid_of
 from attnlab.report.description import Manifest, data_of, subject
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import (
@@ -110,7 +111,7 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
 
 def compared_cells(manifest: Manifest) -> int:
     """The number of cells of each map that `iou_against_eps` compares."""
-    most = int(np.prod(manifest["model"]["map_shape"])) - 1
+    most = int(np.prod(grid_of(manifest["model"]["map_shape"]))) - 1
     return max([k for k in CELLS if k <= min(most, 10)], default=max(most, 1))
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.report.description import map_method
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
 from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of, mask_of
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
@@ -29,9 +30,9 @@ def write_overlays(
     Both have the colour scale of the pair's maximum. Returns the number of pictures.
     """
     manifest = Run(folder).manifest
-    if map_method(manifest["options"]) is None:
-        raise UserError(f"{folder} has no maps of grad-cam, so there is nothing to lay over its images")
-    shape = tuple(manifest["model"]["map_shape"])
+    if not map_methods(manifest):
+        raise UserError(f"{folder} has no maps, so there is nothing to lay over its images")
+    shape = grid_of(manifest["model"]["map_shape"])
     names = ["-".join(filter(None, ("adversarial", part))) for part in eps_parts(manifest["options"]["eps"])]
     target = (out or folder / "figures") / "overlays"
     calls = (

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.report.description import Manifest, map_method, with_names
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
+from attnlab.report.description import Manifest, with_names
 from attnlab.report.figures import FIGURES, SWEEP, figures_of, source_of
 from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
 from attnlab.report.figures.choose import CHOICES, scatters
@@ -58,11 +60,12 @@ def draw_run(
 
 def _numbers(folder: Path, manifest: Manifest) -> pd.DataFrame:
     """Numbers of an analysis' records, and what its figures make of maps."""
-    if map_method(manifest["options"]) is None:
+    methods = map_methods(manifest)
+    if not methods:
         return numbers(Run(folder), manifest["data"]["has_boxes"])
-    shape, cells = manifest["model"]["map_shape"], [compared_cells(manifest)]
+    shape, cells = grid_of(manifest["model"]["map_shape"]), [compared_cells(manifest)]
     measures = [partial(scatters, shape=shape), partial(cell_ious, cells=cells)]
-    return numbers(Run(folder), manifest["data"]["has_boxes"], measures)
+    return numbers(Run(folder), manifest["data"]["has_boxes"], measures, methods[0])
 
 
 def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: ImagesOf) -> dict[str, Inputs]:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.boxes import ground_truth, iou_of_shared
-from attnlab.report.description import map_method
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
 from attnlab.report.page.pictures import as_map, as_mask, as_outline
 from attnlab.report.tables import CELLS, GROUPS
 from attnlab.report.tables.lime import lime_ious, segments_of
@@ -39,10 +40,10 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
     """Which numbers the images of an analysis have."""
     has_boxes = manifest["data"]["has_boxes"]
     figures = [Figure(f"confidence_{of}", "label's confidence", of) for of in PAIR]
-    if map_method(manifest["options"]) is not None:
+    if map_methods(manifest):
         if has_boxes:
             figures += [Figure(f"iou_{of}", "IoU with ground truth", of) for of in PAIR]
-        cells = [k for k in CELLS if k < np.prod(manifest["model"]["map_shape"])]
+        cells = [k for k in CELLS if k < np.prod(grid_of(manifest["model"]["map_shape"]))]
         drawn = DRAWN_CELLS if DRAWN_CELLS in cells else min(cells, default=0)
         figures += [Figure(f"cells_{k}", f"IoU of {counted(k, 'cell')}", BOTH, drawn=k == drawn) for k in cells]
     for count in manifest["features"] if "lime" in manifest["options"]["methods"] else ():

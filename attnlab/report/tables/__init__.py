@@ -130,15 +130,16 @@ def _here(path: str) -> Lazy:
 
 def by_outcome(mean: Column) -> tuple[Column, ...]:
     """Columns of a table with a share of the images and a mean for each outcome of the attack."""
-    return (EPS, GROUP, N, PERCENT, mean, *INTERVAL, Column("paper_percent"), Column(f"paper_{mean.name}"))
+    return (EPS, METHOD, GROUP, N, PERCENT, mean, *INTERVAL, Column("paper_percent"), Column(f"paper_{mean.name}"))
 
 
 def by_size(size: Column, mean: Column) -> tuple[Column, ...]:
     """Columns of a table with a mean for each size of an area and each outcome."""
-    return (EPS, size, GROUP, N, mean, *INTERVAL, PAPER)
+    return (EPS, METHOD, size, GROUP, N, mean, *INTERVAL, PAPER)
 
 
-EPS, GROUP, N, PAPER = Column("eps", words="ε", sometimes=True), Column("group"), Column("n"), Column("paper")
+EPS, METHOD = Column("eps", words="ε", sometimes=True), Column("method", "Method", "method", sometimes=True)
+GROUP, N, PAPER = Column("group"), Column("n"), Column("paper")
 CELL, FEATURE = Column("cells", "#cell", "cells"), Column("features", "#.Features", "superpixels")
 PERCENT = Column("percent", "Percentage", "share", digits=1, unit="%")
 INTERVAL = (Column("ci_low"), Column("ci_high"))
@@ -148,7 +149,12 @@ IOU_SEEDS = Column("iou_two_seeds", "IoU of two seeds", top=1)
 CONFIDENCE = Column("confidence", "Top 1 Confidence", "confidence in the label", top=1)
 ACCURACY = Column("accuracy", words="accuracy (%)", digits=2, top=100)
 MODEL, DEFENSE, ATTACK = Column("model", "Model"), Column("defense", "Defense"), Column("attack")
-OF_CONTROLS = (EPS, *map(Column, ("measure", "n_succeed", "succeed", "n_fail", "fail", "difference")), *INTERVAL)
+OF_CONTROLS = (
+    EPS,
+    METHOD,
+    *map(Column, ("measure", "n_succeed", "succeed", "n_fail", "fail", "difference")),
+    *INTERVAL,
+)
 OF_TABLE_6 = (Column("dataset"), MODEL, DEFENSE, ATTACK, N, ACCURACY, *INTERVAL, PAPER)
 OF_TABLE_7 = (replace(MODEL, sometimes=True), ATTACK, N, ACCURACY, *INTERVAL, PAPER)
 OF_PAIRS = (

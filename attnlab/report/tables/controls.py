@@ -13,28 +13,31 @@ import pandas as pd
 from attnlab.boxes import ground_truth, iou_of_shared
 from attnlab.report.statistics import bootstrap_difference
 from attnlab.report.tables import GROUPS, NONE, TABLES
-from attnlab.report.tables.iou import measured
+from attnlab.report.tables.iou import each_method, measured
 
 MEASURES = ("attention", "centred frame", "random area", "attention less centred frame")
 
 
-def controls(images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, int]) -> pd.DataFrame:
+def controls(
+    images: pd.DataFrame, budgets: Sequence[float], size: tuple[int, int], methods: Sequence[str] = ()
+) -> pd.DataFrame:
     """Mean IoU with the ground truth of attention and of areas of the same size that look at nothing, by group.
 
-    Of I_att, one row per image and eps, those whose map is constant left out, to a row per eps and name in MEASURES;
-    `difference` is fail less succeed, the interval (95 % bootstrap) its. `size` is the images' height and width.
+    Of I_att, one row per image, method and eps, those whose map is constant left out, to a row per eps, method and name
+    in MEASURES; `difference` is fail less succeed, the interval (95 % bootstrap) its. `size` is the images' height and
+    width, `methods` as of `table1`.
     """
     images = measured(images, "boxes", blind_areas, size).dropna(subset="iou_att_gt")
-    attention, centred, chance = (images[name] for name in ("iou_att_gt", "centred", "chance"))
-    values = dict(zip(MEASURES, (attention, centred, chance, attention - centred), strict=True))
     rows = []
-    for eps in budgets:
-        of_eps = images["eps"] == eps
+    for eps, method, of_both in each_method(images, budgets, methods):
+        attention, centred, chance = (of_both[name] for name in ("iou_att_gt", "centred", "chance"))
+        values = dict(zip(MEASURES, (attention, centred, chance, attention - centred), strict=True))
         for measure, value in values.items():
-            succeed, fail = (value[of_eps & (images["group"] == group)].to_numpy(float) for group in GROUPS)
+            succeed, fail = (value[of_both["group"] == group].to_numpy(float) for group in GROUPS)
             means = [sample.mean() if len(sample) else NONE for sample in (succeed, fail)]
             interval = bootstrap_difference(fail, succeed)
-            rows.append((eps, measure, len(succeed), means[0], len(fail), means[1], means[1] - means[0], *interval))
+            counts = (len(succeed), means[0], len(fail), means[1])
+            rows.append((eps, method, measure, *counts, means[1] - means[0], *interval))
     return TABLES["controls"].tidy(rows)
 
 

@@ -5,7 +5,7 @@ Nothing else is filtered. `n` is the number of images a cell's mean runs over; a
 area and drops out of the cells that need one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,38 +14,50 @@ import pandas as pd
 from attnlab.boxes import iou_of_shared
 from attnlab.errors import UserError
 from attnlab.report.statistics import mean_interval
-from attnlab.report.tables import CELLS, GROUPS, LOW_IOU, NONE, TABLES, Paper
+from attnlab.report.tables import CELL, CELLS, FEATURE, GROUPS, LOW_IOU, NONE, TABLES, Paper
+from attnlab.report.tables.published import MAPS_OF_THE_PAPER
 
 
-def table1(images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+def table1(
+    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, methods: Sequence[str] = ()
+) -> pd.DataFrame:
     """Share of both groups and mean IoU between attention and ground truth (Table 1).
 
     Args:
-        images: I_att, one row per image and eps (see `i_att`).
+        images: I_att, one row per image, method that maps, and eps (see `i_att`).
         budgets: The eps of the run; where there are several, the table gains a first column eps.
-        paper: The published numbers, where the run is the paper's.
+        paper: The published numbers, where the run is the paper's; they stand beside its own method.
+        methods: Those that map; where there are several, the images have a column method, and the table gains one.
     """
-    return by_outcome("table1", images, budgets, paper)
+    return by_outcome("table1", images, budgets, paper, methods)
 
 
 def table2(
-    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, below: float = LOW_IOU
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    paper: Paper | None = None,
+    below: float = LOW_IOU,
+    methods: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Share of both groups and mean confidence in the label, of the images with IoU < 0.5 (Table 2).
 
     Arguments as for `table1`; below: another IoU in place of 0.5.
     """
-    return by_outcome("table2", images[images["iou_att_gt"] < below], budgets, paper)
+    return by_outcome("table2", images[images["iou_att_gt"] < below], budgets, paper, methods)
 
 
 def table3(
-    images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None, cells: Sequence[int] = CELLS
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    paper: Paper | None = None,
+    cells: Sequence[int] = CELLS,
+    methods: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Mean IoU of the k highest cells of the clean and the adversarial map (Table 3).
 
     Arguments as for `table1`; cells: every k.
     """
-    return by_size("table3", measured(images, "shared_cells", cell_ious, cells), budgets, cells, paper)
+    return by_size("table3", measured(images, "shared_cells", cell_ious, cells), budgets, cells, paper, methods)
 
 
 def cell_ious(images: pd.DataFrame, cells: Sequence[int] = CELLS) -> pd.DataFrame:
@@ -67,44 +79,70 @@ def measured(images: pd.DataFrame, column: str, measure: Callable[..., pd.DataFr
     return pd.concat([images, measure(images, *arguments)], axis=1)
 
 
-def by_outcome(name: str, images: pd.DataFrame, budgets: Sequence[float], paper: Paper | None = None) -> pd.DataFrame:
+def by_outcome(
+    name: str,
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    paper: Paper | None = None,
+    methods: Sequence[str] = (),
+) -> pd.DataFrame:
     """Per group its share of the images, and the mean of a column over those that have a value: Tables 1 and 2.
 
     The column is that of the table's mean; arguments as for `table1`.
     """
-    spec, published = TABLES[name], (paper or {}).get(name, {})
+    spec = TABLES[name]
     rows = []
-    for eps in budgets:
-        of_eps = images[images["eps"] == eps]
+    for eps, method, of_both in each_method(images, budgets, methods):
+        published = _published(paper, name, method)
         for group in GROUPS:
-            values = of_eps.loc[of_eps["group"] == group, spec.mean.name].to_numpy(float)
-            percent = 100 * len(values) / len(of_eps) if len(of_eps) else NONE
+            values = of_both.loc[of_both["group"] == group, spec.mean.name].to_numpy(float)
+            percent = 100 * len(values) / len(of_both) if len(of_both) else NONE
             n, *mean = mean_interval(values)
             paper_values = [published.get(group, {}).get(column, NONE) for column in ("percent", spec.mean.name)]
-            rows.append((eps, group, n, percent, *mean, *paper_values))
+            rows.append((eps, method, group, n, percent, *mean, *paper_values))
     return spec.tidy(rows)
 
 
 def by_size(
-    name: str, images: pd.DataFrame, budgets: Sequence[float], sizes: Sequence[int], paper: Paper | None
+    name: str,
+    images: pd.DataFrame,
+    budgets: Sequence[float],
+    sizes: Sequence[int],
+    paper: Paper | None,
+    methods: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Mean of a value per size of area and group: Tables 3, 4 and 5.
 
     The values of each size are a column `NAME_SIZE` of the images, NaN where there is none; other arguments as for
     `table1`.
     """
-    spec, published = TABLES[name], (paper or {}).get(name)
+    spec, size_column = TABLES[name], CELL.name if name == "table3" else FEATURE.name
     rows = []
-    for eps in budgets:
+    for eps, method, of_both in each_method(images, budgets, methods):
+        published = _published(paper, name, method)
         for size in sizes:
             for group in GROUPS:
-                of_group = (images["eps"] == eps) & (images["group"] == group)
-                mean = mean_interval(images.loc[of_group, f"{name}_{size}"])
-                paper_values = (
-                    dict(zip(published[spec.columns[1].name], published[group], strict=True)) if published else {}
-                )
-                rows.append((eps, size, group, *mean, paper_values.get(size, NONE)))
+                mean = mean_interval(of_both.loc[of_both["group"] == group, f"{name}_{size}"])
+                values = dict(zip(published[size_column], published[group], strict=True)) if published else {}
+                rows.append((eps, method, size, group, *mean, values.get(size, NONE)))
     return spec.tidy(rows)
+
+
+def each_method(
+    images: pd.DataFrame, budgets: Sequence[float], methods: Sequence[str] = ()
+) -> Iterator[tuple[float, str, pd.DataFrame]]:
+    """Each eps with each method, and the images' rows of both; all rows are of the method where there is but one."""
+    several = len(methods) > 1 and "method" in images
+    for eps in budgets:
+        of_eps = images[images["eps"] == eps]
+        for method in methods or [""]:
+            yield eps, method, of_eps[of_eps["method"] == method] if several else of_eps
+
+
+def _published(paper: Paper | None, name: str, method: str) -> Mapping[str, Any]:
+    """The paper's numbers of a table, which are of its own method."""
+    found: Mapping[str, Any] = (paper or {}).get(name, {}) if method in ("", MAPS_OF_THE_PAPER) else {}
+    return found
 
 
 def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:

@@ -90,8 +90,8 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
             line += cells(row, Value(row["n"], 0), "percent", _mean(row, mean, paper))
         lines.append(line)
     if below:
-        line = [*["paper"][: len(first)]]
-        for row in rows[:2]:
+        line = [*["paper", *[""] * len(first)][: len(first)]]
+        for row in [row for row in rows if pd.notna(row[paper])][:2]:
             line += cells(row, "", "paper_percent", Value(row[paper], mean.digits))
         lines.append(line)
     heads = [*(["n"] if full else []), *([share.head] if share else []), mean.head, *(["paper"] if beside else [])]

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError, check_one_of
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import map_methods
 from attnlab.records import parts_of_evaluation, parts_of_records
 from attnlab.registry import Lazy
 from attnlab.report.description import (
     analysis_setting,
     cells_of,
     evaluation_setting,
-    map_method,
     steps_and_sigmas,
     truth_of,
     with_names,
@@ -39,7 +40,10 @@ from attnlab.report.tables.published import numbers_of_the_paper, published, pub
 from attnlab.runs import Run
 
 #: columns of records that hold several numbers each
-WIDE = ["boxes", "mask", "map", "lime", "lime_again", "shared_cells", "adv_map", "adv_lime"]
+WIDE = [
+    *("boxes", "mask", "map", "full", "measures", "lime", "lime_again"),
+    *("shared_cells", "adv_map", "adv_full", "adv_measures", "pair_measures", "adv_lime"),
+]
 
 
 class Source(NamedTuple):
@@ -47,9 +51,9 @@ class Source(NamedTuple):
 
     Attributes:
         given: What a table's function may ask for. Of an analysis: records (their `numbers`), images (I_att of them,
-            with the attack's outcome as `group`), budgets (every eps), size (of the images in pixels), shape (of the
-            maps in cells, where there are any), cells, features, ground_truth, paper; of an evaluation: records,
-            dataset, models, paper.
+            with the attack's outcome as `group`), budgets (every eps), methods (that map), size (of the images in
+            pixels), shape (of the maps in cells, where there are any), cells, features, ground_truth, paper; of an
+            evaluation: records, dataset, models, paper.
         words: What a table's note may hold.
     """
 
@@ -67,17 +71,22 @@ class Source(NamedTuple):
         return evaluation_setting(self.manifest, note) + ("; intervals: 95 %, Wilson" if spec.column("ci_low") else "")
 
 
-def numbers(run: Run, has_boxes: bool, measures: Iterable[Callable[[pd.DataFrame], pd.DataFrame]] = ()) -> pd.DataFrame:
+def numbers(
+    run: Run,
+    has_boxes: bool,
+    measures: Iterable[Callable[[pd.DataFrame], pd.DataFrame]] = (),
+    method: str | None = None,
+) -> pd.DataFrame:
     """What `read_records` gives without the columns that hold several numbers each, which take most of the memory.
 
     Columns has_map, has_lime and has_mask say what an image has. Each of `measures` adds columns about I_att: it gets
     its images with all columns, a part of the run at a time, and returns a frame with their index.
     """
     frames = []
-    for records in parts_of_records(run):
+    for records in parts_of_records(run, method):
         images = i_att(records, has_boxes)
         has = {f"has_{name}": records[name].notna() for name in ("map", "lime", "mask")}
-        kept = records.drop(columns=WIDE).assign(**has)
+        kept = records.drop(columns=WIDE, errors="ignore").assign(**has)
         frames.append(pd.concat([kept, *(measure(images) for measure in measures)], axis=1))
     return pd.concat(frames, ignore_index=True)
 
@@ -94,19 +103,20 @@ def analysis(
     manifest = with_names(run.manifest)
     options, model = manifest["options"], manifest["model"]
     has = {
-        MAPS: map_method(options) is not None,
+        MAPS: bool(map_methods(manifest)),
         BOXES: manifest["data"]["has_boxes"],
         LIME: "lime" in options["methods"],
         TWO_SEEDS: options.get("lime_floor", False),
     }
     words = {"superpixels": options.get("lime_segments")}
     if has[MAPS]:
-        height, width = model["map_shape"]
+        height, width = grid_of(model["map_shape"])
         cells = cells or [k for k in CELLS if k < height * width] or [1]
         words["cells"] = cells_of(model)
     given = {
         **({"shape": (height, width)} if has[MAPS] else {}),
         "budgets": options["eps"],
+        "methods": map_methods(manifest),
         "size": tuple(model["input_size"]),
         "cells": cells,
         "features": features or manifest.get("features"),

@@ -8,6 +8,7 @@ import pandas as pd
 from attnlab.records import CHECKS, read_checks
 from attnlab.report.description import eps_of, falls_short, predicted_labels
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
+from attnlab.report.tables.iou import each_method
 from attnlab.report.tables.sources import Source
 from attnlab.runs import Run
 from attnlab.words import as_fraction, counted
@@ -16,7 +17,7 @@ from attnlab.words import as_fraction, counted
 def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) -> list[str]:
     """Lines about a run of `analyze` and its tables."""
     options, images, records = source.manifest["options"], source.given["images"], source.given["records"]
-    once = records[records["eps"] == options["eps"][0]]
+    once = records.drop_duplicates("image_id")
     correct = once[once["prediction"] == once["label"]]
     accuracy = 100 * len(correct) / max(len(once), 1)
     share = predicted_labels(source.manifest) or f"accuracy {accuracy:.2f} %"
@@ -46,11 +47,13 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
             areas = len(explained) * (len(frame) // 2)
             if LIME in TABLES[name].needs and frame["n"].sum() < areas:
                 lines.append(f"{name}: {areas - frame['n'].sum()} of {areas} areas are empty and have no IoU")
-    for eps, of_eps in images.groupby("eps", sort=False) if MAPS in source.has else ():
-        constant = int(of_eps[f"table3_{source.given['cells'][0]}"].isna().sum())
+    methods = source.given["methods"] if MAPS in source.has else []
+    for eps, method, of_both in each_method(images, options["eps"], methods) if methods else ():
+        constant = int(of_both[f"table3_{source.given['cells'][0]}"].isna().sum())
         if constant:
+            of = f" of {method}" if methods[1:] else ""
             lines.append(
-                f"constant maps: {counted(constant, 'image')} at eps {as_fraction(float(str(eps)))}: no area, empty IoU"
+                f"constant maps{of}: {counted(constant, 'image')} at eps {as_fraction(eps)}: no area, empty IoU"
             )
     return lines + _checks(run.folder)
 

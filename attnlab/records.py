@@ -114,17 +114,20 @@ def rows_of(
 ) -> Iterator[Row]:
     """Records of the images that were not skipped, one at a time, as `of_method` has them; of all, or of some.
 
-    They are of the method named, by default of the first that maps. Errors as of `read_records`.
+    They are of the method named, by default of the first that maps; of several methods then with the `maps` of all,
+    for `seen_as`. Errors as of `read_records`.
     """
     wanted = None if image_ids is None else pa.array(image_ids, pa.string())
     manifest = run.manifest
-    first = 0 if manifests.map_methods(manifest) else None
+    methods = manifests.map_methods(manifest)
+    first = 0 if methods else None
     number = first if method is None else number_of(run.folder, manifest, method)
+    keep = method is None and len(methods) > 1
     for table in run.parts(columns and [*columns, "skipped"]):
         used = pc.is_null(table["skipped"])
         if wanted is not None:
             used = pc.and_(used, pc.is_in(table["image_id"], wanted))
-        yield from of_method(table.filter(used), number).to_pylist()
+        yield from of_method(table.filter(used), number, keep=keep).to_pylist()
 
 
 def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:

@@ -26,11 +26,14 @@ class ExportConfig(Options):
         out: Folder to write to; by default RUN/export-FORMAT. An export of the same run there is completed.
         images: Ids of the images to export; by default all.
         no_images: For coco: write annotations.json alone, which needs neither data nor model.
+        method: Of a run of several methods that map, the one whose maps and IoUs are exported; by default the first,
+            for csv all.
         name: For fiftyone: name of the data set; by default that of the run's folder.
     """
 
     out: Path | None = option(None, parse=Path)
     images: tuple[str, ...] = option((), parse=words, metavar="ID,...")
     no_images: bool = False
+    method: str | None = option(None, names="methods")
     name: str | None = None
     replay: ReplayOptions = field(default_factory=ReplayOptions)

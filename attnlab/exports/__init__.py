@@ -17,7 +17,8 @@ class ExportSpec:
         summary: What is written, for help.
         write: Function(export) that writes and returns the lines to print.
         kinds: The commands whose runs it takes.
-        options: The options of `ExportConfig` that it takes beside --out and --images.
+        options: The options of `ExportConfig` that it takes beside --out, --images and --method.
+        all_methods: It has the maps' numbers of every method of a run unless --method names one.
         package: Package that it needs, with an extra of that name; empty for none.
     """
 
@@ -26,6 +27,7 @@ class ExportSpec:
     kinds: tuple[str, ...] = ("analyze",)
     options: frozenset[str] = frozenset()
     package: str = ""
+    all_methods: bool = False
 
 
 REPLAYING = frozenset(["root", "device", "trust_code"])  # options of formats with pictures
@@ -38,6 +40,7 @@ EXPORTS: Registry[ExportSpec] = Registry(
             "records.csv, a row per image and eps, or per model, image and attack: for spreadsheets and R",
             Lazy("attnlab.exports.csv_table:csv_table"),
             ("analyze", "evaluate"),
+            all_methods=True,
         ),
         "coco": ExportSpec(
             "annotations.json, images/*.png, maps/*.png; adversarial/EPS/ likewise: for CVAT, FiftyOne, pycocotools",

@@ -8,7 +8,10 @@ from typing import Any
 from attnlab.exports.views import ClassNames, has_labels
 from attnlab.exports.write import Export
 from attnlab.files import safe_cell
+from attnlab.manifests import map_methods
+from attnlab.records import Row
 from attnlab.report.description import class_names, models_of
+from attnlab.report.figures.analysis import seen_by
 from attnlab.report.page.images import figures_of, numbers_of
 from attnlab.words import counted
 
@@ -33,16 +36,23 @@ def csv_table(export: Export) -> list[str]:
 
 
 def _analysis(export: Export) -> Iterator[Cells]:
-    """A row per image and eps, with every figure that the report shows of it."""
+    """A row per image, method that maps, and eps, with every figure that the report shows of it.
+
+    LIME's numbers stand in the rows of the first method alone.
+    """
+    methods = [export.config.method] if export.config.method else map_methods(export.manifest) or [""]
     names = ClassNames(class_names(export.manifest))
     figures, labelled = figures_of(export.manifest), has_labels(export.manifest)
-    for record in export.rows():
+    pairs = ((row, method) for row in export.rows() for method in methods)
+    for row, method in pairs:
+        record = seen_by(row if method == methods[0] else _without_lime(row), method, export.manifest)
         numbers = numbers_of(record, export.manifest, figures)
         for index, eps in enumerate(export.manifest["options"]["eps"]):
             attacked = record["adversarial"][index]["prediction"]
             values = numbers["values"].items()
             yield {
                 "image_id": record["image_id"],
+                **({"method": method} if methods[1:] else {}),
                 "eps": eps,
                 "group": numbers["groups"][index],
                 "label": record["label"] if labelled else None,
@@ -57,6 +67,11 @@ def _analysis(export: Export) -> Iterator[Cells]:
                 "box_share": record["box_share"],
                 **{key: value[index] if isinstance(value, list) else value for key, value in values},
             }
+
+
+def _without_lime(record: Row) -> Row:
+    attacked = [{**row, "lime": None} for row in record["adversarial"]]
+    return {**record, "lime": None, "lime_again": None, "adversarial": attacked}
 
 
 def _evaluation(export: Export) -> Iterator[Cells]:

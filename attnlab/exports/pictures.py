@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from attnlab.exports.views import views_of
 from attnlab.exports.write import Export
 from attnlab.files import file_of, write_whole
 from attnlab.manifests import map_methods
-from attnlab.report.figures.analysis import eps_name
+from attnlab.report.figures.analysis import eps_name, seen_by
 from attnlab.report.figures.overlay import resize_maps
 from attnlab.views import Pixels, ReplayedImage
 from attnlab.worker_pool import call_in_workers
@@ -72,7 +71,7 @@ def write_pictures(export: Export, *, maps: bool = False, instead: str = "") -> 
 
     def calls(count: Callable[[int], None]) -> Iterator[Callable[[], None]]:
         for image in replay(export.run.folder, missing, root=how.root, device=how.device, trust_code=how.trust_code):
-            yield from _calls(image, where, export.manifest, maps)
+            yield from _calls(image, where, export, maps)
             there.add(image.record["image_id"])
             count(1)
 
@@ -85,13 +84,13 @@ def write_pictures(export: Export, *, maps: bool = False, instead: str = "") -> 
     return there
 
 
-def _calls(
-    image: ReplayedImage, where: list[Path], manifest: dict[str, Any], maps: bool
-) -> Iterator[Callable[[], None]]:
+def _calls(image: ReplayedImage, where: list[Path], export: Export, maps: bool) -> Iterator[Callable[[], None]]:
     """Calls that write the pictures of an image."""
     from attnlab.pipelines.accuracy_records import eight_bit
 
-    image_id, views = image.record["image_id"], views_of(image.record, manifest)
+    image_id, method = image.record["image_id"], export.config.method
+    record = seen_by(image.record, method, export.manifest) if method else image.record
+    views = views_of(record, export.manifest)
     high = max((float(view.map.max()) for view in views if view.map is not None), default=0.0)
     for place, view, pixels in zip(where, views, [image.clean, *image.adversarial], strict=True):
         levels = _levels(pixels) if view.eps is None else _attacked(pixels, image.clean, view.eps, eight_bit)

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnlab.boxes import frame_of, unpack
-from attnlab.kept_maps import grid_of
-from attnlab.report.figures.analysis import boxes_of, map_of
+from attnlab.report.figures.analysis import boxes_of, shown_map
 from attnlab.report.figures.panels import class_name
 from attnlab.report.page.images import group_of
 from attnlab.report.tables import GROUPS
@@ -61,10 +60,10 @@ class View(NamedTuple):
 
 def views_of(record: Record, manifest: Mapping[str, Any]) -> list[View]:
     """The clean image, then that of each eps, from an image's row of the records."""
-    has_boxes, shape = manifest["data"]["has_boxes"], manifest["model"]["map_shape"]
+    has_boxes = manifest["data"]["has_boxes"]
     views = []
     for eps, row in zip([None, *manifest["options"]["eps"]], [record, *record["adversarial"]], strict=True):
-        attention = None if row["map"] is None else map_of(row["map"], grid_of(shape))
+        attention = None if row["map"] is None else shown_map(row, manifest)
         group = group_of(record, row, has_boxes)
         if eps is None and group in GROUPS:
             group = ""

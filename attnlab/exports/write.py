@@ -14,14 +14,15 @@ from attnlab.config import ExportConfig
 from attnlab.errors import UserError
 from attnlab.exports import EXPORTS
 from attnlab.files import is_vacant, write_whole
-from attnlab.records import Row, rows_of
+from attnlab.manifests import map_methods
+from attnlab.records import Row, number_of, rows_of
 from attnlab.report.description import predicted_labels, with_names
 from attnlab.runs import Run
 from attnlab.words import counted
 
 #: file in an export's folder that says of which run it is, so that nothing else is overwritten
 MARK = ".attnlab-export"
-ALWAYS = frozenset(["out", "images"])  # options that every format takes
+ALWAYS = frozenset(["out", "images", "method"])  # options that every format takes
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """From a number of images to a context, whose function is called with the number newly done."""
@@ -50,8 +51,8 @@ class Export:
     progress: Progress = lambda total: nullcontext(lambda count: None)
 
     def rows(self) -> Iterator[Row]:
-        """Records of its images, see `rows_of`."""
-        return rows_of(self.run, self.config.images or None)
+        """Records of its images, see `rows_of`; of the method named, else as the first that maps sees them."""
+        return rows_of(self.run, self.config.images or None, method=self.config.method)
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file of its folder, whole or not at all."""
@@ -90,19 +91,24 @@ def export(name: str, folder: Path, config: ExportConfig | None = None, progress
         )
     if spec.package and find_spec(spec.package) is None:
         raise UserError(f"expected the package {spec.package}, got none: pip install 'attnlab[{spec.package}]'")
+    if config.method:
+        number_of(folder, manifest, config.method)
     found = dict.fromkeys(row["image_id"] for row in rows_of(run, config.images or None, ["image_id"]))
     unknown = [image_id for image_id in config.images if image_id not in found]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
     if not found:
         raise UserError(f"{folder} has no record of an image that could be used; skipped.csv says why")
-    identity = _identity(manifest)
+    identity = _identity(manifest, config.method)
     out = config.out or folder / f"export-{name}"
     _take(out, name, identity, folder)
     made = Export(run, manifest, out, config, list(found), identity, progress or Export.progress)
     lines: list[str] = spec.write(made)
     if unlabelled := predicted_labels(manifest):
         lines.append(unlabelled)
+    several = map_methods(manifest)
+    if several[1:] and not config.method and not spec.all_methods:
+        lines.append(f"maps and IoUs are of {several[0]}, the first of {', '.join(several)}; --method names another")
     if manifest["finished"] is None:
         models = len(manifest["options"].get("models", [""])) if kind == "evaluate" else 1
         whole = counted(manifest["options"]["images"] * models, "record" if models > 1 else "image")
@@ -120,9 +126,10 @@ def _check_options(name: str, config: ExportConfig) -> None:
             raise UserError(f"expected {leaf.flag} with {taking} alone, got it with {name}")
 
 
-def _identity(manifest: dict[str, Any]) -> str:
+def _identity(manifest: dict[str, Any], method: str | None) -> str:
     """A hash of what decides a run's records, and of this version, which may draw otherwise than another."""
     own = [__version__, *(manifest.get(key) for key in ("kind", "started", "options", "data", "model"))]
+    own += [method] if method else []
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
 
 

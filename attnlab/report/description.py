@@ -84,10 +84,24 @@ def cells_of(model: Mapping[str, Any]) -> str:
 
 
 def subject(manifest: Manifest, eps: float | None = None) -> str:
-    """Model, data and attack of an analysis, for the caption of a figure; of one eps, or of all."""
+    """Model, data and attack of an analysis, for the caption of a figure; of one eps, or of all.
+
+    Of a run of several methods that map also the one that the figure is about, see `about_method`.
+    """
     options = manifest["options"]
     budgets = options["eps"] if eps is None else [eps]
-    return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {eps_of(budgets)}"
+    method = f", maps of {manifest['about_method']}" if "about_method" in manifest else ""
+    return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {eps_of(budgets)}{method}"
+
+
+def about_method(manifest: Manifest, method: str) -> Manifest:
+    """The manifest for what is about one method of those that map; as it is where the run has but one."""
+    return {**manifest, "about_method": method} if len(map_methods(manifest)) > 1 else manifest
+
+
+def shown_method(manifest: Manifest) -> str:
+    """The method that a manifest is about, by default the first that maps; empty where there is none."""
+    return str(manifest.get("about_method", next(iter(map_methods(manifest)), "")))
 
 
 def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str = "") -> str:

@@ -41,6 +41,7 @@ class FigureSpec:
             `attnlab.pipelines.comparison_examples`. Empty where it shows numbers alone.
         count: How many images it shows, of each group.
         each_eps: It is drawn for each eps of a run by itself.
+        each_method: Likewise for each method of a run that maps.
         needs: What not every source has, in words.
     """
 
@@ -50,6 +51,7 @@ class FigureSpec:
     choice: str = ""
     count: int = 1
     each_eps: bool = False
+    each_method: bool = False
     needs: str = ""
 
     def __call__(self, *data: Any, **options: Any) -> Any:
@@ -60,12 +62,16 @@ class FigureSpec:
 FIGURES: Registry[FigureSpec] = Registry(
     "--only",
     {
-        "figure1": FigureSpec("analyze", "maps", "analyzed_images:figure1", "medians", each_eps=True),
+        "figure1": FigureSpec("analyze", "maps", "analyzed_images:figure1", "medians", each_eps=True, each_method=True),
         "figure3": FigureSpec("analyze", "LIME", "analyzed_images:figure3", "medians of LIME", each_eps=True),
-        "figure13": FigureSpec("analyze", "failure cases", "analyzed_images:figure13", "failures", 3),
-        "iou-distributions": FigureSpec("analyze", "of both groups", "curves:iou_distributions", each_eps=True),
-        "success-against-iou": FigureSpec("analyze", "of the attack", "curves:success_against_iou"),
-        "iou-against-eps": FigureSpec("analyze", "", "curves:iou_against_eps", needs="a run with several --eps"),
+        "figure13": FigureSpec("analyze", "failure cases", "analyzed_images:figure13", "failures", 3, each_method=True),
+        "iou-distributions": FigureSpec(
+            "analyze", "of both groups", "curves:iou_distributions", each_eps=True, each_method=True
+        ),
+        "success-against-iou": FigureSpec("analyze", "of the attack", "curves:success_against_iou", each_method=True),
+        "iou-against-eps": FigureSpec(
+            "analyze", "", "curves:iou_against_eps", each_method=True, needs="a run with several --eps"
+        ),
         "accuracy-against-steps": FigureSpec("evaluate", "", "curves:accuracy_against_steps", needs=SEVERAL_STEPS),
         "figure8": FigureSpec("sweep", "accuracy over alpha, over beta", "sweep:figure8"),
         "sweep": FigureSpec("sweep", "over both", "sweep:sweep_grid", needs="several --alphas and several --betas"),

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from attnlab.boxes import unpack
-from attnlab.kept_maps import grid_of
+from attnlab.flat_records import seen_as
+from attnlab.kept_maps import grid_of, unpack_map
 from attnlab.manifests import map_methods
-from attnlab.report.description import Manifest, class_names, subject
+from attnlab.report.description import Manifest, class_names, shown_method, subject
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
@@ -21,7 +22,10 @@ from attnlab.words import as_fraction
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis: its manifest with names, and its records' `numbers`, with `scatter` where there are maps."""
+    """An analysis of one method: its manifest with names, see `about_method`, and its records' `numbers`.
+
+    Where there are maps these have `scatter` too.
+    """
 
     manifest: Manifest
     records: pd.DataFrame = field(repr=False)
@@ -29,8 +33,8 @@ class Analysis:
 
     @property
     def method(self) -> str:
-        """Method whose maps the figures show: the run's, or the default, which `images` then misses."""
-        return next(iter(map_methods(self.manifest)), "grad-cam")
+        """Method whose maps the figures show: the one it is about, or the default, which `images` then misses."""
+        return shown_method(self.manifest) or "grad-cam"
 
     def images(self, method: str = "", eps: float | None = None) -> pd.DataFrame:
         """I_att, with what a method made of it, by default that of the maps; of one eps or of all."""
@@ -73,6 +77,12 @@ class Choice(NamedTuple):
         return Examples(groups, class_names(manifest), (), self.subject, subject(manifest, budget), self.rule)
 
 
+def method_parts(manifest: Manifest) -> dict[str, str]:
+    """Ending of the names of files about one method that maps -> that method; empty where there is but one, or none."""
+    methods = map_methods(manifest)
+    return {method.replace(":", "-"): method for method in methods} if methods[1:] else {"": "".join(methods)}
+
+
 def eps_parts(budgets: Sequence[float]) -> dict[str, float]:
     """Ending of the names of files about one eps -> that eps; empty where there is but one."""
     if len(budgets) == 1:
@@ -90,7 +100,7 @@ def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Mani
 
     Maps of LIME hold the weights of an explanation's strongest superpixels that speak for the class, 0 elsewhere.
     """
-    record = image.record
+    record = seen_by(image.record, method, manifest)
     attacked = [] if eps is None else [(image.adversarial[eps], record["adversarial"][eps])]
     views = []
     for pixels, row in [(image.clean, record), *attacked]:
@@ -99,11 +109,27 @@ def series_of(image: ReplayedImage, method: str, eps: int | None, manifest: Mani
             kept = np.where(strongest(weights, int(manifest["features"][0])), weights, 0.0)
             attention, iou = kept[segments_of(row["lime"], tuple(manifest["model"]["input_size"]))], None
         else:
-            attention, iou = map_of(row["map"], grid_of(manifest["model"]["map_shape"])), row["iou_att_gt"]
+            attention, iou = shown_map(row, manifest), row["iou_att_gt"]
         iou = np.nan if iou is None else iou
         views.append(MapView(pixels, attention, row["prediction"], row["confidence"], iou=iou))
     mask = mask_of(record, manifest["model"]["input_size"])
     return MapSeries(record["image_id"], record["label"], boxes_of(record), views[:1], views[1:], mask)
+
+
+def seen_by(record: Mapping[str, Any], method: str, manifest: Manifest) -> Mapping[str, Any]:
+    """A row of `rows_of` with the maps of a method of the run; as it is of one that has none, as LIME."""
+    methods = map_methods(manifest)
+    return seen_as(record, methods.index(method)) if method in methods else record
+
+
+def shown_map(row: Mapping[str, Any], manifest: Manifest) -> Map:
+    """The map of an image, or of what an attack made of it: at the images' resolution where the run kept it, in cells.
+
+    (H, W), or (h, w).
+    """
+    if row.get("full"):
+        return unpack_map(row["full"], manifest["model"]["input_size"])
+    return map_of(row["map"], grid_of(manifest["model"]["map_shape"]))
 
 
 def map_of(values: Sequence[float], shape: Sequence[int]) -> Map:

@@ -40,7 +40,7 @@ def overlay(
         boxes: Half-open pixels, (B, 4).
         mask: Which pixels belong to the object, (H, W), bool.
         high: Value that has the last colour; by default the map's largest.
-        cells: Draw the borders of the map's cells.
+        cells: Draw the borders of the map's cells, where they are larger than pixels.
         scale: Side of an image's pixel in the result.
 
     Returns:
@@ -54,7 +54,7 @@ def overlay(
         exact = attention.shape == image.shape[:2]  # one value a pixel, as of superpixels
         values = _repeat(attention, scale) if exact else resize_maps(attention, large.shape[:2])
         picture = blend(large, values, highest(attention) if high is None else high)
-        if cells:
+        if cells and not exact:
             _lines(picture, attention.shape)
     width = 1 + min(large.shape[:2]) // 250
     for box in boxes:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from attnlab.errors import UserError
 from attnlab.files import file_of, write_whole
-from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
-from attnlab.report.figures.analysis import boxes_of, eps_parts, map_of, mask_of
+from attnlab.report.description import Manifest
+from attnlab.report.figures.analysis import boxes_of, eps_parts, mask_of, method_parts, seen_by, shown_map
 from attnlab.report.figures.overlay import Array, overlay
 from attnlab.runs import Run
 from attnlab.views import Map, ReplayedImage
@@ -27,18 +27,19 @@ def write_overlays(
 ) -> int:
     """Write overlays/ID-clean.png and ID-adversarial.png of an analysis' images into `out`, by default its figures/.
 
-    Both have the colour scale of the pair's maximum. Returns the number of pictures.
+    Of several methods that map each has its own, ID-METHOD-clean.png. Both have the colour scale of the pair's maximum.
+    Returns the number of pictures.
     """
     manifest = Run(folder).manifest
     if not map_methods(manifest):
         raise UserError(f"{folder} has no maps, so there is nothing to lay over its images")
-    shape = grid_of(manifest["model"]["map_shape"])
     names = ["-".join(filter(None, ("adversarial", part))) for part in eps_parts(manifest["options"]["eps"])]
     target = (out or folder / "figures") / "overlays"
     calls = (
         partial(write_overlay, *picture, cells=grid)
         for image in images
-        for picture in _pictures(target, image, shape, names)
+        for method in method_parts(manifest).items()
+        for picture in _pictures(target, image, manifest, method, names)
     )
     try:
         return call_in_workers(workers, calls)
@@ -57,13 +58,18 @@ def write_overlay(
     write_whole(path, content.getvalue(), sync=False)
 
 
-def _pictures(target: Path, image: ReplayedImage, shape: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The overlays of an image; pixels go to the workers in whole grey levels, which is what a PNG keeps."""
-    record, boxes = image.record, boxes_of(image.record)
-    mask = mask_of(record, image.clean.shape[:2])
+def _pictures(
+    target: Path, image: ReplayedImage, manifest: Manifest, method: tuple[str, str], names: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """The overlays of an image; pixels go to the workers in whole grey levels, which is what a PNG keeps.
+
+    `method` is an entry of `method_parts`.
+    """
+    part, record = method[0], seen_by(image.record, method[1], manifest)
+    boxes, mask = boxes_of(record), mask_of(record, image.clean.shape[:2])
     shown = [("clean", image.clean, record), *zip(names, image.adversarial, record["adversarial"], strict=True)]
-    maps = [map_of(row["map"], shape) for _, _, row in shown]
+    maps = [shown_map(row, manifest) for _, _, row in shown]
     high = max(float(values.max()) for values in maps)
     for (name, pixels, _), attention in zip(shown, maps, strict=True):
-        path = file_of(target, record["image_id"], f"-{name}.png")
+        path = file_of(target, record["image_id"], f"-{'-'.join(filter(None, (part, name)))}.png")
         yield path, (pixels * 255).round().astype(np.uint8), attention, boxes, mask, high

@@ -90,7 +90,7 @@ def _draw(axes: Axes, panel: Panel, high: float, *, grid: bool, letters: int) ->
     tall, wide = panel.image.shape[:2]
     scale = max(1, -(-LEAST // min(tall, wide)))
     axes.imshow(overlay(panel.image, panel.map, mask=panel.mask, high=high, scale=scale), extent=(0, wide, tall, 0))
-    if grid and panel.map is not None:
+    if grid and panel.map is not None and panel.map.shape != panel.image.shape[:2]:
         rows, columns = panel.map.shape
         lines: dict[str, Any] = {"color": "white", "alpha": 0.4, "linewidth": 0.3}
         axes.hlines([tall * row / rows for row in range(1, rows)], 0, wide, **lines)

@@ -8,10 +8,9 @@ import pandas as pd
 
 from attnlab.errors import UserError
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import map_methods
-from attnlab.report.description import Manifest, with_names
+from attnlab.report.description import Manifest, about_method, shown_method, with_names
 from attnlab.report.figures import FIGURES, SWEEP, figures_of, source_of
-from attnlab.report.figures.analysis import Analysis, Choice, eps_parts
+from attnlab.report.figures.analysis import Analysis, Choice, eps_parts, method_parts
 from attnlab.report.figures.choose import CHOICES, scatters
 from attnlab.report.figures.curves import compared_cells
 from attnlab.report.figures.drawing import Drawn, Inputs, Numbers, draw
@@ -50,7 +49,12 @@ def draw_run(
     manifest = with_names(run.manifest) if run else {}
     inputs: Mapping[str, Inputs]
     if source == "analyze":
-        inputs = _of_analysis(names, Analysis(manifest, _numbers(folder, manifest), named), folder, images_of)
+        analyses = {
+            part: Analysis(about, _numbers(folder, about), named)
+            for part, method in method_parts(manifest).items()
+            for about in [about_method(manifest, method)]
+        }
+        inputs = _of_analysis(names, analyses, folder, images_of)
     else:
         frame = records_of_models(run, manifest["options"]["models"]) if run else read_sweep(folder / SWEEP)
         inputs = {name: {"": (frame, manifest)} for name in names}
@@ -59,21 +63,30 @@ def draw_run(
 
 
 def _numbers(folder: Path, manifest: Manifest) -> pd.DataFrame:
-    """Numbers of an analysis' records, and what its figures make of maps."""
-    methods = map_methods(manifest)
-    if not methods:
+    """Numbers of an analysis' records for the method it is about, and what its figures make of maps."""
+    method = shown_method(manifest)
+    if not method:
         return numbers(Run(folder), manifest["data"]["has_boxes"])
     shape, cells = grid_of(manifest["model"]["map_shape"]), [compared_cells(manifest)]
     measures = [partial(scatters, shape=shape), partial(cell_ious, cells=cells)]
-    return numbers(Run(folder), manifest["data"]["has_boxes"], measures, methods[0])
+    return numbers(Run(folder), manifest["data"]["has_boxes"], measures, method)
 
 
-def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: ImagesOf) -> dict[str, Inputs]:
-    unknown = [name for name in analysis.named if name not in set(analysis.records["image_id"])]
+def _of_analysis(
+    names: list[str], analyses: Mapping[str, Analysis], folder: Path, images_of: ImagesOf
+) -> dict[str, Inputs]:
+    """What figures of a run are drawn of; an analysis for each method that maps, by what its files' names end in."""
+    first = next(iter(analyses.values()))
+    unknown = [name for name in first.named if name not in set(first.records["image_id"])]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
-    chosen = {name: _choose(name, analysis) for name in names}
-    data = [part for parts in chosen.values() if not isinstance(parts, LeftOut) for part in parts.values()]
+    chosen = {
+        name: {part: _choose(name, one) for part, one in analyses.items()}
+        if FIGURES[name].each_method
+        else {"": _choose(name, first)}
+        for name in names
+    }
+    data = [one for of_method in chosen.values() for parts in of_method.values() for one in _data(parts)]
     groups = [group for choice in data if isinstance(choice, Choice) for group in choice.groups]
     shown = list(dict.fromkeys(image_id for _, image_ids in groups for image_id in image_ids))
     images: dict[str, ReplayedImage] | LeftOut = {}
@@ -81,7 +94,24 @@ def _of_analysis(names: list[str], analysis: Analysis, folder: Path, images_of: 
         images = {image.record["image_id"]: image for image in images_of(shown)} if shown else {}
     except UserError as error:
         images = LeftOut(str(error))
-    return {name: _with_images(parts, images, analysis) for name, parts in chosen.items()}
+    return {
+        name: _together({part: _with_images(parts, images, analyses.get(part, first)) for part, parts in each.items()})
+        for name, each in chosen.items()
+    }
+
+
+def _data(chosen: Chosen) -> list[Choice | Numbers]:
+    return [] if isinstance(chosen, LeftOut) else list(chosen.values())
+
+
+def _together(of_methods: Mapping[str, Inputs]) -> Inputs:
+    """What a figure is drawn of for each method, in one; where it can be drawn for none, why of the first."""
+    drawn = {method: parts for method, parts in of_methods.items() if not isinstance(parts, LeftOut)}
+    if not drawn:
+        return next(iter(of_methods.values()))
+    return {
+        "-".join(filter(None, (method, part))): data for method, parts in drawn.items() for part, data in parts.items()
+    }
 
 
 def _choose(name: str, analysis: Analysis) -> Chosen:

@@ -51,9 +51,9 @@ def seen_as(record: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     """A row of `rows_of` as the run's method of that number sees it; as it is where the run has but one."""
     if "maps" not in record:
         return record
-    attacked = [{**row, **_seen(row["maps"][number])} for row in record["adversarial"]]
-    return {**record, **_seen(record["maps"][number]), "adversarial": attacked}
+    return {**_seen(record, number), "adversarial": [_seen(row, number) for row in record["adversarial"]]}
 
 
-def _seen(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {SEEN_AS[name]: value for name, value in one.items()}
+def _seen(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    others = {name: value for name, value in row.items() if name != "maps"}
+    return others | {SEEN_AS[name]: value for name, value in row["maps"][number].items()}

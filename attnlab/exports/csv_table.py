@@ -40,12 +40,12 @@ def _analysis(export: Export) -> Iterator[Cells]:
 
     LIME's numbers stand in the rows of the first method alone.
     """
-    methods = [export.config.method] if export.config.method else map_methods(export.manifest) or [""]
+    methods = [export.config.method] if export.config.method else map_methods(export.manifest)
     names = ClassNames(class_names(export.manifest))
-    figures, labelled = figures_of(export.manifest), has_labels(export.manifest)
-    pairs = ((row, method) for row in export.rows() for method in methods)
+    figures, labelled = figures_of(export.manifest, methods[:1]), has_labels(export.manifest)
+    pairs = ((row, method) for row in export.rows() for method in methods or [""])
     for row, method in pairs:
-        record = seen_by(row if method == methods[0] else _without_lime(row), method, export.manifest)
+        record = seen_by(_without_lime(row) if method in methods[1:] else row, method, export.manifest)
         numbers = numbers_of(record, export.manifest, figures)
         for index, eps in enumerate(export.manifest["options"]["eps"]):
             attacked = record["adversarial"][index]["prediction"]

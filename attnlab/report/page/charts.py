@@ -28,6 +28,7 @@ class Chart(NamedTuple):
 
     svg: Markup
     outlines: list[tuple[str, str]]  # of each its class and what it says, for those who do not see it
+    method: int | None = None  # as of the figure that it shows
 
 
 def of_figures(columns: Columns, index: int) -> list[Chart]:
@@ -37,7 +38,9 @@ def of_figures(columns: Columns, index: int) -> list[Chart]:
         if figure.drawn:
             values = columns.by_group(figure, index)
             outlines = [(group, _summary(numbers)) for group, numbers in values.items()]
-            charts.append(Chart(_histogram(values, figure.name, {group: group for group in GROUPS}), outlines))
+            charts.append(
+                Chart(_histogram(values, figure.name, {group: group for group in GROUPS}), outlines, figure.method)
+            )
     return charts
 
 

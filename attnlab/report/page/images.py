@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.boxes import ground_truth, iou_of_shared
+from attnlab.flat_records import seen_as
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
 from attnlab.report.page.pictures import as_map, as_mask, as_outline
@@ -29,6 +30,7 @@ class Figure(NamedTuple):
     row: str  # what it is
     of: str  # one of PAIR, or BOTH
     drawn: bool = True  # as a distribution
+    method: int | None = None  # place of its method among several that map; None where it is of no map, or of the one
 
     @property
     def name(self) -> str:
@@ -36,16 +38,20 @@ class Figure(NamedTuple):
         return f"{self.row}, {self.of}"
 
 
-def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
-    """Which numbers the images of an analysis have."""
-    has_boxes = manifest["data"]["has_boxes"]
+def figures_of(manifest: Mapping[str, Any], methods: Sequence[str] | None = None) -> list[Figure]:
+    """Which numbers the images of an analysis have; of maps those of `methods`, by default of all that map."""
+    has_boxes, methods = manifest["data"]["has_boxes"], map_methods(manifest) if methods is None else methods
     figures = [Figure(f"confidence_{of}", "label's confidence", of) for of in PAIR]
-    if map_methods(manifest):
+    for order, method in enumerate(methods):
+        ending, named = key_ending(order), f", {method}" if methods[1:] else ""
+        place = order if methods[1:] else None
         if has_boxes:
-            figures += [Figure(f"iou_{of}", "IoU with ground truth", of) for of in PAIR]
+            figures += [Figure(f"iou_{of}{ending}", f"IoU with ground truth{named}", of, method=place) for of in PAIR]
         cells = [k for k in CELLS if k < np.prod(grid_of(manifest["model"]["map_shape"]))]
         drawn = DRAWN_CELLS if DRAWN_CELLS in cells else min(cells, default=0)
-        figures += [Figure(f"cells_{k}", f"IoU of {counted(k, 'cell')}", BOTH, drawn=k == drawn) for k in cells]
+        figures += [
+            Figure(f"cells_{k}{ending}", f"IoU of {counted(k, 'cell')}{named}", BOTH, k == drawn, place) for k in cells
+        ]
     for count in manifest["features"] if "lime" in manifest["options"]["methods"] else ():
         number, first = counted(count, "superpixel"), count == manifest["features"][0]
         if has_boxes:
@@ -54,6 +60,11 @@ def figures_of(manifest: Mapping[str, Any]) -> list[Figure]:
         if manifest["options"]["lime_floor"]:
             figures.append(Figure(f"lime_seeds_{count}", f"LIME IoU of two seeds, {number}", "clean", False))
     return figures
+
+
+def key_ending(number: int) -> str:
+    """Ending of the keys of figures of the method of that number among those that map."""
+    return f"@{number}" if number else ""
 
 
 def numbers_of(record: Record, manifest: Mapping[str, Any], figures: Sequence[Figure]) -> dict[str, Any]:
@@ -79,7 +90,7 @@ def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         boxes, or outline of the mask; share (of the image that the ground truth covers); where the run has them, maps
-        and lime: the clean image's, then each eps's.
+        and lime: the clean image's, then each eps's; of several methods the maps of further ones in `others`.
     """
     height, width = manifest["model"]["input_size"]
     masked = bool(record["mask"])
@@ -87,7 +98,9 @@ def drawn_of(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     attacked, truth = record["adversarial"], ground_truth(record, height, width)
     image = {"boxes": boxes, "share": float(truth.mean()), **({"outline": as_outline(truth)} if masked else {})}
     if record["map"] is not None:
-        image["maps"] = [as_map(row["map"]) for row in (record, *attacked)]
+        seen = [seen_as(record, number) for number in range(len(record.get("maps", [""])))]
+        image["maps"], *others = [[as_map(row["map"]) for row in (one, *one["adversarial"])] for one in seen]
+        image |= {"others": others} if others else {}
     if record["lime"] is not None:
         features, size = manifest["features"][0], (height, width)
         image["lime"] = [
@@ -112,12 +125,9 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
     values = {
         "confidence_clean": record["confidence"],
         "confidence_adversarial": [row["confidence"] for row in attacked],
-        "iou_clean": record["iou_att_gt"],
-        "iou_adversarial": [row["iou_att_gt"] for row in attacked],
     }
-    for k in CELLS:
-        shared = [row["shared_cells"][k - 1] if k <= len(row["shared_cells"] or ()) else None for row in attacked]
-        values[f"cells_{k}"] = [None if both is None else iou_of_shared(both, k) for both in shared]
+    for number in range(len(record.get("maps", [""]))):
+        values |= {f"{key}{key_ending(number)}": value for key, value in _of_maps(seen_as(record, number)).items()}
     if "lime" in manifest["options"]["methods"]:
         size = tuple(manifest["model"]["input_size"])
         clean = {name: record[name] for name in ("boxes", "mask", "lime", "lime_again")}
@@ -127,6 +137,16 @@ def _values(record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
             values[f"lime_seeds_{count}"] = _known(ious[0]["noise_floor"][count])
             values[f"lime_adversarial_{count}"] = [_known(tables["table4_adversarial"][count]) for tables in ious]
             values[f"lime_{count}"] = [_known(tables["table5"][count]) for tables in ious]
+    return values
+
+
+def _of_maps(record: Record) -> dict[str, Any]:
+    """The numbers of `_values` that are of the maps of one method."""
+    attacked = record["adversarial"]
+    values = {"iou_clean": record["iou_att_gt"], "iou_adversarial": [row["iou_att_gt"] for row in attacked]}
+    for k in CELLS:
+        shared = [row["shared_cells"][k - 1] if k <= len(row["shared_cells"] or ()) else None for row in attacked]
+        values[f"cells_{k}"] = [None if both is None else iou_of_shared(both, k) for both in shared]
     return values
 
 

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from attnlab.errors import UserError
 from attnlab.files import write_whole
-from attnlab.manifests import command_of
+from attnlab.kept_maps import grid_of
+from attnlab.manifests import command_of, map_methods
 from attnlab.records import skipped_images
 from attnlab.report.description import class_names, title, with_names
 from attnlab.report.page.about import facts
@@ -165,14 +166,16 @@ def _check_writable(path: Path) -> None:
 
 def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dict[str, Any]:
     """Data for the page's script; of a large run all numbers as columns, and the place of each image that is drawn."""
-    model = manifest["model"]
+    model, methods = manifest["model"], map_methods(manifest)
     with_lime = "lime" in manifest["options"].get("methods", [])
     places = {image_id: place for place, image_id in enumerate(gallery.columns.ids)} if gallery.large else {}
     return {
         "eps": budgets,
         "classes": class_names(manifest),
         "size": model.get("input_size"),
-        "map_shape": model.get("map_shape"),
+        "map_shape": grid_of(model["map_shape"]) if methods else None,
+        "methods": methods if methods[1:] else [],
+        "at_pixels": [method for method in methods if manifest.get("resolutions", {}).get(method) == "pixels"],
         "superpixels": manifest["features"][0] if with_lime else None,
         "figures": [{**figure._asdict(), "name": figure.name} for figure in gallery.columns.figures],
         "images": gallery.images,

@@ -93,7 +93,7 @@
     const packed = data.columns;
     const columns = { ...packed, labels: unpack(packed.labels), predictions: packed.predictions.map(unpack), groups: packed.groups.map(unpack) };
     columns.values = Object.fromEntries(Object.entries(packed.values).map(([key, all]) => [key, all.map(unpack)]));
-    const drawn = ({ boxes, outline, share, maps, lime }) => ({ boxes, outline, share, maps, lime });
+    const drawn = ({ boxes, outline, share, maps, others, lime }) => ({ boxes, outline, share, maps, others, lime });
     return packed.ids.map((_, at) => new Row(columns, at, slots.has(at) ? drawn(data.images[slots.get(at)]) : undefined));
   }
 
@@ -130,6 +130,12 @@
     if (large) return image.value(key, place);
     return Array.isArray(image.values[key]) ? image.values[key][place] : image.values[key];
   };
+
+  const several = data?.methods ?? [];
+  const sideBySide = () => several.length > 0 && get("method") === "all";
+  const shownMethods = () => (sideBySide() ? several.map((_, at) => at) : [several.length ? Number(get("method")) : 0]);
+  const mapsOf = (image, method) => (method ? image.others[method - 1] : image.maps);
+  const isShown = (figure) => figure.method === null || shownMethods().includes(figure.method);
 
   /** Rows of figures: what it is -> its keys for clean, adversarial, or for both together. */
   function rowsOf(figures) {
@@ -237,7 +243,7 @@
   let first = 0; // index in it of the first card
   let drawn = 0; // and of the first that is not in the document
 
-  function tile(at, kind, of) {
+  function tile(at, kind, of, method = 0) {
     const image = images[at];
     const step = of === "clean" ? 0 : 1 + place;
     const made = element("span", `tile ${kind}`);
@@ -247,7 +253,7 @@
       picture.src = pictures[step];
       picture.alt = `${image.id}, ${of}${kind === "picture" ? "" : `, ${kind}`}: predicted ${className(image.predictions[step])}`;
     }
-    if (kind === "map") drawHeat(made.appendChild(element("canvas", "heat")), image.maps[step], CARD_CELLS, !pictures);
+    if (kind === "map") drawHeat(made.appendChild(element("canvas", "heat")), mapsOf(image, method)[step], CARD_CELLS, !pictures);
     if (kind === "lime-area") {
       const mask = `url(data:image/png;base64,${image.lime[step]})`;
       const lit = made.appendChild(pictures ? made.firstChild.cloneNode() : element("span", "plain"));
@@ -279,11 +285,16 @@
     button.querySelector(".badge").classList.add(group.replace(" ", "-"));
     const kinds = [picturesOf(at) && "picture", image.maps && get("maps") === "1" && "map", image.lime && control("lime") && get("lime") === "1" && "lime-area"];
     const tiles = button.querySelector(".tiles");
-    for (const kind of kinds.filter(Boolean)) for (const of of ["clean", "adversarial"]) tiles.append(tile(at, kind, of));
+    for (const kind of kinds.filter(Boolean)) {
+      for (const method of kind === "map" ? shownMethods() : [0]) {
+        if (kind === "map" && sideBySide()) tiles.append(element("span", "of-method", several[method]));
+        for (const of of ["clean", "adversarial"]) tiles.append(tile(at, kind, of, method));
+      }
+    }
     tiles.hidden = !tiles.childElementCount;
     const rows = button.querySelector(".rows");
     const sorted = data.figures.find((figure) => figure.key === get("sort"));
-    const figures = data.figures.filter((figure) => figure.drawn || figure.row === sorted?.row);
+    const figures = data.figures.filter((figure) => (figure.drawn && isShown(figure)) || figure.row === sorted?.row);
     const lines = [["", "clean", "adversarial"], predictionsOf(image), ...rowsOf(figures).map((row) => cellsOf(image, row))];
     for (const [name, ...cells] of lines) {
       rows.append(element("span", sorted?.row === name ? "term sorted" : "term", name));
@@ -370,6 +381,7 @@
   function apply() {
     place = Math.max(0, data.eps.indexOf(get("eps")));
     for (const one of document.querySelectorAll("[data-eps]")) one.hidden = one.dataset.eps !== data.eps[place];
+    for (const one of document.querySelectorAll("[data-method]")) one.hidden = !shownMethods().includes(Number(one.dataset.method));
     const counts = { all: images.length };
     for (const image of images) counts[groupOf(image)] = (counts[groupOf(image)] ?? 0) + 1;
     for (const count of document.querySelectorAll("[data-count]")) {
@@ -419,6 +431,7 @@
     }
     for (const layer of document.querySelectorAll("#stage .layer")) fillLayer(layer, image);
     drawBoxes(byId("stage").querySelector(".boxes"), image);
+    if (several.length) fillMethods(image);
     for (const name of ["before", "after"]) byId(name).disabled = order.length < 2 && at >= 0;
     slide();
   }
@@ -431,12 +444,37 @@
     picture.alt = `${image.id}, ${layer.dataset.of}: predicted ${className(image.predictions[step])}`;
     for (const kind of ["heat", "area"]) layer.querySelector(`.${kind}`).hidden = !image.maps;
     if (image.maps) {
-      drawHeat(layer.querySelector(".heat"), image.maps[step], VIEW_CELLS, !pictures);
-      drawArea(layer.querySelector(".area"), image.maps[step], image.share);
+      const [method] = shownMethods();
+      const map = mapsOf(image, method)[step];
+      drawHeat(layer.querySelector(".heat"), map, VIEW_CELLS, !pictures);
+      const atPixels = data.at_pixels.length > 0 && (several.length === 0 || data.at_pixels.includes(several[method]));
+      layer.querySelector(".area").hidden = atPixels;
+      if (!atPixels) drawArea(layer.querySelector(".area"), map, image.share);
     }
     const lime = layer.querySelector(".lime");
     lime.hidden = !image.lime;
     if (image.lime) lime.style.maskImage = `url(data:image/png;base64,${image.lime[step]})`;
+  }
+
+  /** The maps of all methods, clean and adversarial; each pair's button shows its method on the stage. */
+  function fillMethods(image) {
+    byId("view-method").textContent = ` of ${several[shownMethods()[0]]}`;
+    byId("methods").hidden = !image.maps;
+    if (!image.maps) return;
+    byId("methods").replaceChildren(...several.map((name, method) => {
+      const button = element("button", "method");
+      button.type = "button";
+      button.setAttribute("aria-pressed", String(shownMethods()[0] === method));
+      const tiles = button.appendChild(element("span", "tiles"));
+      for (const of of ["clean", "adversarial"]) tiles.append(tile(open, "map", of, method));
+      button.append(element("span", "of-method", name));
+      button.addEventListener("click", () => {
+        set("method", String(method));
+        apply();
+        byId("methods").children[method].focus();
+      });
+      return button;
+    }));
   }
 
   function slide() {

@@ -45,6 +45,9 @@ def list_names(kind: str | None, zoo: str | None) -> None:
     if kind == "data":
         for name, spec in DATASETS.items():
             click.echo(f"        {name}: {spec.summary}")
+    if kind == "methods":
+        for name, method in METHODS.items():
+            click.echo(f"        {name}: {method.summary}")
 
 
 def _listed(name: str) -> list[str]:

@@ -59,7 +59,10 @@ def api_pages() -> list[tuple[str, str]]:
 
 def tables() -> str:
     """The reference of every table, from the catalogue."""
-    parts = ["# Tables\n", "Each is left out where a run lacks what it needs; `eps` and `model` where there is one.\n"]
+    parts = [
+        "# Tables\n",
+        "Each is left out where a run lacks what it needs; `eps`, `method` and `model` where there is one.\n",
+    ]
     for name, spec in TABLES.items():
         needs = f", with {' and '.join(spec.needs)}" if spec.needs else ""
         asked = f" Made with `{spec.option}` or `--table {name}`." if spec.option else ""

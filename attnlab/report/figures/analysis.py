@@ -74,7 +74,8 @@ class Choice(NamedTuple):
             for group, names in self.groups
         ]
         budget = None if self.eps is None else manifest["options"]["eps"][self.eps]
-        return Examples(groups, class_names(manifest), (), self.subject, subject(manifest, budget), self.rule)
+        about = {name: value for name, value in manifest.items() if name != "about_method" or not self.subject}
+        return Examples(groups, class_names(manifest), (), self.subject, subject(about, budget), self.rule)
 
 
 def method_parts(manifest: Manifest) -> dict[str, str]:

@@ -415,7 +415,7 @@
     byId("view-name").textContent = image.id;
     const group = element("span", `badge ${groupOf(image).replace(" ", "-")}`, groupOf(image));
     byId("view-group").replaceChildren(group, ` label ${className(image.label)} · attack's ε ${data.eps[place]}`);
-    const lines = [predictionsOf(image), ...rowsOf(data.figures).map((row) => cellsOf(image, row))];
+    const lines = [predictionsOf(image), ...rowsOf(data.figures.filter(isShown)).map((row) => cellsOf(image, row))];
     byId("view-figures").replaceChildren(...lines.map(([name, ...cells]) => {
       const line = element("tr");
       line.append(element("th", "", name), ...cells.map((cell) => element("td", "", cell)));

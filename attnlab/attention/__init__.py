@@ -53,9 +53,13 @@ class Method:
     @property
     def summary(self) -> str:
         """What it takes, where its maps are and whose it is, in a line."""
-        needs = {"nothing": "the pass alone", "gradient": "its gradient", "passes": "passes of its own"}[self.needs]
-        at = {"layer": "the layer's resolution", "pixels": "the images' resolution"}[self.at]
-        return "; ".join(filter(None, (f"needs {needs}", f"{self.cost} more passes", f"maps at {at}", self.source)))
+        needs = {
+            "nothing": "the pass alone",
+            "gradient": f"its gradient ({self.cost} passes)",
+            "passes": f"passes of its own ({self.cost} an image)",
+        }
+        at = {"layer": "the layer's resolution", "pixels": "the images' resolution"}
+        return "; ".join(filter(None, (f"needs {needs[self.needs]}", f"maps at {at[self.at]}", self.source)))
 
     def check(self, classifier: "Classifier") -> None:
         """Refuse a network that does not allow the method, before anything is computed.

@@ -10,7 +10,7 @@ from PIL import Image
 from attnlab.data import check_label, load_dataset
 from attnlab.data.base import Entry
 from attnlab.data.masks import BoxMask
-from attnlab.data.objects import Annotated, Object, file_set, numbered, samples
+from attnlab.data.objects import Annotated, Object, file_set, numbered
 from attnlab.data.resizing import ResizedDataset
 from attnlab.errors import Unusable, UserError
 
@@ -19,7 +19,8 @@ IMAGE = Annotated(Path("a.png"), [SMALL, LARGE, OTHER])
 
 
 def entries_of(image: Annotated, label: str | None) -> dict:
-    return dict(samples(image, label))
+    found = file_set("made", [], {"": image}, label)
+    return dict(zip(found.image_ids, found.entries, strict=True))
 
 
 def test_the_largest_object_decides_and_all_of_its_class_are_ground_truth():

@@ -203,7 +203,7 @@ def load_dataset(
         name: A name in DATASETS.
         root: Folder that holds its files, an archive or a URL of it (`attnlab.stores`); `scenes` needs none.
         split: Such as `train`, `val`, `test`; by default the one that is analysed.
-        label: A name in LABEL_RULES: which objects of an image are a sample (`attnlab.data.objects.samples`); for data
+        label: A name in LABEL_RULES: which objects of an image are a sample (`attnlab.data.objects.file_set`); for data
             sets whose images may show several alone.
 
     Raises:

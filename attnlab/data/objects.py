@@ -69,7 +69,9 @@ def file_set(
         name: Of the data set.
         classes: Their names in the order of the labels.
         images: By their names; one that cannot be used comes with the reason.
-        label: A name in LABEL_RULES or None, see `samples`.
+        label: "largest": one sample an image, of the class of the largest object, of several as large the first, whose
+            ground truth is all objects of that class; "each": a sample an object, whose name ends in #k, k being the
+            object's place from 0 on; None: the same as "largest", for images whose objects are all of one class.
         upright: As of `FileSet`, as are `box_corners` and `strict_aspect`.
     """
     found = [(as_id(f"{key}{end}"), one) for key, image in images.items() for end, one in _chosen(image, label)]
@@ -88,21 +90,6 @@ def file_set(
         upright=upright,
         strict_aspect=strict_aspect,
     )
-
-
-def samples(image: Annotated | Unusable, label: str | None) -> Iterator[tuple[str, Entry | Unusable]]:
-    """The samples of one image, each with what its name ends in.
-
-    Args:
-        label: "largest": one sample of the class of the largest object, of several as large the first, whose ground
-            truth is all objects of that class; "each": a sample an object, whose name ends in #k, k being the object's
-            place from 0 on; None: the same as "largest", for images whose objects are all of one class.
-    """
-    for end, one in _chosen(image, label):
-        if isinstance(one, Unusable):
-            yield end, one
-        else:
-            yield end, one.entry(torch.tensor(one.boxes(), dtype=torch.float64).reshape(-1, 4))
 
 
 class _Chosen(NamedTuple):

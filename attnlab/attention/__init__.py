@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from attnlab.errors import UserError
@@ -48,7 +49,7 @@ class Method:
     cost: str = "0"
     source: str = ""
     differentiable: bool = False
-    allows: Lazy | None = None
+    allows: Callable[["Classifier"], None] | None = None
 
     @property
     def summary(self) -> str:
@@ -72,6 +73,27 @@ class Method:
         if self.allows is not None:
             self.allows(classifier)
 
+
+@dataclass(frozen=True)
+class MethodForm(Method):
+    """Stands for all methods whose names begin alike.
+
+    Attributes:
+        method_of: Function(name) that gives the method of one of these names, or raises a UserError.
+    """
+
+    maps: MapFunction | None = None
+    method_of: Callable[[str], Method] | None = None
+
+    def of(self, name: str) -> Method:
+        """The method of one of these names."""
+        assert self.method_of is not None
+        return self.method_of(name)
+
+
+#: a method that makes passes of its own for maps of pixels
+_of_pixels = partial(Method, needs="passes", at="pixels")
+_CAPTUM, _RULES = "attnlab.attention.captum_methods", "attnlab.attention.captum_rules"
 
 #: a new method is a function and a line here
 METHODS = Registry(
@@ -118,6 +140,69 @@ METHODS = Registry(
             needs="passes",
             cost="0 to 1 a channel",
             source="Desai and Ramaswamy 2020",
+        ),
+        "saliency": _of_pixels(Lazy(f"{_CAPTUM}:saliency"), cost="3", source="Simonyan et al. 2014"),
+        "input-x-gradient": _of_pixels(Lazy(f"{_CAPTUM}:input_x_gradient"), cost="3", source="Shrikumar et al. 2016"),
+        "integrated-gradients": _of_pixels(
+            Lazy(f"{_CAPTUM}:integrated_gradients"), cost="150", source="Sundararajan et al. 2017"
+        ),
+        "smoothgrad": _of_pixels(Lazy(f"{_CAPTUM}:smoothgrad"), cost="150", source="Smilkov et al. 2017"),
+        "gradient-shap": _of_pixels(Lazy(f"{_CAPTUM}:gradient_shap"), cost="150", source="Lundberg and Lee 2017"),
+        "guided-backprop": _of_pixels(
+            Lazy(f"{_RULES}:guided_backprop"),
+            cost="3",
+            source="Springenberg et al. 2015",
+            allows=Lazy(f"{_RULES}:allows_rectifier_rules"),
+        ),
+        "guided-grad-cam": _of_pixels(
+            Lazy(f"{_RULES}:guided_grad_cam"),
+            cost="4 to 5",
+            source="Selvaraju et al. 2017",
+            allows=Lazy(f"{_RULES}:allows_guided_grad_cam"),
+        ),
+        "deconvolution": _of_pixels(
+            Lazy(f"{_RULES}:deconvolution"),
+            cost="3",
+            source="Zeiler and Fergus 2014",
+            allows=Lazy(f"{_RULES}:allows_rectifier_rules"),
+        ),
+        "deep-lift": _of_pixels(
+            Lazy(f"{_RULES}:deep_lift"),
+            cost="6",
+            source="Shrikumar et al. 2017",
+            allows=Lazy(f"{_RULES}:allows_deep_lift"),
+        ),
+        "lrp": _of_pixels(
+            Lazy("attnlab.attention.relevance:lrp"),
+            cost="4",
+            source="Bach et al. 2015",
+            allows=Lazy("attnlab.attention.relevance:allows_lrp"),
+        ),
+        "occlusion": _of_pixels(Lazy(f"{_CAPTUM}:occlusion"), cost="170", source="Zeiler and Fergus 2014"),
+        "feature-ablation": _of_pixels(
+            Lazy(f"{_CAPTUM}:feature_ablation"), cost="1 a superpixel", source="Kokhlikyan et al. 2020"
+        ),
+        "kernel-shap": _of_pixels(Lazy(f"{_CAPTUM}:kernel_shap"), cost="1000", source="Lundberg and Lee 2017"),
+        "captum:NAME": MethodForm(
+            needs="passes",
+            at="pixels",
+            cost="as captum's",
+            source="Kokhlikyan et al. 2020",
+            method_of=Lazy("attnlab.attention.captum_names:method_of"),
+        ),
+        "attention-rollout": Method(
+            Lazy("attnlab.attention.token_methods:attention_rollout"),
+            needs="passes",
+            cost="1",
+            source="Abnar and Zuidema 2020",
+            allows=Lazy("attnlab.attention.token_methods:allows_tokens"),
+        ),
+        "chefer": Method(
+            Lazy("attnlab.attention.token_methods:chefer"),
+            needs="passes",
+            cost="3",
+            source="Chefer et al. 2021",
+            allows=Lazy("attnlab.attention.token_methods:allows_tokens"),
         ),
         "lime": Method(
             None,

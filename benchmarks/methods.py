@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import METHODS
+from attnlab.attention.captum_methods import SETTINGS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.model_pass import ModelPass
 from attnlab.data import load_dataset
@@ -34,6 +36,7 @@ MODELS = {  # name -> what load_model takes, within the folder of data
     "MobileNetV2": ("{}/weights/mobilenet_v2_tf.py:build", "default"),
     "SqueezeNet 1.1": ("squeezenet1_1", "{}/weights/squeezenet1_1.safetensors"),
 }
+BATCH_SIZES = (2, 4, 8, 16, 32, 64)  # that captum is tried at
 FUSED = ("grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam")
 
 
@@ -151,11 +154,59 @@ def _by_grad_cam(setup: Setup, peer: str, image: Tensor, label: Tensor, batch_si
     return run
 
 
+def by_captum(setup: Setup) -> Comparison:
+    """Captum's methods of an image through attnlab, and called bare on the same network at the best batch size."""
+    import captum.attr as attr
+
+    classifier, image, label = setup.placed, setup.images[:1], setup.labels[:1]
+    batch_size, _ = lime_batch_size(classifier)
+    smooth = attr.NoiseTunnel(attr.Saliency(classifier))
+    side = round(SETTINGS.window * image.shape[2])
+    window, stride = (3, side, side), (3, side // SETTINGS.strides, side // SETTINGS.strides)
+    bare: dict[str, Callable[[int], object]] = {
+        "saliency": lambda size: attr.Saliency(classifier).attribute(image.clone(), target=label),
+        "integrated-gradients": lambda size: attr.IntegratedGradients(classifier).attribute(
+            image, 0.0, target=label, n_steps=SETTINGS.steps, internal_batch_size=size
+        ),
+        "smoothgrad": lambda size: smooth.attribute(
+            image, nt_samples=SETTINGS.noisy, nt_samples_batch_size=size, stdevs=SETTINGS.noise, target=label
+        ),
+        "occlusion": lambda size: attr.Occlusion(classifier).attribute(
+            image, window, stride, 0.0, target=label, perturbations_per_eval=size
+        ),
+    }
+
+    def own(name: str) -> Callable[[], object]:
+        maps = METHODS[name].maps
+        assert maps is not None
+        seen = ModelPass(classifier, image, torch.empty(1, 0), None, label, batch_size=batch_size)
+        return frozen(lambda: maps(seen))
+
+    def frozen(run: Callable[[], object]) -> Callable[[], object]:
+        def within() -> object:
+            with frozen_eval(classifier):
+                return run()
+
+        return within
+
+    ways: dict[str, Callable[[], object]] = {}
+    goals = []
+    for name, call in bare.items():
+        sized = {size: frozen(partial(call, size)) for size in BATCH_SIZES}
+        seconds = side_by_side(sized, 1, str(image.device))
+        best = min(seconds, key=seconds.__getitem__)
+        peer = f"captum's {name}, batch {best}"
+        ways |= {name: own(name), peer: sized[best]}
+        goals.append(Goal(name, peer, at_most=1.05))
+    return Comparison(ways, 1, tuple(goals), f"attnlab at batch {batch_size}")
+
+
 #: one more is a function and a line here
 COMPARISONS: dict[str, Callable[[Setup], Comparison]] = {
     "fused CAMs": fused,
     "score-cam": score_cam,
     "ablation-cam": ablation_cam,
+    "captum": by_captum,
 }
 
 
@@ -185,7 +236,7 @@ def setup_of(name: str, data: Path, images: int, device: str) -> Setup:
 def main(data: Path, images: int, rounds: int, device: str, only: tuple[str, ...], model: tuple[str, ...]) -> None:
     """Print milliseconds an image, and ratios."""
     warnings.filterwarnings("ignore")
-    click.echo(machine(device, ("torch", "torchvision", "grad-cam")))
+    click.echo(machine(device, ("torch", "torchvision", "grad-cam", "captum")))
     for name in model or MODELS:
         setup = setup_of(name, data, images, device)
         for title in only or COMPARISONS:

@@ -123,7 +123,11 @@ def test_a_perturbation_is_magnified_by_the_factor_that_is_told():
 # ------------------------------------------------------------------ figures of images and of records
 
 SEGMENTS = (np.arange(24 * 32).reshape(24, 32) // 300).astype(np.uint16)
-MANIFEST = {"features": [2], "model": {"map_shape": [4, 4], "input_size": [24, 32]}}
+MANIFEST = {
+    "options": {"methods": ["grad-cam", "lime"]},
+    "features": [2],
+    "model": {"map_shape": [4, 4], "input_size": [24, 32]},
+}
 
 
 def replayed(name: str = "a") -> ReplayedImage:

@@ -116,7 +116,7 @@ def test_overlays_of_a_run_without_maps_are_refused(run, tmp_path):
     manifest = json.loads((copied / "run.json").read_text())
     manifest["options"]["methods"] = []
     (copied / "run.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match=r"has no maps of grad-cam, so there is nothing to lay over its images"):
+    with pytest.raises(UserError, match=r"has no maps, so there is nothing to lay over its images"):
         write_overlays(copied, [], tmp_path)
 
 

@@ -215,7 +215,7 @@ def test_an_unfinished_run_is_marked(run, page, tmp_path):
 
 def test_a_run_without_maps_says_so(lime_run):
     text = write_report(lime_run, replay(lime_run)).read_text()
-    assert "This run holds no Grad-CAM maps" in text
+    assert "This run holds no maps" in text
     assert all("maps" not in image for image in data_of(text)["images"])
 
 

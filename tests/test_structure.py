@@ -20,6 +20,9 @@ GROUND = (
     "manifests",
     "schema",
     "record_files",
+    "former_records",
+    "flat_records",
+    "kept_maps",
     "compat",
     "boxes",
     "class_names",
@@ -84,6 +87,8 @@ def test_imports_point_downwards(path):
 def test_report_stands_on_records_and_geometry_alone():
     names = (
         "records",
+        "flat_records",
+        "kept_maps",
         "runs",
         "errors",
         "arrays",

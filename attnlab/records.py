@@ -21,6 +21,11 @@ from attnlab.stores import Root, as_folder
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"
 CHECKS_COLUMNS = ["model", "found"]
+#: what became of each method's maps under random weights, see `attnlab.measures.sanity.Stage`
+SANITY = "sanity.csv"
+SANITY_COLUMNS = ["method", "order", "stage", "layers", "images", "spearman", "ssim"]
+#: mean rank correlation of |maps| under trained and random weights from which a method does not notice the weights
+ALIKE = 0.5
 
 #: field of what an attack did, as `of_method` has it -> its column
 ADV_NAMES = {
@@ -150,6 +155,34 @@ def read_checks(folder: Path) -> list[tuple[str, str]] | None:
         return None
     whole = head == CHECKS_COLUMNS and all(len(row) == len(head) for row in rows)
     return [(model, found) for model, found in rows] if whole else None
+
+
+def read_sanity(folder: Path) -> pd.DataFrame | None:
+    """Rows of a run's sanity.csv, of SANITY_COLUMNS; None without a readable one."""
+    try:
+        frame = pd.read_csv(folder / SANITY, dtype={"method": str, "order": str, "layers": str}, keep_default_na=False,
+                            na_values={"spearman": "", "ssim": ""})  # fmt: skip
+    except (OSError, ValueError):
+        return None
+    numbers = frame.columns.tolist() == SANITY_COLUMNS and [frame[name].dtype.kind for name in SANITY_COLUMNS[-3:]]
+    return frame if numbers == ["i", "f", "f"] and len(frame) else None
+
+
+def under_random_weights(folder: Path) -> dict[str, float]:
+    """Method -> mean rank correlation of |maps| under trained weights and once all are random; empty if none is known.
+
+    It is NaN where all maps are constant then.
+    """
+    frame = read_sanity(folder)
+    if frame is None:
+        return {}
+    last = frame[frame["order"] == "cascading"].groupby("method", sort=False).tail(1)
+    return dict(zip(last["method"], last["spearman"].tolist(), strict=True))
+
+
+def unaware_methods(folder: Path) -> list[str]:
+    """Methods that do not notice random weights."""
+    return [method for method, alike in under_random_weights(folder).items() if alike >= ALIKE]
 
 
 def as_csv(frame: pd.DataFrame) -> str:

@@ -97,9 +97,9 @@ def show_run(
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)
     else:
-        for name, frame in report.frames.items():
+        for name in report.frames:
             title, _, note = report.captions[name].partition(". ")
-            show_layout(TABLES[name].lay_out(frame, "full"), f"{name}: {title}", note)
+            show_layout(report.lay_out(name, "full"), f"{name}: {title}", note)
     for line in report.summary:
         click.echo(printable(line), err=form is not None)
     if not read_only:

@@ -110,6 +110,8 @@ class AnalyzeConfig(Options):
             default {targets}.
         keep_maps: Keep maps at the images' resolution in the records, half a byte to two a pixel; else their sums over
             the layer's cells alone.
+        sanity: Compare the methods' maps with those under random weights, and mark in the tables the methods that do
+            not notice: 21 times the maps of 16 images.
     """
 
     data: MapDataOptions = field(default_factory=MapDataOptions)
@@ -117,6 +119,7 @@ class AnalyzeConfig(Options):
     methods: tuple[str, ...] = option(("grad-cam",), name="method", parse=texts, names="methods", many=True)
     target: str = option("", names="targets")
     keep_maps: bool = option(False, decides=True, sparse=True)
+    sanity: bool = False
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)
@@ -132,6 +135,11 @@ class AnalyzeConfig(Options):
             raise UserError(
                 f"expected --lime-compile with --method lime, got {','.join(self.methods)}: it compiles LIME's passes "
                 "alone"
+            )
+        if self.sanity and not self.map_methods:
+            raise UserError(
+                f"expected --sanity with a --method of Tables 1-3, got {','.join(self.methods)}: under random weights "
+                "LIME takes as many passes again each time"
             )
         budgets = self.attack.eps
         if budgets is not None and (not budgets or len(set(budgets)) < len(budgets)):

@@ -25,7 +25,7 @@ class Stage(NamedTuple):
     order: Literal["cascading", "independent"]
     stage: int  # from 1 on, beginning at the logits
     layers: tuple[str, ...]  # that this stage draws anew, the nearest to the logits first
-    images: int  # whose |maps| are constant neither before nor after
+    images: int  # whose |maps| are finite, and constant neither before nor after
     spearman: float  # mean over them of the rank correlation of |maps|, NaN where there are none
     ssim: float  # likewise of their structural similarity; NaN also of maps smaller than its window
 
@@ -90,6 +90,8 @@ def _compared(
     found = []
     for method, before in trained.items():
         after = maps[method].detach().abs()
+        finite = after.isfinite().flatten(1).all(1)
+        before, after = before[finite], after[finite]
         ranks = spearman(before, after)
         found.append(
             Stage(

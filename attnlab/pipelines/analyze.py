@@ -22,6 +22,7 @@ from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
+from attnlab.pipelines.random_weights import write_sanity
 from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import CHECKS, read_checks
 from attnlab.runs import Run
@@ -88,6 +89,11 @@ class Analysis(Job[AnalyzeConfig]):
             batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)
             records = attention_records(classifier, batches, config, self.attacks, has_boxes, lime, work.finished)
             yield from work.complete(records)
+
+    def conclude(self, run: Run) -> None:
+        """Compare maps under trained and under random weights, where that is asked for and not done."""
+        if self.config.sanity:
+            write_sanity(run, self.classifier, self.config, self.images, self.positions)
 
     def defaults(self) -> dict[str, Any]:
         """Values of options that manifests of older versions lack."""

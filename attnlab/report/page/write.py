@@ -104,8 +104,8 @@ class Page:
             summary=self.report.summary,
             manifest=json.dumps(run.manifest, indent=2),
             tables=[
-                (name, TABLES[name], TABLES[name].lay_out(frame, "page"), self.report.captions[name])
-                for name, frame in self.report.frames.items()
+                (name, TABLES[name], self.report.lay_out(name, "page"), self.report.captions[name])
+                for name in self.report.frames
             ],
             groups=GROUPS,
             interval=interval,

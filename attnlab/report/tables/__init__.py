@@ -20,6 +20,7 @@ GROUPS = ("succeed", "fail")  # outcomes of an attack: it changes the prediction
 #: numbers of cells of Table 3, and of superpixels of Tables 4 and 5
 CELLS = (5, 10, 20, 30)
 FEATURES = (8, 10)
+MARK = "\u2020"  # behind the name of a method that does not notice random weights
 LOW_IOU = 0.5  # the IoU below which Table 2 counts an image
 NONE = float("nan")  # no value
 

@@ -17,6 +17,7 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "\u2026": r"\ldots{}",
+    "\u2020": r"\dag{}",
 }
 #: combining mark -> the command that sets it over or, of the last ones, under a letter
 MARKS = "\u0300\u0301\u0302\u0303\u0308\u0304\u0307\u0306\u030a\u030b\u030c\u0327\u0328\u0323\u0331"

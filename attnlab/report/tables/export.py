@@ -56,7 +56,7 @@ def make_tables(
         frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
     captions = {name: f"{TABLES[name].title}. {source.setting(TABLES[name])}" for name in frames}
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
-    return Report(lines, captions, frames)
+    return Report(lines, captions, frames, tuple(source.given.get("unaware", ())))
 
 
 def write_tables(folder: Path, *choices: Any, **named: Any) -> Report:

@@ -9,10 +9,10 @@ import pandas as pd
 
 from attnlab.errors import check_one_of
 from attnlab.records import as_csv
-from attnlab.report.tables import TABLES
+from attnlab.report.tables import MARK, METHOD, TABLES, Form
 from attnlab.report.tables.escape import markdown_text
 from attnlab.report.tables.latex import as_latex
-from attnlab.report.tables.layout import Value
+from attnlab.report.tables.layout import Layout, Value
 
 
 class Report(NamedTuple):
@@ -22,11 +22,21 @@ class Report(NamedTuple):
         summary: Lines for people: images, accuracy, what was left out.
         captions: Of each table: its title and what its numbers depend on.
         frames: Each table, tidy.
+        marked: Methods that do not notice random weights.
     """
 
     summary: list[str]
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
+    marked: Sequence[str] = ()
+
+    def lay_out(self, name: str, form: Form = "paper") -> Layout:
+        """A table as it is set, MARK behind the names of methods that are marked."""
+        frame = self.frames[name]
+        if METHOD.name in frame and self.marked:
+            names = [f"{method}{MARK}" if method in self.marked else method for method in frame[METHOD.name]]
+            frame = frame.assign(**{METHOD.name: names})
+        return TABLES[name].lay_out(frame, form)
 
     def _repr_html_(self) -> str:
         parts = []
@@ -66,15 +76,15 @@ def latex_of(report: Report) -> str:
 
 def latex_table(report: Report, name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
-    layout = TABLES[name].lay_out(report.frames[name])
+    layout = report.lay_out(name)
     return as_latex(layout, TABLES[name].title, label=f"tab:{name}", source=report.captions[name])
 
 
 def markdown_of(report: Report) -> str:
     """The paper's layout with n and intervals, below each table's name and caption."""
     texts = []
-    for name, frame in report.frames.items():
-        layout = TABLES[name].lay_out(frame, "full")
+    for name in report.frames:
+        layout = report.lay_out(name, "full")
         heads = [*layout.first, *layout.spelled_heads(": ")]
         # a column of numbers ends flush
         rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]

@@ -10,7 +10,7 @@ import pandas as pd
 from attnlab.errors import UserError, check_one_of
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
-from attnlab.records import parts_of_evaluation, parts_of_records
+from attnlab.records import ALIKE, SANITY, parts_of_evaluation, parts_of_records, unaware_methods
 from attnlab.registry import Lazy
 from attnlab.report.description import (
     analysis_setting,
@@ -26,6 +26,7 @@ from attnlab.report.tables import (
     CELLS,
     LIME,
     MAPS,
+    MARK,
     POINTS,
     SEVERAL,
     TABLES,
@@ -38,6 +39,7 @@ from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import GROUND_TRUTHS
 from attnlab.report.tables.published import numbers_of_the_paper, published, published6, published7
 from attnlab.runs import Run
+from attnlab.words import listed
 
 #: columns of records that hold several numbers each
 WIDE = [
@@ -52,8 +54,8 @@ class Source(NamedTuple):
     Attributes:
         given: What a table's function may ask for. Of an analysis: records (their `numbers`), images (I_att of them,
             with the attack's outcome as `group`), budgets (every eps), methods (that map), size (of the images in
-            pixels), shape (of the maps in cells, where there are any), cells, features, ground_truth, paper; of an
-            evaluation: records, dataset, models, paper.
+            pixels), shape (of the maps in cells, where there are any), cells, features, ground_truth, paper, unaware
+            (methods that do not notice random weights); of an evaluation: records, dataset, models, paper.
         words: What a table's note may hold.
     """
 
@@ -67,8 +69,19 @@ class Source(NamedTuple):
         note = spec.note.format_map(self.words)
         if spec.kind == "analyze":
             images = self.given["images"]["image_id"].nunique()
-            return analysis_setting(self.manifest, images, lime=LIME in spec.needs, note=note)
+            setting = analysis_setting(self.manifest, images, lime=LIME in spec.needs, note=note)
+            unaware = [] if LIME in spec.needs else self.given["unaware"]
+            return f"{setting}; {unaware_note(unaware)}" if unaware else setting
         return evaluation_setting(self.manifest, note) + ("; intervals: 95 %, Wilson" if spec.column("ci_low") else "")
+
+
+def unaware_note(methods: Sequence[str]) -> str:
+    """What a caption says of methods that do not notice random weights."""
+    verb = "does" if len(methods) == 1 else "do"
+    return (
+        f"{MARK} {listed(methods)} {verb} not notice random weights ({SANITY}: rank correlation of |maps| "
+        f"{ALIKE} or more)"
+    )
 
 
 def numbers(
@@ -122,6 +135,7 @@ def analysis(
         "features": features or manifest.get("features"),
         "ground_truth": lime_gt,
         "paper": published(manifest),
+        "unaware": unaware_methods(run.folder),
     }
     present = {need for need in has if has[need]}
     made = [spec for name, spec in TABLES.items() if spec.kind == "analyze" and (not spec.option or name in optional)]

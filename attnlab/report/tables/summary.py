@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.records import CHECKS, read_checks
+from attnlab.records import CHECKS, SANITY, read_checks, under_random_weights
 from attnlab.report.description import eps_of, falls_short, predicted_labels
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
 from attnlab.report.tables.iou import each_method
@@ -55,6 +55,9 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
             lines.append(
                 f"constant maps{of}: {counted(constant, 'image')} at eps {as_fraction(eps)}: no area, empty IoU"
             )
+    likeness = [f"{name} {alike:.2f}" for name, alike in under_random_weights(run.folder).items()]
+    if likeness:
+        lines.append(f"rank correlation of |maps| under trained and random weights ({SANITY}): {', '.join(likeness)}")
     return lines + _checks(run.folder)
 
 

@@ -32,7 +32,7 @@ def touched(guide: str) -> list[str]:
 def copy(tmp_path) -> Path:
     """The code, tests and pages as they are, without what git leaves out."""
     project = tmp_path / "project"
-    left_out = shutil.ignore_patterns(".git", ".venv*", ".*_cache", "runs", "site", "__pycache__", "*.egg-info")
+    left_out = shutil.ignore_patterns(".git", ".venv*", ".*_cache", "runs", "site", "*.egg-info")
     shutil.copytree(ROOT, project, ignore=left_out)
     (project / "attnlab_cli").symlink_to(project / "cli")
     return project

@@ -1,13 +1,31 @@
 """Grad-CAM against captum, against its own definition, and against itself."""
 
+import copy
+from functools import cache
+
 import pytest
 import torch
 from captum.attr import LayerGradCam
+from torch import Tensor
 
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
+
+#: the side of images for large networks: InceptionV3's map has four cells
+SIDE = 128
+
+
+@cache
+def loaded(name: str) -> Classifier:
+    """A network that several tests look at; those that change it take a copy."""
+    return load_model(name, "default" if name == "resnet8" else "none")
+
+
+def noise(classifier: Classifier, seed: int) -> Tensor:
+    size = [min(SIDE, side) for side in classifier.input_size]
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 def captum_map(classifier, images, classes):
@@ -23,8 +41,8 @@ def without_closed_form(classifier: Classifier) -> Classifier:
 
 @pytest.mark.parametrize("name", ["resnet50", "inception_v3", "squeezenet1_1", "densenet121", "resnet8"])
 def test_grad_cam_equals_captum(name):
-    classifier = load_model(name, "default" if name == "resnet8" else "none")
-    images = torch.rand(2, 3, *classifier.input_size, generator=torch.Generator().manual_seed(0))
+    classifier = loaded(name)
+    images = noise(classifier, 0)
     classes = torch.tensor([3, 7])
     expected = captum_map(classifier, images, classes)
     assert expected.abs().max() > 0
@@ -47,8 +65,8 @@ def test_grad_cam_equals_captum_on_real_weights_and_photographs(shared):
 
 @pytest.mark.parametrize("name", ["resnet50", "inception_v3", "resnet8"])
 def test_closed_form_equals_generic_path(name):
-    classifier = load_model(name, "default" if name == "resnet8" else "none").double()
-    images = torch.rand(2, 3, *classifier.input_size, generator=torch.Generator().manual_seed(1)).double()
+    classifier = copy.deepcopy(loaded(name)).double()
+    images = noise(classifier, 1).double()
     classes = torch.tensor([0, 9])
     assert classifier.head is not None
     closed = grad_cam(classifier, images, classes)

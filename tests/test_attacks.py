@@ -65,7 +65,7 @@ def test_pgd_from_the_same_start_equals_torchattacks(resnet8, scenes_batch, step
 
 @pytest.mark.parametrize(("name", "oracle"), [("mi-fgsm", torchattacks.MIFGSM), ("ni-fgsm", torchattacks.NIFGSM)])
 def test_attacks_with_momentum_equal_torchattacks(resnet8, scenes_batch, name, oracle):
-    images, labels = scenes_batch[0].double(), scenes_batch[1]
+    images, labels = scenes_batch[0][:4].double(), scenes_batch[1][:4]
     classifier = copy.deepcopy(resnet8).double()
     expected = oracle(classifier, eps=8 / 255, alpha=1 / 255, steps=10)(images, labels)
     attack = replace(ATTACKS[name], eps=8 / 255, step_size=1 / 255)

@@ -270,6 +270,15 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
 
 
 @pytest.fixture
+def coarse(monkeypatch) -> None:
+    """Let figures have few dots, so that they are written sooner."""
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *to, **how: savefig(figure, *to, **how | {"dpi": 30}))
+
+
+@pytest.fixture
 def train(attnlab, place, monkeypatch):
     """A short training into `out`, whatever else is asked for: 5 steps an epoch, 2 epochs."""
     monkeypatch.setattr(trainer, "LOG_EVERY", 2)

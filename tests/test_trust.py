@@ -3,12 +3,11 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from common import NET, refused
+from processes import start
 
 from attnlab.models import load_model
 from attnlab.models.checkpoint import save_checkpoint
@@ -16,6 +15,9 @@ from attnlab.runs import Run
 
 #: leaves a file behind wherever it is imported
 SPY = f"from pathlib import Path\nPath(__file__).with_name('ran').touch()\n{NET}"
+
+#: one that needs images and one that does not
+SOME = ("figures", "--only", "figure1,iou-against-eps")
 
 
 @pytest.fixture
@@ -94,9 +96,9 @@ def own(run, tmp_path, spy) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [["report"], ["figures"], ["figures", "--overlays"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["report"], [*SOME], [*SOME, "--overlays"]], ids=" ".join)
 def test_a_run_that_names_code_shows_no_images_again_unless_the_code_is_trusted(attnlab, own, spy, words):
-    message = attnlab(*words, own)  # figures that need no images are drawn
+    message = attnlab(*words, own)  # the figure that needs no images is drawn
     assert (
         f"{own}/run.json names code that the command does not: {spy}:build; look into it" in message.out + message.err
     )
@@ -240,11 +242,10 @@ def test_threads_that_a_file_leaves_running_are_told_and_do_not_keep_the_command
         "threading.Thread(target=threading.Event().wait, name='watcher').start()\n"
         "def build():\n    return 3\n"
     )
-    code = "from attnlab_cli import app; app.THREAD_PATIENCE = 0.1; app.main()"
-    words = [sys.executable, "-c", code, "analyze", "--model", "net.py:build"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        "Error: expected net.py:build to return an nn.Module, got int",
+    code = "from attnlab_cli import app; app.THREAD_PATIENCE = 0.1"
+    process = start("analyze", "--model", f"{tmp_path}/net.py:build", code=code)
+    assert process.wait() == 1
+    assert process.said.splitlines() == [
+        f"Error: expected {tmp_path}/net.py:build to return an nn.Module, got int",
         "Warning: the model's code left threads running (watcher); the process ends without them",
     ]

@@ -12,6 +12,7 @@ from torchcam.methods import XGradCAM as TorchcamXGradCAM
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.model_pass import ModelPass
+from attnlab.compat import torchvision
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import Classifier
@@ -24,12 +25,28 @@ def tokens_as_map(values: Tensor) -> Tensor:
     return values[:, 1:].reshape(len(values), 4, 6, 16).permute(0, 3, 1, 2)
 
 
-#: a closed form, and none: convolutions, channels-last, a vision transformer; the layer, and its output as (N, C, h, w)
+def vision_transformer() -> nn.Module:
+    """torchvision's, of 4x4 patches behind a class token, with a head that is not zero."""
+    torch.manual_seed(3)
+    network = torchvision.models.VisionTransformer(
+        16, 4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10
+    )
+    nn.init.normal_(network.heads.head.weight)
+    network.input_size = (16, 16)
+    return network
+
+
+#: a closed form, and none: convolutions, channels-last, two vision transformers; layer, its output as (N, C, h, w)
 NETWORKS = {
     "closed form": (networks.Convolutions, "features", lambda values: values),
     "convolutions": (networks.convolutional_head, "features", lambda values: values),
     "channels-last": (networks.hidden_head, "norm", lambda values: values.permute(0, 3, 1, 2)),
     "tokens": (networks.tokens, "blocks.layers.1.norm1", tokens_as_map),
+    "torchvision": (
+        vision_transformer,
+        "encoder.layers.encoder_layer_1.ln_1",
+        lambda values: values[:, 1:].reshape(len(values), 4, 4, 16).permute(0, 3, 1, 2),
+    ),
 }
 
 
@@ -38,15 +55,15 @@ def network(request) -> tuple[Classifier, nn.Module, object]:
     """A classifier in float64, its attention layer, and how that layer's output becomes (N, C, h, w)."""
     make, layer, spatial = NETWORKS[request.param]
     module = make()
-    head = getattr(module, "last", module.fc)
+    head = [each for each in module.modules() if isinstance(each, nn.Linear | nn.Conv2d)][-1]
     head.weight.data *= 1e5  # gradients beside whose squares the 1e-6 in grad-cam's Grad-CAM++ is nothing
     classifier = Classifier(module, layer).double().eval()
     assert (classifier.head is not None) == (request.param == "closed form")
     return classifier, find_layer(classifier.network, layer), spatial
 
 
-def noise(count: int = 3) -> Tensor:
-    return torch.rand(count, 3, 16, 24, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+def noise(count: int, size: tuple[int, int] = (16, 24)) -> Tensor:
+    return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
 
 def maps_of(classifier: Classifier, images: Tensor, classes: Tensor, method: str) -> Tensor:
@@ -141,7 +158,7 @@ def test_an_image_with_nan_has_a_map_of_nan_and_its_neighbour_none(method, chann
 )
 def test_maps_equal_grad_cams(network, method, reference):
     classifier, layer, spatial = network
-    images, classes = noise(), torch.tensor([1, 8, 4])
+    images, classes = noise(3, classifier.input_size), torch.tensor([1, 8, 4])
     ours = maps_of(classifier, images, classes, method)
     theirs = unscaled(reference, classifier, layer, spatial, images, classes).double()
     assert ours.abs().max() > 0
@@ -150,7 +167,7 @@ def test_maps_equal_grad_cams(network, method, reference):
 
 def test_eigen_cam_of_centred_features_is_grad_cams_but_for_the_sign(network):
     classifier, layer, spatial = network
-    images, classes = noise(), torch.tensor([1, 8, 4])
+    images, classes = noise(3, classifier.input_size), torch.tensor([1, 8, 4])
     theirs = unscaled(EigenCAM, classifier, layer, spatial, images, classes).double()
     with frozen_eval(classifier):
         captured: list[ModelPass] = []
@@ -166,7 +183,7 @@ def test_eigen_cam_of_centred_features_is_grad_cams_but_for_the_sign(network):
 @pytest.mark.parametrize(("method", "make"), [("layer-cam", TorchcamLayerCAM), ("xgrad-cam", TorchcamXGradCAM)])
 def test_maps_equal_torch_cams(network, method, make):
     classifier, layer, spatial = network
-    images, classes = noise().requires_grad_(), torch.tensor([1, 8, 4])
+    images, classes = noise(3, classifier.input_size).requires_grad_(), torch.tensor([1, 8, 4])
     with make(classifier, layer, reshape_transform=spatial) as extractor:
         (theirs,) = extractor(classes.tolist(), classifier(images), normalized=False)
     ours = maps_of(classifier, images, classes, method)
@@ -177,7 +194,7 @@ def test_maps_equal_torch_cams(network, method, make):
 @pytest.mark.parametrize("method", CAMS)
 def test_maps_of_the_closed_form_are_those_of_the_backward_pass(method):
     classifier = Classifier(networks.Convolutions(), "features").double().eval()
-    images, classes = noise(), torch.tensor([1, 8, 4])
+    images, classes = noise(3), torch.tensor([1, 8, 4])
     closed = maps_of(classifier, images, classes, method)
     classifier.head = None
     torch.testing.assert_close(maps_of(classifier, images, classes, method), closed, rtol=1e-9, atol=1e-12)
@@ -187,9 +204,11 @@ def test_maps_of_the_closed_form_are_those_of_the_backward_pass(method):
 def test_the_gradient_of_a_map_by_the_image_is_that_of_finite_differences(network, method):
     classifier, _, _ = network
     assert METHODS[method].differentiable
-    image, classes = noise(1), torch.tensor([8])
+    image, classes = noise(1, classifier.input_size), torch.tensor([8])
     generator = torch.Generator().manual_seed(7)
-    weights, way = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 6), image.shape))
+    weights, way = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in (classifier.map_shape, image.shape)
+    )
 
     def value(images: Tensor) -> Tensor:
         with frozen_eval(classifier):
@@ -206,7 +225,7 @@ def test_the_gradient_of_a_map_by_the_image_is_that_of_finite_differences(networ
 @pytest.mark.parametrize("method", CAMS)
 def test_a_map_does_not_depend_on_its_neighbours_and_leaves_the_classifier_as_it_was(network, method):
     classifier, layer, _ = network
-    images, classes = noise(), torch.tensor([1, 8, 4])
+    images, classes = noise(3, classifier.input_size), torch.tensor([1, 8, 4])
     together = maps_of(classifier, images, classes, method)
     alone = torch.cat([maps_of(classifier, images[n : n + 1], classes[n : n + 1], method) for n in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-8, atol=1e-10)
@@ -217,9 +236,10 @@ def test_a_map_does_not_depend_on_its_neighbours_and_leaves_the_classifier_as_it
 
 def test_eigen_cam_is_the_same_for_every_class_and_the_others_are_not(network):
     classifier = network[0]
+    images = noise(3, classifier.input_size)
     one, other = (torch.full((3,), label) for label in (1, 8))
     for method in CAMS:
-        maps = [maps_of(classifier, noise(), classes, method) for classes in (one, other)]
+        maps = [maps_of(classifier, images, classes, method) for classes in (one, other)]
         assert torch.equal(*maps) == (method == "eigen-cam"), method
 
 

@@ -16,6 +16,10 @@ from attnlab.attention.model_pass import ModelPass
 from attnlab.hooks import capture
 from attnlab.models.trace import close
 
+#: times as many images a pass where the layers behind the attention layer alone run, which leave more memory and want
+#: larger batches
+BEHIND = 8
+
 
 @torch.no_grad()
 def score_cam(seen: ModelPass) -> Maps:
@@ -78,8 +82,9 @@ def ablation_cam(seen: ModelPass) -> Maps:
 
 def _drops(seen: ModelPass) -> Tensor:
     """How far the logit of each image falls without each channel, (N, C); channels of zeros need no pass."""
-    inputs, batch_size = seen.classifier.normalise(seen.images), seen.batch_size
+    inputs = seen.classifier.normalise(seen.images)
     ablation = _Ablation(seen, inputs[:1])
+    batch_size = seen.batch_size * BEHIND if ablation.shares else seen.batch_size
     drops = torch.zeros_like(seen.features[..., 0, 0])
     for number, features in enumerate(seen.features):
         channels = features.flatten(1).any(1).nonzero()[:, 0]

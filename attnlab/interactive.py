@@ -169,7 +169,8 @@ def lime(
         segments = torch.from_numpy(np.stack(cut).astype(np.int64)).to(classifier.device)
         sampler = MaskedInference(classifier, images, classes, segments, settings.hide, batch_size)
         counts = [int(of_pixel.max()) + 1 for of_pixel in cut]
-        shown = [perturbations(name, n, settings.samples, seed) for name, n in zip(names, counts, strict=True)]
+        pairs = zip(names, counts, strict=True)
+        shown = [perturbations(name, n, settings.samples, seed, settings.sampling) for name, n in pairs]
         weights = [explanation.weights for explanation in fit_lime(sampler, shown, settings)]
     maps = np.stack([values[of_pixel] for values, of_pixel in zip(weights, cut, strict=True)])
     return Explanation("lime", images, classes, torch.from_numpy(maps).to(classifier.device), segments, weights)

@@ -214,3 +214,14 @@ METHODS = Registry(
         ),
     },
 )
+
+#: how LIME draws its samples: name -> function(generator, samples, superpixels) -> which superpixels each one shows,
+#: (samples, superpixels), 0 or 1; fewer samples are the first of more
+SAMPLINGS = Registry(
+    "--lime-sampling",
+    {
+        "random": Lazy("attnlab.attention.lime_samples:random"),
+        "paired": Lazy("attnlab.attention.lime_samples:paired"),
+        "orthogonal": Lazy("attnlab.attention.lime_samples:orthogonal"),
+    },
+)

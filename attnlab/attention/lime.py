@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from attnlab.attention import SAMPLINGS
 from attnlab.attention.masked_inference import HIDES, MaskedInference
 from attnlab.errors import UserError, check_between, check_one_of
 from attnlab.hooks import frozen_eval
@@ -39,6 +40,7 @@ class LimeSettings:
         features: Numbers of superpixels that areas are made of.
         patience: 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK
             samples, and at `samples` at the latest.
+        sampling: Which superpixels the samples show, a name in SAMPLINGS.
     """
 
     samples: int = 1000
@@ -46,10 +48,12 @@ class LimeSettings:
     hide: str = "grey"
     features: tuple[int, ...] = (8, 10)
     patience: int = 0
+    sampling: str = "random"
 
     def __post_init__(self) -> None:
         check_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
         check_one_of(self.hide, HIDES, "--lime-hide")
+        SAMPLINGS.expect(self.sampling)
         check_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
         if not self.features or min(self.features) < 1:
             raise UserError(
@@ -57,14 +61,14 @@ class LimeSettings:
             )
 
 
-def perturbations(image_id: str, superpixels: int, samples: int, seed: int) -> Tensor:
-    """Which superpixels each sample shows: (samples, superpixels), bool; the first sample shows all.
+def perturbations(image_id: str, superpixels: int, samples: int, seed: int, sampling: str = "random") -> Tensor:
+    """Which superpixels each sample shows: (samples, superpixels), bool.
 
-    The rows depend on the image's name and the seed alone, and fewer samples are the first of more.
+    The rows depend on the image's name, the seed and the sampling, a name in SAMPLINGS, alone, and fewer samples are
+    the first of more.
     """
-    draws = np.random.default_rng(seed_of(seed, image_id)).integers(0, 2, (samples, superpixels), dtype=np.uint8)
-    draws[0] = 1
-    return torch.from_numpy(draws).bool()
+    draws = np.random.default_rng(seed_of(seed, image_id))
+    return torch.from_numpy(SAMPLINGS.expect(sampling)(draws, samples, superpixels)).bool()
 
 
 def similarity(shown: Tensor, superpixels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_budgets
-from attnlab.attention import METHODS
+from attnlab.attention import METHODS, SAMPLINGS
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
     AttackOptions,
@@ -84,6 +84,10 @@ class LimeOptions(Options):
         batch_size: LIME samples per forward pass; by default the fastest of those tried.
         compile: Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a
             quarter); needs a C++ compiler, on a GPU Triton.
+        engine: `batched` composes the samples of several images at once; `lime` calls the lime package itself, which
+            comes to the same weights and takes longer: random sampling of a fixed number alone.
+        sampling: Which superpixels the samples show: a `random` half; `paired`, each followed by its complement; or
+            `orthogonal`, such pairs in blocks that show every two superpixels as often together as apart.
     """
 
     PREFIX: ClassVar[str] = "lime_"
@@ -97,6 +101,22 @@ class LimeOptions(Options):
     floor: bool = option(True, decides=True)
     batch_size: int | None = option(None, least=1)
     compile: bool = option(False, decides=True, sparse=True)
+    engine: str = option("batched", choices=("batched", "lime"), decides=True, sparse=True)
+    sampling: str = option("random", choices=tuple(SAMPLINGS), decides=True, sparse=True)
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        if self.engine == "lime" and self.sampling != "random":
+            raise UserError(
+                f"expected --lime-sampling random with --lime-engine lime, got {self.sampling}: lime shows the whole "
+                "image first and draws the others at random; --lime-engine batched takes each sampling"
+            )
+        if self.engine == "lime" and self.samples == AUTO:
+            raise UserError(
+                "expected --lime-samples to be a whole number with --lime-engine lime, got auto: lime takes a fixed "
+                "number"
+            )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention.lime import BLOCK, PATIENCE, LimeSettings, explain, perturbations
+from attnlab.attention.lime import BLOCK, PATIENCE, Explanation, LimeSettings, explain, perturbations
+from attnlab.attention.lime_package import explain_by_package
 from attnlab.attention.masked_inference import MaskedInference, NotFinite
 from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import AUTO, LimeOptions
@@ -39,6 +40,7 @@ def lime_settings(options: LimeOptions) -> LimeSettings:
         options.hide,
         options.features,
         0 if settled else PATIENCE,
+        options.sampling,
     )
 
 
@@ -105,25 +107,16 @@ class LimeStage:
 
     def _explain(self, tasks: list[LimeTask]) -> list[Struct]:
         segments = [task.segments.result() for task in tasks]
-        sampler = MaskedInference(
-            self.classifier,
-            torch.stack([task.image for task in tasks]),
-            torch.stack([task.class_ for task in tasks]),
-            torch.from_numpy(np.stack(segments).astype(np.int64)).to(self.classifier.device),
-            self.lime.hide,
-            self.batch_size,
-        )
         counts = [int(labels.max()) + 1 for labels in segments]
         self._warn_of_few_samples(max(counts))
         pairs, samples = list(zip(tasks, counts, strict=True)), self.lime.samples
         self._warn_of_few_superpixels({task.image_id: count for task, count in pairs})
-        shown = [perturbations(task.image_id, count, samples, task.seed) for task, count in pairs]
+        shown = [perturbations(task.image_id, count, samples, task.seed, self.lime.sampling) for task, count in pairs]
         try:
             with naming("perturbed copies of images", list(dict.fromkeys(task.image_id for task in tasks))):
-                explanations = explain(sampler, shown, self.lime)
+                explanations = self._explained(tasks, segments, shown)
         except NotFinite as error:
             raise NotFinite(error.image, tasks[error.image].image_id) from None
-        self.batch_size = sampler.batch_size
         return [
             {
                 "class": int(task.class_),
@@ -133,6 +126,16 @@ class LimeStage:
             }
             for task, labels, explanation in zip(tasks, segments, explanations, strict=True)
         ]
+
+    def _explained(self, tasks: list[LimeTask], segments: list[Labels], shown: list[Tensor]) -> list[Explanation]:
+        images, classes = (torch.stack(parts) for parts in zip(*((t.image, t.class_) for t in tasks), strict=True))
+        if self.config.lime.engine == "lime":
+            return explain_by_package(self.classifier, images, classes, segments, shown, self.lime, self.batch_size)
+        labels = torch.from_numpy(np.stack(segments).astype(np.int64)).to(self.classifier.device)
+        sampler = MaskedInference(self.classifier, images, classes, labels, self.lime.hide, self.batch_size)
+        explanations = explain(sampler, shown, self.lime)
+        self.batch_size = sampler.batch_size
+        return explanations
 
     def _warn_of_few_superpixels(self, counts: dict[str, int]) -> None:
         few = [image_id for image_id, count in counts.items() if count < FEW]

@@ -28,6 +28,8 @@ from attnlab.attention.model_pass import ModelPass
 from attnlab.data import load_dataset
 from attnlab.data.resizing import read_batch
 from attnlab.hooks import find_layer, frozen_eval
+from attnlab.measures import faithfulness
+from attnlab.measures.faithfulness import STEPS
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.hardware import lime_batch_size
 from benchmarks.timing import installed, machine, side_by_side
@@ -201,11 +203,55 @@ def by_captum(setup: Setup) -> Comparison:
     return Comparison(ways, 1, tuple(goals), f"attnlab at batch {batch_size}")
 
 
+def deletion(setup: Setup) -> Comparison:
+    """Deletion of all images in STEPS steps by attnlab and by Quantus (PixelFlipping), and the bare passes it takes.
+
+    Quantus gets the network and all images at once, as attnlab's passes are of the batch size that is found for them.
+    torch-cam and grad-cam have no deletion.
+    """
+    maps = torch.rand(len(setup.images), *setup.images.shape[2:], generator=torch.Generator().manual_seed(0))
+    batch_size, _ = lime_batch_size(setup.placed)
+    normal = setup.placed.normalise(setup.images[:1].expand(batch_size, -1, -1, -1))
+    passes = len(setup.images) * (STEPS + 1)
+
+    def own() -> object:
+        with frozen_eval(setup.placed):
+            return faithfulness.deletion(setup.placed, setup.images, maps, setup.labels, batch_size)
+
+    def bare() -> None:
+        with frozen_eval(setup.placed):
+            for start in range(0, passes, batch_size):
+                setup.placed.infer(normal[: passes - start])
+
+    ways: dict[str, Callable[[], object]] = {"attnlab": own, "bare passes": bare}
+    goals = [Goal("attnlab", "bare passes", at_most=1.1)]
+    if installed("quantus"):
+        ways["quantus"] = _by_quantus(setup, maps)
+        goals.append(Goal("quantus", "attnlab", at_least=3))
+    return Comparison(ways, len(setup.images), tuple(goals), f"{STEPS} steps at batch {batch_size}, quantus 24")
+
+
+def _by_quantus(setup: Setup, maps: Tensor) -> Callable[[], object]:
+    """PixelFlipping of Quantus, which replaces values of channels one by one, in 24 steps.
+
+    A step must divide the pixels of a channel but is of the values of all three: so there are 24 or 42, not 28.
+    """
+    import quantus
+
+    step = setup.images[0, 0].numel() // 8
+    metric = quantus.PixelFlipping(features_in_step=step, perturb_baseline=0.5, normalise=False, disable_warnings=True)
+    images, labels = setup.images.cpu().numpy(), setup.labels.cpu().numpy()
+    scores = maps[:, None].numpy()
+    device = str(setup.images.device)
+    return lambda: metric(setup.plain, images, labels, scores, device=device, batch_size=len(images))
+
+
 #: one more is a function and a line here
 COMPARISONS: dict[str, Callable[[Setup], Comparison]] = {
     "fused CAMs": fused,
     "score-cam": score_cam,
     "ablation-cam": ablation_cam,
+    "deletion": deletion,
     "captum": by_captum,
 }
 

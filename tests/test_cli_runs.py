@@ -15,6 +15,7 @@ import pytest
 import torch
 from common import pieces_of
 from PIL import Image
+from processes import start
 
 from attnlab.models import Classifier
 
@@ -130,14 +131,11 @@ def test_a_machine_without_memory_is_told_by_its_name(analyze, monkeypatch):
 
 
 def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path):
-    words = ["analyze", "--limit", "1", "--method", "lime", "--lime-superpixels", "grid", "--lime-compile"]
-    nowhere = {"CXX": str(tmp_path / "no compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", "attnlab_cli", *words, "--out", str(tmp_path / "out")],
-        capture_output=True, text=True, check=False, env=os.environ | nowhere,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Error: torch.compile failed (No working C++ compiler")
+    words = ["analyze", "--limit", 1, "--method", "lime", "--lime-superpixels", "grid", "--lime-compile"]
+    code = f"from torch._inductor import config; config.cpp.cxx = None, '{tmp_path}/no compiler'"
+    process = start(*words, "--out", tmp_path / "out", code=code, TORCHINDUCTOR_CACHE_DIR=tmp_path / "cache")
+    assert process.wait() == 1
+    assert process.said.splitlines()[-1].startswith("Error: torch.compile failed (No working C++ compiler")
 
 
 def test_compiled_and_plain_passes_do_not_share_a_run(analyze, monkeypatch):

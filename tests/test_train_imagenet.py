@@ -100,6 +100,7 @@ def test_a_training_on_imagenet_goes_on_to_the_same_weights(attnlab, tree, place
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+@pytest.mark.slow
 def test_resnet50_takes_two_steps_on_imagenet(attnlab, tree):
     Path("net.py").write_text(RESNET50)
     words = ["--data", "imagenet", "--root", tree, "--model", "net.py:build", "--device", "cpu", "--epochs", 1]

@@ -8,7 +8,7 @@ import pytest
 from common import error_of
 
 from attnlab.attacks import A3, ATTACKS, Attack
-from attnlab.attacks.parse import attack_names, parse_attack, parse_attacks, parse_one
+from attnlab.attacks.parse import attack_names, map_attacks, parse_attack, parse_attacks, parse_one
 from attnlab.errors import UserError
 from attnlab.records import read_evaluation, read_records
 
@@ -19,7 +19,7 @@ def test_names_of_attacks_are_parsed_by_hand():
     assert parse_attack("pgd20", steps=7) == replace(ATTACKS["pgd"], steps=20)
     assert parse_attack("fgsm", steps=7).steps == 1
     assert parse_attack("iter-stepll3+a3", sigma=2.0) == replace(ATTACKS["iter-stepll"], steps=3, sigma=2.0)
-    for name in ATTACKS:
+    for name in set(ATTACKS) - set(map_attacks()):
         assert parse_attack(name + A3).sigma == 10.0
 
 
@@ -32,6 +32,18 @@ def test_an_attack_with_an_unknown_part_is_refused_with_the_nearest_name(name, n
         parse_attack(name)
     assert str(refusal.value).startswith(f"expected an attack of {', '.join(attack_names())}, got {name!r}")
     assert str(refusal.value).endswith(f"did you mean {near!r}?")
+
+
+def test_attacks_on_maps_take_their_own_options_and_no_deviation():
+    explain = {"method": "grad-cam", "distance": "cosine", "keep": 2.0, "softplus": None}
+    attacks = parse_attacks("explain20,keep-map,pgd", "cifar10", explain=explain)
+    assert attacks["explain20"] == replace(
+        ATTACKS["explain"], eps=8 / 255, step_size=2 / 255, steps=20, distance="cosine", keep=2.0
+    )
+    assert (attacks["keep-map"].holds, attacks["keep-map"].steps, attacks["pgd"].distance) == ("map", 10, None)
+    assert [parse_attack(name).distance for name in map_attacks()] == ["top-k", "l2"]
+    error = error_of(parse_attack, "explain5+a3")
+    assert error == "expected +a3 behind an attack on the prediction, got explain5+a3, which is on maps itself"
 
 
 @pytest.mark.parametrize(("name", "near"), [("PGD", "pgd"), ("PGD20+A3", "pgd20+a3"), ("Iter-StepLL", "iter-stepll")])

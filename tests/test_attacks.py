@@ -204,6 +204,7 @@ def test_a_random_start_depends_on_the_images_seed_alone():
 def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, eps, steps, step_size, name, sigma, restarts):
     images, labels = (part[:2] for part in scenes_batch)
     images = torch.stack([images[0], images[1].round()])  # the second lies at the ends of the pixel range
+    sigma = sigma if ATTACKS[name].distance is None else None
     attack = replace(ATTACKS[name], eps=eps, steps=steps, step_size=step_size, sigma=sigma)
     if attack.random_start:
         attack = replace(attack, restarts=restarts)

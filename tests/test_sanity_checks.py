@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attnlab.attacks import Attack
 from attnlab.attacks.output_checks import check_outputs
 from attnlab.attacks.pgd import perturb
-from attnlab.attacks.sanity_checks import check_accuracies, check_model
+from attnlab.attacks.sanity_checks import check_accuracies, check_maps, check_model
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 
@@ -180,3 +180,28 @@ def test_an_attack_without_gradients_that_does_better_is_told_with_its_p_value_h
         f"80.00 % under pgd10, 200 images; {alone} fall to square alone and 0 to pgd10 alone, exact McNemar p = {p}"
         + (": weak evidence, more images or queries would decide" if weak else "")
     )
+
+
+ON_MAPS = {
+    "explain5": Attack("move-map", steps=5, distance="top-k"),
+    "explain20": Attack("move-map", steps=20, distance="top-k"),
+    "keep-map5": Attack("keep-map", steps=5, distance="l2"),
+}
+
+
+def moved(**distances):
+    return {name: np.full(100, distance) for name, distance in distances.items()}
+
+
+def test_attacks_on_maps_in_their_usual_order_raise_nothing():
+    kept, distances = held(**{"explain5": 100, "explain20": 100, "keep-map5": 3}), moved(explain5=0.3, explain20=0.5)
+    assert check_maps(ON_MAPS, kept, distances | moved(**{"keep-map5": 0.1})) == []
+
+
+def test_an_attack_that_loses_what_it_holds_stands_still_or_goes_back_is_told():
+    kept, distances = held(explain5=98, explain20=100), moved(explain5=0.3, explain20=0.0)
+    distances["explain20"][:3] = 0.5
+    lost, still, back = check_maps({name: ON_MAPS[name] for name in kept}, kept, distances)
+    assert lost.startswith("explain5 lost the prediction of 2 of 100 images, which it holds")
+    assert still.startswith("explain20 moved no map of 97 of 100 images: the maps' gradient vanishes")
+    assert back == "more steps move the map less: explain20 than explain5 for 97 images"

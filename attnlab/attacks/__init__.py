@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from attnlab.attention import METHODS
 from attnlab.errors import UserError, check_between
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from attnlab.arrays import Images, Labels, Logits, PerImage
+    from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
+    from attnlab.attacks.map_objectives import MapPoint
     from attnlab.models.classifier import Classifier
 
 CLEAN = "clean"  # the image as it is, among the attacks of an evaluation
@@ -38,6 +40,40 @@ OBJECTIVES = Registry(
         "least-likely": Objective(Lazy(f"{_IN}:towards"), Lazy(f"{_IN}:least_likely"), smooths=True),
         "margin": Objective(Lazy(f"{_IN}:cw"), Lazy(f"{_IN}:true_label")),
         "divergence": Objective(Lazy(f"{_IN}:divergence"), Lazy(f"{_IN}:clean_probabilities")),
+    },
+)
+
+
+class MapObjective(NamedTuple):
+    """Objective of an attack on maps, which leaves an image with the best point that it saw and not with the last."""
+
+    # (what is seen of a point, margin that is held) -> value that is climbed there, (N,)
+    value: Callable[["MapPoint", float], "PerImage"]
+    # likewise -> how good the point is, (N,), float64; -inf where it must not be kept
+    score: Callable[["MapPoint", float], "PerImage"]
+    holds: Literal["prediction", "map"]  # what such an attack leaves as it is while it moves the other
+
+
+_MAPS = "attnlab.attacks.map_objectives"
+#: what an attack on maps climbs; a new one is two functions and a line here
+MAP_OBJECTIVES = Registry(
+    "objective",
+    {
+        "move-map": MapObjective(Lazy(f"{_MAPS}:move_map"), Lazy(f"{_MAPS}:moved"), holds="prediction"),
+        "keep-map": MapObjective(Lazy(f"{_MAPS}:keep_map"), Lazy(f"{_MAPS}:kept"), holds="map"),
+    },
+)
+
+_DISTANCES = "attnlab.attacks.map_distances"
+#: how far maps have moved from clean ones: (clean maps, maps), both (N, h, w) -> (N,), 0 where they are equal, with a
+#: gradient by the second; a new one is a function and a line here
+DISTANCES: Registry[Callable[["Maps", "Maps"], "PerImage"]] = Registry(
+    "--explain-distance",
+    {
+        "top-k": Lazy(f"{_DISTANCES}:mass_out_of_top_k"),
+        "l2": Lazy(f"{_DISTANCES}:euclidean"),
+        "cosine": Lazy(f"{_DISTANCES}:cosine"),
+        "centre": Lazy(f"{_DISTANCES}:shift_of_centre"),
     },
 )
 
@@ -72,7 +108,7 @@ class Attack:
     """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
 
     Attributes:
-        objective: A name in OBJECTIVES.
+        objective: A name in OBJECTIVES, or with a distance in MAP_OBJECTIVES.
         eps: Radius of the L-infinity ball, pixels in [0, 1].
         steps: Number of gradient steps.
         step_size: Pixels in [0, 1]; None: see `step_length`.
@@ -81,9 +117,14 @@ class Attack:
         sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes.
         rule: A name in RULES.
+        distance: A name in DISTANCES; None for an attack that is not on maps.
+        method: A name in METHODS, whose maps an attack on maps moves or holds.
+        keep: Least margin of the clean prediction's logit over every other that an attack which holds it leaves.
+        softplus: Sharpness of the softplus that stands for each ReLU where an attack on maps takes its gradient
+            (Dombrowski et al. 2019); None for the network as it is.
 
     Raises:
-        UserError: If a value is out of range.
+        UserError: If a value is out of range, or the method's maps have no gradient.
     """
 
     objective: str = "cross-entropy"
@@ -95,9 +136,13 @@ class Attack:
     sigma: float | None = None
     label_smoothing: float = 0.0
     rule: str = "sign"
+    distance: str | None = None
+    method: str = "grad-cam"
+    keep: float = 0.0
+    softplus: float | None = None
 
     def __post_init__(self) -> None:
-        OBJECTIVES.expect(self.objective)
+        (OBJECTIVES if self.distance is None else MAP_OBJECTIVES).expect(self.objective)
         RULES.expect(self.rule)
         check_budget(self.eps, "eps")
         if self.step_size is not None:
@@ -110,10 +155,38 @@ class Attack:
             raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
-        if self.label_smoothing and not OBJECTIVES[self.objective].smooths:
+        if self.label_smoothing and (self.distance or not OBJECTIVES[self.objective].smooths):
             raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
+        if self.distance is not None:
+            self._check_maps(self.distance)
+
+    def _check_maps(self, distance: str) -> None:
+        """Check what an attack on maps needs beside the values of every attack."""
+        DISTANCES.expect(distance)
+        if not METHODS.expect(self.method, "--explain-method").differentiable:
+            able = ", ".join(name for name, method in METHODS.items() if method.differentiable)
+            raise UserError(
+                f"expected --explain-method to have maps with a gradient by the images ({able}), got {self.method}"
+            )
+        check_margin(self.keep)
+        if self.softplus is not None:
+            check_softplus(self.softplus)
+        if self.sigma is not None:
+            raise UserError(f"expected {A3} with an attack on the prediction, got one on maps, {self.objective}")
+        if RULES[self.rule].look is not None:
+            raise UserError(f"expected a step rule that looks at each point for an attack on maps, got {self.rule}")
 
     uses_gradient = True
+
+    @property
+    def uses_maps(self) -> bool:
+        """Whether a step needs the maps of its point, and those of the clean images."""
+        return self.sigma is not None or self.distance is not None
+
+    @property
+    def holds(self) -> str | None:
+        """What an attack on maps leaves as it is, the `prediction` or the `map`; None for an attack on predictions."""
+        return None if self.distance is None else MAP_OBJECTIVES[self.objective].holds
 
     @property
     def step_length(self) -> float:
@@ -121,6 +194,21 @@ class Attack:
         if self.step_size is not None:
             return self.step_size
         return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
+
+
+def check_margin(value: float, what: str = "--keep-prediction") -> None:
+    """Refuse a margin that no logits can be held at."""
+    if not 0 <= value < float("inf"):
+        raise UserError(
+            f"expected {what} of at least 0, got {value:g}: it is the lead of the predicted class over every other, in "
+            "logits"
+        )
+
+
+def check_softplus(value: float, what: str = "--explain-softplus") -> None:
+    """Refuse a sharpness of softplus that makes no smooth ReLU."""
+    if not 0 < value < float("inf"):
+        raise UserError(f"expected {what} above 0, such as 10, got {value:g}")
 
 
 def check_step(value: float) -> None:
@@ -148,6 +236,8 @@ ATTACKS = Registry(
         "cw": Attack(objective="margin", steps=40, random_start=True),
         "mi-fgsm": Attack(objective="cross-entropy", steps=10, rule="momentum"),
         "ni-fgsm": Attack(objective="cross-entropy", steps=10, rule="nesterov"),
+        "explain": Attack(objective="move-map", steps=20, random_start=True, distance="top-k"),
+        "keep-map": Attack(objective="keep-map", steps=20, random_start=True, distance="l2"),
     },
 )
 

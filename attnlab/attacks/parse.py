@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +86,8 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     """
     known, digits, deviates = _parts(name, others)
     attack = ATTACKS[known]
+    if deviates and is_map_attack(known):
+        raise UserError(f"expected {A3} behind an attack on the prediction, got {name}, which is on maps itself")
     if known in iterative_attacks() and (digits or steps is not None):
         attack = replace(attack, steps=digits or steps)  # type: ignore[arg-type]
     return replace(attack, sigma=sigma) if deviates else attack
@@ -106,7 +108,8 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     listed = "; or ".join(", ".join(names) for names in (attack_names(), others) if names)
     number = "".join(re.findall(r"\d{1,9}", name)[:1])
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
-    written = {stem + ending for stem in (*ATTACKS, *numbered) for ending in ("", A3)}
+    written = {*ATTACKS, *numbered}
+    written |= {stem + A3 for stem in written if not stem.startswith(tuple(map_attacks()))}
     raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
 
 
@@ -115,16 +118,27 @@ def iterative_attacks() -> list[str]:
     return [name for name, attack in ATTACKS.items() if attack.steps > 1]
 
 
+def map_attacks() -> list[str]:
+    """Names in ATTACKS of attacks on maps, to which the options of those belong."""
+    return [name for name, attack in ATTACKS.items() if attack.distance is not None]
+
+
+def is_map_attack(name: str) -> bool:
+    """Whether a name that is known, such as `explain20`, is of an attack on maps."""
+    return name.strip().rstrip("0123456789") in map_attacks()
+
+
 def attack_names() -> list[str]:
     """How attacks of the loop may be written, for people."""
     iterative = iterative_attacks()
     single = [name for name in ATTACKS if name not in iterative]
-    return [*single, *(f"{name} (or {name}K, of K steps)" for name in iterative), f"each also with {A3}"]
+    written = [*single, *(f"{name} (or {name}K, of K steps)" for name in iterative)]
+    return [*written, f"each but {' and '.join(map_attacks())} also with {A3}"]
 
 
 def known_attacks() -> list[str]:
     """Every name of an attack of the loop, as it is completed."""
-    return [name + ending for ending in ("", A3) for name in ATTACKS]
+    return [*ATTACKS, *(name + A3 for name in ATTACKS if name not in map_attacks())]
 
 
 def parse_one(name: str, data: str, **options: Any) -> Attack:
@@ -144,11 +158,12 @@ def parse_attacks(
     step_size: str | float | None = None,
     restarts: int = 1,
     sigma: float = SIGMA,
+    explain: Mapping[str, Any] | None = None,
 ) -> dict[str, Attack | OtherAttack | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
-    with a random start, `sigma` of those with A3.
+    with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps.
     """
     budget = DATASETS.expect(data).budget
     radius = budget.eps if eps is None else parse_eps(eps)
@@ -165,8 +180,10 @@ def parse_attacks(
             named[name] = OtherAttack(name, radius)
         else:
             attack = parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=OTHERS)
+            of_maps = (explain or {}) if attack.distance is not None else {}
             named[name] = replace(
                 attack,
+                **of_maps,
                 eps=radius,
                 step_size=length if _parts(name)[0] in iterative_attacks() else attack.step_size,
                 restarts=restarts if attack.random_start else attack.restarts,

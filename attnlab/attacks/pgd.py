@@ -1,15 +1,19 @@
 """Projected gradient ascent in an L-infinity ball: the only attack loop. FGSM and StepLL are its single steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnlab.arrays import Areas, Images, Labels, Logits
-from attnlab.attacks import OBJECTIVES, RULES, Attack, State
+from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
+from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, OBJECTIVES, RULES, Attack, State
+from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attacks.seeding import reseed, uniform
+from attnlab.attacks.smoothing import softplus_for_relu
+from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.hooks import frozen_eval
@@ -29,19 +33,24 @@ class AttackContext(NamedTuple):
 
     images: Images  # centres of the balls
     labels: Labels
-    target: Tensor  # what the objective aims at, see `Objective.aim`
-    areas: Areas | None  # Att(x) for A3
+    target: Tensor  # what the objective aims at, see `Objective.aim`; of an attack on maps the clean predictions
+    areas: Areas | None = None  # Att(x) for A3
+    maps: Maps | None = None  # of the clean images and their predictions, for an attack on maps
+    best: Best | None = None  # the clean images with their scores, for an attack on maps
 
     def take(self, rows: Tensor) -> "AttackContext":
         """The same for some of the images."""
         areas = None if self.areas is None else self.areas[rows]
-        return AttackContext(self.images[rows], self.labels[rows], self.target[rows], areas)
+        maps = None if self.maps is None else self.maps[rows]
+        best = None if self.best is None else Best(*(part[rows] for part in self.best))
+        return AttackContext(self.images[rows], self.labels[rows], self.target[rows], areas, maps, best)
 
 
 def clean_gradient(logits: Logits, images: Images, labels: Labels, attack: Attack) -> CleanGradient:
     """Gradient of the attack's objective at clean images, from the logits, with their graph, of a pass already made.
 
-    Not for A3, whose maps that pass does not hold; the attack's eps plays no part. The images require a gradient.
+    Not for attacks that use maps, which that pass does not hold; the attack's eps plays no part. The images require a
+    gradient.
     """
     detached = logits.detach()
     objective = OBJECTIVES[attack.objective]
@@ -63,14 +72,17 @@ def perturb(
 ) -> Images:
     """Attack a batch by the loop: images in [0, 1] at most eps from the given ones, detached.
 
-    The classifier is attacked in eval mode and given back as it was.
+    The classifier is attacked in eval mode and given back as it was. An attack on maps leaves each image with the best
+    point of all starts, see `MapObjective`; another one with the last point of the start whose margin is lowest.
 
     Args:
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
         clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
-            starts elsewhere, or with A3.
+            starts elsewhere, or uses maps.
     """
+    if attack.distance is not None:
+        return best_points(classifier, images, labels, attack, [attack.steps], seeds=seeds)[attack.steps]
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):
         aim = attack_context(classifier, images, labels, attack, clean)
@@ -85,6 +97,33 @@ def perturb(
             better = reached < lowest
             best, lowest = torch.where(better[:, None, None, None], last, best), torch.where(better, reached, lowest)
     return best
+
+
+def best_points(
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    attack: Attack,
+    readings: Collection[int],
+    *,
+    seeds: Sequence[int] | Tensor | None = None,
+) -> dict[int, Images]:
+    """Best points of an attack on maps after several numbers of steps: equal to separate attacks of so many steps.
+
+    The attack's own number plays no part. Arguments and what is returned for each reading as of `perturb`.
+    """
+    attack = replace(attack, steps=max(readings), step_size=attack.step_length)
+    found: dict[int, Best] = {}
+    with frozen_eval(classifier):
+        aim = attack_context(classifier, images, labels, attack)
+        assert aim.best is not None
+        for restart in range(attack.restarts):
+            start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
+            for iterate in pgd_steps(classifier, start, aim, attack):
+                if iterate.step in readings and iterate.best is not None:
+                    last = iterate.best.or_better(iterate.images, score_of(classifier, iterate.images, aim, attack))
+                    found[iterate.step] = found.get(iterate.step, aim.best).or_better(*last)
+    return {step: best.images for step, best in found.items()}
 
 
 def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Images:
@@ -102,6 +141,8 @@ def attack_context(
     """Fix labels, target and areas of an attack; the clean images pass the borrowed classifier only where needed."""
     areas = None
     logits = None if clean is None else clean.logits
+    if attack.distance is not None:
+        return _map_context(classifier, images.detach(), labels, attack)
 
     def clean_logits() -> Tensor:
         if logits is not None:
@@ -117,6 +158,16 @@ def attack_context(
     return AttackContext(images, labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
 
 
+def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
+    """Clean predictions, their maps, and the clean images as the best points so far, of an attack on maps."""
+    maps_of = METHODS[attack.method].maps
+    logits, maps = logits_and_maps(classifier, images, None, detach_input=True, method=maps_of)
+    logits, maps = logits.detach(), maps.detach()
+    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]))
+    best = Best(images, MAP_OBJECTIVES[attack.objective].score(clean, attack.keep))
+    return AttackContext(images, labels, clean.classes, maps=maps, best=best)
+
+
 class Iterate(NamedTuple):
     """A point on the way of an attack."""
 
@@ -125,6 +176,7 @@ class Iterate(NamedTuple):
     # of the point before; None where the clean pass was given, or the step rule took the gradient elsewhere
     logits: Logits | None
     state: State  # of the step rule, to climb on from here
+    best: Best | None = None  # of an attack on maps: of the clean image and the points before this one
 
 
 def pgd_steps(
@@ -140,19 +192,22 @@ def pgd_steps(
     The classifier is borrowed already, and the start lies in the ball. `clean` is as of `perturb`; `state` is the step
     rule's, where the start is a point on the way.
     """
-    images, point = aim.images.detach(), start.detach()
+    images, point, best = aim.images.detach(), start.detach(), aim.best
     lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
     rule = RULES[attack.rule]
     for step in range(attack.steps):
         seen = point if rule.look is None else rule.look(point, state, attack.step_length)
         if step == 0 and clean is not None:
             logits, gradient = None, clean.gradient
+        elif best is not None:
+            logits, gradient, scores = _map_gradient(classifier, seen, aim, attack)
+            best = best.or_better(seen, scores)
         else:
             logits, gradient = _loss_gradient(classifier, seen, aim, attack)
         direction, state = rule.direction(gradient, state)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
         point, before = direction.mul_(attack.step_length).add_(point).clamp_(lowest, highest), point
-        yield Iterate(step + 1, point, logits if seen is before else None, state)
+        yield Iterate(step + 1, point, logits if seen is before else None, state, best)
 
 
 def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, attack: Attack) -> tuple[Logits, Tensor]:
@@ -170,3 +225,42 @@ def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, at
         check_gradient(logits)
         (gradient,) = torch.autograd.grad(value.sum(), point)
     return logits.detach(), gradient
+
+
+def _map_gradient(
+    classifier: Classifier, point: Images, aim: AttackContext, attack: Attack
+) -> tuple[Logits, Tensor, PerImage]:
+    """Logits at a point, the gradient of what an attack on maps climbs there, and the point's score.
+
+    With `softplus` the gradient alone is of the smoothed network; the score is of the network as it is.
+    """
+    point, scores = point.detach().requires_grad_(), None
+    objective = MAP_OBJECTIVES[attack.objective]
+    if attack.softplus is not None:
+        scores = score_of(classifier, point.detach(), aim, attack)
+    with torch.enable_grad(), softplus_for_relu(attack.softplus):
+        seen = _look(classifier, point, aim, attack, create_graph=True)
+        check_gradient(seen.logits)
+        (gradient,) = torch.autograd.grad(objective.value(seen, attack.keep).sum(), point)
+    if scores is None:
+        scores = objective.score(MapPoint(*(part.detach() for part in seen)), attack.keep)
+    return seen.logits.detach(), gradient, scores
+
+
+def score_of(classifier: Classifier, point: Images, aim: AttackContext, attack: Attack) -> PerImage:
+    """How good a point is for an attack on maps, (N,), see `MapObjective.score`."""
+    seen = _look(classifier, point, aim, attack)
+    return MAP_OBJECTIVES[attack.objective].score(MapPoint(*(part.detach() for part in seen)), attack.keep)
+
+
+def _look(
+    classifier: Classifier, point: Images, aim: AttackContext, attack: Attack, *, create_graph: bool = False
+) -> MapPoint:
+    """What an attack on maps sees of a point."""
+    assert aim.maps is not None
+    assert attack.distance is not None
+    maps_of, cut = METHODS[attack.method].maps, not create_graph
+    logits, maps = logits_and_maps(
+        classifier, point, aim.target, detach_input=cut, create_graph=create_graph, method=maps_of
+    )
+    return MapPoint(logits, aim.target, DISTANCES[attack.distance](aim.maps, maps))

@@ -25,6 +25,9 @@ SIGNIFICANT = 0.01  # a difference counts as one from this exact one-sided p-val
 WEAK = 0.05  # from this two-sided p-value on, an attack without gradients that does better is weak evidence
 HALF = 0.5  # at this eps every image can be turned into the same grey one
 
+ROUNDED = 1e-4  # a distance of maps less another one by this much is rounding
+
+Distances = np.ndarray[Any, np.dtype[np.floating[Any]]]  # of each image's maps, (images,)
 Right = np.ndarray[Any, np.dtype[np.bool_]]  # which images a model classifies correctly, (images,)
 Held = Mapping[str, Right]  # of each attack, in one order of the images
 
@@ -68,6 +71,33 @@ def check_accuracies(attacks: Mapping[str, Attack], blind: Sequence[str], held: 
     best = min(attacks, key=lambda name: float(held[name].mean()), default=None)
     if best is not None:
         signs += [_blind(held, name, best) for name in blind if held[name].mean() < held[best].mean()]
+    return signs
+
+
+def check_maps(attacks: Mapping[str, Attack], kept: Held, distances: Mapping[str, Distances]) -> list[str]:
+    """Name what is suspicious about attacks on maps on one model and the same images, each by its own gradients.
+
+    `kept` is which images kept their prediction, `distances` how far their maps have moved. An attack that is left with
+    its best point loses no prediction that it holds, and more steps of one never move a map less.
+    """
+    holding = {name: attack for name, attack in attacks.items() if attack.holds == "prediction"}
+    signs = []
+    for name in holding:
+        count, still = len(kept[name]), int((distances[name] <= 0).sum())
+        if lost := int((~kept[name]).sum()):
+            signs.append(
+                f"{name} lost the prediction of {lost} of {counted(count, 'image')}, which it holds: outputs that "
+                "change from pass to pass, or with the batch"
+            )
+        if still > 0.5 * count:
+            signs.append(
+                f"{name} moved no map of {still} of {counted(count, 'image')}: the maps' gradient vanishes (ReLUs have "
+                "no second derivative: --explain-softplus 10), or the margin to be kept leaves no room"
+            )
+    for (weaker, weak), (stronger, strong) in permutations(holding.items(), 2):
+        back = int((distances[stronger] < distances[weaker] - ROUNDED).sum())
+        if back and weak.steps < strong.steps and _family(weak) == _family(strong):
+            signs.append(f"more steps move the map less: {stronger} than {weaker} for {counted(back, 'image')}")
     return signs
 
 

@@ -18,7 +18,7 @@ from attnlab.models.classifier import Classifier
 
 
 class AttackResult(NamedTuple):
-    """Result of an attack on a batch, at its last point."""
+    """Result of an attack on a batch, at its last point; of an attack on maps, at the best one."""
 
     predictions: Labels
     margins: PerImage  # logit of the label less the highest of the others
@@ -26,6 +26,8 @@ class AttackResult(NamedTuple):
     # gradient steps until a point was misclassified, over all starts; 0: the clean image or the first start was; -1:
     # none was, as far as points were looked at
     steps: PerImage
+    distances: PerImage | None = None  # of an attack on maps: of the maps from the clean ones, see `DISTANCES`
+    shared_cells: Tensor | None = None  # likewise: as of `topk_intersection` of clean and attacked maps, (N, h * w)
 
 
 def attack_result(logits: Logits, labels: Labels, steps: Tensor) -> AttackResult:

@@ -6,15 +6,14 @@ from typing import ClassVar
 from attnlab.attacks import Attack
 from attnlab.attacks.parse import parse_budgets
 from attnlab.attention import METHODS, SAMPLINGS
+from attnlab.config.attack import AttackOptions, an_attack
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
-    AttackOptions,
     DataOptions,
     ModelOptions,
     ProcessOptions,
     RunOptions,
     among,
-    an_attack,
     texts,
     whole_numbers,
 )

@@ -5,10 +5,10 @@ from typing import Any
 
 from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import TABLE6
+from attnlab.config.attack import AttackOptions
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
     AccuracyDataOptions,
-    AttackOptions,
     ModelOptions,
     ModelsOptions,
     ProcessOptions,

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attnlab.config.analyze import MapAttackOptions
+from attnlab.config.attack import AttackOptions
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
     AccuracyDataOptions,
-    AttackOptions,
     DataOptions,
     ModelOptions,
     RunOptions,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from attnlab.attacks import ATTACKS
-from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks
+from attnlab.attacks import ATTACKS, DISTANCES
+from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks, map_attacks
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, split_names
 from attnlab.data.spec import DatasetSpec
@@ -27,6 +27,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "targets": CLASSES,
     "attacks": known_attacks,
     "others": OTHERS,
+    "distances": DISTANCES,
     "defenses": known_defenses,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
@@ -69,6 +70,10 @@ WORDS = {
     "attacks": ", ".join(attack_names()),
     "iterative": ", ".join(iterative_attacks()),
     "starting": " and ".join(name for name, attack in ATTACKS.items() if attack.random_start),
+    "map_attacks": " and ".join(map_attacks()),
+    "holding": " and ".join(name for name, attack in ATTACKS.items() if attack.holds == "prediction"),
+    "distances": ", ".join(DISTANCES),
+    "distance": " and ".join(f"{ATTACKS[name].distance} for {name}" for name in map_attacks()),
     "targets": listed(
         [
             *(f"{spec.target} for {name}" for name, spec in METHODS.items() if spec.target != CLASSES[0]),

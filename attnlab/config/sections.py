@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks
-from attnlab.attacks.parse import OTHERS, SIGMA, parse_attack, parse_eps
 from attnlab.config.names import by_data
 from attnlab.config.option import Options, option, variant
 from attnlab.data import DATASETS, LABEL_RULES, check_label
@@ -29,19 +27,6 @@ def among(*names: str) -> Any:
 def each(check: Any) -> Any:
     """A check of every value of a tuple."""
     return lambda values, flag: [check(value, flag) for value in values]
-
-
-def an_attack(value: Any, _flag: str) -> None:
-    """Refuse a name that is no attack of the loop; an `Attack` may stand in its place."""
-    if isinstance(value, str):
-        parse_attack(value)
-
-
-def attacks(value: Any, _flag: str) -> None:
-    """Refuse names, with commas between them, that are no attacks; a mapping of attacks may stand in their place."""
-    for name in value.split(",") if isinstance(value, str) else ():
-        if name.strip() not in OTHERS:
-            parse_attack(name.strip(), others=OTHERS)
 
 
 def texts(text: str) -> tuple[str, ...]:
@@ -70,11 +55,6 @@ def check_split(data: str, split: str | None) -> None:
     """Refuse a split that the data set does not have."""
     if split is not None and DATASETS[data].splits:
         check_one_of(split, DATASETS[data].splits, "--split")
-
-
-def step_size(text: str) -> float:
-    """Length of an attack's step, see `parse_eps`."""
-    return parse_eps(text, "--step-size")
 
 
 @dataclass(frozen=True)
@@ -186,32 +166,6 @@ class ModelsOptions(Options):
     channels: int | None = variant(ModelOptions, "channels")
     layer: str | None = variant(ModelOptions, "layer")
     trust_code: bool = variant(ModelOptions, "trust_code")
-
-
-@dataclass(frozen=True)
-class AttackOptions(Options):
-    """One attack or several, and their strength.
-
-    Attributes:
-        name: One attack; `attnlab list attacks` names them.
-        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {eps}.
-        steps: Number of steps of iterative attacks whose name carries no number; by default {steps}.
-        step_size: Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default
-            {step_size} (Madry et al. 2018).
-        restarts: Number of random starts of {starting}.
-        sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
-    """
-
-    name: str | Attack | Attacks = option("pgd", name="attack", check=attacks, kinds=("attacks", "others"))
-    eps: float | tuple[float, ...] | None = option(None, parse=parse_eps)
-    steps: int | None = None
-    step_size: float | None = option(None, parse=step_size)
-    restarts: int = option(1, smoke=1)
-    sigma: float = SIGMA
-
-    def strength(self) -> dict[str, Any]:
-        """Its values that `parse_attacks` takes beside eps."""
-        return {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma")}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.attacks.parse import parse_eps
+from attnlab.config.attack import step_size
 from attnlab.config.option import Options, option, variant
-from attnlab.config.sections import DataOptions, ModelOptions, RunOptions, numbers, step_size
+from attnlab.config.sections import DataOptions, ModelOptions, RunOptions, numbers
 from attnlab.data import check_label
 from attnlab.errors import UserError
 from attnlab.stores import Url

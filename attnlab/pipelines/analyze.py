@@ -16,7 +16,7 @@ from attnlab.manifests import BATCHES, recorded
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import check_attackable, check_passes, fitted, seen_by
+from attnlab.pipelines.checks import check_attackable, check_map_attacks, check_passes, fitted, seen_by
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
@@ -148,7 +148,7 @@ def open_analysis(
     positions: Sequence[int] | None = None,
 ) -> Analysis:
     """Open data and model and settle every default; arguments and errors as of `analyze`."""
-    attack = ready_attack(config.attack, config.data.name)
+    attack = ready_attack(config.attack, config.data.name, config.methods)
     lime_settings(config.lime)  # refuses what it cannot be
     attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
     split = DATASETS[config.data.name].split
@@ -170,6 +170,7 @@ def open_analysis(
     if config.lime.compile:
         classifier.compile_inference()
     check_attackable(classifier)
+    check_map_attacks(attacks, classifier)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)

@@ -2,13 +2,14 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
 from attnlab.arrays import Images, Labels, Logits, Maps
-from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attacks
+from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attack, Attacks, OtherAttack
 from attnlab.attacks.output_checks import has_gradient
+from attnlab.attention import METHODS
 from attnlab.data.base import UNLABELLED, ImageSet, check_unique
 from attnlab.data.grey_and_colour import with_channels
 from attnlab.data.resizing import Batch
@@ -93,6 +94,14 @@ def check_attackable(classifier: Classifier) -> None:
         "too, are about images before and after an attack, so nothing is left to do; `attnlab evaluate --attacks "
         f"clean,{BLACK_BOX}` needs none"
     )
+
+
+def check_map_attacks(attacks: Iterable[Attack | OtherAttack | None], *classifiers: Classifier | None) -> None:
+    """Refuse networks that do not allow the method of an attack on maps, before anything is computed."""
+    for attack in attacks:
+        if isinstance(attack, Attack) and attack.distance is not None:
+            for classifier in filter(None, classifiers):
+                METHODS[attack.method].check(classifier)
 
 
 def runnable_attacks(name: str, source: Classifier, attacks: Attacks) -> Attacks:

@@ -15,7 +15,7 @@ from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
-from attnlab.pipelines.checks import check_passes, fitted, runnable_attacks, seen_by
+from attnlab.pipelines.checks import check_map_attacks, check_passes, fitted, runnable_attacks, seen_by
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
@@ -175,6 +175,7 @@ def open_evaluation(
         source = source.place(hardware.own_device(run.device), run.precision, run.memory_format)
     images = seen_by(images, *models.values())
     models, source = _fitted_together(models, source, images, stop=config.attack.stop)
+    check_map_attacks(attacks.values(), source, *models.values())
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
     chosen = () if config.run.batch_size else ("batch_size",)

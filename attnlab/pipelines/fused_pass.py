@@ -54,7 +54,7 @@ def fused_pass(
     with frozen_eval(classifier):
         look = maker.look(images, labels, numbers, cut=False)
         clean = None
-        if not attacks[0].random_start and attacks[0].sigma is None:  # its first step is at the clean images
+        if not attacks[0].random_start and not attacks[0].uses_maps:  # its first step is at the clean images
             clean = clean_gradient(look.logits, images, labels, attacks[0])
         seen = _output(maker, images, look)
     adversarial = []

@@ -8,9 +8,11 @@ from typing import Any
 
 from attnlab.attacks import Attack, Attacks
 from attnlab.attacks.parse import parse_attacks, parse_one
+from attnlab.attention import METHODS
 from attnlab.config.analyze import MapAttackOptions
+from attnlab.config.attack import AttackOptions
 from attnlab.config.evaluate import EvaluatedAttackOptions
-from attnlab.config.sections import AttackOptions, DataOptions, ModelOptions, ModelsOptions, RunOptions
+from attnlab.config.sections import DataOptions, ModelOptions, ModelsOptions, RunOptions
 from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.data.sampling import choose
@@ -23,10 +25,14 @@ from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
 
 
-def ready_attack(options: MapAttackOptions, data: str) -> Attack:
-    """The attack that options name, or the one that stands in a name's place and comes with no options of its own."""
+def ready_attack(options: MapAttackOptions, data: str, methods: Sequence[str] = ()) -> Attack:
+    """The attack that options name, or the one that stands in a name's place and comes with no options of its own.
+
+    One on maps is of --explain-method, or of the first of the `methods` whose maps have a gradient.
+    """
     if isinstance(options.name, str):
-        named = parse_one(options.name, data, **options.strength())
+        able = (method for method in methods if METHODS[method].differentiable)
+        named = parse_one(options.name, data, **options.strength(next(able, None)))
         return replace(named, label_smoothing=options.label_smoothing)
     _check_alone(options, {"attack", "eps"})
     return options.name

@@ -10,7 +10,7 @@ import pandas as pd
 from attnlab.attacks import Attack, Attacks, OtherAttack
 from attnlab.attacks.autoattack import LEAST_CLASSES
 from attnlab.attacks.output_checks import IMAGES, check_outputs
-from attnlab.attacks.sanity_checks import check_accuracies, check_model
+from attnlab.attacks.sanity_checks import check_accuracies, check_maps, check_model
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, Sample, collate, load_batches
 from attnlab.failures import naming
@@ -68,7 +68,9 @@ def write_checks(
     if read_checks(run.folder) is not None or all(attack is None for attack in attacks.values()):
         return
     records = read_evaluation(run.folder)
-    loop = {name: attack for name, attack in attacks.items() if isinstance(attack, Attack)}
+    known = {name: attack for name, attack in attacks.items() if isinstance(attack, Attack)}
+    loop = {name: attack for name, attack in known.items() if attack.distance is None}
+    on_maps = {name: attack for name, attack in known.items() if attack.distance is not None}
     others = {name: attack for name, attack in attacks.items() if isinstance(attack, OtherAttack)}
     blind = [name for name, attack in others.items() if not attack.uses_gradient]
     budgets = [attack.eps for attack in attacks.values() if attack is not None]
@@ -92,5 +94,12 @@ def write_checks(
         held = {str(attack): group.to_numpy(bool) for attack, group in right.groupby(own["attack"], sort=False)}
         if white_box and held:
             signs += check_accuracies({attack: loop[attack] for attack in loop if attack in held}, blind, held)
+            by_attack = {str(attack): group for attack, group in own[own["distance"].notna()].groupby("attack")}
+            kept = {
+                name: (group["prediction"] == group["clean_prediction"]).to_numpy(bool)
+                for name, group in by_attack.items()
+            }
+            distances = {name: group["distance"].to_numpy(float) for name, group in by_attack.items()}
+            signs += check_maps({name: on_maps[name] for name in by_attack}, kept, distances)
         found += [(name, sign) for sign in signs]
     write_found(run.folder, found)

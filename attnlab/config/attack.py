@@ -1,0 +1,85 @@
+"""Options of attacks, which the configurations of several commands share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from attnlab.attacks import Attack, Attacks, check_margin, check_softplus
+from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_eps
+from attnlab.config.option import Leaf, Options, option
+from attnlab.errors import UserError
+
+OF_MAPS = ("explain_method", "explain_distance", "keep_prediction", "explain_softplus")  # options of attacks on maps
+
+
+def an_attack(value: Any, _flag: str) -> None:
+    """Refuse a name that is no attack of the loop; an `Attack` may stand in its place."""
+    if isinstance(value, str):
+        parse_attack(value)
+
+
+def attacks(value: Any, _flag: str) -> None:
+    """Refuse names, with commas between them, that are no attacks; a mapping of attacks may stand in their place."""
+    for name in value.split(",") if isinstance(value, str) else ():
+        if name.strip() not in OTHERS:
+            parse_attack(name.strip(), others=OTHERS)
+
+
+def step_size(text: str) -> float:
+    """Length of an attack's step, see `parse_eps`."""
+    return parse_eps(text, "--step-size")
+
+
+@dataclass(frozen=True)
+class AttackOptions(Options):
+    """One attack or several, and their strength.
+
+    Attributes:
+        name: One attack; `attnlab list attacks` names them.
+        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {eps}.
+        steps: Number of steps of iterative attacks whose name carries no number; by default {steps}.
+        step_size: Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default
+            {step_size} (Madry et al. 2018).
+        restarts: Number of random starts of {starting}.
+        sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
+        explain_method: Method whose maps {map_attacks} move or hold, one whose maps have a gradient by the images; by
+            default the first such of --method, or grad-cam.
+        explain_distance: How far those maps have moved: {distances}; by default {distance}.
+        keep_prediction: Least lead in logits of the predicted class over every other that {holding} leaves; images for
+            which no such point is found stay as they are.
+        explain_softplus: Sharpness of a softplus in place of each ReLU where these attacks take their gradient, such as
+            10, for maps that are a gradient themselves; by default the network as it is.
+    """
+
+    name: str | Attack | Attacks = option("pgd", name="attack", check=attacks, kinds=("attacks", "others"))
+    eps: float | tuple[float, ...] | None = option(None, parse=parse_eps)
+    steps: int | None = None
+    step_size: float | None = option(None, parse=step_size)
+    restarts: int = option(1, smoke=1)
+    sigma: float = SIGMA
+    explain_method: str | None = option(None, names="methods")
+    explain_distance: str | None = option(None, names="distances")
+    keep_prediction: float = option(0.0, check=check_margin)
+    explain_softplus: float | None = option(None, check=check_softplus)
+
+    def __post_init__(self) -> None:
+        """Check what several options say together."""
+        super().__post_init__()
+        given = [leaf.flag for leaf in self.own() if leaf.field.name in OF_MAPS and self._given(leaf)]
+        if given and isinstance(self.name, str) and not any(is_map_attack(name) for name in self.name.split(",")):
+            raise UserError(
+                f"expected {', '.join(given)} with an attack on maps ({', '.join(map_attacks())}), got {self.name}"
+            )
+
+    def _given(self, leaf: Leaf) -> bool:
+        return bool(getattr(self, leaf.field.name) != leaf.field.default)
+
+    def strength(self, method: str | None = None) -> dict[str, Any]:
+        """Its values that `parse_attacks` takes beside eps; `method` stands for an `explain_method` left open."""
+        explain = {
+            "method": self.explain_method or method or Attack.method,
+            "keep": self.keep_prediction,
+            "softplus": self.explain_softplus,
+            **({"distance": self.explain_distance} if self.explain_distance else {}),
+        }
+        values = {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma")}
+        return {**values, "explain": explain}

@@ -95,8 +95,9 @@ def number_of(folder: Path, manifest: Mapping[str, Any], method: str) -> int:
 def read_evaluation(folder: Root | str) -> pd.DataFrame:
     """Records of an evaluation for pandas: one row per model, image and attack, skipped images left out.
 
-    Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success. The attack
-    `clean` is the image itself. The run is a folder, an archive of one, or a URL.
+    Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success, distance,
+    shared_cells; the last two are null but for attacks on maps. The attack `clean` is the image itself. The run is a
+    folder, an archive of one, or a URL.
 
     Raises:
         UserError: If the folder holds no readable records.

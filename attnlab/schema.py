@@ -75,6 +75,8 @@ OUTCOME = pa.struct(
         "margin": pa.float32(),  # logit of the label less the highest of the others
         "loss": pa.float32(),  # cross-entropy of the label
         "steps_to_success": pa.int32(),  # until a point was misclassified; 0: it was so before; null: never
+        "distance": pa.float32(),  # of the map from the clean one, of an attack on maps; null: it is on the prediction
+        "shared_cells": pa.list_(pa.int32()),  # of both maps, as those of an analysis; null likewise, or constant map
     }
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
 from attnlab.attacks import CLEAN, Attack, Attacks, OtherAttack
+from attnlab.attacks.gaze import gaze_results
 from attnlab.attacks.pgd import perturb
 from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
 from attnlab.data.resizing import Batch
@@ -24,6 +26,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines.checks import check_finite, checked_inputs
 from attnlab.pipelines.pending_parts import Row, Rows, skipped_rows
 from attnlab.runs import Run
+from attnlab.schema import EVALUATION
 
 
 class AttackBatch(NamedTuple):
@@ -66,8 +69,7 @@ def accuracy_rows(
     for result in results.values():
         check_finite(result.margins[:, None], batch)
     columns = {attack: _columns(results.get(attack, clean)) for attack in attacks}
-    clean_columns = _columns(clean)
-    del clean_columns["steps_to_success"]
+    clean_columns = {name: values for name, values in _columns(clean).items() if name in EVALUATION.names}
     for index, position in enumerate(batch.positions):
         rows[position] = {
             "image_id": batch.image_ids[index],
@@ -85,7 +87,7 @@ def accuracy_rows(
 def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) -> dict[str, AttackResult]:
     """Run each attack on a batch; attacks that differ in their number of steps alone share one trajectory.
 
-    With `stop` an image leaves an attack at the first point that is misclassified.
+    With `stop` an image leaves an attack on the prediction at the first point that is misclassified.
     """
     victim, source, _ids, images, labels, clean_logits, seeds = target
     families: dict[Attack, dict[str, int]] = {}
@@ -95,8 +97,9 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
             families.setdefault(family, {})[name] = attack.steps
     results: dict[str, AttackResult] = {}
     for family, steps in families.items():
-        counts = set(steps.values())
-        by_steps = attack_results(victim, images, labels, family, counts, clean_logits, seeds, source=source, stop=stop)
+        run = partial(attack_results, stop=stop) if family.distance is None else gaze_results
+        readings = set(steps.values())
+        by_steps = run(victim, images, labels, family, readings, clean_logits, seeds, source=source)
         results |= {name: by_steps[number] for name, number in steps.items()}
     for name, attack in attacks.items():
         if isinstance(attack, OtherAttack):
@@ -146,11 +149,14 @@ def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0) -> Attac
 
 def _columns(result: AttackResult) -> Row:
     """A value per image of what the records hold of an outcome."""
+    nothing, shared = [None] * len(result.steps), result.shared_cells
     return {
         "prediction": result.predictions.tolist(),
         "margin": result.margins.tolist(),
         "loss": result.losses.tolist(),
         "steps_to_success": [None if steps < 0 else steps for steps in result.steps.tolist()],
+        "distance": nothing if result.distances is None else result.distances.tolist(),
+        "shared_cells": nothing if shared is None else [None if cells[0] < 0 else cells for cells in shared.tolist()],
     }
 
 

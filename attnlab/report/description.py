@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Manifest = Mapping[str, Any]
 Options = Mapping[str, Any]
 
+MOVES = "move-map"  # objective of attacks that move maps and hold the prediction
+
 
 def with_names(manifest: Manifest) -> dict[str, Any]:
     """The manifest with names under "options" also where a call from Python gave none."""
@@ -119,6 +121,7 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
         f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
         f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
         f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
+        on_maps(attack),
         maps_of(options, methods),
         "" if lime else note,
         f"resize {options['resize']}",
@@ -165,6 +168,40 @@ def _precision(options: Options) -> str:
 def loops_of(options: Options) -> list[Mapping[str, Any]]:
     """The attacks of an evaluation that are made of steps, as its manifest describes them."""
     return [attack for attack in options["attacks"].values() if attack and "steps" in attack]
+
+
+def holds_prediction(attack: Mapping[str, Any]) -> bool:
+    """Whether an attack, as a manifest describes it, is to move maps and leave predictions as they are."""
+    return bool(attack.get("distance")) and attack.get("objective") == MOVES
+
+
+def map_attacks_of(options: Options) -> dict[str, dict[str, str]]:
+    """What each attack on maps of an evaluation `holds`, and its `distance`, by its name."""
+    return {
+        name: {"holds": "prediction" if holds_prediction(attack) else "map", "distance": attack["distance"]}
+        for name, attack in options["attacks"].items()
+        if attack and attack.get("distance")
+    }
+
+
+def gaze_setting(options: Options) -> str:
+    """What the attacks on maps of an evaluation are about, each kind of setting once."""
+    loops = [attack for attack in loops_of(options) if attack.get("distance")]
+    return "; ".join(dict.fromkeys(filter(None, map(on_maps, loops))))
+
+
+def on_maps(attack: Mapping[str, Any]) -> str:
+    """What an attack on maps is about, as a manifest describes it; empty for one on the prediction."""
+    if not attack.get("distance"):
+        return ""
+    moves = holds_prediction(attack)
+    verb = "moves" if moves else "holds"
+    details = [
+        f"{verb} {attack['method']} maps of the clean prediction, {attack['distance']} distance",
+        f"prediction held with a margin of {attack['keep']:g}" if moves else "",
+        f"gradients by softplus of {attack['softplus']:g}" if attack["softplus"] is not None else "",
+    ]
+    return ", ".join(filter(None, details))
 
 
 def truth_of(images: "pd.DataFrame") -> str:

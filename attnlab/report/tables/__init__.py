@@ -31,6 +31,7 @@ Form = Literal["paper", "full", "page"]
 #: what a table may need of a run
 MAPS, BOXES, LIME, TWO_SEEDS = "maps", "boxes", "LIME", "LIME from two seeds"
 POINTS, A3, SEVERAL = "every point of its attacks", "an attack with +a3", "several models"
+GAZE = "an attack on maps"
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ OF_CONTROLS = (
 )
 OF_TABLE_6 = (Column("dataset"), MODEL, DEFENSE, ATTACK, N, ACCURACY, *INTERVAL, PAPER)
 OF_TABLE_7 = (replace(MODEL, sometimes=True), ATTACK, N, ACCURACY, *INTERVAL, PAPER)
+#: of is how many images the model classifies correctly; n how many of them kept their prediction, or lost it, whichever
+#: the attack is after
+OF_GAZE = (
+    *(MODEL, DEFENSE, ATTACK, Column("prediction"), Column("measure"), Column("of"), N),
+    *(Column("mean"), *INTERVAL),
+)
 OF_PAIRS = (
     *(ATTACK, Column("first"), Column("second"), N),
     Column("only_first", words="only the first correct"),
@@ -168,6 +175,9 @@ OF_PAIRS = (
 BY_OUTCOME, ACCURACIES, PLAIN = _here("layout:by_outcome"), _here("layout:accuracies"), _here("layout:plain")
 LIME_TABLES, LIME_IOUS = _here("lime:lime_tables"), _here("lime:measure_explanations")
 OUTCOMES = "I_succeed: the attack changes the prediction; I_fail: it does not"
+#: in place of GROUPS and OUTCOMES of a run whose attack is to move maps and leave predictions as they are
+KEPT_GROUPS = dict(zip(GROUPS, ("lost", "kept"), strict=True))
+KEPT_OUTCOMES = "I_kept: the attack keeps the prediction, as it is to; I_lost: it changes it"
 
 #: every table, in the order in which it is shown
 TABLES: Registry[TableSpec] = Registry("--table", {
@@ -224,6 +234,11 @@ TABLES: Registry[TableSpec] = Registry("--table", {
         "Table 7", "evaluate", _here("accuracy:table7"), ACCURACIES, OF_TABLE_7, (A3,), "{steps_and_sigmas}",
         title="Classification accuracy (%) of the images that the model classifies correctly, under plain and "
         "attention-augmented attacks",
+    ),
+    "gaze": TableSpec(
+        "Gaze under attack", "evaluate", _here("accuracy:gaze"), PLAIN, OF_GAZE, (GAZE,), "{gaze}",
+        title="Clean and attacked maps of the correctly classified images: IoU of their highest cells, and the "
+        "distance that the attack is about",
     ),
     "paired": TableSpec(
         "Models against each other", "evaluate", _here("accuracy:paired"), PLAIN, OF_PAIRS, (SEVERAL,),

@@ -5,8 +5,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from attnlab.report.statistics import mcnemar, wilson_interval
-from attnlab.report.tables import NONE, TABLES, Paper
+from attnlab.boxes import iou_of_shared
+from attnlab.report.statistics import mcnemar, mean_interval, wilson_interval
+from attnlab.report.tables import CELLS, NONE, TABLES, Paper
 
 Models = Mapping[str, Mapping[str, str]]
 
@@ -44,6 +45,33 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
         images = group[group["clean_prediction"] == group["label"]]
         rows.append((model, attack, *_accuracy(_correct(images)), published.get(attack, NONE)))
     return TABLES["table7"].tidy(rows)
+
+
+def gaze(records: pd.DataFrame, models: Models, map_attacks: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """How clean and attacked maps agree under each attack on maps, of the images that the model classifies correctly.
+
+    Of an attack that holds the prediction they are those whose prediction it kept, of one that holds the map those
+    whose prediction it changed.
+
+    Args:
+        records: With the distance of each image's maps, and of k cells how many both maps share as `shared_k`.
+        models: As for `table6`.
+        map_attacks: Of each attack on maps what it `holds`, `prediction` or `map`, and the name of its `distance`.
+    """
+    rows = []
+    for model, attack, group in _pairs(records[records["attack"].isin(list(map_attacks))]):
+        images = group[group["clean_prediction"] == group["label"]]
+        kept, about = _correct(images), map_attacks[attack]
+        prediction, shown = ("kept", images[kept]) if about["holds"] == "prediction" else ("changed", images[~kept])
+        measures = {
+            f"IoU of {k} cells": iou_of_shared(shown[f"shared_{k}"].to_numpy(float), k)
+            for k in CELLS
+            if f"shared_{k}" in shown and shown[f"shared_{k}"].notna().any()
+        }
+        measures[f"{about['distance']} distance"] = shown["distance"].to_numpy(float)
+        first = (model, models[model]["defense"], attack, prediction)
+        rows += [(*first, name, len(images), *mean_interval(values)) for name, values in measures.items()]
+    return TABLES["gaze"].tidy(rows)
 
 
 def paired(records: pd.DataFrame) -> pd.DataFrame:

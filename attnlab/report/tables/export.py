@@ -9,7 +9,8 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.records import as_csv
-from attnlab.report.tables import TABLES, call, summary
+from attnlab.report.description import holds_prediction
+from attnlab.report.tables import KEPT_GROUPS, KEPT_OUTCOMES, OUTCOMES, TABLES, call, summary
 from attnlab.report.tables.formats import Report, latex_table
 from attnlab.report.tables.sources import analysis, evaluation
 from attnlab.runs import Run
@@ -56,7 +57,18 @@ def make_tables(
         frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
     captions = {name: f"{TABLES[name].title}. {source.setting(TABLES[name])}" for name in frames}
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
+    if kind == "analyze" and holds_prediction(source.manifest["options"]["attack"]):
+        captions = {name: caption.replace(OUTCOMES, KEPT_OUTCOMES) for name, caption in captions.items()}
+        frames = {name: _renamed(frame) for name, frame in frames.items()}
     return Report(lines, captions, frames, tuple(source.given.get("unaware", ())))
+
+
+def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with the groups of a run whose attack keeps predictions, in cells or in the names of columns."""
+    if "group" in frame:
+        return frame.assign(group=frame["group"].replace(KEPT_GROUPS))
+    heads = {f"{start}{group}": f"{start}{name}" for group, name in KEPT_GROUPS.items() for start in ("", "n_")}
+    return frame.rename(columns=heads)
 
 
 def write_tables(folder: Path, *choices: Any, **named: Any) -> Report:

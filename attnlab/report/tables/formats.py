@@ -9,7 +9,7 @@ import pandas as pd
 
 from attnlab.errors import check_one_of
 from attnlab.records import as_csv
-from attnlab.report.tables import MARK, METHOD, TABLES, Form
+from attnlab.report.tables import KEPT_OUTCOMES, MARK, METHOD, OUTCOMES, TABLES, Form
 from attnlab.report.tables.escape import markdown_text
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.layout import Layout, Value
@@ -77,7 +77,10 @@ def latex_of(report: Report) -> str:
 def latex_table(report: Report, name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
     layout = report.lay_out(name)
-    return as_latex(layout, TABLES[name].title, label=f"tab:{name}", source=report.captions[name])
+    title = TABLES[name].title
+    if KEPT_OUTCOMES in report.captions[name]:
+        title = title.replace(OUTCOMES, KEPT_OUTCOMES)
+    return as_latex(layout, title, label=f"tab:{name}", source=report.captions[name])
 
 
 def markdown_of(report: Report) -> str:

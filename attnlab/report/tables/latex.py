@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 from attnlab.errors import printable
 from attnlab.report.tables.escape import latex_text
-from attnlab.report.tables.layout import GROUPS, Cell, Layout, Value
+from attnlab.report.tables.layout import Cell, Layout, Value
 
 #: what the paper sets in mathematics
 SYMBOLS = {
     "I_succeed": r"$\mathcal{I}_{succeed}$",
     "I_fail": r"$\mathcal{I}_{fail}$",
+    "I_lost": r"$\mathcal{I}_{lost}$",
+    "I_kept": r"$\mathcal{I}_{kept}$",
     "IoU_Att_GT": r"IoU$_{Att\_GT}$",
     "IoU_ori_adv": r"IoU$_{ori\_adv}$",
     "eps": r"$\varepsilon$",
@@ -117,7 +119,7 @@ def _line(cells: Iterable[str]) -> str:
 def _caption(text: str) -> str:
     """A caption, the groups' names set as the paper sets them."""
     escaped = latex_text(text)
-    for name in GROUPS:
+    for name in (name for name in SYMBOLS if name.startswith("I_")):
         escaped = escaped.replace(latex_text(name), SYMBOLS[name])
     return escaped
 

@@ -95,7 +95,8 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
             line += cells(row, "", "paper_percent", Value(row[paper], mean.digits))
         lines.append(line)
     heads = [*(["n"] if full else []), *([share.head] if share else []), mean.head, *(["paper"] if beside else [])]
-    return Layout(first, [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
+    groups = [f"I_{row['group']}" for row in rows[:2]] or [*GROUPS]
+    return Layout(first, groups, heads * SUCCEED_AND_FAIL, lines)
 
 
 def accuracies(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:

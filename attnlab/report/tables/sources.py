@@ -16,6 +16,8 @@ from attnlab.report.description import (
     analysis_setting,
     cells_of,
     evaluation_setting,
+    gaze_setting,
+    map_attacks_of,
     steps_and_sigmas,
     truth_of,
     with_names,
@@ -24,6 +26,7 @@ from attnlab.report.tables import (
     A3,
     BOXES,
     CELLS,
+    GAZE,
     LIME,
     MAPS,
     MARK,
@@ -72,7 +75,8 @@ class Source(NamedTuple):
             setting = analysis_setting(self.manifest, images, lime=LIME in spec.needs, note=note)
             unaware = [] if LIME in spec.needs else self.given["unaware"]
             return f"{setting}; {unaware_note(unaware)}" if unaware else setting
-        return evaluation_setting(self.manifest, note) + ("; intervals: 95 %, Wilson" if spec.column("ci_low") else "")
+        intervals = "Wilson" if spec.column("accuracy") else "bootstrap" if spec.column("ci_low") else ""
+        return evaluation_setting(self.manifest, note) + (f"; intervals: 95 %, {intervals}" if intervals else "")
 
 
 def unaware_note(methods: Sequence[str]) -> str:
@@ -159,21 +163,26 @@ def evaluation(run: Run) -> Source:
     """Read a run of `evaluate`, whose run.json must name every model that has records."""
     manifest = with_names(run.manifest)
     options = manifest["options"]
+    map_attacks = map_attacks_of(options)
     has = {
         POINTS: not options.get("saved"),  # files hold the last points alone
         A3: any("+a3" in name for name in options["attacks"]),
         SEVERAL: len(options["models"]) > 1,
+        GAZE: bool(map_attacks) and not options.get("saved"),
     }
-    records = records_of_models(run, options["models"])
+    records = records_of_models(run, options["models"], maps=has[GAZE])
     conditions = {"table6": published6, "table7": published7}
     paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
-    words = {"steps_and_sigmas": steps_and_sigmas(options)}
+    given["map_attacks"] = map_attacks
+    words = {"steps_and_sigmas": steps_and_sigmas(options), "gaze": gaze_setting(options)}
     return Source(manifest, {need for need, present in has.items() if present}, given, words)
 
 
-def records_of_models(run: Run, models: Collection[str]) -> pd.DataFrame:
+def records_of_models(run: Run, models: Collection[str], *, maps: bool = False) -> pd.DataFrame:
     """What `read_evaluation` gives without margins; names are categories, so that a row takes few bytes.
+
+    With `maps` there are the distances, and how many of k cells are shared as `shared_k`, NaN where there is none.
 
     Raises:
         UserError: If records are of a model that its run.json does not name.
@@ -181,6 +190,8 @@ def records_of_models(run: Run, models: Collection[str]) -> pd.DataFrame:
     codes: dict[str, dict[str, int]] = {name: {} for name in ("model", "image_id", "attack")}
     kinds: dict[str, type[np.generic]] = dict.fromkeys(("label", "clean_prediction", "prediction", *codes), np.int32)
     kinds |= {"loss": np.float32, "steps_to_success": np.float32}
+    shared = CELLS if maps else ()
+    kinds |= dict.fromkeys(["distance", *(f"shared_{k}" for k in shared)] if maps else (), np.float32)
     columns = {name: bytearray() for name in kinds}  # they grow in place; a list of arrays is twice there when joined
     for records in parts_of_evaluation(run):
         unknown = set(records["model"].unique()).difference(models)
@@ -189,9 +200,16 @@ def records_of_models(run: Run, models: Collection[str]) -> pd.DataFrame:
         for name, known in codes.items():
             places, values = pd.factorize(records[name])
             records[name] = np.array([known.setdefault(value, len(known)) for value in values], np.int32)[places]
+        for k in shared:
+            records[f"shared_{k}"] = [_nth(cells, k) for cells in records["shared_cells"]]
         for name, kind in kinds.items():
             columns[name] += records[name].to_numpy(kind).tobytes()
     whole = {name: np.frombuffer(column, kinds[name]) for name, column in columns.items()}
     names = {name: pd.Index([*known], dtype="str") for name, known in codes.items()}
     named = {name: pd.Categorical.from_codes(whole[name], names[name]) for name in names}
     return pd.DataFrame(whole | named, copy=False)
+
+
+def _nth(cells: Any, k: int) -> float:
+    """How many of k cells are shared; NaN where the maps have none, or not more than k."""
+    return float(cells[k - 1]) if cells is not None and k < len(cells) else np.nan

@@ -21,7 +21,8 @@ from attnlab.seeding import seed_of
 def test_every_model_image_and_attack_has_a_record_in_order(evaluated):
     records = read_evaluation(evaluated)
     assert list(records.columns) == [
-        "model", "image_id", "label", "clean_prediction", "attack", "prediction", "margin", "loss", "steps_to_success"
+        "model", "image_id", "label", "clean_prediction", "attack", "prediction", "margin", "loss", "steps_to_success",
+        "distance", "shared_cells",
     ]  # fmt: skip
     expected = [
         (model, f"test-{number:05d}", attack)

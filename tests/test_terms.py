@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,6 +21,20 @@ from attnlab.models import Classifier, load_model
 from attnlab.training.images import hold_out
 from attnlab.training.losses import hide
 from benchmarks.terms import left, main
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """Where the training that several tests look at is kept, once one of them has made it."""
+    return tmp_path_factory.mktemp("trained") / "out"
+
+
+@pytest.fixture
+def trained(attnlab, kept) -> None:
+    """A finished training in the folder `out`."""
+    if not kept.exists():
+        assert attnlab("train", "--smoke", "--out", kept).code == 0
+    shutil.copytree(kept, "out")
 
 
 def rows_of(images: int) -> dict[str, list[str]]:
@@ -56,8 +71,7 @@ def by_hand(classifier: Classifier, images: Tensor, attacked: Tensor, labels: Te
     }
 
 
-def test_the_rows_are_of_the_gradients_of_the_terms_equations(attnlab):
-    assert attnlab("train", "--smoke", "--out", "out").code == 0
+def test_the_rows_are_of_the_gradients_of_the_terms_equations(trained):
     path = Path("out/training.json")
     options = json.loads(path.read_text())["options"]
     data = load_dataset("scenes", split="train")
@@ -100,8 +114,7 @@ def test_dropout_makes_maps_of_one_image_differ(train, place):
     assert again.output == moving.output
 
 
-def test_what_bfloat16_leaves_of_the_terms_is_all_but_rounding(attnlab, monkeypatch):
-    assert attnlab("train", "--smoke", "--out", "out").code == 0
+def test_what_bfloat16_leaves_of_the_terms_is_all_but_rounding(trained, monkeypatch):
 
     def shares() -> list[float]:
         shown = CliRunner().invoke(main, ["out", "--images", "4"], catch_exceptions=False).output
@@ -126,8 +139,7 @@ def test_what_rounding_leaves_by_hand():
     assert left(rounded, exact)[0] == pytest.approx(2)
 
 
-def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(attnlab):
-    assert attnlab("train", "--smoke", "--out", "out").code == 0
+def test_a_single_batch_has_no_noise_and_a_folder_without_a_training_is_one_line(trained):
     assert [values[2] for values in rows_of(4).values()] == ["-"] * 4
     refused = CliRunner().invoke(main, ["out/last"])
     assert refused.exit_code == 1

@@ -13,13 +13,18 @@ PATIENCE = 300  # seconds
 ANALYZE = ("analyze", "--limit", "22", "--part-size", "4", "--batch-size", "3", "--workers", "0")
 
 
+def prepare() -> None:
+    """Let whatever starts by `forkserver` from now on have everything imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    multiprocessing.set_forkserver_preload(LOADED)
+
+
 class Started:
     """A command that runs."""
 
     def __init__(self, words: list[str], code: str, environment: dict[str, str]) -> None:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        prepare()
         context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(LOADED)
         self.folder = tempfile.TemporaryDirectory()
         self.told = Path(self.folder.name) / "told"
         self.process = context.Process(target=_run, args=(words, code, environment, self.told))

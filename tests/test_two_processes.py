@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
+from processes import prepare
 from shared_norms import share_norms_here
 from torch import Tensor, nn
 from trainings import A_STEP, PASSES, PLAN, during, interrupt, training, weights_of
@@ -106,7 +107,8 @@ def two(networks, tmp_path_factory) -> Path:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    mp.spawn(one_of_two, (port, networks, folder), nprocs=2)
+    prepare()
+    mp.start_processes(one_of_two, (port, networks, folder), nprocs=2, start_method="forkserver")
     return folder
 
 

@@ -67,7 +67,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "options": NAMES
         | _each("resize model? attack_name? lime_segments?", TEXT)
         | {"images": COUNT, "eps": [NUMBER], "methods": [TEXT], "attack": ATTACK, "target": {"*": TEXT}}
-        | {"lime?": LIME, "lime_floor?": FLAG, "seed?": COUNT, "keep_maps?": FLAG, "measures?": [TEXT]},
+        | {
+            "lime?": LIME,
+            "lime_floor?": FLAG,
+            "seed?": COUNT,
+            "keep_maps?": FLAG,
+            "measures?": [TEXT],
+            "pair_measures?": [TEXT],
+        },
         "data": DATA | {"has_boxes": FLAG, "classes": [TEXT]},
         "model": MODEL | {"input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
         "features": [COUNT],

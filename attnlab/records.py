@@ -42,9 +42,10 @@ def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
     Columns: image_id, method (where the run has several that map, and none is named), label, prediction, confidence,
     boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime, lime_again, then eps and what the attack of that eps
     did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime. Where the run kept maps at
-    the images' resolution or took measures, full and measures stand behind map, adv_full, adv_measures and
-    pair_measures behind adv_map. What the run did not compute is null; LIME stands in the rows of the first method
-    alone. The run is a folder, an archive of one, or a URL.
+    the images' resolution, full stands behind map and adv_full behind adv_map. Each measure that the run took has a
+    column, NAME of the clean map, adv_NAME of the attacked one, or NAME of both together: a number, or a list of them.
+    What the run did not compute is null; LIME stands in the rows of the first method alone. The run is a folder, an
+    archive of one, or a URL.
 
     Args:
         folder: Of the run.
@@ -54,7 +55,27 @@ def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
         UserError: If the folder holds no readable records, or the run has no maps of that method.
     """
     with as_folder(folder) as here:
-        return pd.concat(parts_of_records(Run(here), method), ignore_index=True)
+        run = Run(here)
+        options = run.manifest["options"]
+        return pd.concat((with_measures(part, options) for part in parts_of_records(run, method)), ignore_index=True)
+
+
+def with_measures(frame: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Records with a column for each measure that options of a run name, in place of the lists of all."""
+    columns = {
+        f"{before}{name}": [None if numbers is None else _one_or_all(numbers[place]) for numbers in frame[column]]
+        for column, before in (("measures", ""), ("adv_measures", "adv_"), ("pair_measures", ""))
+        for place, name in enumerate(options.get(column.removeprefix("adv_"), ()))
+    }
+    lists = [name for name, values in columns.items() if any(isinstance(value, np.ndarray) for value in values)]
+    series = {
+        name: pd.Series(values, frame.index, object if name in lists else float) for name, values in columns.items()
+    }
+    return frame.drop(columns=["measures", "adv_measures", "pair_measures"], errors="ignore").assign(**series)
+
+
+def _one_or_all(numbers: Any) -> Any:
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFrame]:
@@ -65,7 +86,8 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
     numbers: list[int | None] = [*(wanted or range(len(several)))] or [None]
     left_out = [
         *(() if options.get("keep_maps") else ("full", "adv_full")),
-        *(() if options.get("measures") else ("measures", "adv_measures", "pair_measures")),
+        *(() if options.get("measures") else ("measures", "adv_measures")),
+        *(() if options.get("pair_measures") else ("pair_measures",)),
     ]
     for table in run.parts():
         counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()

@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .export import export
 from .figures import figures
 from .listing import list_names
+from .measure import measure
 from .models import models
 from .report import report
 from .sweep import sweep
@@ -35,7 +36,21 @@ def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
 
 
-for command in (analyze, train, sweep, evaluate, attack, tables, figures, report, export, models, list_names, doctor):
+for command in (
+    analyze,
+    train,
+    sweep,
+    evaluate,
+    attack,
+    measure,
+    tables,
+    figures,
+    report,
+    export,
+    models,
+    list_names,
+    doctor,
+):
     app.add_command(command)
 
 

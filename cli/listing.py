@@ -8,6 +8,7 @@ from attnlab.attacks.parse import OTHERS, attack_names
 from attnlab.attention import METHODS
 from attnlab.data import DATASETS, RESIZINGS
 from attnlab.errors import UserError
+from attnlab.measures import MEASURES
 from attnlab.models.names import WRITTEN, plain_names
 from attnlab.models.zoos import ZOOS
 from attnlab.training.parse import defense_names
@@ -19,6 +20,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "attacks": lambda: [*OTHERS, *attack_names()],
     "defenses": defense_names,
     "methods": lambda: list(METHODS),
+    "measures": lambda: list(MEASURES),
     "resizings": lambda: list(RESIZINGS),
 }
 
@@ -27,7 +29,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
 @click.argument("zoo", required=False, type=click.Choice(list(ZOOS)))
 def list_names(kind: str | None, zoo: str | None) -> None:
-    """Name the data sets, models, attacks, defences, attention methods and ways to resize there are.
+    """Name the data sets, models, attacks, defences, attention methods, measures and ways to resize there are.
 
     Behind `models` the name of a zoo lists that one's models, a line each: attnlab list models timm.
     """
@@ -48,6 +50,9 @@ def list_names(kind: str | None, zoo: str | None) -> None:
     if kind == "methods":
         for name, method in METHODS.items():
             click.echo(f"        {name}: {method.summary}")
+    if kind == "measures":
+        for name, measure in MEASURES.items():
+            click.echo(f"        {name}: {measure.summary}")
 
 
 def _listed(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from .completion import names_of
 from .console import show_layout
 from .from_config import parsed
 from .options import FORMAT, LIME_GT, RUN
+
+if TYPE_CHECKING:
+    from attnlab.report.tables.formats import Report
 
 
 @click.command()
@@ -87,13 +91,22 @@ def show_run(
 ) -> None:
     """Make, print and, unless the run is only read, write its tables; with --format all else goes to standard error."""
     from attnlab.report.tables.export import make_tables, write_tables
-    from attnlab.report.tables.formats import FORMATS, choose_tables
+    from attnlab.report.tables.formats import choose_tables
     from attnlab.runs import Run
 
     asked = [*(["controls"] if controls else []), *(name for name in names if TABLES[name].option)]
     choices = (cells, features, lime_gt, asked)
     whole = make_tables(Run(run), *choices) if read_only else write_tables(run, *choices)
-    report = choose_tables(whole, names)
+    show_report(choose_tables(whole, names), form)
+    if not read_only:
+        files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
+        click.echo(f"{run}/tables: {files}", err=form is not None)
+
+
+def show_report(report: "Report", form: str | None) -> None:
+    """Print tables and summary of a report; with --format all but the tables goes to standard error."""
+    from attnlab.report.tables.formats import FORMATS
+
     if form is not None:
         click.echo(FORMATS[form](report), nl=False)
     else:
@@ -102,6 +115,3 @@ def show_run(
             show_layout(report.lay_out(name, "full"), f"{name}: {title}", note)
     for line in report.summary:
         click.echo(printable(line), err=form is not None)
-    if not read_only:
-        files = ", ".join(f"{name}.csv, {name}.tex" for name in whole.frames)
-        click.echo(f"{run}/tables: {files}", err=form is not None)

@@ -8,18 +8,21 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from attnlab.measures import MEASURES
+from attnlab.registry import Lazy
 from attnlab.report.tables import TABLES
 from cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND_LINE = "reference/command-line.md"
 TABLES_PAGE = "reference/tables.md"
+MEASURES_PAGE = "reference/measures.md"
 API = "reference/api"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference pages, and put what is there into the navigation."""
-    made = {COMMAND_LINE: command_line(), TABLES_PAGE: tables(), **dict(api_pages())}
+    made = {COMMAND_LINE: command_line(), TABLES_PAGE: tables(), MEASURES_PAGE: measures(), **dict(api_pages())}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     pages = {file.src_uri for file in files.documentation_pages()}
@@ -69,6 +72,28 @@ def tables() -> str:
         parts += [f"## {spec.heading}\n", f"{_plain(spec.title)}.\n"]
         parts += [f"`{name}.csv`, `{name}.tex` of runs of `attnlab {spec.kind}`{needs}.{asked}\n"]
         parts += ["| column | |", "|---|---|", *(_row(column.name, column.words) for column in spec.columns), ""]
+    return "\n".join(parts)
+
+
+def measures() -> str:
+    """The reference of every measure, from their registry."""
+    words = {
+        "object": "With the object",
+        "pair": "Between two maps",
+        "map": "Of one map",
+        "faithfulness": "Faithfulness",
+    }
+    parts = ["# Measures\n", "What they are of: [Measures of maps](../measures.md).\n"]
+    for family, heading in words.items():
+        parts += [f"## {heading}\n", "| measure | | range | better | chance | source |", "|---|---|---|---|---|---|"]
+        for name, one in MEASURES.items():
+            if one.family == family:
+                ends = ["" if end is None else f"{end:g}" for end in (one.low, one.high)]
+                lazy = isinstance(one.chance, Lazy)
+                level = "of each mask or grid" if lazy else "" if one.chance is None else f"{one.chance:g}"
+                cells = [one.formula, " to ".join(ends).strip(), one.better or "-", level, one.source]
+                parts.append(f"| `{name}` | {' | '.join(_plain(cell).replace('|', '&#124;') for cell in cells)} |")
+        parts.append("")
     return "\n".join(parts)
 
 

@@ -101,6 +101,7 @@ def test_report_stands_on_records_and_geometry_alone():
         "registry",
         "worker_pool",
         "registry",
+        "measures",
         "report",
     )
     allowed = {f"attnlab.{name}" for name in names}

@@ -56,8 +56,8 @@ class Method:
         """What it takes, where its maps are and whose it is, in a line."""
         needs = {
             "nothing": "the pass alone",
-            "gradient": f"its gradient: {self.cost} passes",
-            "passes": f"passes of its own: {self.cost}",
+            "gradient": f"its gradient ({self.cost} passes)",
+            "passes": f"passes of its own ({self.cost} an image)",
         }
         at = {"layer": "the layer's resolution", "pixels": "the images' resolution"}
         return "; ".join(filter(None, (f"needs {needs[self.needs]}", f"maps at {at[self.at]}", self.source)))
@@ -203,6 +203,18 @@ METHODS = Registry(
             cost="3",
             source="Chefer et al. 2021",
             allows=Lazy("attnlab.attention.token_methods:allows_tokens"),
+        ),
+        "centre": Method(
+            Lazy("attnlab.attention.blind_maps:centre_maps"),
+            needs="nothing",
+            at="pixels",
+            source="a control: the same map for all images, highest in the middle",
+        ),
+        "random-map": Method(
+            Lazy("attnlab.attention.blind_maps:random_maps"),
+            needs="nothing",
+            at="pixels",
+            source="a control: noise from each image's seed",
         ),
         "lime": Method(
             None,

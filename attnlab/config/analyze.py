@@ -1,5 +1,6 @@
 """Configuration of an analysis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from attnlab.config.sections import (
 )
 from attnlab.data import TRUTHS
 from attnlab.errors import UserError
+from attnlab.measures import ALL
 
 DIGITS = 20  # of a number of samples, written out
 AUTO = "auto"  # as many LIME samples as it takes, the way of cutting that suits the images
@@ -35,6 +37,15 @@ def samples(text: str) -> int | str:
     if not text.isdecimal():
         raise UserError(f"expected --lime-samples to be a whole number or auto, got {text[:40]!r}")
     return int(text[: DIGITS + 1])  # longer ones are far too many as they are, and Python refuses the longest
+
+
+def check_measures(names: Sequence[str]) -> None:
+    """Refuse a measure that is named twice, or beside `all`."""
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise UserError(f"expected each of --measures once, got {twice[0]} twice")
+    if ALL in names and len(names) > 1:
+        raise UserError(f"expected --measures {ALL} alone, got {','.join(names)}")
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,8 @@ class AnalyzeConfig(Options):
             the layer's cells alone.
         sanity: Compare the methods' maps with those under random weights, and mark in the tables the methods that do
             not notice: 21 times the maps of 16 images.
+        measures: Measures of the maps of the images that the tables use, with commas between them, or `all` that the
+            data allow: {measures}.
     """
 
     data: MapDataOptions = field(default_factory=MapDataOptions)
@@ -139,6 +152,7 @@ class AnalyzeConfig(Options):
     target: str = option("", names="targets")
     keep_maps: bool = option(False, decides=True, sparse=True)
     sanity: bool = False
+    measures: tuple[str, ...] = option((), parse=texts, names="measures", many=True)
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)
@@ -150,6 +164,7 @@ class AnalyzeConfig(Options):
         if not self.methods:
             raise UserError(f"expected --method to name one or more of {', '.join(METHODS)}")
         self._check_methods()
+        check_measures(self.measures)
         if self.lime.compile and not self.with_lime:
             raise UserError(
                 f"expected --lime-compile with --method lime, got {','.join(self.methods)}: it compiles LIME's passes "

@@ -8,6 +8,7 @@ from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, split_names
 from attnlab.data.spec import DatasetSpec
 from attnlab.errors import check_one_of
+from attnlab.measures import ALL, MEASURES
 from attnlab.models import DEVICES
 from attnlab.models.names import MODEL_HELP, plain_names
 from attnlab.registry import Registry
@@ -24,6 +25,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "models": plain_names,
     "devices": DEVICES,
     "methods": METHODS,
+    "measures": [*MEASURES, ALL],
     "targets": CLASSES,
     "attacks": known_attacks,
     "others": OTHERS,
@@ -80,6 +82,7 @@ WORDS = {
             f"{CLASSES[0]} for others",
         ]
     ),
+    "measures": ", ".join(MEASURES),
     "models": MODEL_HELP,
     "model": by_data(lambda spec: spec.model),
     "eps": by_data(lambda spec: length(spec.budget.eps)),

@@ -13,6 +13,7 @@ Family = Literal["object", "pair", "map", "faithfulness"]
 #: which values are better: of a pair, `higher` where it says how alike the maps are
 Better = Literal["higher", "lower", ""]
 
+ALL = "all"  # every measure that can be taken
 DELTAS = (0.3, 0.5, 0.7)  # IoU of boxes from which MaxBoxAccV2 counts an image
 THRESHOLDS = 100  # of a map scaled to [0, 1]: 0, 0.01, ..., 0.99
 
@@ -52,6 +53,13 @@ class Measure:
     chance: float | Lazy | None = None
     values: int = 1
     total: Lazy | None = None
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line."""
+        words = {"object": "map and object", "pair": "two maps", "map": "one map", "faithfulness": "map and model"}
+        better = f"{self.better} is better" if self.better else "neither way is better"
+        return f"{words[self.family]}: {self.formula}; {better}; {self.source}"
 
     def __call__(self, **given: Any) -> Any:
         """Compute it from what is given, of which it takes what it needs: (N, values), float64, on the CPU."""

@@ -13,12 +13,14 @@ from attnlab.data import DATASETS, TRUTHS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
 from attnlab.manifests import BATCHES, recorded
+from attnlab.measures import of_one, of_two
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
 from attnlab.pipelines.checks import check_attackable, check_map_attacks, check_passes, fitted, seen_by
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
+from attnlab.pipelines.map_measures import chosen_measures
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
@@ -97,7 +99,7 @@ class Analysis(Job[AnalyzeConfig]):
 
     def defaults(self) -> dict[str, Any]:
         """Values of options that manifests of older versions lack."""
-        return AnalyzeConfig.defaults() | {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
+        return AnalyzeConfig.defaults() | measured() | {"attack": asdict(Attack()), "lime": asdict(LimeSettings())}
 
     def manifest(self) -> dict[str, Any]:
         """Content of run.json."""
@@ -117,6 +119,7 @@ class Analysis(Job[AnalyzeConfig]):
             **({"truth": config.data.truth} if config.data.truth != TRUTHS[0] else {}),
             **({"seed": config.run.seed} if random_start or any(map(draws, config.methods)) else {}),
             **({"keep_maps": True} if config.keep_maps else {}),
+            **(measured(config.measures) if config.measures else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
             "images": len(self.positions),
             "part_size": config.run.part_size,
@@ -134,6 +137,11 @@ class Analysis(Job[AnalyzeConfig]):
             **({"lime_batch_size": config.lime.batch_size} if config.with_lime else {}),
             "root": str(root.resolve()) if root else None,
         }
+
+
+def measured(names: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Names of measures for run.json, in the order of the columns of the records that are called so."""
+    return {"measures": of_one(names), "pair_measures": of_two(names)}
 
 
 def draws(method: str) -> bool:
@@ -174,7 +182,10 @@ def open_analysis(
     out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)
-    config = config.having(eps=eps, **settled(config.run, out, classifier, images, lime=config.with_lime))
+    named_measures = chosen_measures(config.measures, images.has_boxes)
+    config = config.having(
+        eps=eps, measures=named_measures, **settled(config.run, out, classifier, images, lime=config.with_lime)
+    )
     analysis = Analysis(
         config=config,
         images=images,

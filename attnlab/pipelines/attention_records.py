@@ -16,6 +16,7 @@ from attnlab.pipelines.checks import check_finite, check_finite_maps, checked_in
 from attnlab.pipelines.fused_pass import BatchOutput, fused_pass
 from attnlab.pipelines.lime_stage import LimeStage, LimeTask
 from attnlab.pipelines.map_columns import map_columns
+from attnlab.pipelines.map_measures import BatchMeasures
 from attnlab.pipelines.pending_parts import Rows, skipped_rows
 
 
@@ -34,29 +35,41 @@ def attention_records(
     """
     ahead: Iterator[Rows] = iter(())
     for batch in batches:
-        rows, clean, adversarial = _rows(classifier, batch, config, attacks)
+        rows = skipped_rows(batch)
+        if not batch.positions:
+            yield rows
+            continue
+        images, labels, seeds = checked_inputs(classifier, batch, config.run.seed)
+        with naming("images", batch.image_ids):
+            clean, adversarial = fused_pass(
+                classifier, images, labels, attacks, config.targets, seeds, config.run.batch_size or len(images)
+            )
+        # the tables use these alone
+        correct = (clean.logits.argmax(1) == labels).tolist()
+        used = [
+            index
+            for index in range(len(batch.positions))
+            if correct[index] and (batch.box_shares[index] > 0 or not has_boxes)
+        ]
+        measures = BatchMeasures(classifier, config, batch, used, labels, seeds)
+        rows |= _rows(classifier, batch, config, labels, clean, adversarial, measures)
         if lime is None:
             yield rows
             continue
-        # the tables use these alone
-        explained = [
-            index
-            for index, position in enumerate(batch.positions)
-            if position not in done
-            and rows[position]["prediction"] == rows[position]["label"]
-            and (batch.box_shares[index] > 0 or not has_boxes)
-        ]
-        tasks = lime.order(clean, adversarial, batch, explained) if clean else []
+        tasks = lime.order(clean, adversarial, batch, [at for at in used if batch.positions[at] not in done])
         yield from ahead
-        ahead = _complete(lime, tasks, batch, rows, done)
+        ahead = _complete(lime, tasks, batch, rows, done, measures)
     yield from ahead
 
 
-def _complete(lime: LimeStage, tasks: list[LimeTask], batch: Batch, rows: Rows, done: set[int]) -> Iterator[Rows]:
+def _complete(
+    lime: LimeStage, tasks: list[LimeTask], batch: Batch, rows: Rows, done: set[int], measures: BatchMeasures
+) -> Iterator[Rows]:
     """Put LIME explanations into a batch's records; records that get none come first."""
     waiting = {batch.positions[task.number] for task in tasks}
     yield {position: row for position, row in rows.items() if position not in waiting | done}
     for explanations in lime.make(tasks):
+        measures.add_lime(explanations)
         for task, explanation in explanations:
             row = rows[batch.positions[task.number]]
             (row if task.eps is None else row["adversarial"][task.eps])[task.name] = explanation
@@ -65,24 +78,26 @@ def _complete(lime: LimeStage, tasks: list[LimeTask], batch: Batch, rows: Rows, 
 
 
 def _rows(
-    classifier: Classifier, batch: Batch, config: AnalyzeConfig, attacks: Sequence[Attack]
-) -> tuple[Rows, BatchOutput | None, list[BatchOutput]]:
-    """Records of a batch without LIME, and what was seen of it."""
-    rows = skipped_rows(batch)
-    if not batch.positions:
-        return rows, None, []
-    images, labels, seeds = checked_inputs(classifier, batch, config.run.seed)
-    with naming("images", batch.image_ids):
-        clean, adversarial = fused_pass(
-            classifier, images, labels, attacks, config.targets, seeds, config.run.batch_size or len(images)
-        )
+    classifier: Classifier,
+    batch: Batch,
+    config: AnalyzeConfig,
+    labels: Labels,
+    clean: BatchOutput,
+    adversarial: list[BatchOutput],
+    measures: BatchMeasures,
+) -> Rows:
+    """Records of a batch without LIME."""
     for seen in (clean, *adversarial):
         check_finite(seen.logits, batch)
         check_finite_maps(seen.maps, batch)
     masks, grid = batch.masks.to(classifier.device), grid_of(classifier.map_shape)
     of_clean = map_columns(clean.maps, masks, grid, keep=config.keep_maps)
     of_attacked = [map_columns(seen.maps, masks, grid, clean.maps, keep=config.keep_maps) for seen in adversarial]
+    measures.add(clean, of_clean)
+    for seen, maps in zip(adversarial, of_attacked, strict=True):
+        measures.add(seen, maps, clean)
     columns = [_columns(seen, labels) for seen in (clean, *adversarial)]
+    rows: Rows = {}
     for index, position in enumerate(batch.positions):
         of_image = [
             {**{name: values[index] for name, values in of_eps.items()}, "maps": [row[index] for row in maps]}
@@ -98,7 +113,7 @@ def _rows(
             **of_image[0],
             "adversarial": of_image[1:],
         }
-    return rows, clean, adversarial
+    return rows
 
 
 def _columns(seen: BatchOutput, labels: Labels) -> dict[str, list[Any]]:

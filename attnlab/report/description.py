@@ -106,13 +106,13 @@ def shown_method(manifest: Manifest) -> str:
     return str(manifest.get("about_method", next(iter(map_methods(manifest)), "")))
 
 
-def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str = "") -> str:
+def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], note: str = "") -> str:
     """Setting of an analysis, for the caption of a table about so many images.
 
-    `lime` says that it is of LIME explanations and not of maps; `note` is what else this table depends on.
+    `methods` are those the table is about; `note` is what else it depends on.
     """
     options, attack = manifest["options"], manifest["options"]["attack"]
-    methods = ["lime"] if lime else map_methods(manifest)
+    of_lime = [*methods] == ["lime"]
     steps, length = counted(attack["steps"], "step"), attack["step_size"]
     details = [
         options["attack_name"],
@@ -123,14 +123,14 @@ def analysis_setting(manifest: Manifest, images: int, *, lime: bool, note: str =
         f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
         on_maps(attack),
         maps_of(options, methods),
-        "" if lime else note,
+        "" if of_lime else note,
         f"resize {options['resize']}",
         _precision(options),
     ]
-    if lime:
+    if "lime" in methods:
         settings = options["lime"]
         samples = f"at most {settings['samples']}" if settings["patience"] else settings["samples"]
-        details += [f"{settings['superpixels']}, {samples} samples, hidden {settings['hide']}", note]
+        details += [f"{settings['superpixels']}, {samples} samples, hidden {settings['hide']}", note if of_lime else ""]
     unlabelled = predicted_labels(manifest)
     noun = "image" if unlabelled else "correctly classified image"
     about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, noun)}"

@@ -46,6 +46,29 @@ def mean_interval(values: npt.ArrayLike) -> tuple[int, float, float, float]:
     return len(known), float(known.mean()) if len(known) else float("nan"), *bootstrap_interval(known)
 
 
+def bootstrap_total(
+    total: Callable[[np.ndarray, np.ndarray], np.ndarray], values: np.ndarray
+) -> tuple[float, float, float]:
+    """A number of several images together, and its 95 % percentile bootstrap interval over images, always the same.
+
+    `total` gets what the images have, (n, m), and how often each counts, (R, n), and returns a number for each of R
+    rows. NaN without images, and for the interval of fewer than two.
+    """
+    count = len(values)
+    if not count:
+        return float("nan"), *NO_INTERVAL
+    whole = float(total(values, np.ones((1, count)))[0])
+    if count < len(NO_INTERVAL):
+        return whole, *NO_INTERVAL
+    rng, batch = np.random.default_rng(0), max(1, AT_ONCE[1] // count)
+    totals = []
+    for start in range(0, RESAMPLES, batch):
+        rows = min(batch, RESAMPLES - start)
+        totals.append(total(values, rng.multinomial(count, np.full(count, 1 / count), rows).astype(float)))
+    low, high = np.percentile(np.concatenate(totals), [2.5, 97.5])
+    return whole, float(low), float(high)
+
+
 def wilson_interval(successes: int, trials: int) -> Interval:
     """95 % interval of a share (Wilson 1927); NaN without trials."""
     if not trials:

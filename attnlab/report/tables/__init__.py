@@ -30,6 +30,7 @@ Form = Literal["paper", "full", "page"]
 
 #: what a table may need of a run
 MAPS, BOXES, LIME, TWO_SEEDS = "maps", "boxes", "LIME", "LIME from two seeds"
+MEASURED = "measures"
 POINTS, A3, SEVERAL = "every point of its attacks", "an attack with +a3", "several models"
 GAZE = "an attack on maps"
 
@@ -157,6 +158,10 @@ OF_CONTROLS = (
     *map(Column, ("measure", "n_succeed", "succeed", "n_fail", "fail", "difference")),
     *INTERVAL,
 )
+OF_MEASURES = (
+    *(EPS, METHOD, Column("measure"), Column("images"), GROUP, N, Column("mean", top=1), *INTERVAL),
+    Column("chance", words="chance level"),
+)
 OF_TABLE_6 = (Column("dataset"), MODEL, DEFENSE, ATTACK, N, ACCURACY, *INTERVAL, PAPER)
 OF_TABLE_7 = (replace(MODEL, sometimes=True), ATTACK, N, ACCURACY, *INTERVAL, PAPER)
 #: of is how many images the model classifies correctly; n how many of them kept their prediction, or lost it, whichever
@@ -220,6 +225,11 @@ TABLES: Registry[TableSpec] = Registry("--table", {
         (LIME, TWO_SEEDS),
         title="LIME: average attention IoU of the original images from two seeds, what noise alone leaves. "
         f"{OUTCOMES}", measure=LIME_IOUS,
+    ),
+    "measures": TableSpec(
+        "Measures", "analyze", _here("measures:measures"), _here("layout:by_measure"), OF_MEASURES, (MEASURED,),
+        "{measured_truth}",
+        title=f"Measures of clean and of attacked maps, and of both together. {OUTCOMES}",
     ),
     "table6": TableSpec(
         "Table 6", "evaluate", _here("accuracy:table6"), ACCURACIES, OF_TABLE_6,

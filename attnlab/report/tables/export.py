@@ -12,6 +12,7 @@ from attnlab.records import as_csv
 from attnlab.report.description import holds_prediction
 from attnlab.report.tables import KEPT_GROUPS, KEPT_OUTCOMES, OUTCOMES, TABLES, call, summary
 from attnlab.report.tables.formats import Report, latex_table
+from attnlab.report.tables.measures import Frames
 from attnlab.report.tables.sources import analysis, evaluation
 from attnlab.runs import Run
 
@@ -77,7 +78,27 @@ def write_tables(folder: Path, *choices: Any, **named: Any) -> Report:
     Further arguments, and errors, as of `make_tables`.
     """
     report = make_tables(Run(folder), *choices, **named)
+    write_report(folder, report)
+    return report
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write a report's tables to a run's folder."""
     for name, frame in report.frames.items():
         write_whole(folder / "tables" / f"{name}.csv", as_csv(frame).encode())
         write_whole(folder / "tables" / f"{name}.tex", latex_table(report, name).encode())
-    return report
+
+
+def measures_table(run: Run, names: Sequence[str], frames: Frames, notes: Sequence[str] = ()) -> Report:
+    """The table of measures that the records do not hold; write nothing.
+
+    Args:
+        run: Of `analyze`.
+        names: Of the measures.
+        frames: Records that have them, see `attnlab.report.tables.measures`.
+        notes: Lines of the summary.
+    """
+    source, spec = analysis(run), TABLES["measures"]
+    frame = call(spec.compute, {**source.given, "measured": names, "frames": frames})
+    captions = {"measures": f"{spec.title}. {source.setting(spec)}"}
+    return Report(list(notes), captions, {"measures": frame}, tuple(source.given["unaware"]))

@@ -99,6 +99,23 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     return Layout(first, groups, heads * SUCCEED_AND_FAIL, lines)
 
 
+def by_measure(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
+    """The table of measures: a line for each measure, for each outcome n, a mean and what chance gives."""
+    full, digits = form != "paper", spec.mean.digits
+    before = takewhile(lambda column: column.name != "group", spec.columns)
+    names = [column for column in before if column.name in frame]
+    lines: list[list[Cell]] = []
+    rows = frame.to_dict("records")
+    for pair in zip(rows[::2], rows[1::2], strict=True):
+        line = [_as_cell(column.name, pair[0][column.name], 0) for column in names]
+        for row in pair:
+            mean = Value(row["mean"], digits, "", row["ci_low"], row["ci_high"])
+            line += [*([Value(row["n"], 0)] if full else []), mean, Value(row["chance"], digits)]
+        lines.append(line)
+    heads = [*(["n"] if full else []), spec.mean.head, "chance"]
+    return Layout([column.head for column in names], [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
+
+
 def accuracies(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
     """Tables 6 and 7: a line per model and a column per attack, the paper's values below where there are any.
 

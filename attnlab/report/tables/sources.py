@@ -10,6 +10,7 @@ import pandas as pd
 from attnlab.errors import UserError, check_one_of
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
+from attnlab.measures.recorded import measured_methods
 from attnlab.records import ALIKE, SANITY, parts_of_evaluation, parts_of_records, unaware_methods
 from attnlab.registry import Lazy
 from attnlab.report.description import (
@@ -30,6 +31,7 @@ from attnlab.report.tables import (
     LIME,
     MAPS,
     MARK,
+    MEASURED,
     POINTS,
     SEVERAL,
     TABLES,
@@ -56,9 +58,10 @@ class Source(NamedTuple):
 
     Attributes:
         given: What a table's function may ask for. Of an analysis: records (their `numbers`), images (I_att of them,
-            with the attack's outcome as `group`), budgets (every eps), methods (that map), size (of the images in
-            pixels), shape (of the maps in cells, where there are any), cells, features, ground_truth, paper, unaware
-            (methods that do not notice random weights); of an evaluation: records, dataset, models, paper.
+            with the attack's outcome as `group`), run, measured (names of its measures), budgets (every eps), methods
+            (that map), size (of the images in pixels), shape (of the grid of maps in cells), cells, features,
+            ground_truth, paper, unaware (methods that do not notice random weights); of an evaluation: records,
+            dataset, models, paper.
         words: What a table's note may hold.
     """
 
@@ -72,7 +75,9 @@ class Source(NamedTuple):
         note = spec.note.format_map(self.words)
         if spec.kind == "analyze":
             images = self.given["images"]["image_id"].nunique()
-            setting = analysis_setting(self.manifest, images, lime=LIME in spec.needs, note=note)
+            methods = {LIME: ["lime"], MEASURED: measured_methods(self.manifest)}
+            chosen = next((methods[need] for need in spec.needs if need in methods), map_methods(self.manifest))
+            setting = analysis_setting(self.manifest, images, chosen, note)
             unaware = [] if LIME in spec.needs else self.given["unaware"]
             return f"{setting}; {unaware_note(unaware)}" if unaware else setting
         intervals = "Wilson" if spec.column("accuracy") else "bootstrap" if spec.column("ci_low") else ""
@@ -124,14 +129,17 @@ def analysis(
         BOXES: manifest["data"]["has_boxes"],
         LIME: "lime" in options["methods"],
         TWO_SEEDS: options.get("lime_floor", False),
+        MEASURED: bool(options.get("measures") or options.get("pair_measures")),
     }
     words = {"superpixels": options.get("lime_segments")}
+    height, width = grid_of(model["map_shape"])
     if has[MAPS]:
-        height, width = grid_of(model["map_shape"])
         cells = cells or [k for k in CELLS if k < height * width] or [1]
         words["cells"] = cells_of(model)
     given = {
-        **({"shape": (height, width)} if has[MAPS] else {}),
+        "run": run,
+        "measured": [*options.get("measures", ()), *options.get("pair_measures", ())],
+        "shape": (height, width),
         "budgets": options["eps"],
         "methods": map_methods(manifest),
         "size": tuple(model["input_size"]),
@@ -151,6 +159,7 @@ def analysis(
     truth = truth_of(images)
     one = {"frame": "box", "truth": "box"} if truth == "boxes" else {"frame": "frame of the mask", "truth": truth}
     words |= {"truth": f"ground truth: {truth}", "ground_truth": GROUND_TRUTHS[lime_gt].format_map(one)}
+    words["measured_truth"] = words["truth"] if has[BOXES] else ""
     return Source(manifest, present, given, words)
 
 

@@ -182,7 +182,11 @@ class ActivationModules(nn.Module):
         value, *arguments = call.arguments
         if call.function in POOLS:
             return pooled(module, value, *arguments, **call.options)
-        return running(module, lambda given: call.function(given, *arguments, **call.options))(value)
+        function, options = (
+            call.function,
+            call.options,
+        )  # not the call, whose value would hold the pass's graph for good
+        return running(module, lambda given: function(given, *arguments, **options))(value)
 
 
 def running(module: nn.Module, forward: Callable[..., Tensor]) -> nn.Module:

@@ -93,7 +93,8 @@ class _Relevance(ActivationModules):
         if call.function in ADDS:
             return module(*call.arguments)
         value, *arguments = call.arguments
-        return running(module, lambda given: call.function(given, *arguments, **call.options))(value)
+        function, options = call.function, call.options  # see `ActivationModules.answer`
+        return running(module, lambda given: function(given, *arguments, **options))(value)
 
     def state_dict(self, *_: Any, **__: Any) -> Any:
         """Nothing: the epsilon rule changes no weight, and writing them back would."""

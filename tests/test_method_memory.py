@@ -1,0 +1,37 @@
+"""Attention methods keep nothing of an image: memory is the same after the third batch as after the second."""
+
+import gc
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlab.attacks import ATTACKS
+from attnlab.attention import METHODS
+from attnlab.errors import UserError
+from attnlab.models import Classifier
+from attnlab.pipelines.fused_pass import fused_pass
+
+HEADS = {"pooled": [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)], "flat": [nn.Flatten(), nn.Linear(96, 5)]}
+
+
+def network(head: str) -> Classifier:
+    torch.manual_seed(0)
+    first = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 6, 3), nn.ReLU()]
+    return Classifier(nn.Sequential(*first, *HEADS[head]), layer="4", input_size=(12, 12)).eval()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if getattr(method, "maps", None)])
+def test_methods_keep_no_tensor_of_a_batch(method, head):
+    classifier = network(head)
+    try:
+        METHODS[method].check(classifier)
+    except UserError as reason:
+        pytest.skip(str(reason))
+    images, labels, counts = torch.rand(2, 3, 12, 12), torch.tensor([0, 3]), []
+    for _ in range(3):
+        fused_pass(classifier, images.clone(), labels, [ATTACKS["stepll"]], {method: "true"}, [0, 1])
+        gc.collect()
+        counts.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
+    assert counts[1] == counts[2]

@@ -1,5 +1,7 @@
 """Measures in runs: in the records, in their table, again from stored maps; what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,10 +32,8 @@ def analyzed(resnet8, out, **options):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    from attnlab.models import load_model
-
-    return analyzed(load_model("resnet8"), tmp_path_factory.mktemp("measured") / "run", measures=NAMES)
+def run(tmp_path_factory, resnet8):
+    return analyzed(resnet8, tmp_path_factory.mktemp("measured") / "run", measures=NAMES)
 
 
 def values_of(frame, column):
@@ -172,9 +172,8 @@ def test_what_records_do_not_suffice_for_is_named_with_what_is_missing(tmp_path,
     assert (table.loc[table["method"] == "grad-cam", "n"] > 0).any()
 
 
-def test_measures_of_the_object_are_refused_without_boxes(tmp_path, resnet8, monkeypatch):
-    images = load_dataset("scenes")
-    monkeypatch.setattr(type(images), "has_boxes", False)
+def test_measures_of_the_object_are_refused_without_boxes(tmp_path, resnet8):
+    images = replace(load_dataset("scenes"), has_boxes=False)
     options = {"positions": range(2), "method": "grad-cam"}
 
     def analyze(measures):

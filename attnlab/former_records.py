@@ -13,7 +13,7 @@ def as_today(table: pa.Table) -> pa.Table:
     """
     if VALUES in table.column_names:
         used = pc.is_null(table["skipped"]) if "skipped" in table.column_names else None
-        maps = _maps(whole(table[VALUES]), {IOU: whole(table[IOU])}, used and whole(used))
+        maps = _maps(whole(table[VALUES]), {IOU: whole(table[IOU])}, None if used is None else whole(used))
         place = table.column_names.index(VALUES)
         table = table.add_column(place, "maps", maps).drop_columns([VALUES, IOU])
     if "adversarial" in table.column_names:

@@ -59,7 +59,7 @@ def methods(monkeypatch) -> None:
 
 def analyzed(resnet8, out, method: str, **options):
     settings = {"model": "resnet8", "memory_format": "channels-last", "eps": "4/255,16/255", "positions": range(COUNT)}
-    return analyze_images(resnet8, load_dataset("scenes"), out, method=method, **settings, **options)
+    return analyze_images(resnet8, load_dataset("scenes"), out, method=method, **settings | options)
 
 
 def plain(values):

@@ -56,8 +56,8 @@ class Method:
         """What it takes, where its maps are and whose it is, in a line."""
         needs = {
             "nothing": "the pass alone",
-            "gradient": f"its gradient ({self.cost} passes)",
-            "passes": f"passes of its own ({self.cost} an image)",
+            "gradient": f"its gradient: {self.cost} passes",
+            "passes": f"passes of its own: {self.cost}",
         }
         at = {"layer": "the layer's resolution", "pixels": "the images' resolution"}
         return "; ".join(filter(None, (f"needs {needs[self.needs]}", f"maps at {at[self.at]}", self.source)))

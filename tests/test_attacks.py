@@ -309,5 +309,7 @@ def test_settings_out_of_range_are_refused():
 @pytest.mark.parametrize("sigma", [None, 10.0])
 def test_no_budget_leaves_images_as_they_are(resnet8, scenes_batch, sigma):
     for name, attack in ATTACKS.items():
+        if attack.distance and sigma is not None:  # A3 is of attacks on the prediction
+            continue
         adversarial = perturb(resnet8, *scenes_batch, replace(attack, eps=0.0, steps=1, sigma=sigma))
         assert torch.equal(adversarial, scenes_batch[0]), name

@@ -55,6 +55,11 @@ FRAMES = {
         {"attack": "iter-stepll100+a3", "first": "resnet50", "second": "madry-aad-1", "n": 10000, "only_first": 1000,
          "only_second": 2000, "difference": -10.0, "p": 1.2e-16}
     ],
+    "measures": [
+        {"measure": "max-sensitivity", "images": images, "group": group, "n": 300, "mean": 0.345, **INTERVAL,
+         "chance": 0.5}
+        for images, group in product(("clean", "attacked"), ("succeed", "fail"))
+    ],
     "gaze": [
         {"model": "madry-aad-1", "defense": "madry+aad", "attack": "keep-map100", "prediction": "changed",
          "measure": "IoU of 10 cells", "of": 10000, "n": 9999, "mean": 0.123, "ci_low": 0.1, "ci_high": 0.2}

@@ -31,14 +31,18 @@ def test_a_table_asks_for_nothing_that_its_runs_cannot_give(name, sources):
 
 
 def test_frames_have_the_columns_that_the_catalogue_tells_in_their_order(attnlab, tmp_path):
-    lime = ("--method", "grad-cam,lime", "--lime-samples", 20, "--lime-superpixels", "grid")
-    attnlab("analyze", "--limit", 4, "--eps", "4/255,16/255", *lime, "--out", tmp_path / "run")
+    lime = ("--method", "grad-cam,layer-cam,lime", "--lime-samples", 20, "--lime-superpixels", "grid")
+    attnlab("analyze", "--limit", 4, "--eps", "4/255,16/255", *lime, "--measures", "mass", "--out", tmp_path / "run")
+    attnlab("evaluate", "--limit", 4, "--attacks", "clean,explain1", "--out", tmp_path / "maps")
     optional = [name for name, spec in TABLES.items() if spec.option]
     frames = write_tables(tmp_path / "run", optional=optional).frames
+    frames |= write_tables(tmp_path / "maps").frames
     frames |= write_tables(write(tmp_path / "two", rows(), manifest())).frames
     assert sorted(frames) == sorted(TABLES)
     for name, frame in frames.items():
-        assert list(frame) == [column.name for column in TABLES[name].columns], name
+        columns = [column.name for column in TABLES[name].columns if column.name in frame or not column.sometimes]
+        assert list(frame) == columns, name
+    assert {"eps", "method"} <= set(frames["table1"])
 
 
 def test_names_of_tables_and_their_words_are_one_each():

@@ -11,11 +11,14 @@ from attnlab.attention.lime import LimeSettings, explain, fit, perturbations
 from attnlab.attention.lime_package import explain_by_package
 from attnlab.attention.lime_samples import _hadamard
 from attnlab.attention.masked_inference import MaskedInference, NotFinite
+from attnlab.config import AnalyzeConfig
 from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_dataset
 from attnlab.errors import UserError
 from attnlab.manifests import read_manifest
+from attnlab.pipelines.lime_stage import lime_cost
 from attnlab.records import read_records
+from attnlab.report.description import analysis_setting
 from attnlab.superpixels import superpixels
 
 LIME = {"method": "lime", "lime_samples": 20, "lime_superpixels": "slic", "lime_batch_size": 16}
@@ -138,7 +141,10 @@ def test_the_lime_engine_refuses_nan_and_means_of_other_channels(resnet8, scenes
 def test_a_run_records_its_sampling_and_is_resumed_with_it_alone(tmp_path, resnet8, sampling):
     how = {**LIME, "lime_sampling": sampling, "positions": range(2)}
     analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **how)
-    assert read_manifest(tmp_path / "run")["options"]["lime_sampling"] == sampling
+    manifest = read_manifest(tmp_path / "run")
+    manifest["options"] |= {"model": "resnet8", "data": "scenes", "split": "val"}  # a run of the command line has
+    assert manifest["options"]["lime_sampling"] == sampling
+    assert f"slic, 20 {sampling} samples, hidden grey" in analysis_setting(manifest, 2, ["lime"])
     analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **how)
     with pytest.raises(UserError, match="lime_sampling"):
         analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **LIME, positions=range(2))
@@ -153,3 +159,11 @@ def test_what_the_lime_engine_cannot_do_is_refused():
         LimeOptions(sampling="pared")
     with pytest.raises(UserError, match="random, paired, orthogonal"):
         LimeSettings(sampling="sobol")
+
+
+def test_the_estimate_says_that_the_lime_packages_own_work_is_not_in_it():
+    estimates = [
+        lime_cost(AnalyzeConfig.of(method="lime", lime_engine=name), 2, 100, 0.1, 0) for name in ("batched", "lime")
+    ]
+    assert estimates[0].startswith("LIME: at most 0:01:01")
+    assert estimates[1] == f"{estimates[0]}; the lime package's own work comes on top"

@@ -164,6 +164,8 @@ class LimeStage:
 def lime_cost(config: AnalyzeConfig, images: int, speed: float, cutting: float, workers: int) -> str:
     """Estimate the time LIME takes at most, if every image is classified correctly, as one line.
 
+    The time that the lime package spends beside its passes is not part of it.
+
     `speed` is in forward passes a second, `cutting` in seconds an image, done by workers beside the passes or in turn.
     """
     samples = lime_settings(config.lime).samples
@@ -172,10 +174,11 @@ def lime_cost(config: AnalyzeConfig, images: int, speed: float, cutting: float, 
     cuts = images if config.lime.segments == "shared" else explanations
     passing, cut = forwards / speed, cuts * cutting / max(1, workers)
     where = f" on {counted(workers, 'process')}" if workers else ""
+    own = "; the lime package's own work comes on top" if config.lime.engine == "lime" else ""
     total = timedelta(seconds=round(max(passing, cut) if workers else passing + cut))
     return (
         f"LIME: at most {total}: {forwards:,} passes ({counted(images, 'image')} x {explanations // max(1, images)} "
         f"explanations x {samples} samples) at {speed:.0f} a second, {cuts:,} cuts into superpixels of "
         f"{cutting:.2f} s{where}; "
-        f"records of about {explanations * LIME_BYTES / 1e6:.0f} MB"
+        f"records of about {explanations * LIME_BYTES / 1e6:.0f} MB{own}"
     )

@@ -130,7 +130,9 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
     if "lime" in methods:
         settings = options["lime"]
         samples = f"at most {settings['samples']}" if settings["patience"] else settings["samples"]
-        details += [f"{settings['superpixels']}, {samples} samples, hidden {settings['hide']}", note if of_lime else ""]
+        drawn = f"{samples} {options['lime_sampling']}" if "lime_sampling" in options else samples
+        details += [f"{settings['superpixels']}, {drawn} samples, hidden {settings['hide']}", note if of_lime else ""]
+        details += ["by the lime package"] if options.get("lime_engine") == "lime" else []
     unlabelled = predicted_labels(manifest)
     noun = "image" if unlabelled else "correctly classified image"
     about = f"{models_of(options)[0]}, {data_of(options)}, n = {counted(images, noun)}"

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from attnlab.boxes import Array, clipped, rasterise
-from attnlab.compat import functional
 from attnlab.data import RESIZINGS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.masks import Mask
@@ -44,10 +43,13 @@ def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) ->
     bands = [image] if isinstance(image, Image.Image) else [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
     stored = (bands[0].height, bands[0].width)
     frame = _frame_of(resize)(stored, size)
-    bands = [functional.resize(band, list(frame)) for band in bands]
+    # Pillow itself: torchvision's functions, which call it, take a twentieth of the time on top
+    bands = [band.resize(frame[::-1], Image.Resampling.BILINEAR) for band in bands]
     if frame != size:
-        bands = [functional.center_crop(band, list(size)) for band in bands]
-    pixels = [functional.pil_to_tensor(band) for band in bands]
+        top, left = corner(frame, size)
+        bands = [band.crop((left, top, left + size[1], top + size[0])) for band in bands]
+    pixels = [torch.from_numpy(np.array(band)) for band in bands]
+    pixels = [values.permute(2, 0, 1) if values.ndim == 3 else values[None] for values in pixels]
     moved, share = place_boxes(boxes.numpy(), stored, frame, size)
     return pixels[0] if len(pixels) == 1 else torch.cat(pixels), torch.from_numpy(moved), share
 

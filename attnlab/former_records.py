@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-VALUES, IOU, SHARED = "map", "iou_att_gt", "shared_cells"  # what they called a map and what is told of it
+VALUES, IOU, SHARED = "map", "iou_att_gt", "shared_cells"  # names of a map's columns in them
 
 
 def as_today(table: pa.Table) -> pa.Table:

@@ -1,12 +1,13 @@
 """Maps as records keep them: on a grid of cells, and those at the images' resolution packed."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from attnlab.superpixels import Labels
 from attnlab.views import Map
 
 #: height and width, in cells, of the grid of a network without an attention layer: that of the paper's InceptionV3
@@ -35,3 +36,8 @@ def pack_map(values: npt.NDArray[Any]) -> bytes:
 def unpack_map(content: bytes, size: Sequence[int]) -> Map:
     """The map that `pack_map` made of one of that height and width, (H, W), float64."""
     return np.frombuffer(zlib.decompress(content), np.float16).reshape(size).astype(np.float64)
+
+
+def segments_of(explanation: Mapping[str, Any], size: Sequence[int]) -> Labels:
+    """Superpixel of each pixel that a LIME explanation in the records weighs, (H, W)."""
+    return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)

@@ -35,3 +35,10 @@ def test_noise_depends_on_an_images_seed_alone():
     assert torch.equal(together, alone)
     assert not torch.equal(together[0], together[1])
     assert 0.4 < together.mean() < 0.6
+
+
+def test_without_seeds_the_place_in_the_batch_seeds_the_noise(resnet8):
+    images = torch.rand(3, 3, 64, 64)
+    seen = ModelPass(resnet8, images, resnet8(images), None, torch.zeros(3, dtype=torch.long))
+    given = ModelPass(resnet8, images, seen.logits, None, seen.classes, seeds=[0, 1, 2])
+    assert torch.equal(random_maps(seen), random_maps(given))

@@ -160,7 +160,7 @@ def test_a_packed_map_has_the_values_within_half_a_level():
 
 
 def test_lime_areas_are_the_strongest_superpixels(lime_run):
-    from attnlab.report.tables.lime import segments_of
+    from attnlab.kept_maps import segments_of
     from attnlab.superpixels import area
 
     rows = {row["image_id"]: row for row in Run(lime_run).table().to_pylist()}

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
 from attnlab.attacks import DISTANCES, Attack
-from attnlab.attacks.pgd import best_points
+from attnlab.attacks.pgd import best_points, maps_under_attack
 from attnlab.attacks.trajectory import AttackResult, attack_result
-from attnlab.attention import METHODS
-from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.map_metrics import topk_intersection
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -35,9 +33,9 @@ def gaze_results(
     points = best_points(victim if source is None else source, images, labels, attack, readings, seeds=seeds)
     classes, results = clean_logits.argmax(1), {}
     with frozen_eval(victim):
-        _, clean = _look(victim, images, classes, attack)
+        _, clean = maps_under_attack(victim, images, classes, attack)
         for reading, attacked in points.items():
-            logits, maps = _look(victim, attacked, classes, attack)
+            logits, maps = maps_under_attack(victim, attacked, classes, attack)
             steps = torch.where(logits.argmax(1) == labels, -1, reading)
             result = attack_result(logits, labels, torch.where(classes == labels, steps, 0))
             distances, shared = compared(clean, maps, attack)
@@ -49,10 +47,3 @@ def compared(clean: Maps, maps: Maps, attack: Attack) -> tuple[PerImage, Tensor]
     """Distance that the attack is about, (N,), and shared cells as of `topk_intersection`, (N, h * w)."""
     assert attack.distance is not None
     return DISTANCES[attack.distance](clean, maps), topk_intersection(clean, maps)
-
-
-def _look(classifier: Classifier, images: Images, classes: Labels, attack: Attack) -> tuple[Logits, Maps]:
-    """Logits and maps of the attack's method, detached."""
-    maps_of = METHODS[attack.method].maps
-    logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=maps_of)
-    return logits.detach(), maps.detach()

@@ -1,7 +1,7 @@
 """How far a map has moved from the clean one: a value per image, (N,), 0 at the clean map, with a gradient by the map.
 
-A map without anything positive, or zero everywhere, says nothing of where a classifier looks: its distance is 0, so
-that an attack gains nothing by putting the evidence out. All but `cosine` are of maps after the ReLU, scaled to a sum
+A map with no positive value does not show where a classifier looks. Its distance is 0, so that an attack gains nothing
+by removing the evidence. All but `cosine` are of maps after the ReLU, scaled to a sum
 of 1.
 """
 

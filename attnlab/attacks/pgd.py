@@ -160,12 +160,19 @@ def attack_context(
 
 def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
     """Clean predictions, their maps, and the clean images as the best points so far, of an attack on maps."""
-    maps_of = METHODS[attack.method].maps
-    logits, maps = logits_and_maps(classifier, images, None, detach_input=True, method=maps_of)
-    logits, maps = logits.detach(), maps.detach()
+    logits, maps = maps_under_attack(classifier, images, None, attack)
     clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]))
     best = Best(images, MAP_OBJECTIVES[attack.objective].score(clean, attack.keep))
     return AttackContext(images, labels, clean.classes, maps=maps, best=best)
+
+
+def maps_under_attack(
+    classifier: Classifier, images: Images, classes: Labels | None, attack: Attack
+) -> tuple[Logits, Maps]:
+    """Logits and maps of the method that an attack on maps is about, detached; without classes of the predictions."""
+    maps_of = METHODS[attack.method].maps
+    logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=maps_of)
+    return logits.detach(), maps.detach()
 
 
 class Iterate(NamedTuple):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnlab.models import Classifier
 
 #: why there are no maps of a network that has no attention layer
-NO_LAYER = "this model has no spatial feature map of its own accord; name a layer with --layer"
+NO_LAYER = "this model has no spatial feature map that can be found by itself; name a layer with --layer"
 
 #: a pass that was just made -> signed map of each image, (N, h, w), detached unless the pass creates a graph: at the
 #: attention layer's resolution, or at the images'

@@ -106,7 +106,7 @@ def calls_of(classifier: Classifier) -> list[Call]:
         calls.append(Call(call.function, shapes, {name: _shape(value) for name, value in call.options.items()}))
         return call.run()
 
-    images = noise(classifier)
+    images = classifier.noise(1)
     with frozen_eval(classifier), torch.no_grad():
         expected, normalised = classifier(images), classifier.normalise(images)
         with Calls(note):
@@ -117,12 +117,6 @@ def calls_of(classifier: Classifier) -> list[Call]:
             "not; write them without inplace=True"
         )
     return calls
-
-
-def noise(classifier: Classifier, count: int = 1) -> Images:
-    """Images of noise of the network's size, the same each time."""
-    draw = torch.Generator().manual_seed(0)
-    return torch.rand(count, classifier.channels, *classifier.input_size, generator=draw).to(classifier.device)
 
 
 def _shape(value: Any) -> Any:
@@ -182,10 +176,7 @@ class ActivationModules(nn.Module):
         value, *arguments = call.arguments
         if call.function in POOLS:
             return pooled(module, value, *arguments, **call.options)
-        function, options = (
-            call.function,
-            call.options,
-        )  # not the call, whose value would hold the pass's graph for good
+        function, options = call.function, call.options  # the call itself would hold the pass's graph for good
         return running(module, lambda given: function(given, *arguments, **options))(value)
 
 

@@ -70,7 +70,7 @@ def pixel_maps(seen: ModelPass, attribute: Attribute, *, samples: int = 1, each:
     random numbers of its own seed.
     """
     passes = Passes(seen.classifier, seen.batch_size)
-    images, seeds = seen.images.detach(), list(seen.seeds) or list(range(len(seen.images)))
+    images, seeds = seen.images.detach(), list(seen.seeds)
 
     def of_part(part: slice) -> Tensor:
         with _quiet(), drawing(seeds[part.start], images.device):

@@ -17,7 +17,6 @@ from attnlab.attention.activation_modules import (
     SMOOTH,
     ActivationModules,
     known_calls,
-    noise,
 )
 from attnlab.attention.captum_methods import SETTINGS
 from attnlab.attention.captum_passes import Passes, captum, pixel_maps
@@ -111,7 +110,7 @@ def allows_deep_lift(classifier: Classifier) -> None:
     Raises:
         UserError: If they miss it for an image of noise.
     """
-    image = noise(classifier)
+    image = classifier.noise(1)
     with frozen_eval(classifier), moved(classifier.network):
         with torch.no_grad():
             difference = (classifier(image) - classifier(torch.full_like(image, SETTINGS.baseline)))[0]

@@ -1,6 +1,6 @@
 """Which superpixels LIME's samples show, one function for each name in SAMPLINGS.
 
-Each sample alone shows a random half whatever the name, so that a regression of many samples comes to the same weights;
+Each sample alone shows a random half whatever the name, so that of many samples a regression finds the same weights;
 names differ in how samples hang together, and so in how much few samples err. Nothing here knows torch.
 """
 

@@ -41,6 +41,10 @@ class ModelPass:
     batch_size: int = 64
     create_graph: bool = False
 
+    def __post_init__(self) -> None:
+        """Let places stand for seeds that are not given."""
+        object.__setattr__(self, "seeds", list(self.seeds) or range(len(self.images)))
+
     @cached_property
     def features(self) -> Tensor:
         """The attention layer's output as (N, C, h, w), in the logits' precision; detached unless `create_graph`.

@@ -21,7 +21,6 @@ from attnlab.attention.activation_modules import (
     Call,
     Function,
     known_calls,
-    noise,
     running,
 )
 from attnlab.attention.captum_passes import Passes, captum, pixel_maps
@@ -118,7 +117,7 @@ def allows_lrp(classifier: Classifier) -> None:
         runs.update([module] if type(module) in WEIGHTED else [])
 
     with frozen_eval(classifier), torch.no_grad():
-        watch(classifier.network, lambda: classifier(noise(classifier)), count)
+        watch(classifier.network, lambda: classifier(classifier.noise(1)), count)
     for kind, name in WEIGHTED.items():
         own = sum(times for module, times in runs.items() if type(module) is kind)
         if extra := sum(call.name == name for call in calls) - own:

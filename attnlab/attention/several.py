@@ -73,7 +73,7 @@ class Maker:
                 logits,
                 captured.pop(),
                 predicted,
-                list(seeds) or range(len(images)),
+                seeds,
                 self.batch_size,
             )
             passes = {target: replace(seen, classes=classes[target]) for target in dict.fromkeys(self.targets.values())}

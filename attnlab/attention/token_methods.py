@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.arrays import Images, Labels, Logits, Maps
-from attnlab.attention.activation_modules import Call, Calls, Function, noise
+from attnlab.attention.activation_modules import Call, Calls, Function
 from attnlab.attention.masked_inference import in_batches
 from attnlab.attention.model_pass import ModelPass
 from attnlab.errors import UserError
@@ -175,7 +175,7 @@ def _tokens_read(classifier: Classifier) -> list[int]:
     In the last block the logits have a gradient by the attention of these tokens alone.
     """
     if classifier.network not in _SEEN:
-        images = noise(classifier, 2)
+        images = classifier.noise()
         with frozen_eval(classifier), moved(classifier.network):
             with torch.no_grad():
                 shapes = [tuple(attention.shape) for attention in attend(classifier, images)[1]]

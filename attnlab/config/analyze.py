@@ -95,7 +95,7 @@ class LimeOptions(Options):
         compile: Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a
             quarter); needs a C++ compiler, on a GPU Triton.
         engine: `batched` composes the samples of several images at once; `lime` calls the lime package itself, which
-            comes to the same weights and takes longer: random sampling of a fixed number alone.
+            finds the same weights and takes longer: random sampling of a fixed number alone.
         sampling: Which superpixels the samples show: a `random` half; `paired`, each followed by its complement; or
             `orthogonal`, such pairs in blocks that show every two superpixels as often together as apart.
     """

@@ -7,7 +7,6 @@ and is NaN where either map is constant; the others take the positive parts and 
 
 import math
 
-import ot
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,6 +70,8 @@ def emd(first: Maps, second: Maps) -> PerImage:
     The least sum of mass times way, ways being Euclidean between the cells' centres, in shares of the diagonal. POT's
     network simplex solves it exactly: a millisecond of 49 cells, 7 of 196, on one core.
     """
+    import ot  # takes a second
+
     height, width = first.shape[1:]
     centres = torch.cartesian_prod(torch.arange(height), torch.arange(width)).double()
     ways = (torch.cdist(centres, centres) / math.hypot(height, width)).numpy()

@@ -91,7 +91,7 @@ class Classifier(nn.Module):
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.class_order: tuple[int, ...] = ()
-        images = self._noise()
+        images = self.noise()
         with torch.no_grad(), frozen_eval(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
@@ -195,7 +195,7 @@ class Classifier(nn.Module):
             return
         now = weights_key(self.network)
         if now != self._proven:
-            images = self._noise()
+            images = self.noise()
 
             def run() -> Logits:
                 return logits_of(self.network(self.normalise(images)), len(images))
@@ -250,7 +250,7 @@ class Classifier(nn.Module):
     def foldable(self) -> list[ConvBN]:
         """The batch norms that `models.fold` can fold without a change of logits or maps."""
         with frozen_eval(self):
-            return foldable(self.network, lambda: self(self._noise()), self.attention_layer)
+            return foldable(self.network, lambda: self(self.noise()), self.attention_layer)
 
     @property
     def sha256(self) -> str:
@@ -266,7 +266,7 @@ class Classifier(nn.Module):
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
-    def _noise(self) -> Tensor:
-        """Two images of noise, the same each time."""
+    def noise(self, count: int = 2) -> Images:
+        """Images of noise of the network's size, the same each time."""
         draw = torch.Generator().manual_seed(0)
-        return torch.rand(2, self.channels, *self.input_size, generator=draw).to(self.device)
+        return torch.rand(count, self.channels, *self.input_size, generator=draw).to(self.device)

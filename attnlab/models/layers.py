@@ -50,7 +50,7 @@ def layers_of(classifier: Classifier) -> list[Layer]:
 
     Pools, dropouts and maps of each class, which are never read by default, are left out unless the user named one.
     """
-    images = classifier._noise()
+    images = classifier.noise()
     with frozen_eval(classifier):
         with torch.no_grad():
             trace = Trace.of(

@@ -1,7 +1,6 @@
 """Measures of the maps of a batch, put beside the maps that the records hold, see `attnlab.schema`."""
 
 import warnings
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
-from attnlab.kept_maps import grid_of
+from attnlab.kept_maps import grid_of, segments_of
 from attnlab.measures import ALL, MEASURES, of_one, of_two
 from attnlab.measures.taking import own_measures, pair_measures
 from attnlab.models.classifier import Classifier
@@ -147,5 +146,4 @@ class BatchMeasures:
 
 def paint(explanation: Mapping[str, Any], size: Sequence[int]) -> np.ndarray:
     """The map of a LIME explanation in the records: of each pixel its superpixel's weight, (H, W)."""
-    segments = np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
-    return np.asarray(explanation["weights"], np.float64)[segments]
+    return np.asarray(explanation["weights"], np.float64)[segments_of(explanation, size)]

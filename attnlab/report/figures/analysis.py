@@ -10,11 +10,10 @@ import pandas as pd
 
 from attnlab.boxes import unpack
 from attnlab.flat_records import seen_as
-from attnlab.kept_maps import grid_of, unpack_map
+from attnlab.kept_maps import grid_of, segments_of, unpack_map
 from attnlab.manifests import map_methods
 from attnlab.report.description import Manifest, class_names, shown_method, subject
 from attnlab.report.tables.iou import i_att
-from attnlab.report.tables.lime import segments_of
 from attnlab.superpixels import strongest
 from attnlab.views import Examples, LeftOut, Map, MapSeries, MapView, ReplayedImage
 from attnlab.words import as_fraction

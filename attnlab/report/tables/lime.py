@@ -1,6 +1,5 @@
 """Tables 4 and 5 of the paper: areas of LIME explanations, from the superpixels and weights in the records."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ import pandas as pd
 from attnlab.boxes import frame_of, matched_box, rasterise
 from attnlab.boxes import ground_truth as boxes_or_mask
 from attnlab.errors import UserError
+from attnlab.kept_maps import segments_of
 from attnlab.report.tables import FEATURES, Paper
 from attnlab.report.tables.iou import by_size, measured
-from attnlab.superpixels import Labels, Mask, area
+from attnlab.superpixels import Mask, area
 
 LIME_TABLES = ("table4", "table4_adversarial", "table5", "noise_floor")  # the tables made here
 EXPLANATIONS = ("lime", "adv_lime", "lime_again")  # columns of the records that hold explanations
@@ -83,11 +83,6 @@ def lime_ious(
         ious["table5"][count] = _iou(clean, attacked)
         ious["noise_floor"][count] = _iou(clean, again)
     return ious
-
-
-def segments_of(explanation: Struct, size: Size) -> Labels:
-    """Superpixel of each pixel that an explanation weighs, (H, W)."""
-    return np.frombuffer(zlib.decompress(explanation["segments"]), np.uint16).reshape(size)
 
 
 def _truth(image: Mapping[Any, Any], mask: Mask | None, rule: str) -> Mask | None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnlab.compat import torchvision  # noqa: F401 - zoos and users' own code import it, see there
 from attnlab.errors import UserError
 from attnlab.failures import one_line
 from attnlab.models import BUILT_IN

@@ -1,9 +1,10 @@
-"""Attention methods keep nothing of an image: memory is the same after the third batch as after the second."""
+"""Of every attention method: it keeps nothing of an image, and its maps depend on the class where METHODS says so."""
 
 import gc
 
 import pytest
 import torch
+from explained import tiny_vit
 from torch import Tensor, nn
 
 from attnlab.attacks import ATTACKS
@@ -21,8 +22,11 @@ def network(head: str) -> Classifier:
     return Classifier(nn.Sequential(*first, *HEADS[head]), layer="4", input_size=(12, 12)).eval()
 
 
+NAMES = [name for name, method in METHODS.items() if method.maps]
+
+
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if getattr(method, "maps", None)])
+@pytest.mark.parametrize("method", NAMES)
 def test_methods_keep_no_tensor_of_a_batch(method, head):
     classifier = network(head)
     try:
@@ -35,3 +39,14 @@ def test_methods_keep_no_tensor_of_a_batch(method, head):
         gc.collect()
         counts.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
     assert counts[1] == counts[2]
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_maps_of_two_classes_differ_unless_the_registry_says_that_none_is_looked_at(method):
+    classifier = tiny_vit().float() if method in ("attention-rollout", "chefer") else network("pooled")
+    images, maps = torch.rand(2, 3, *classifier.input_size), []
+    for label in (0, 3):
+        labels = torch.full((2,), label)
+        seen, _ = fused_pass(classifier, images.clone(), labels, [ATTACKS["stepll"]], {method: "true"}, [0, 1])
+        maps.append(seen.maps[method])
+    assert torch.equal(*maps) != METHODS[method].of_class

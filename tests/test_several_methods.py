@@ -105,6 +105,17 @@ def test_tables_of_several_methods_have_a_column_and_a_caption_that_name_them(tm
     assert run.manifest["resolutions"] == {"energy": "layer", "grad-cam": "layer", "brightness": "pixels"}
 
 
+def test_captions_say_of_which_methods_the_maps_are_the_same_for_every_class(tmp_path, resnet8):
+    run = analyzed(resnet8, tmp_path / "run", "eigen-cam,grad-cam,centre,random-map", eps="4/255")
+    report, said = write_tables(run.folder), "eigen-cam, centre and random-map maps, the same for every class"
+    for name in ("table1", "table3"):
+        assert f"{said}, grad-cam maps of the true class" in report.captions[name]
+        assert said in (run.folder / f"tables/{name}.tex").read_text().replace("\n% ", " ")
+    alone = make_tables(analyzed(resnet8, tmp_path / "alone", "centre", eps="4/255")).captions["table1"]
+    assert "centre maps, the same for every class" in alone
+    assert "true class" not in alone
+
+
 def test_a_pixel_methods_area_is_read_at_pixels_and_its_cells_on_the_layers_grid(tmp_path, resnet8, methods):
     run = analyzed(resnet8, tmp_path / "run", "brightness", keep_maps=True, eps="16/255")
     prepared = ResizedDataset(load_dataset("scenes"), (64, 64))

@@ -32,6 +32,7 @@ class Method:
     Attributes:
         maps: Makes the maps of Tables 1-3, see MapFunction; None of LIME, which has tables of its own.
         target: Class that its maps explain unless the user names one, of CLASSES.
+        of_class: Whether its maps depend on that class at all.
         needs: What it takes beside the pass that gives the logits. Where the network's head has a closed form, a
             gradient by the attention layer takes nothing either.
         at: Whether its maps are at the resolution of the attention `layer` or of the images' `pixels`.
@@ -44,6 +45,7 @@ class Method:
 
     maps: MapFunction | None
     target: str = "true"
+    of_class: bool = True
     needs: Need = "gradient"
     at: Literal["layer", "pixels"] = "layer"
     cost: str = "0"
@@ -125,6 +127,7 @@ METHODS = Registry(
         ),
         "eigen-cam": Method(
             Lazy("attnlab.attention.cams:eigen_cam"),
+            of_class=False,
             needs="nothing",
             source="Muhammad and Yeasin 2020",
             differentiable=True,
@@ -192,6 +195,7 @@ METHODS = Registry(
         ),
         "attention-rollout": Method(
             Lazy("attnlab.attention.token_methods:attention_rollout"),
+            of_class=False,
             needs="passes",
             cost="1",
             source="Abnar and Zuidema 2020",
@@ -206,12 +210,14 @@ METHODS = Registry(
         ),
         "centre": Method(
             Lazy("attnlab.attention.blind_maps:centre_maps"),
+            of_class=False,
             needs="nothing",
             at="pixels",
             source="a control: the same map for all images, highest in the middle",
         ),
         "random-map": Method(
             Lazy("attnlab.attention.blind_maps:random_maps"),
+            of_class=False,
             needs="nothing",
             at="pixels",
             source="a control: noise from each image's seed",

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
 from attnlab.words import as_fraction, counted, listed, model_title
@@ -40,10 +41,16 @@ def class_names(manifest: Manifest, model: str | None = None) -> list[str]:
 
 def maps_of(options: Options, methods: Sequence[str]) -> str:
     """Methods, and the class that their maps explain, in words: `grad-cam and layer-cam maps of the true class`."""
-    targets: dict[str, list[str]] = {}
+    abouts: dict[str, list[str]] = {}
     for method in methods:
-        targets.setdefault(options["target"][method], []).append(method)
-    return ", ".join(f"{listed(names)} maps of the {target} class" for target, names in targets.items())
+        abouts.setdefault(_about(method, f"the {options['target'][method]} class"), []).append(method)
+    return ", ".join(f"{listed(names)} {about}" for about, names in abouts.items())
+
+
+def _about(method: str, explained: str) -> str:
+    """What maps of a method are about, in words; one that attnlab does not know, as of captum, explains a class."""
+    known = METHODS.get(method)
+    return f"maps of {explained}" if known is None or known.of_class else "maps, the same for every class"
 
 
 def falls_short(attack: Mapping[str, Any], eps: float) -> bool:
@@ -199,7 +206,7 @@ def on_maps(attack: Mapping[str, Any]) -> str:
     moves = holds_prediction(attack)
     verb = "moves" if moves else "holds"
     details = [
-        f"{verb} {attack['method']} maps of the clean prediction, {attack['distance']} distance",
+        f"{verb} {attack['method']} {_about(attack['method'], 'the clean prediction')}, {attack['distance']} distance",
         f"prediction held with a margin of {attack['keep']:g}" if moves else "",
         f"gradients by softplus of {attack['softplus']:g}" if attack["softplus"] is not None else "",
     ]

@@ -1,5 +1,6 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable
@@ -24,6 +25,18 @@ pytest.register_assert_rewrite("trainings", "twins")
 # a busy machine is no failure: no example has to end, and none to be found, within a time
 hypothesis.settings.register_profile("attnlab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("attnlab")
+
+
+def pytest_configure() -> None:
+    """Search for no garbage while tests are imported: there is none, and the search takes seconds."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Search from now on, but not among what was imported: tests that count objects look through theirs alone."""
+    gc.freeze()
+    gc.enable()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

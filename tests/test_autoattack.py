@@ -79,8 +79,8 @@ class Linear(torch.nn.Module):
 @pytest.mark.parametrize("index", [0, 3])
 @pytest.mark.parametrize("rank", [None, 3])
 def test_apgd_equals_torchattacks_step_by_step(precise, scenes_batch, monkeypatch, rank, index):
-    image, label = scenes_batch[0][index : index + 1].double(), scenes_batch[1][index : index + 1]
-    eps = 0.2 / 255
+    image = scenes_batch[0][index : index + 1, :, 8:40, 8:40].double()  # as many steps take less time
+    label, eps = predictions(precise, image), 0.2 / 255
     if rank is None:
         oracle, ours = torchattacks.APGD(precise, eps=eps, steps=100), apgd
     else:
@@ -144,8 +144,8 @@ def test_a_linear_model_is_driven_to_the_optimum_of_its_margin(attack):
 @settings(max_examples=5)
 @given(eps=st.floats(0, 1))
 def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, attack, eps):
-    images, labels = (part[:4] for part in scenes_batch)
-    adversarial = attack(resnet8, images, labels, eps, SEEDS[:4])
+    images, labels = (part[:2] for part in scenes_batch)
+    adversarial = attack(resnet8, images, labels, eps, SEEDS[:2])
     assert (adversarial - images).abs().max() <= eps + 1e-6
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
@@ -157,11 +157,11 @@ def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, attack, eps
     [("apgd-ce", 1 + 6 + 1), ("apgd-t", 1 + 6 + 1), ("square", 1 + 30), ("autoattack", 10 * (3 + 3) + (10 + 3))],
 )
 def test_an_unbroken_image_costs_the_budget_and_no_pass_more(resnet8, scenes_batch, name, expected):
-    images = scenes_batch[0]
+    images = scenes_batch[0][:3]
     labels = predictions(resnet8, images)
     with passes(resnet8) as sizes:
-        QUICK[name](resnet8, images, labels, 0.0, SEEDS)
-    assert sizes == [16] * expected
+        QUICK[name](resnet8, images, labels, 0.0, SEEDS[:3])
+    assert sizes == [3] * expected
 
 
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "square"])

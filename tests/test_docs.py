@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from attnlab.attention.lime import LimeSettings
 from attnlab_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,6 +132,7 @@ def here(sandbox, tmp_path, monkeypatch, coarse) -> Iterator[Path]:
         (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)
 
     monkeypatch.setattr("attnlab.models.zoos.torchvision.build", lambda wanted: small())
+    monkeypatch.setattr("attnlab.interactive.LimeSettings", partial(LimeSettings, samples=20))  # as with --smoke
     yield tmp_path
     sys.modules.pop("net", None)  # other tests have a net.py of their own
 

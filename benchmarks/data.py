@@ -3,8 +3,9 @@
     python -m benchmarks.data [--images 200 --listed 50000 --readers folder,coco] [--folder DIR]
 
 Images are crops of scikit-image's photographs, JPEG of 500x375, which every layout links to. The bare loop opens,
-converts and resizes a file at a time, and nothing else. The speed of n worker processes, from the first batch of each
-on, is divided by that of n bare loops at once, each a process. Opening is timed with so many links to one file, in a
+converts and resizes a file at a time, and nothing else; where a reader gives masks, it draws the object's polygon by
+pycocotools and resizes that by Pillow, too. The speed of n worker processes, from the first batch of each on, is
+divided by that of n such loops at once, each a process. Opening is timed with so many links to one file, in a
 process that has imported everything.
 """
 
@@ -29,6 +30,7 @@ import numpy as np
 import skimage.data
 import torch
 from PIL import Image
+from pycocotools import mask
 
 from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
@@ -39,6 +41,10 @@ from benchmarks.timing import machine
 HEIGHT, WIDTH, SIZE, BATCH = 375, 500, (224, 224), 20
 CLASSES = [f"class-{label}" for label in range(10)]
 BOX = (100, 75, 400, 300)  # half-open, of every image
+TURNS = [2 * pi * point / 20 for point in range(20)]
+POLYGON = [round(value, 2) for turn in TURNS for value in (250 + 150 * cos(turn), 187.5 + 112.5 * sin(turn))]
+FLOORS = "bare loops", "with masks"
+MASKED = ("coco",)  # layouts whose readers give masks
 LAYOUTS: dict[str, Callable[[Path, Sequence[Path]], object]] = {}
 
 Layout = Callable[[Path, Sequence[Path]], object]
@@ -70,10 +76,8 @@ def coco(root: Path, files: Sequence[Path]) -> None:
     """Instances with a polygon of 20 points each."""
     names = link(root / "val2017", files)
     x0, y0, x1, y1 = BOX
-    turns = [2 * pi * point / 20 for point in range(20)]
-    polygon = [round(value, 2) for turn in turns for value in (250 + 150 * cos(turn), 187.5 + 112.5 * sin(turn))]
     size = {"width": WIDTH, "height": HEIGHT}
-    of_object = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": 50_000.0, "iscrowd": 0, "segmentation": [polygon]}
+    of_object = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": 50_000.0, "iscrowd": 0, "segmentation": [POLYGON]}
     (root / "annotations").mkdir()
     content = {
         "images": [{"id": place, "file_name": name, **size} for place, (name, _) in enumerate(names)],
@@ -137,22 +141,25 @@ def photographs(root: Path, count: int) -> list[Path]:
     return files
 
 
-def bare(files: Sequence[Path]) -> None:
-    """Decode and resize a file at a time by Pillow alone."""
+def bare(files: Sequence[Path], masks: bool) -> None:
+    """Decode and resize a file at a time by Pillow alone, and the mask of POLYGON with each where asked for."""
     for file in files:
         with Image.open(file) as image:
             picture = image.convert("RGB").resize(SIZE[::-1], Image.Resampling.BILINEAR)
             torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        if masks:
+            drawn = Image.fromarray(mask.decode(mask.frPyObjects([POLYGON], HEIGHT, WIDTH))[..., 0])
+            torch.from_numpy(np.array(drawn.resize(SIZE[::-1], Image.Resampling.NEAREST), bool))
 
 
-def bare_loops(files: Sequence[Path], count: int) -> float:
+def bare_loops(files: Sequence[Path], count: int, masks: bool) -> float:
     """Images per second of so many bare loops at once, each over all files in a process of its own."""
     together = multiprocessing.get_context("fork")
     start, seconds = together.Barrier(count), together.Queue()
 
     def loop() -> None:
         start.wait()
-        seconds.put(seconds_of(partial(bare, files)))
+        seconds.put(seconds_of(partial(bare, files, masks)))
 
     loops = [together.Process(target=loop) for _ in range(count)]
     for process in loops:
@@ -218,7 +225,9 @@ def decoding(names: Sequence[str], root: Path, files: Sequence[Path], rounds: in
     for name in names:
         LAYOUTS[name](root / name, files)
     for round_ in range(rounds + 1):
-        taken = {("bare loops", count): bare_loops(files, count) for count in counts[1:]}
+        taken = {
+            (floor_of(name), count): bare_loops(files, count, name in MASKED) for name in names for count in counts[1:]
+        }
         for name in names:
             opened = load_dataset(name, root / name, "val")
             taken |= {(name, workers): read_all(opened, workers) for workers in counts}
@@ -226,9 +235,14 @@ def decoding(names: Sequence[str], root: Path, files: Sequence[Path], rounds: in
             rates.setdefault(key, []).append(rate)
     click.echo(f"decoding {len(files)} images of {WIDTH}x{HEIGHT} to {SIZE[1]}x{SIZE[0]}, median of {rounds}")
     for (name, count), measured in rates.items():
-        loops = rates["bare loops", max(1, count)]
+        loops = rates[floor_of(name), max(1, count)]
         share = median(mine / bare for mine, bare in zip(measured, loops, strict=True))
-        click.echo(f"{name:16} {count} processes {median(measured):9.1f} images/s, {share:.2f} of the bare loops'")
+        click.echo(f"{name:16} {count} processes {median(measured):9.1f} images/s, {share:.2f} of bare loops'")
+
+
+def floor_of(name: str) -> str:
+    """What a reader is divided by; a reader that is one itself by itself."""
+    return name if name in FLOORS else FLOORS[name in MASKED]
 
 
 def opening(names: Sequence[str], root: Path, file: Path, listed: int) -> None:

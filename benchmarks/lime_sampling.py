@@ -11,7 +11,7 @@ the ways of drawing at 20,000 samples, on built-in scenes, whose network is quic
 """
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import click
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.attention import SAMPLINGS
+from attnlab.attention import FITS, SAMPLINGS
 from attnlab.attention.lime import fit, perturbations
 from attnlab.attention.masked_inference import MaskedInference
 from attnlab.data import load_dataset
@@ -32,7 +32,8 @@ from attnlab.superpixels import Labels, Mask, area, superpixels
 DRAWN, SEEDS, FEATURES = 90, (0, 1), 8
 NUMBERS = (100, 200, 300, 500, 1000)
 AT_ONCE = 250  # samples between two looks at the batch's file
-BASE = ("random", 1000)
+BASE = ("random", 1000, "ridge")
+SURROGATES = 300  # samples of a surrogate, at most
 RESAMPLES = 10_000
 
 
@@ -73,19 +74,19 @@ def ask(file: Path, sample: Sample, pixels: Tensor, classifier: Classifier, want
     part.replace(file)
 
 
-def areas_of(file: Path) -> dict[tuple[str, int], list[Mask]]:
-    """LIME's areas of an image, one a seed, by sampling and number of samples."""
+def areas_of(file: Path) -> dict[tuple[str, int, str], list[Mask]]:
+    """LIME's areas of an image, one a seed, by sampling, number of samples, and fit."""
     kept = np.load(file)
     labels, areas = kept["segments"], {}
-    for sampling in SAMPLINGS:
-        for samples in NUMBERS:
-            if samples <= min(len(kept[f"{sampling}-{seed}"]) if f"{sampling}-{seed}" in kept else 0 for seed in SEEDS):
-                areas[sampling, samples] = [
-                    area(weights, labels, FEATURES)
-                    for seed in SEEDS
-                    for shown in [perturbations(file.stem, int(labels.max()) + 1, samples, seed, sampling)]
-                    for weights in fit([shown], [torch.from_numpy(kept[f"{sampling}-{seed}"][:samples])])
-                ]
+    for sampling, samples, name in product(SAMPLINGS, NUMBERS, FITS):
+        made = min(len(kept[f"{sampling}-{seed}"]) if f"{sampling}-{seed}" in kept else 0 for seed in SEEDS)
+        if samples <= made and (name == "ridge" or samples <= SURROGATES):
+            areas[sampling, samples, name] = [
+                area(weights, labels, FEATURES)
+                for seed in SEEDS
+                for shown in [perturbations(file.stem, int(labels.max()) + 1, samples, seed, sampling)]
+                for weights in FITS[name]([shown], [torch.from_numpy(kept[f"{sampling}-{seed}"][:samples])])
+            ]
     return areas
 
 
@@ -130,7 +131,7 @@ def answers(folder: Path, root: Path, model: str, samples: tuple[str, ...], imag
 def table(folder: Path) -> None:
     """Print mean IoU of two seeds' areas, what it differs by from BASE, and IoU with another seed's BASE."""
     images = [areas_of(file) for file in sorted(folder.glob("*.npz")) if not file.stem.endswith(".part")]
-    images = [areas for areas in images if BASE in areas and any(sampling != BASE[0] for sampling, _ in areas)]
+    images = [areas for areas in images if BASE in areas and any(sampling != BASE[0] for sampling, *_ in areas)]
     keys = [key for key in images[0] if all(key in areas for areas in images)]
     draws = np.random.default_rng(0).integers(0, len(images), (RESAMPLES, len(images)))
 
@@ -139,14 +140,16 @@ def table(folder: Path) -> None:
         return f"{values.mean():{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
     click.echo(f"{len(images)} images, {FEATURES} superpixels, 95 % percentile intervals, paired over images")
-    click.echo("| sampling | samples | two seeds | against two random 1000s | with random 1000 of the other seed |")
-    click.echo("|---|---|---|---|---|")
+    click.echo(
+        "| sampling | samples | fit | two seeds | against two random 1000s | with random 1000 of the other seed |"
+    )
+    click.echo("|---|---|---|---|---|---|")
     base = np.array([iou(*areas[BASE]) for areas in images])
     for key in keys:
         agreement = np.array([iou(*areas[key]) for areas in images])
         other = np.array([np.mean([iou(areas[key][i], areas[BASE][1 - i]) for i in (0, 1)]) for areas in images])
         against = cell(agreement - base, "+") if key != BASE else ""
-        click.echo(f"| {key[0]} | {key[1]} | {cell(agreement)} | {against} | {cell(other)} |")
+        click.echo(f"| {' | '.join(map(str, key))} | {cell(agreement)} | {against} | {cell(other)} |")
 
 
 @main.command()

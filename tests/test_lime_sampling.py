@@ -155,6 +155,8 @@ def test_what_the_lime_engine_cannot_do_is_refused():
         LimeOptions(engine="lime", sampling="paired")
     with pytest.raises(UserError, match="whole number with --lime-engine lime, got auto"):
         LimeOptions(engine="lime", samples="auto")
+    with pytest.raises(UserError, match="--lime-fit ridge with --lime-engine lime, got surrogate"):
+        LimeOptions(engine="lime", fit="surrogate")
     with pytest.raises(UserError, match="did you mean 'paired'"):
         LimeOptions(sampling="pared")
     with pytest.raises(UserError, match="random, paired, orthogonal"):

@@ -243,3 +243,13 @@ SAMPLINGS = Registry(
         "orthogonal": Lazy("attnlab.attention.lime_samples:orthogonal"),
     },
 )
+
+#: how LIME makes weights of its samples: name -> function(what the samples of each image show, their probabilities) ->
+#: weights of each image
+FITS = Registry(
+    "--lime-fit",
+    {
+        "ridge": Lazy("attnlab.attention.lime:fit"),
+        "surrogate": Lazy("attnlab.attention.lime_surrogate:surrogate_fit"),
+    },
+)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from attnlab.attention import SAMPLINGS
+from attnlab.attention import FITS, SAMPLINGS
 from attnlab.attention.masked_inference import HIDES, MaskedInference
 from attnlab.errors import UserError, check_between, check_one_of
 from attnlab.hooks import frozen_eval
@@ -41,6 +41,7 @@ class LimeSettings:
         patience: 0 for exactly `samples`; else stop once the areas have stayed the same for so many blocks of BLOCK
             samples, and at `samples` at the latest.
         sampling: Which superpixels the samples show, a name in SAMPLINGS.
+        fit: How weights are made of the samples, a name in FITS.
     """
 
     samples: int = 1000
@@ -49,11 +50,13 @@ class LimeSettings:
     features: tuple[int, ...] = (8, 10)
     patience: int = 0
     sampling: str = "random"
+    fit: str = "ridge"
 
     def __post_init__(self) -> None:
         check_one_of(self.superpixels, SEGMENTERS, "--lime-superpixels")
         check_one_of(self.hide, HIDES, "--lime-hide")
         SAMPLINGS.expect(self.sampling)
+        FITS.expect(self.fit)
         check_between(self.samples, 2, MOST_SAMPLES, "--lime-samples")
         if not self.features or min(self.features) < 1:
             raise UserError(
@@ -126,12 +129,15 @@ def explain(sampler: MaskedInference, shown: Sequence[Tensor], settings: LimeSet
     weights: list[Weights] = [np.empty(0) for _ in shown]
     unchanged = [0] * len(shown)
     active = list(range(len(shown)))
+    fit_samples = FITS.expect(settings.fit)
     with frozen_eval(sampler.classifier):
         while active:
             asked = [(image, shown[image][len(values[image]) :][:block]) for image in active]
             for image, answer in zip(active, sampler(asked), strict=True):
                 values[image] = torch.cat([values[image], answer])
-            fitted = fit([shown[image][: len(values[image])] for image in active], [values[image] for image in active])
+            fitted = fit_samples(
+                [shown[image][: len(values[image])] for image in active], [values[image] for image in active]
+            )
             for image, new in zip(active, fitted, strict=True):
                 same = _same_areas(new, weights[image], settings.features)
                 unchanged[image] = unchanged[image] + 1 if same else 0

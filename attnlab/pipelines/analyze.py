@@ -108,7 +108,7 @@ class Analysis(Job[AnalyzeConfig]):
         del attack["eps"]
         if not lime["patience"]:  # else the features decide the records too, and not the tables alone
             del lime["features"]
-        del lime["sampling"]  # which `recorded` has
+        del lime["sampling"], lime["fit"]  # which `recorded` has
         options = {
             **self.named,
             "methods": list(config.methods),

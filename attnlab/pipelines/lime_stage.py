@@ -41,6 +41,7 @@ def lime_settings(options: LimeOptions) -> LimeSettings:
         options.features,
         0 if settled else PATIENCE,
         options.sampling,
+        options.fit,
     )
 
 

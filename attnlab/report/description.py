@@ -139,6 +139,7 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
         samples = f"at most {settings['samples']}" if settings["patience"] else settings["samples"]
         drawn = f"{samples} {options['lime_sampling']}" if "lime_sampling" in options else samples
         details += [f"{settings['superpixels']}, {drawn} samples, hidden {settings['hide']}", note if of_lime else ""]
+        details += ["weights of a surrogate"] if options.get("lime_fit") == "surrogate" else []
         details += ["by the lime package"] if options.get("lime_engine") == "lime" else []
     unlabelled = predicted_labels(manifest)
     noun = "image" if unlabelled else "correctly classified image"

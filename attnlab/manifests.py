@@ -19,7 +19,7 @@ FORMER = {"resize": "geometry", "memory_format": "layout"}
 #: what a run may be resumed with under other values, after a warning
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
-BATCHES = ("batch_size", "lime_batch_size")
+BATCHES = ("batch_size", "lime_batch_size", "map_batch_size")
 PROGRAMS = ("attnlab", "__main__.py")  # the programs under which the command line runs
 
 NONE = type(None)
@@ -56,7 +56,7 @@ COMMON: dict[str, Any] = {
     "finished": (str, NONE),
     **_each("started? command? platform? device? python? attnlab?", TEXT),
     **_each("git? root?", (str, NONE)),
-    **_each("threads? batch_size? lime_batch_size?", COUNT),
+    **_each("threads? batch_size? lime_batch_size? map_batch_size?", COUNT),
     "seconds?": NUMBER,
     "versions?": {"*": TEXT},
     "sessions?": [{"parts": [COUNT], "threads?": COUNT, **_each("started? worker? host?", TEXT)}],

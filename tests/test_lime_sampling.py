@@ -16,7 +16,7 @@ from attnlab.config.analyze import LimeOptions
 from attnlab.data import load_dataset
 from attnlab.errors import UserError
 from attnlab.manifests import read_manifest
-from attnlab.pipelines.lime_stage import lime_cost
+from attnlab.pipelines.own_passes import lime_cost
 from attnlab.records import read_records
 from attnlab.report.description import analysis_setting
 from attnlab.superpixels import superpixels

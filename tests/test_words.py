@@ -10,7 +10,7 @@ from attnlab.config import AnalyzeConfig
 from attnlab.data.digit_scenes import scenes
 from attnlab.data.resizing import read_batch
 from attnlab.pipelines.hardware import cutting_seconds
-from attnlab.pipelines.lime_stage import lime_cost
+from attnlab.pipelines.own_passes import lime_cost
 from attnlab.words import counted
 
 

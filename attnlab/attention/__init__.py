@@ -26,6 +26,28 @@ Need = Literal["nothing", "gradient", "passes"]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Forward passes of an image that a method takes, about, a backward pass counting as two.
+
+    Attributes:
+        most: At most, of one of `each`; None where that is captum's affair.
+        least: At least, where the network decides; None where it does not.
+        each: What has so many: a `channel` of the attention layer, a `superpixel`, or where it is empty the image.
+    """
+
+    most: int | None = 0
+    least: int | None = None
+    each: Literal["", "channel", "superpixel"] = ""
+
+    def __str__(self) -> str:
+        """The number in words: `0 to 1 a channel`."""
+        if self.most is None:
+            return "as captum's"
+        low = "" if self.least is None else f"{self.least} to "
+        return f"{low}{self.most}" + (f" a {self.each}" if self.each else "")
+
+
+@dataclass(frozen=True)
 class Method:
     """An attention method.
 
@@ -36,7 +58,7 @@ class Method:
         needs: What it takes beside the pass that gives the logits. Where the network's head has a closed form, a
             gradient by the attention layer takes nothing either.
         at: Whether its maps are at the resolution of the attention `layer` or of the images' `pixels`.
-        cost: Forward passes of an image that it takes beyond that pass, about, a backward pass counting as two.
+        cost: What it takes beyond that pass.
         source: Who published it.
         differentiable: Whether its maps have a gradient by the images, so that an attack can move them.
         allows: Function(classifier) that raises a UserError where the network does not allow the method; that it lacks
@@ -48,7 +70,7 @@ class Method:
     of_class: bool = True
     needs: Need = "gradient"
     at: Literal["layer", "pixels"] = "layer"
-    cost: str = "0"
+    cost: Cost = Cost()
     source: str = ""
     differentiable: bool = False
     allows: Callable[["Classifier"], None] | None = None
@@ -103,27 +125,27 @@ METHODS = Registry(
     {
         "grad-cam": Method(
             Lazy("attnlab.attention.gradcam:grad_cam_maps"),
-            cost="0 to 1",
+            cost=Cost(1, 0),
             source="Selvaraju et al. 2017",
             differentiable=True,
         ),
         "grad-cam++": Method(
             Lazy("attnlab.attention.cams:grad_cam_plus_plus"),
-            cost="0 to 1",
+            cost=Cost(1, 0),
             source="Chattopadhay et al. 2018",
             differentiable=True,
         ),
         "layer-cam": Method(
-            Lazy("attnlab.attention.cams:layer_cam"), cost="0 to 1", source="Jiang et al. 2021", differentiable=True
+            Lazy("attnlab.attention.cams:layer_cam"), cost=Cost(1, 0), source="Jiang et al. 2021", differentiable=True
         ),
         "hires-cam": Method(
             Lazy("attnlab.attention.cams:hires_cam"),
-            cost="0 to 1",
+            cost=Cost(1, 0),
             source="Draelos and Carin 2020",
             differentiable=True,
         ),
         "xgrad-cam": Method(
-            Lazy("attnlab.attention.cams:xgrad_cam"), cost="0 to 1", source="Fu et al. 2020", differentiable=True
+            Lazy("attnlab.attention.cams:xgrad_cam"), cost=Cost(1, 0), source="Fu et al. 2020", differentiable=True
         ),
         "eigen-cam": Method(
             Lazy("attnlab.attention.cams:eigen_cam"),
@@ -135,61 +157,63 @@ METHODS = Registry(
         "score-cam": Method(
             Lazy("attnlab.attention.perturbation_cams:score_cam"),
             needs="passes",
-            cost="1 a channel",
+            cost=Cost(1, each="channel"),
             source="Wang et al. 2020",
         ),
         "ablation-cam": Method(
             Lazy("attnlab.attention.perturbation_cams:ablation_cam"),
             needs="passes",
-            cost="0 to 1 a channel",
+            cost=Cost(1, 0, "channel"),
             source="Desai and Ramaswamy 2020",
         ),
-        "saliency": _of_pixels(Lazy(f"{_CAPTUM}:saliency"), cost="3", source="Simonyan et al. 2014"),
-        "input-x-gradient": _of_pixels(Lazy(f"{_CAPTUM}:input_x_gradient"), cost="3", source="Shrikumar et al. 2016"),
-        "integrated-gradients": _of_pixels(
-            Lazy(f"{_CAPTUM}:integrated_gradients"), cost="150", source="Sundararajan et al. 2017"
+        "saliency": _of_pixels(Lazy(f"{_CAPTUM}:saliency"), cost=Cost(3), source="Simonyan et al. 2014"),
+        "input-x-gradient": _of_pixels(
+            Lazy(f"{_CAPTUM}:input_x_gradient"), cost=Cost(3), source="Shrikumar et al. 2016"
         ),
-        "smoothgrad": _of_pixels(Lazy(f"{_CAPTUM}:smoothgrad"), cost="150", source="Smilkov et al. 2017"),
-        "gradient-shap": _of_pixels(Lazy(f"{_CAPTUM}:gradient_shap"), cost="150", source="Lundberg and Lee 2017"),
+        "integrated-gradients": _of_pixels(
+            Lazy(f"{_CAPTUM}:integrated_gradients"), cost=Cost(150), source="Sundararajan et al. 2017"
+        ),
+        "smoothgrad": _of_pixels(Lazy(f"{_CAPTUM}:smoothgrad"), cost=Cost(150), source="Smilkov et al. 2017"),
+        "gradient-shap": _of_pixels(Lazy(f"{_CAPTUM}:gradient_shap"), cost=Cost(150), source="Lundberg and Lee 2017"),
         "guided-backprop": _of_pixels(
             Lazy(f"{_RULES}:guided_backprop"),
-            cost="3",
+            cost=Cost(3),
             source="Springenberg et al. 2015",
             allows=Lazy(f"{_RULES}:allows_rectifier_rules"),
         ),
         "guided-grad-cam": _of_pixels(
             Lazy(f"{_RULES}:guided_grad_cam"),
-            cost="4 to 5",
+            cost=Cost(5, 4),
             source="Selvaraju et al. 2017",
             allows=Lazy(f"{_RULES}:allows_guided_grad_cam"),
         ),
         "deconvolution": _of_pixels(
             Lazy(f"{_RULES}:deconvolution"),
-            cost="3",
+            cost=Cost(3),
             source="Zeiler and Fergus 2014",
             allows=Lazy(f"{_RULES}:allows_rectifier_rules"),
         ),
         "deep-lift": _of_pixels(
             Lazy(f"{_RULES}:deep_lift"),
-            cost="6",
+            cost=Cost(6),
             source="Shrikumar et al. 2017",
             allows=Lazy(f"{_RULES}:allows_deep_lift"),
         ),
         "lrp": _of_pixels(
             Lazy("attnlab.attention.relevance:lrp"),
-            cost="4",
+            cost=Cost(4),
             source="Bach et al. 2015",
             allows=Lazy("attnlab.attention.relevance:allows_lrp"),
         ),
-        "occlusion": _of_pixels(Lazy(f"{_CAPTUM}:occlusion"), cost="170", source="Zeiler and Fergus 2014"),
+        "occlusion": _of_pixels(Lazy(f"{_CAPTUM}:occlusion"), cost=Cost(170), source="Zeiler and Fergus 2014"),
         "feature-ablation": _of_pixels(
-            Lazy(f"{_CAPTUM}:feature_ablation"), cost="1 a superpixel", source="Kokhlikyan et al. 2020"
+            Lazy(f"{_CAPTUM}:feature_ablation"), cost=Cost(1, each="superpixel"), source="Kokhlikyan et al. 2020"
         ),
-        "kernel-shap": _of_pixels(Lazy(f"{_CAPTUM}:kernel_shap"), cost="1000", source="Lundberg and Lee 2017"),
+        "kernel-shap": _of_pixels(Lazy(f"{_CAPTUM}:kernel_shap"), cost=Cost(1000), source="Lundberg and Lee 2017"),
         "captum:NAME": MethodForm(
             needs="passes",
             at="pixels",
-            cost="as captum's",
+            cost=Cost(None),
             source="Kokhlikyan et al. 2020",
             method_of=Lazy("attnlab.attention.captum_names:method_of"),
         ),
@@ -197,14 +221,14 @@ METHODS = Registry(
             Lazy("attnlab.attention.token_methods:attention_rollout"),
             of_class=False,
             needs="passes",
-            cost="1",
+            cost=Cost(1),
             source="Abnar and Zuidema 2020",
             allows=Lazy("attnlab.attention.token_methods:allows_tokens"),
         ),
         "chefer": Method(
             Lazy("attnlab.attention.token_methods:chefer"),
             needs="passes",
-            cost="3",
+            cost=Cost(3),
             source="Chefer et al. 2021",
             allows=Lazy("attnlab.attention.token_methods:allows_tokens"),
         ),
@@ -227,7 +251,7 @@ METHODS = Registry(
             target="predicted",
             needs="passes",
             at="pixels",
-            cost="1000",
+            cost=Cost(1000),
             source="Ribeiro et al. 2016",
         ),
     },

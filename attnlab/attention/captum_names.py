@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Maps
-from attnlab.attention import METHODS, Method
+from attnlab.attention import METHODS, Cost, Method
 from attnlab.attention.activation_modules import ELEMENTWISE, POOLS, ActivationModules
 from attnlab.attention.captum_methods import SETTINGS, superpixels_of
 from attnlab.attention.captum_passes import Passes, captum, pixel_maps
@@ -62,7 +62,7 @@ def method_of(name: str) -> Method:
         partial(_maps, asked),
         needs="passes",
         at="pixels",
-        cost="as captum's",
+        cost=Cost(None),
         source=f"captum.attr.{asked}",
         allows=Lazy("attnlab.attention.captum_rules:allows_deep_lift") if deep else None,
     )

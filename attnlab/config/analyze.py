@@ -152,6 +152,8 @@ class AnalyzeConfig(Options):
             not notice: 21 times the maps of 16 images.
         measures: Measures of the maps of the images that the tables use, with commas between them, or `all` that the
             data allow: {measures}.
+        map_batch_size: Images of a forward pass that a method makes of its own, LIME apart; by default the fastest of
+            those tried, or where trying would take longer than the passes --batch-size.
     """
 
     data: MapDataOptions = field(default_factory=MapDataOptions)
@@ -161,6 +163,7 @@ class AnalyzeConfig(Options):
     keep_maps: bool = option(False, decides=True, sparse=True)
     sanity: bool = False
     measures: tuple[str, ...] = option((), parse=texts, names="measures", many=True)
+    map_batch_size: int | None = option(None, least=1)
     attack: MapAttackOptions = field(default_factory=MapAttackOptions)
     lime: LimeOptions = field(default_factory=LimeOptions)
     run: RunOptions = field(default_factory=RunOptions)
@@ -210,6 +213,11 @@ class AnalyzeConfig(Options):
     def map_methods(self) -> list[str]:
         """The methods whose maps Tables 1-3 are about, in their order."""
         return [name for name in self.methods if METHODS[name].maps is not None]
+
+    @property
+    def own_methods(self) -> list[str]:
+        """Those of them that make passes of their own."""
+        return [name for name in self.map_methods if METHODS[name].needs == "passes"]
 
     @property
     def targets(self) -> dict[str, str]:

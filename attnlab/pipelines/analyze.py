@@ -8,20 +8,20 @@ from attnlab.attacks import Attack
 from attnlab.attention import METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig
-from attnlab.config.analyze import AUTO
 from attnlab.data import DATASETS, TRUTHS
 from attnlab.data.base import ImageSet
-from attnlab.data.resizing import ResizedDataset, load_batches, read_batch
-from attnlab.manifests import BATCHES, recorded
+from attnlab.data.resizing import ResizedDataset, load_batches
+from attnlab.manifests import BATCHES
 from attnlab.measures import of_one, of_two
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
 from attnlab.pipelines.checks import check_attackable, check_map_attacks, check_passes, fitted, seen_by
 from attnlab.pipelines.job import Job, run_on_ray
-from attnlab.pipelines.lime_stage import LimeStage, lime_cost, lime_settings
+from attnlab.pipelines.lime_stage import LimeStage, lime_settings
 from attnlab.pipelines.map_measures import chosen_measures
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
+from attnlab.pipelines.own_passes import settle_passes
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.random_weights import write_sanity
@@ -29,10 +29,8 @@ from attnlab.pipelines.robustness_checks import first_look, write_found
 from attnlab.records import CHECKS, read_checks
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION
-from attnlab.superpixels import method_for, segmenting
+from attnlab.superpixels import segmenting
 from attnlab.words import model_title
-
-TRIED = 2  # images that are cut for the estimate of what LIME takes
 
 
 def analyze(
@@ -135,6 +133,7 @@ class Analysis(Job[AnalyzeConfig]):
             "batch_size": config.run.batch_size,
             "workers": config.run.workers,
             **({"lime_batch_size": config.lime.batch_size} if config.with_lime else {}),
+            **({"map_batch_size": config.map_batch_size} if config.own_methods else {}),
             "root": str(root.resolve()) if root else None,
         }
 
@@ -196,28 +195,8 @@ def open_analysis(
         classifier=classifier,
         attacks=attacks,
     )
-    if config.with_lime:
-        config, cost = _settle_lime(analysis)
-        analysis = replace(analysis, config=config, cost=cost)
-    check_passes(config.run.batch_size or 1, config.run.workers or 0, config.lime.batch_size or 1)
+    analysis = settle_passes(analysis)
+    config = analysis.config
+    sizes = (config.lime.batch_size or 1, config.map_batch_size or 1)
+    check_passes(config.run.batch_size or 1, config.run.workers or 0, *sizes)
     return analysis
-
-
-def _settle_lime(analysis: Analysis) -> tuple[AnalyzeConfig, str]:
-    """The way of cutting and the samples a pass, and what LIME takes at most where its speed was tried.
-
-    A run that is resumed keeps its own, so that its last digits do not depend on the interruption.
-    """
-    config, classifier, images, note = analysis.config, analysis.classifier, analysis.images, ""
-    if config.lime.superpixels == AUTO:
-        before = (recorded(analysis.out, "options") or {}).get("lime", {}).get("superpixels")
-        config = config.having(lime_superpixels=before or method_for(images.channels, classifier.input_size))
-        if config.lime.superpixels == "slic":
-            note = "; superpixels by slic, as quickshift finds too few in images this small"
-    if size := config.lime.batch_size or recorded(analysis.out, "lime_batch_size"):
-        return config.having(lime_batch_size=size), ""
-    size, speed = hardware.lime_batch_size(classifier)
-    tried = read_batch(images, classifier.input_size, analysis.positions[:TRIED], config.data.resize)
-    cutting = hardware.cutting_seconds(tried, config.lime.superpixels)
-    cost = lime_cost(config, analysis.count, speed, cutting, config.run.workers or 0)
-    return config.having(lime_batch_size=size), cost + note

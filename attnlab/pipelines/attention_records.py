@@ -42,7 +42,7 @@ def attention_records(
         images, labels, seeds = checked_inputs(classifier, batch, config.run.seed)
         with naming("images", batch.image_ids):
             clean, adversarial = fused_pass(
-                classifier, images, labels, attacks, config.targets, seeds, config.run.batch_size or len(images)
+                classifier, images, labels, attacks, config.targets, seeds, config.map_batch_size or len(images)
             )
         # the tables use these alone
         correct = (clean.logits.argmax(1) == labels).tolist()

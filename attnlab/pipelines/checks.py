@@ -125,10 +125,11 @@ def runnable_attacks(name: str, source: Classifier, attacks: Attacks) -> Attacks
     return left
 
 
-def check_passes(batch_size: int, workers: int, lime_batch_size: int = 1) -> None:
+def check_passes(batch_size: int, workers: int, lime_batch_size: int = 1, map_batch_size: int = 1) -> None:
     """Check how a run is divided."""
     check_between(batch_size, 1, LARGEST_BATCH, "--batch-size")
     check_between(lime_batch_size, 1, LARGEST_BATCH, "--lime-batch-size")
+    check_between(map_batch_size, 1, LARGEST_BATCH, "--map-batch-size")
     check_between(workers, 0, MOST_WORKERS, "--workers")
 
 

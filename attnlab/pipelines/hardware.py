@@ -1,15 +1,14 @@
 """Defaults of device, batch size, workers, and each data set's model."""
 
 import os
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from timeit import repeat
 
 import numpy as np
 import torch
 
-from attnlab.attention.masked_inference import MaskedInference
+from attnlab.attention.masked_inference import MaskedInference, in_batches
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import Batch
@@ -21,7 +20,7 @@ from attnlab.superpixels import grid, superpixels
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
-LARGEST_LIME_BATCH = 1024
+LARGEST_PASS = 1024  # images of a pass that are tried
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container
 
@@ -69,28 +68,64 @@ def batch_size(device: torch.device, size: tuple[int, int]) -> int:
     return max(1, min(LARGEST_BATCH[kind], PIXELS[kind] // (size[0] * size[1])))
 
 
-def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
-    """Samples a pass that give the most samples a second, composing included, and how many those are.
+def fastest_batch(run: Callable[[int], int], device: torch.device) -> tuple[int, float]:
+    """Images a pass that give the most images a second, and how many those are.
 
-    Found by trying, twice as many each time, as long as it pays and there is memory for it.
+    Found by trying, twice as many each time, as long as it pays and there is memory for it. `run` makes a pass of so
+    many images, and returns how many of them memory allowed at once.
     """
+    best, best_speed = 1, 0.0
+    size = 32 if device.type == "cuda" else 1
+    while size <= LARGEST_PASS:
+        fits, seconds = zip(*(_timed(run, size) for _ in range(3)), strict=True)
+        speed = size / min(seconds)
+        if speed > best_speed * 1.02:
+            best, best_speed = min(fits), speed
+        if min(fits) < size or size >= 4 * best:  # memory ran out, or it does not pay any more
+            break
+        size *= 2
+    return best, best_speed
+
+
+def _timed(run: Callable[[int], int], size: int) -> tuple[int, float]:
+    start = perf_counter()
+    fits = run(size)
+    return fits, perf_counter() - start
+
+
+def lime_batch_size(classifier: Classifier) -> tuple[int, float]:
+    """LIME's samples a pass, and samples a second, composing included."""
     height, width = classifier.input_size
     image = torch.rand(1, classifier.channels, height, width, device=classifier.device)
     segments = torch.from_numpy(grid(np.empty((height, width)), 0))[None].to(classifier.device)
     sampler = MaskedInference(classifier, image, torch.zeros(1, dtype=torch.long), segments, "grey", 1)
-    shown = torch.rand(LARGEST_LIME_BATCH, int(segments.max()) + 1) < 0.5
-    best, best_speed = 1, 0.0
-    size = 32 if classifier.device.type == "cuda" else 1
+    shown = torch.rand(LARGEST_PASS, int(segments.max()) + 1) < 0.5
+
+    def run(size: int) -> int:
+        sampler.batch_size = size
+        sampler([(0, shown[:size])])
+        return sampler.batch_size
+
     with frozen_eval(classifier):
-        while size <= LARGEST_LIME_BATCH:
-            sampler.batch_size = size
-            speed = size / min(repeat(partial(sampler, [(0, shown[:size])]), number=1, repeat=3))
-            if speed > best_speed * 1.02:
-                best, best_speed = sampler.batch_size, speed
-            if sampler.batch_size < size or size >= 4 * best:  # memory ran out, or it does not pay any more
-                break
-            size *= 2
-    return best, best_speed
+        return fastest_batch(run, classifier.device)
+
+
+def map_batch_size(classifier: Classifier) -> tuple[int, float]:
+    """Images a pass of an attention method's own, its gradient by the pixels included, and forward passes a second.
+
+    The backward pass counts as two forward passes.
+    """
+    image = torch.rand(1, classifier.channels, *classifier.input_size, device=classifier.device)
+
+    def gradient(part: slice) -> float:
+        pixels = image.repeat(part.stop - part.start, 1, 1, 1).requires_grad_()
+        with torch.enable_grad():
+            score = classifier(pixels)[:, 0].sum()
+        return float(torch.autograd.grad(score, pixels)[0].sum())  # waits for the device
+
+    with frozen_eval(classifier):
+        size, speed = fastest_batch(lambda size: in_batches(gradient, size, size)[1], classifier.device)
+    return size, 3 * speed
 
 
 def cutting_seconds(batch: Batch, method: str) -> float:

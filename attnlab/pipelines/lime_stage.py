@@ -4,7 +4,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,6 @@ from attnlab.superpixels import FEW, Labels
 from attnlab.words import counted
 
 SECOND_SEED = 2**31  # distance of the second seed from the first, for the noise floor: beyond any seed a person picks
-LIME_BYTES = 4_000  # bytes of an explanation in the records, at 299 px: compressed superpixels and weights
 Segments = Future[Labels]
 Cut = Callable[[Any, str, int], Segments]
 Struct = dict[str, Any]  # what the records call an explanation
@@ -160,26 +158,3 @@ class LimeStage:
                 "seed; raise --lime-samples",
                 stacklevel=2,
             )
-
-
-def lime_cost(config: AnalyzeConfig, images: int, speed: float, cutting: float, workers: int) -> str:
-    """Estimate the time LIME takes at most, if every image is classified correctly, as one line.
-
-    The time that the lime package spends beside its passes is not part of it.
-
-    `speed` is in forward passes a second, `cutting` in seconds an image, done by workers beside the passes or in turn.
-    """
-    samples = lime_settings(config.lime).samples
-    explanations = images * (1 + len(config.attack.eps or [None]) + config.lime.floor)
-    forwards = explanations * samples
-    cuts = images if config.lime.segments == "shared" else explanations
-    passing, cut = forwards / speed, cuts * cutting / max(1, workers)
-    where = f" on {counted(workers, 'process')}" if workers else ""
-    own = "; the lime package's own work comes on top" if config.lime.engine == "lime" else ""
-    total = timedelta(seconds=round(max(passing, cut) if workers else passing + cut))
-    return (
-        f"LIME: at most {total}: {forwards:,} passes ({counted(images, 'image')} x {explanations // max(1, images)} "
-        f"explanations x {samples} samples) at {speed:.0f} a second, {cuts:,} cuts into superpixels of "
-        f"{cutting:.2f} s{where}; "
-        f"records of about {explanations * LIME_BYTES / 1e6:.0f} MB{own}"
-    )

@@ -136,7 +136,7 @@ class BatchMeasures:
         """What makes the method's maps of other images for these classes, at the images' size."""
 
         def explain(images: Images, classes: Labels, seeds: Sequence[int]) -> Tensor:
-            maker = Maker(self.classifier, {method: "true"}, self.config.run.batch_size or len(images))
+            maker = Maker(self.classifier, {method: "true"}, self.config.map_batch_size or len(images))
             look = maker.look(images, classes, seeds, cut=True)
             maps = maker.finish(look)[method]
             return resize_maps(maps, self.classifier.input_size)

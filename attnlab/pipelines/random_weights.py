@@ -48,7 +48,7 @@ def write_sanity(
         maps: dict[str, Maps] = {}
         for target in dict.fromkeys(config.targets.values()):
             own = {name: "true" for name, wanted in config.targets.items() if wanted == target}
-            maker = Maker(model, own, batch_size)
+            maker = Maker(model, own, config.map_batch_size or SAMPLE)
             maps |= maker.finish(maker.look(pixels[part], classes[target][part], seeds[part], cut=True))
         return maps
 

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy import stats
 
 from attnlab.records import read_records
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import bootstrap_difference
-from attnlab.report.tables import GROUPS
 from attnlab.report.tables.controls import blind_areas
 from attnlab.report.tables.iou import cell_ious, i_att
 from attnlab.runs import Run

@@ -16,8 +16,9 @@ def analyze(config: AnalyzeConfig, form: str | None) -> None:
     """Measure attention maps: their IoU with ground truth, and between original and adversarial images (Tables 1-5).
 
     With no option it analyses the built-in scenes with the built-in ResNet8. An image counts as `succeed` where the
-    attack changes the prediction, as `fail` where it does not. LIME explains the images that the tables use: those
-    classified correctly. The run folder holds run.json, records/*.parquet, skipped.csv and tables/*.csv and *.tex.
+    attack changes the prediction, as `fail` where it does not (under `explain`: `lost` and `kept`). LIME explains the
+    images that the tables use: those classified correctly. The run folder holds run.json, records/*.parquet,
+    skipped.csv and tables/*.csv and *.tex.
 
     \b
     attnlab analyze --data imagenet --root /data/imagenet --split val

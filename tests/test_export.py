@@ -26,8 +26,8 @@ from attnlab.exports.write import export
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.replay import replay
 from attnlab.records import rows_of
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.images import MISCLASSIFIED, WITHOUT_BOX
-from attnlab.report.tables import GROUPS
 from attnlab.report.tables.iou import cell_ious
 from attnlab.runs import Run
 

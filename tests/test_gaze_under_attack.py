@@ -187,17 +187,32 @@ def test_options_that_do_not_fit_are_refused_in_one_line(attnlab, words, message
 
 def test_an_analysis_under_an_attack_on_maps_names_the_group_that_kept_its_prediction(attnlab):
     words = ["analyze", "--split", "test", "--limit", 12, "--workers", 0, "--out", "out"]
-    printed = attnlab(*words, "--method", "layer-cam,grad-cam", "--attack", "explain4", "--step-size", "4/255")
+    words += ["--method", "layer-cam,grad-cam", "--measures", "entropy", "--attack", "explain4", "--step-size", "4/255"]
+    printed = attnlab(*words)
     assert printed.code == 0
     table = pd.read_csv("out/tables/table3.csv").query("method == 'layer-cam' and cells == 5").set_index("group")
     assert list(table.index) == ["lost", "kept"]
     assert (table.loc["lost", "n"], table.loc["kept", "n"] > 8) == (0, True)
     assert table.loc["kept", "iou_ori_adv"] < 0.8
     latex = Path("out/tables/table3.tex").read_text()
-    assert r"\mathcal{I}_{kept}$: the attack keeps the prediction, as it is to" in latex
+    assert r"\mathcal{I}_{kept}$: it leaves the prediction as it is" in latex
     assert "succeed" not in latex
     assert json.loads(Path("out/run.json").read_text())["options"]["attack"]["method"] == "layer-cam"
     assert "moves layer-cam maps of the clean prediction" in " ".join(printed.out.split())
     assert attnlab("tables", "out", "--controls").code == 0
     controls = pd.read_csv("out/tables/controls.csv")
     assert {"n_lost", "lost", "n_kept", "kept"} < set(controls)
+    assert r"\mathcal{I}_{kept}" in Path("out/tables/measures.tex").read_text()
+    assert attnlab("report", "out", "--no-images").code == 0
+    page = Path("out/report.html").read_text()
+    assert 'class="fail">prediction kept</th>' in page
+    assert '<span class="key succeed">prediction lost</span>: the attack changes the prediction' in page
+    assert ">fail<" not in page
+    assert ">succeed<" not in page
+    assert attnlab("figures", "out", "--only", "figure1").code == 0
+    caption = Path("out/figures/figure1-layer-cam.txt").read_text()
+    assert "Visual attention of the image whose prediction the attack keeps: the original image" in caption
+    assert attnlab("export", "csv", "out", "--out", "exported").code == 0
+    assert set(pd.read_csv("exported/records.csv")["group"]) <= {"kept", "misclassified"}
+    refused = attnlab("figures", "out", "--only", "success-against-iou").error
+    assert "the attack is to leave predictions as they are" in refused

@@ -10,7 +10,7 @@ from attnlab.exports.write import Export
 from attnlab.files import safe_cell
 from attnlab.manifests import map_methods
 from attnlab.records import Row
-from attnlab.report.description import class_names, models_of
+from attnlab.report.description import class_names, models_of, outcomes_of
 from attnlab.report.figures.analysis import seen_by
 from attnlab.report.page.images import figures_of, numbers_of
 from attnlab.words import counted
@@ -41,7 +41,7 @@ def _analysis(export: Export) -> Iterator[Cells]:
     LIME's numbers stand in the rows of the first method alone.
     """
     methods = [export.config.method] if export.config.method else map_methods(export.manifest)
-    names = ClassNames(class_names(export.manifest))
+    names, outcomes = ClassNames(class_names(export.manifest)), outcomes_of(export.manifest)
     figures, labelled = figures_of(export.manifest, methods[:1]), has_labels(export.manifest)
     pairs = ((row, method) for row in export.rows() for method in methods or [""])
     for row, method in pairs:
@@ -54,7 +54,7 @@ def _analysis(export: Export) -> Iterator[Cells]:
                 "image_id": record["image_id"],
                 **({"method": method} if methods[1:] else {}),
                 "eps": eps,
-                "group": numbers["groups"][index],
+                "group": outcomes.name(numbers["groups"][index]),
                 "label": record["label"] if labelled else None,
                 "class": names[record["label"]] if labelled else None,
                 "prediction": record["prediction"],

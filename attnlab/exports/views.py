@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from attnlab.boxes import frame_of, unpack
+from attnlab.report.description import outcomes_of
 from attnlab.report.figures.analysis import boxes_of, shown_map
 from attnlab.report.figures.panels import class_name
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.images import group_of
-from attnlab.report.tables import GROUPS
 from attnlab.views import Map
 from attnlab.words import as_fraction
 
@@ -60,13 +61,12 @@ class View(NamedTuple):
 
 def views_of(record: Record, manifest: Mapping[str, Any]) -> list[View]:
     """The clean image, then that of each eps, from an image's row of the records."""
-    has_boxes = manifest["data"]["has_boxes"]
+    has_boxes, outcomes = manifest["data"]["has_boxes"], outcomes_of(manifest)
     views = []
     for eps, row in zip([None, *manifest["options"]["eps"]], [record, *record["adversarial"]], strict=True):
         attention = None if row["map"] is None else shown_map(row, manifest)
         group = group_of(record, row, has_boxes)
-        if eps is None and group in GROUPS:
-            group = ""
+        group = "" if eps is None and group in GROUPS else outcomes.name(group)
         views.append(View(eps, row["prediction"], row["confidence"], row["iou_att_gt"], group, attention))
     return views
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import map_methods
+from attnlab.report.outcomes import CHANGED, KEPT, Outcomes
 from attnlab.words import as_fraction, counted, listed, model_title
 
 if TYPE_CHECKING:
@@ -183,6 +184,12 @@ def loops_of(options: Options) -> list[Mapping[str, Any]]:
 def holds_prediction(attack: Mapping[str, Any]) -> bool:
     """Whether an attack, as a manifest describes it, is to move maps and leave predictions as they are."""
     return bool(attack.get("distance")) and attack.get("objective") == MOVES
+
+
+def outcomes_of(manifest: Manifest) -> Outcomes:
+    """What the outcomes of an analysis' attack are called."""
+    attack = manifest["options"].get("attack")
+    return KEPT if attack and holds_prediction(attack) else CHANGED
 
 
 def map_attacks_of(options: Options) -> dict[str, dict[str, str]]:

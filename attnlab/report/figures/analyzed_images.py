@@ -1,13 +1,16 @@
 """Figs. 1, 3 and 13 of the paper: images of an analysis with their maps, before and after its attack."""
 
+from collections.abc import Sequence
+
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.panels import Panel, Row, difference, draw_panels, iou_text, prediction_text
+from attnlab.report.outcomes import GROUPS, image_of
 from attnlab.views import Examples
+from attnlab.words import listed
 
 TITLES = ("original image", "its attention", "adversarial attention", "perturbation")
 ROWS = (
-    "Visual attention of the successfully attacked image (top row) and the failed-attacked image (bottom row): the "
-    "original image, its activation map, the adversarial image's activation map, and the perturbation, magnified. "
+    "the original image, its activation map, the adversarial image's activation map, and the perturbation, magnified. "
     "Below, the predicted class with its confidence; where it is wrong, in red, with the label and its confidence."
 )
 
@@ -49,6 +52,12 @@ def figure13(images: Examples, *, grid: bool = False) -> Drawing:
     return Drawing(figure, caption)
 
 
+def _shown(groups: Sequence[str]) -> str:
+    """What the images of the rows are, in words; of two rows each with its place."""
+    places = (" (top row)", " (bottom row)") if len(groups) == len(GROUPS) else [""] * len(groups)
+    return listed(list(dict.fromkeys(image_of(group) + place for group, place in zip(groups, places, strict=True))))
+
+
 def _before_and_after(number: int, images: Examples, bar: str, *, ious: bool, grid: bool) -> Drawing:
     rows = []
     for group, image in ((group, image) for group, members in images.groups for image in members):
@@ -64,5 +73,6 @@ def _before_and_after(number: int, images: Examples, bar: str, *, ious: bool, gr
             Panel(change, below=[f"\N{MULTIPLICATION SIGN} {factor}"]),
         ]
         rows.append(Row(group, panels))
-    caption = f"Figure {number}. {ROWS} {images.subject}; {images.setting}. {images.rule}."
+    shown = _shown([row.label for row in rows])
+    caption = f"Figure {number}. Visual attention of {shown}: {ROWS} {images.subject}; {images.setting}. {images.rule}."
     return Drawing(draw_panels(rows, TITLES, bar=bar, grid=grid), caption)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.report.description import outcomes_of
 from attnlab.report.figures.analysis import Analysis, Choice, map_of
-from attnlab.report.tables import GROUPS
+from attnlab.report.outcomes import GROUPS
 from attnlab.views import LeftOut, Map, quantile_examples
 
 #: confidence in the label from which a model counts as sure
@@ -32,6 +33,8 @@ def medians(analysis: Analysis, eps: float, _count: int, *, lime: bool = False) 
         groups, rule = [(group_of.get(name, "misclassified"), [name]) for name in analysis.named], "as named"
     else:
         groups, rule = list(typical(images).items()), RULE[measured_by(images)]
+    outcomes = outcomes_of(analysis.manifest)
+    groups = [(outcomes.word(group), names) for group, names in groups]
     subject = f"Maps of {method}"
     if lime:
         count = int(analysis.manifest["features"][0])

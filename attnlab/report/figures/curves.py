@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from attnlab.kept_maps import grid_of
-from attnlab.report.description import Manifest, data_of, subject
+from attnlab.report.description import Manifest, data_of, outcomes_of, subject
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import (
     COLUMN,
@@ -21,8 +21,9 @@ from attnlab.report.figures.style import (
     side_by_side,
     styled,
 )
+from attnlab.report.outcomes import GROUPS, KEPT, Outcomes
 from attnlab.report.statistics import mean_interval, wilson_interval
-from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.tables import CELLS
 from attnlab.report.tables.accuracy import table6
 from attnlab.report.tables.iou import table3
 from attnlab.views import LeftOut
@@ -39,6 +40,7 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     Of I_att at one eps, the only one that the manifest has.
     """
     _check_boxes(images)
+    outcomes = outcomes_of(manifest)
     figure, (axes,) = side_by_side(1, 2.2)
     edges = np.linspace(0, 1, BINS + 1)
     for group in GROUPS:
@@ -47,10 +49,10 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
             continue
         shares = np.histogram(values, edges)[0] / len(values)
         colour = GROUP_COLOURS[group]
-        name = f"{group} (n = {len(values)}, mean {values.mean():.3f})"
+        name = f"{outcomes.word(group)} (n = {len(values)}, mean {values.mean():.3f})"
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
         axes.stairs(shares, edges, color=colour, linewidth=1.1, label=name)
-        axes.axvline(values.mean(), 0, 0.78, color=colour, linewidth=1, linestyle="--" if group == "succeed" else ":")
+        axes.axvline(values.mean(), 0, 0.78, color=colour, linewidth=1, linestyle="--" if group == GROUPS[0] else ":")
     axes.set(xlim=(0, 1), xlabel="IoU of attention and ground truth", ylabel="share of the group")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -58,7 +60,7 @@ def iou_distributions(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     axes.legend(loc="upper left")
     caption = (
         "Distributions of the IoU of attention and ground truth, of the images whose prediction the attack changes "
-        f"(succeed, dashed mean) and of the others (fail, dotted mean); {subject(manifest)}."
+        f"({outcomes.words[0]}, dashed mean) and of the others ({outcomes.words[1]}, dotted mean); {subject(manifest)}."
     )
     return Drawing(figure, caption)
 
@@ -72,7 +74,7 @@ def success_rates(images: pd.DataFrame) -> pd.DataFrame:
     known = images.dropna(subset="iou_att_gt")
     bins = (known["iou_att_gt"] * RATE_BINS).astype(int).clip(upper=RATE_BINS - 1)
     rows = []
-    for number, succeeded in (known["group"] == "succeed").groupby(bins):
+    for number, succeeded in (known["group"] == GROUPS[0]).groupby(bins):
         interval = wilson_interval(int(succeeded.sum()), len(succeeded))
         rows.append(((number + 0.5) / RATE_BINS, len(succeeded), succeeded.mean(), *interval))
     return pd.DataFrame(rows, columns=["iou", "n", "rate", "ci_low", "ci_high"])
@@ -85,6 +87,8 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     Of I_att, a line for each eps.
     """
     _check_boxes(images)
+    if outcomes_of(manifest) is KEPT:
+        raise LeftOut("the attack is to leave predictions as they are, so that it has no success rate")
     budgets = manifest["options"]["eps"]
     figure = blank(COLUMN, 2.6)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
@@ -125,7 +129,7 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     budgets = manifest["options"]["eps"]
     if len(budgets) < 2:
         raise LeftOut
-    cells = compared_cells(manifest)
+    cells, outcomes = compared_cells(manifest), outcomes_of(manifest)
     overlap = table3(images, budgets, cells=[cells])
     boxes = images["adv_iou_att_gt"].notna().any()
     figure, panels = side_by_side(2 if boxes else 1, 2.2)
@@ -134,14 +138,14 @@ def iou_against_eps(images: pd.DataFrame, manifest: Manifest) -> Drawing:
             ious = images.loc[images["group"] == group, ["eps", "adv_iou_att_gt"]]
             means = [mean_interval(ious.loc[ious["eps"] == eps, "adv_iou_att_gt"]) for eps in budgets]
             rows = pd.DataFrame(means, columns=["n", "mean", "ci_low", "ci_high"])
-            _over_eps(panels[0], budgets, rows, "mean", group)
+            _over_eps(panels[0], budgets, rows, "mean", group, outcomes)
         original = images.drop_duplicates("image_id")["iou_att_gt"].mean()
         panels[0].axhline(original, color="0.5", linestyle=":", linewidth=1, label="original images")
         panels[0].set(xlabel="ε", ylabel="IoU of adversarial\nattention and ground truth")
         panels[0].legend()
     axes = panels[-1]
     for group in GROUPS:
-        _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group)
+        _over_eps(axes, budgets, overlap[overlap["group"] == group], "iou_ori_adv", group, outcomes)
     axes.set(xlabel="ε", ylabel=f"IoU of original and\nadversarial attention, {counted(cells, 'cell')}")
     axes.legend()
     caption = (
@@ -198,8 +202,10 @@ def _check_boxes(images: pd.DataFrame) -> None:
         raise LeftOut("the images have no ground truth")
 
 
-def _over_eps(axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str) -> None:
-    errorbars(axes, budgets, rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], group)
+def _over_eps(
+    axes: Axes, budgets: Sequence[float], rows: pd.DataFrame, column: str, group: str, outcomes: Outcomes
+) -> None:
+    errorbars(axes, budgets, rows, column, GROUP_COLOURS[group], GROUP_MARKERS[group], outcomes.word(group))
     _log_ticks(axes, {eps: as_fraction(eps) for eps in budgets})
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from attnlab.errors import UserError
 from attnlab.records import rows_of
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.choose import LARGE, choose
 from attnlab.report.page.columns import Columns
 from attnlab.report.page.images import MISCLASSIFIED, drawn_of, figures_of, numbers_of
 from attnlab.report.page.pictures import LARGE_PAGE_BYTES, PAGE_BYTES, as_jpeg, fit
-from attnlab.report.tables import GROUPS
 from attnlab.runs import Run
 from attnlab.views import ReplayedImage, shown_channels
 
@@ -50,10 +50,10 @@ class Gallery:
         """Headline values at one eps, each with its name; means over the tables' images."""
         counts = self.columns.counts(index)
         correct = 100 - 100 * counts[MISCLASSIFIED] / max(1, len(self.columns.ids))
-        succeeded = 100 * counts[GROUPS[0]] / max(1, sum(counts[group] for group in GROUPS))
+        changed = 100 * counts[GROUPS[0]] / max(1, sum(counts[group] for group in GROUPS))
         highlights = [
             (f"{correct:.1f} %", "of all images are classified correctly"),
-            (f"{succeeded:.1f} %", "of the tables' images change class under attack"),
+            (f"{changed:.1f} %", "of the tables' images change class under attack"),
         ]
         rows: dict[str, list[str]] = {}
         for figure in self.columns.figures:

@@ -7,8 +7,8 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from attnlab.report.description import with_names
+from attnlab.report.outcomes import GROUPS, Outcomes
 from attnlab.report.page.columns import Columns
-from attnlab.report.tables import GROUPS
 from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
 from attnlab.words import counted
@@ -31,16 +31,14 @@ class Chart(NamedTuple):
     method: int | None = None  # as of the figure that it shows
 
 
-def of_figures(columns: Columns, index: int) -> list[Chart]:
+def of_figures(columns: Columns, index: int, outcomes: Outcomes) -> list[Chart]:
     """At one eps a chart per drawn figure of the images, with an outline for each group."""
-    charts = []
+    charts, colours = [], {outcomes.word(group): group for group in GROUPS}
     for figure in columns.figures:
         if figure.drawn:
-            values = columns.by_group(figure, index)
-            outlines = [(group, _summary(numbers)) for group, numbers in values.items()]
-            charts.append(
-                Chart(_histogram(values, figure.name, {group: group for group in GROUPS}), outlines, figure.method)
-            )
+            values = {outcomes.word(group): numbers for group, numbers in columns.by_group(figure, index).items()}
+            outlines = [(colours[word], f"{word}: {_summary(numbers)}") for word, numbers in values.items()]
+            charts.append(Chart(_histogram(values, figure.name, colours), outlines, figure.method))
     return charts
 
 

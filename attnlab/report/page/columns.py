@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.images import MISCLASSIFIED, WITHOUT_BOX, Figure
-from attnlab.report.tables import GROUPS
 
 OUTCOMES = (*GROUPS, MISCLASSIFIED, WITHOUT_BOX)  # what a code of a group's column stands for
 

@@ -9,8 +9,9 @@ from attnlab.boxes import ground_truth, iou_of_shared
 from attnlab.flat_records import seen_as
 from attnlab.kept_maps import grid_of, segments_of
 from attnlab.manifests import map_methods
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.pictures import as_map, as_mask, as_outline
-from attnlab.report.tables import CELLS, GROUPS
+from attnlab.report.tables import CELLS
 from attnlab.report.tables.lime import lime_ious
 from attnlab.superpixels import area
 from attnlab.words import counted

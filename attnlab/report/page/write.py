@@ -20,13 +20,14 @@ from attnlab.files import write_whole
 from attnlab.kept_maps import grid_of
 from attnlab.manifests import command_of, map_methods
 from attnlab.records import skipped_images
-from attnlab.report.description import class_names, title, with_names
+from attnlab.report.description import class_names, outcomes_of, title, with_names
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.page.about import facts
 from attnlab.report.page.cards import Gallery, read_gallery
 from attnlab.report.page.charts import interval, of_attacks, of_figures
 from attnlab.report.page.choose import rule
 from attnlab.report.page.columns import Columns
-from attnlab.report.tables import GROUPS, TABLES
+from attnlab.report.tables import TABLES
 from attnlab.report.tables.export import make_tables
 from attnlab.report.tables.formats import Report
 from attnlab.runs import Run
@@ -89,12 +90,14 @@ class Page:
     ) -> Path:
         """Write the page; arguments, result and errors as of `write_report`."""
         run, gallery, manifest = self.run, self.gallery, with_names(self.run.manifest)
-        analysis = manifest["kind"] == "analyze"
+        analysis, outcomes = manifest["kind"] == "analyze", outcomes_of(manifest)
         if analysis:
             gallery.draw(run, views, progress)
         budgets = [as_fraction(eps) for eps in manifest["options"]["eps"]] if analysis else []
         indices = range(len(budgets) if gallery.columns.ids and not gallery.named else 0)
-        distributions = [of_figures(gallery.columns, index) for index in indices] if analysis else [of_attacks(run)]
+        distributions = (
+            [of_figures(gallery.columns, index, outcomes) for index in indices] if analysis else [of_attacks(run)]
+        )
         content = _template().render(
             title=title(manifest),
             kind=manifest["kind"],
@@ -107,6 +110,7 @@ class Page:
                 (name, TABLES[name], self.report.lay_out(name, "page"), self.report.captions[name])
                 for name in self.report.frames
             ],
+            outcomes=outcomes,
             groups=GROUPS,
             interval=interval,
             budgets=budgets,
@@ -171,6 +175,7 @@ def _data(gallery: Gallery, manifest: dict[str, Any], budgets: list[str]) -> dic
     places = {image_id: place for place, image_id in enumerate(gallery.columns.ids)} if gallery.large else {}
     return {
         "eps": budgets,
+        "outcomes": {group: outcomes_of(manifest).word(group) for group in GROUPS},
         "classes": class_names(manifest),
         "size": model.get("input_size"),
         "map_shape": grid_of(model["map_shape"]) if methods else None,

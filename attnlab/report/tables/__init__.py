@@ -10,13 +10,13 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnlab.registry import Lazy, Registry, loaded
+from attnlab.report.outcomes import CHANGED
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from attnlab.report.tables.layout import Layout
 
-GROUPS = ("succeed", "fail")  # outcomes of an attack: it changes the prediction, or not
 #: numbers of cells of Table 3, and of superpixels of Tables 4 and 5
 CELLS = (5, 10, 20, 30)
 FEATURES = (8, 10)
@@ -179,10 +179,7 @@ OF_PAIRS = (
 
 BY_OUTCOME, ACCURACIES, PLAIN = _here("layout:by_outcome"), _here("layout:accuracies"), _here("layout:plain")
 LIME_TABLES, LIME_IOUS = _here("lime:lime_tables"), _here("lime:measure_explanations")
-OUTCOMES = "I_succeed: the attack changes the prediction; I_fail: it does not"
-#: in place of GROUPS and OUTCOMES of a run whose attack is to move maps and leave predictions as they are
-KEPT_GROUPS = dict(zip(GROUPS, ("lost", "kept"), strict=True))
-KEPT_OUTCOMES = "I_kept: the attack keeps the prediction, as it is to; I_lost: it changes it"
+OUTCOMES = CHANGED.sentence  # `Outcomes.in_caption` puts a run's own in its place
 
 #: every table, in the order in which it is shown
 TABLES: Registry[TableSpec] = Registry("--table", {

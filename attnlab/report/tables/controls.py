@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from attnlab.boxes import ground_truth, iou_of_shared
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import bootstrap_difference
-from attnlab.report.tables import GROUPS, NONE, TABLES
+from attnlab.report.tables import NONE, TABLES
 from attnlab.report.tables.iou import each_method, measured
 
 MEASURES = ("attention", "centred frame", "random area", "attention less centred frame")

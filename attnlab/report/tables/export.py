@@ -1,6 +1,6 @@
 """Make a run's tables from its records, and write them as CSV and LaTeX."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import pandas as pd
 from attnlab.errors import UserError
 from attnlab.files import write_whole
 from attnlab.records import as_csv
-from attnlab.report.description import holds_prediction
-from attnlab.report.tables import KEPT_GROUPS, KEPT_OUTCOMES, OUTCOMES, TABLES, call, summary
+from attnlab.report.description import outcomes_of
+from attnlab.report.outcomes import GROUPS, Outcomes
+from attnlab.report.tables import TABLES, call, summary
 from attnlab.report.tables.formats import Report, latex_table
 from attnlab.report.tables.measures import Frames
-from attnlab.report.tables.sources import analysis, evaluation
+from attnlab.report.tables.sources import Source, analysis, evaluation
 from attnlab.runs import Run
 
 
@@ -56,19 +57,23 @@ def make_tables(
         path = spec.compute.path
         made[path] = made[path] if path in made else call(spec.compute, source.given)
         frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
-    captions = {name: f"{TABLES[name].title}. {source.setting(TABLES[name])}" for name in frames}
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
-    if kind == "analyze" and holds_prediction(source.manifest["options"]["attack"]):
-        captions = {name: caption.replace(OUTCOMES, KEPT_OUTCOMES) for name, caption in captions.items()}
-        frames = {name: _renamed(frame) for name, frame in frames.items()}
-    return Report(lines, captions, frames, tuple(source.given.get("unaware", ())))
+    return _report(lines, source, frames)
 
 
-def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame with the groups of a run whose attack keeps predictions, in cells or in the names of columns."""
+def _report(lines: list[str], source: Source, frames: Mapping[str, pd.DataFrame]) -> Report:
+    """Tables with their captions, groups named as the run's attack asks."""
+    outcomes = outcomes_of(source.manifest)
+    captions = {name: outcomes.in_caption(f"{TABLES[name].title}. {source.setting(TABLES[name])}") for name in frames}
+    named = {name: _named(frame, outcomes) for name, frame in frames.items()}
+    return Report(lines, captions, named, tuple(source.given.get("unaware", ())), outcomes)
+
+
+def _named(frame: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """A frame with what the groups are called, in cells or in the names of columns."""
     if "group" in frame:
-        return frame.assign(group=frame["group"].replace(KEPT_GROUPS))
-    heads = {f"{start}{group}": f"{start}{name}" for group, name in KEPT_GROUPS.items() for start in ("", "n_")}
+        return frame.assign(group=frame["group"].map(outcomes.name))
+    heads = {f"{start}{group}": f"{start}{outcomes.name(group)}" for group in GROUPS for start in ("", "n_")}
     return frame.rename(columns=heads)
 
 
@@ -100,5 +105,4 @@ def measures_table(run: Run, names: Sequence[str], frames: Frames, notes: Sequen
     """
     source, spec = analysis(run), TABLES["measures"]
     frame = call(spec.compute, {**source.given, "measured": names, "frames": frames})
-    captions = {"measures": f"{spec.title}. {source.setting(spec)}"}
-    return Report(list(notes), captions, {"measures": frame}, tuple(source.given["unaware"]))
+    return _report(list(notes), source, {"measures": frame})

@@ -9,7 +9,8 @@ import pandas as pd
 
 from attnlab.errors import check_one_of
 from attnlab.records import as_csv
-from attnlab.report.tables import KEPT_OUTCOMES, MARK, METHOD, OUTCOMES, TABLES, Form
+from attnlab.report.outcomes import CHANGED, Outcomes
+from attnlab.report.tables import MARK, METHOD, TABLES, Form
 from attnlab.report.tables.escape import markdown_text
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.layout import Layout, Value
@@ -23,12 +24,14 @@ class Report(NamedTuple):
         captions: Of each table: its title and what its numbers depend on.
         frames: Each table, tidy.
         marked: Methods that do not notice random weights.
+        outcomes: What the groups of an analysis are called.
     """
 
     summary: list[str]
     captions: dict[str, str]
     frames: dict[str, pd.DataFrame]
     marked: Sequence[str] = ()
+    outcomes: Outcomes = CHANGED
 
     def lay_out(self, name: str, form: Form = "paper") -> Layout:
         """A table as it is set, MARK behind the names of methods that are marked."""
@@ -77,9 +80,7 @@ def latex_of(report: Report) -> str:
 def latex_table(report: Report, name: str) -> str:
     r"""One table of a report as LaTeX, `\label{tab:NAME}`, what its numbers depend on as a comment."""
     layout = report.lay_out(name)
-    title = TABLES[name].title
-    if KEPT_OUTCOMES in report.captions[name]:
-        title = title.replace(OUTCOMES, KEPT_OUTCOMES)
+    title = report.outcomes.in_caption(TABLES[name].title)
     return as_latex(layout, title, label=f"tab:{name}", source=report.captions[name])
 
 

@@ -13,8 +13,9 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared
 from attnlab.errors import UserError
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import mean_interval
-from attnlab.report.tables import CELL, CELLS, FEATURE, GROUPS, LOW_IOU, NONE, TABLES, Paper
+from attnlab.report.tables import CELL, CELLS, FEATURE, LOW_IOU, NONE, TABLES, Paper
 from attnlab.report.tables.published import MAPS_OF_THE_PAPER
 
 

@@ -5,15 +5,13 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from attnlab.errors import printable
+from attnlab.report.outcomes import CHANGED, KEPT
 from attnlab.report.tables.escape import latex_text
 from attnlab.report.tables.layout import Cell, Layout, Value
 
 #: what the paper sets in mathematics
 SYMBOLS = {
-    "I_succeed": r"$\mathcal{I}_{succeed}$",
-    "I_fail": r"$\mathcal{I}_{fail}$",
-    "I_lost": r"$\mathcal{I}_{lost}$",
-    "I_kept": r"$\mathcal{I}_{kept}$",
+    **{f"I_{name}": rf"$\mathcal{{I}}_{{{name}}}$" for name in (*CHANGED.names, *KEPT.names)},
     "IoU_Att_GT": r"IoU$_{Att\_GT}$",
     "IoU_ori_adv": r"IoU$_{ori\_adv}$",
     "eps": r"$\varepsilon$",

@@ -1,18 +1,17 @@
 """Tables in the paper's layout: a tidy frame in, heads and lines out, for LaTeX, Markdown, console and page alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.tables import Column, Form, TableSpec
 from attnlab.words import as_fraction
 
 Row = Mapping[Any, Any]
-GROUPS = ("I_succeed", "I_fail")
-SUCCEED_AND_FAIL = 2
 
 
 class Value(NamedTuple):
@@ -95,8 +94,7 @@ def by_outcome(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
             line += cells(row, "", "paper_percent", Value(row[paper], mean.digits))
         lines.append(line)
     heads = [*(["n"] if full else []), *([share.head] if share else []), mean.head, *(["paper"] if beside else [])]
-    groups = [f"I_{row['group']}" for row in rows[:2]] or [*GROUPS]
-    return Layout(first, groups, heads * SUCCEED_AND_FAIL, lines)
+    return Layout(first, _heads_of_groups(rows), heads * len(GROUPS), lines)
 
 
 def by_measure(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
@@ -113,7 +111,7 @@ def by_measure(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
             line += [*([Value(row["n"], 0)] if full else []), mean, Value(row["chance"], digits)]
         lines.append(line)
     heads = [*(["n"] if full else []), spec.mean.head, "chance"]
-    return Layout([column.head for column in names], [*GROUPS], heads * SUCCEED_AND_FAIL, lines)
+    return Layout([column.head for column in names], _heads_of_groups(rows), heads * len(GROUPS), lines)
 
 
 def accuracies(frame: pd.DataFrame, spec: TableSpec, form: Form) -> Layout:
@@ -157,6 +155,11 @@ def plain(frame: pd.DataFrame, spec: TableSpec | None = None, form: Form = "full
         for row in shown.itertuples(index=False)
     ]
     return Layout([], [], names, lines)
+
+
+def _heads_of_groups(rows: Sequence[Row]) -> list[str]:
+    """The groups of rows that follow each other, as the paper sets them."""
+    return [f"I_{group}" for group in ([row["group"] for row in rows[: len(GROUPS)]] or GROUPS)]
 
 
 def _mean(row: Row, mean: Column, paper: str) -> Value:

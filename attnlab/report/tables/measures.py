@@ -14,8 +14,9 @@ from attnlab.boxes import ground_truth
 from attnlab.measures import MEASURES, Measure, of_one, of_two
 from attnlab.measures.recorded import COLUMNS, measured_methods, parts_of_measures
 from attnlab.registry import Lazy, loaded
+from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import bootstrap_total, mean_interval
-from attnlab.report.tables import GROUPS, NONE, TABLES
+from attnlab.report.tables import NONE, TABLES
 from attnlab.report.tables.iou import i_att
 from attnlab.runs import Run
 

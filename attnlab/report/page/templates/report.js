@@ -238,6 +238,7 @@
   // ---------------------------------------------------------------- cards
 
   const groupOf = (image) => (large ? image.group(place) : image.groups[place]);
+  const wordOf = (image) => data.outcomes[groupOf(image)] ?? groupOf(image);
   const isDrawn = (at) => !large || images[at].drawn;
   let order = []; // places of the images that fit, sorted
   let first = 0; // index in it of the first card
@@ -281,7 +282,7 @@
     const group = groupOf(image);
     button.querySelector(".name").textContent = image.id;
     button.querySelector(".label").textContent = `label ${className(image.label)}`;
-    button.querySelector(".badge").textContent = group;
+    button.querySelector(".badge").textContent = wordOf(image);
     button.querySelector(".badge").classList.add(group.replace(" ", "-"));
     const kinds = [picturesOf(at) && "picture", image.maps && get("maps") === "1" && "map", image.lime && control("lime") && get("lime") === "1" && "lime-area"];
     const tiles = button.querySelector(".tiles");
@@ -300,7 +301,7 @@
       rows.append(element("span", sorted?.row === name ? "term sorted" : "term", name));
       for (const cell of cells) rows.append(element("span", cells.length === 1 ? "value both" : "value", cell));
     }
-    button.setAttribute("aria-label", `${image.id}, ${group}. Label ${className(image.label)}. ${lines.slice(1).map(([name, clean, adversarial]) => `${name} ${clean}${adversarial === undefined ? "" : `, adversarial ${adversarial}`}`).join("; ")}`);
+    button.setAttribute("aria-label", `${image.id}, ${wordOf(image)}. Label ${className(image.label)}. ${lines.slice(1).map(([name, clean, adversarial]) => `${name} ${clean}${adversarial === undefined ? "" : `, adversarial ${adversarial}`}`).join("; ")}`);
     return made;
   }
 
@@ -413,7 +414,7 @@
     const at = order.indexOf(open);
     byId("view-place").textContent = at < 0 ? "not among the images chosen" : `${at + 1} of ${order.length.toLocaleString("en")}`;
     byId("view-name").textContent = image.id;
-    const group = element("span", `badge ${groupOf(image).replace(" ", "-")}`, groupOf(image));
+    const group = element("span", `badge ${groupOf(image).replace(" ", "-")}`, wordOf(image));
     byId("view-group").replaceChildren(group, ` label ${className(image.label)} · attack's ε ${data.eps[place]}`);
     const lines = [predictionsOf(image), ...rowsOf(data.figures.filter(isShown)).map((row) => cellsOf(image, row))];
     byId("view-figures").replaceChildren(...lines.map(([name, ...cells]) => {

@@ -91,7 +91,7 @@ def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, 
 
 
 def test_the_default_superpixels_and_samples_run(tmp_path, resnet8):
-    options = {"method": "lime", "lime_superpixels": "quickshift"}
+    options = {"method": "lime", "lime_superpixels": "quickshift", "lime_floor": False}
     analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **options, positions=range(1))
     explained = read_records(tmp_path / "run")["lime"].dropna()
     assert [explanation["samples"] for explanation in explained] == [1000] * len(explained)

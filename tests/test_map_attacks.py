@@ -11,7 +11,7 @@ from attnlab.attacks import ATTACKS, DISTANCES, Attack
 from attnlab.attacks.map_objectives import Best, MapPoint, keep_map, kept, move_map, moved
 from attnlab.attacks.pgd import best_points, perturb, start_of
 from attnlab.attacks.smoothing import softplus_for_relu
-from attnlab.attention import METHODS, Method
+from attnlab.attention import METHODS
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.attention.map_metrics import topk_overlap
 from attnlab.errors import UserError
@@ -244,14 +244,6 @@ def test_on_a_trained_network_maps_leave_their_place_and_predictions_stay(resnet
 # ------------------------------------------------------------------ maps whose gradient vanishes
 
 
-def gradient_by_pixels(seen) -> Tensor:
-    """Absolute gradient of the class's logit by the pixels (Simonyan et al. 2014), of a pass of its own."""
-    images = seen.images if seen.create_graph else seen.images.detach().requires_grad_()
-    score = seen.classifier(images).gather(1, seen.classes[:, None]).sum()
-    (gradient,) = torch.autograd.grad(score, images, create_graph=seen.create_graph)
-    return gradient.abs().sum(1)
-
-
 class Rectified(nn.Module):
     """ReLUs and linear layers alone: the gradient by the pixels is piecewise constant."""
 
@@ -267,9 +259,25 @@ class Rectified(nn.Module):
 
 
 @pytest.fixture
-def rectified(monkeypatch) -> Classifier:
-    monkeypatch.setitem(METHODS, "by-pixels", Method(gradient_by_pixels, at="pixels", differentiable=True))
+def rectified() -> Classifier:
     return Classifier(Rectified()).double().eval()
+
+
+@pytest.mark.parametrize("method", ["saliency", "input-x-gradient"])
+def test_maps_of_pixels_to_be_differentiated_are_captums_and_have_the_gradient_of_finite_differences(rectified, method):
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 1, 8, 8, generator=draw, dtype=torch.float64)
+    way = torch.randn(images.shape, generator=draw, dtype=torch.float64)
+    classes, maps_of = torch.tensor([0, 1, 2]), METHODS[method].maps
+
+    def maps(images: Tensor, *, create_graph: bool) -> Tensor:
+        return logits_and_maps(rectified, images, classes, create_graph=create_graph, method=maps_of)[1]
+
+    torch.testing.assert_close(maps(images.requires_grad_(), create_graph=True), maps(images, create_graph=False))
+    with softplus_for_relu(5.0):
+        (gradient,) = torch.autograd.grad(maps(images, create_graph=True).sum(), images)
+        after, before = (maps(images + step * way, create_graph=False).sum() for step in (1e-6, -1e-6))
+    assert (gradient * way).sum().item() == pytest.approx(((after - before) / 2e-6).item(), rel=1e-5)
 
 
 def test_softplus_gives_a_gradient_to_maps_of_relus_which_have_none(rectified):
@@ -279,7 +287,7 @@ def test_softplus_gives_a_gradient_to_maps_of_relus_which_have_none(rectified):
 
     def slope(beta: float | None) -> Tensor:
         with softplus_for_relu(beta):
-            _, maps = logits_and_maps(rectified, images, classes, create_graph=True, method=gradient_by_pixels)
+            _, maps = logits_and_maps(rectified, images, classes, create_graph=True, method=METHODS["saliency"].maps)
             (gradient,) = torch.autograd.grad(maps[:, 2, 2].sum(), images)
         return gradient.abs().flatten(1).amax(1)
 
@@ -291,12 +299,12 @@ def test_softplus_gives_a_gradient_to_maps_of_relus_which_have_none(rectified):
 def test_an_attack_with_softplus_moves_maps_further_and_keeps_the_true_networks_predictions(rectified):
     images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     classes = predictions(rectified, images)
-    attack = replace(EXPLAIN, method="by-pixels", eps=0.1, step_size=0.02, steps=10)
+    attack = replace(EXPLAIN, method="saliency", eps=0.1, step_size=0.02, steps=10)
     moved_by = []
     for softplus in (None, 5.0):
         found = perturb(rectified, images, classes, replace(attack, softplus=softplus), seeds=range(8))
         assert torch.equal(predictions(rectified, found), classes)
-        maps = [logits_and_maps(rectified, x, classes, method=gradient_by_pixels)[1] for x in (images, found)]
+        maps = [logits_and_maps(rectified, x, classes, method=METHODS["saliency"].maps)[1] for x in (images, found)]
         moved_by.append(DISTANCES["top-k"](*maps).mean().item())
     assert moved_by[1] > moved_by[0] + 0.02
 

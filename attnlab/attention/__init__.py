@@ -166,9 +166,11 @@ METHODS = Registry(
             cost=Cost(1, 0, "channel"),
             source="Desai and Ramaswamy 2020",
         ),
-        "saliency": _of_pixels(Lazy(f"{_CAPTUM}:saliency"), cost=Cost(3), source="Simonyan et al. 2014"),
+        "saliency": _of_pixels(
+            Lazy(f"{_CAPTUM}:saliency"), cost=Cost(3), source="Simonyan et al. 2014", differentiable=True
+        ),
         "input-x-gradient": _of_pixels(
-            Lazy(f"{_CAPTUM}:input_x_gradient"), cost=Cost(3), source="Shrikumar et al. 2016"
+            Lazy(f"{_CAPTUM}:input_x_gradient"), cost=Cost(3), source="Shrikumar et al. 2016", differentiable=True
         ),
         "integrated-gradients": _of_pixels(
             Lazy(f"{_CAPTUM}:integrated_gradients"), cost=Cost(150), source="Sundararajan et al. 2017"

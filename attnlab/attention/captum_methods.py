@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attnlab.arrays import Images, Labels, Maps
 from attnlab.attention.captum_passes import Passes, captum, pixel_maps
@@ -47,11 +48,13 @@ SETTINGS = CaptumSettings()
 
 def saliency(seen: ModelPass) -> Maps:
     """Saliency (Simonyan et al. 2014): the absolute gradient of the logit by each pixel, never negative."""
-    return _by_gradient(seen, "Saliency")
+    return _pixel_gradient(seen).abs().sum(1) if seen.create_graph else _by_gradient(seen, "Saliency")
 
 
 def input_x_gradient(seen: ModelPass) -> Maps:
     """Input x gradient (Shrikumar et al. 2016): pixel times gradient."""
+    if seen.create_graph:
+        return (seen.images * _pixel_gradient(seen)).sum(1)
     return _by_gradient(seen, "InputXGradient")
 
 
@@ -81,6 +84,13 @@ def gradient_shap(seen: ModelPass) -> Maps:
     baselines = [torch.full_like(seen.images[:1], value) for value in SETTINGS.baselines]
     arguments = {"baselines": torch.cat(baselines), "n_samples": SETTINGS.noisy}
     return _by_gradient(seen, "GradientShap", arguments, each=True)
+
+
+def _pixel_gradient(seen: ModelPass) -> Tensor:
+    """Gradient of each image's logit by its pixels, (N, C, H, W), itself to be differentiated; captum's is detached."""
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the kernel that has a second derivative
+        score = seen.classifier(seen.images).gather(1, seen.classes[:, None]).sum()
+        return torch.autograd.grad(score, seen.images, create_graph=True)[0]
 
 
 def _by_gradient(

@@ -21,7 +21,7 @@ from attnlab.report.statistics import bootstrap_total, mean_interval
 from attnlab.report.tables.export import make_tables, measures_table
 from attnlab.report.tables.iou import i_att
 
-COUNT = 10
+COUNT = 6
 NAMES = "iou,emd,pointing,mass,max-box-acc,pxap,entropy,spearman,deletion,max-sensitivity"
 
 

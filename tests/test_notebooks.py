@@ -42,10 +42,7 @@ def test_a_notebook_begins_with_its_title(path):
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] * (path.stem[:2] != "01"), id=path.stem)
-        for path in NOTEBOOKS
-    ],
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem[:2] != "01"), id=path.stem) for path in NOTEBOOKS],
 )
 def test_a_notebook_runs_to_its_end(path, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -79,6 +79,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "model": MODEL | {"input_size": [COUNT], "map_shape": [COUNT], "layer": (str, NONE)},
         "features": [COUNT],
         "resolutions?": {"*": TEXT},
+        "defense?": TEXT,
         **COMMON,
     },
     "evaluate": {

@@ -40,12 +40,12 @@ def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
     """Records of a run for pandas: one row per image, method that maps, and eps, skipped images left out.
 
     Columns: image_id, method (where the run has several that map, and none is named), label, prediction, confidence,
-    boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime, lime_again, then eps and what the attack of that eps
-    did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime. Where the run kept maps at
-    the images' resolution, full stands behind map and adv_full behind adv_map. Each measure that the run took has a
-    column, NAME of the clean map, adv_NAME of the attacked one, or NAME of both together: a number, or a list of them.
-    What the run did not compute is null; LIME stands in the rows of the first method alone. The run is a folder, an
-    archive of one, or a URL.
+    margin, boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime, lime_again, then eps and what the attack of
+    that eps did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime. Where the run
+    kept maps at the images' resolution, full stands behind map and adv_full behind adv_map. Each measure that the run
+    took has a column, NAME of the clean map, adv_NAME of the attacked one, or NAME of both together: a number, or a
+    list of them. What the run did not compute is null; LIME stands in the rows of the first method alone. The run is a
+    folder, an archive of one, or a URL.
 
     Args:
         folder: Of the run.

@@ -55,6 +55,7 @@ ATTENTION = pa.schema(
         "label": pa.int32(),
         "prediction": pa.int32(),
         "confidence": pa.float32(),  # softmax probability of the label
+        "margin": pa.float32(),  # logit of the label less the highest of the others; null in older runs
         "boxes": pa.list_(pa.list_(pa.float32())),  # half-open pixels at the model's size
         "mask": pa.binary(),  # ground truth at the model's size, see `attnlab.boxes.pack`; null: it is the boxes
         "dropped_boxes": pa.int32(),

@@ -60,6 +60,7 @@ def reference_record(classifier: Classifier, image: Image.Image, box: list[float
     return {
         "prediction": int(logits.argmax()),
         "confidence": float(logits.detach().softmax(1)[0, label]),
+        "margin": float(logits[0, label] - max(logits[0, other] for other in range(10) if other != label)),
         "adv_prediction": int(classifier(adversarial).argmax()),
         "iou_att_gt": (area & truth).sum() / (area | truth).sum(),
         "iou_10": len(top[0] & top[1]) / len(top[0] | top[1]),
@@ -79,6 +80,7 @@ def test_records_equal_captum_and_plain_loops(run):
             assert record["prediction"] == expected["prediction"]
             assert record["adv_prediction"] == expected["adv_prediction"]
             assert record["confidence"] == pytest.approx(expected["confidence"], abs=1e-5)
+            assert record["margin"] == pytest.approx(expected["margin"], abs=1e-3)
             assert record["iou_att_gt"] == pytest.approx(expected["iou_att_gt"], abs=0.01)
             shared = record["shared_cells"][9]
             assert shared / (20 - shared) == pytest.approx(expected["iou_10"], abs=0.12)  # one cell of ten

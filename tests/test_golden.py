@@ -29,6 +29,9 @@ RUNS = ("analysis", "evaluation")
 DIGITS, ROUNDING = 1e-3, 1e-9
 
 
+NEWER = ("margin",)  # columns that the version which made the kept folders did not have
+
+
 @pytest.fixture
 def kept(attnlab, tmp_path) -> Path:
     """A copy of the folders, which is also where commands run."""
@@ -43,6 +46,8 @@ def words_of(folder: Path, name: str = "run.json") -> list[str]:
 def assert_same_columns(mine: dict[str, list[Any]], theirs: dict[str, list[Any]], digits: float) -> None:
     """Every column that was kept is there: floats close, all else equal; bytes hold floats of another CPU."""
     for name, values in theirs.items():
+        if name in NEWER and set(values) == {None}:
+            continue
         if any(isinstance(value, float) for value in values):
             ours, kept = np.array(mine[name], float), np.array(values, float)
             np.testing.assert_allclose(ours, kept, rtol=digits, atol=digits, err_msg=name)

@@ -100,10 +100,12 @@ def _damaged(path: Path, expected: str) -> UserError:
 
 def trained_as(name: str, weights: str = "default") -> dict[str, str]:
     """The `network` of a model and the `defense` it was trained with, as checkpoint folders say, else `none`."""
-    network, defense = name, "none"
-    if (Path(name) / DESCRIPTION).is_file():
-        description = read_description(Path(name))
-        network, defense = description["model"], description["defense"]
-    if weights not in ("default", "none") and (Path(weights) / DESCRIPTION).is_file():
-        defense = read_description(Path(weights))["defense"]
-    return {"network": network, "defense": defense}
+    network = read_description(Path(name))["model"] if (Path(name) / DESCRIPTION).is_file() else name
+    return {"network": network, "defense": stated_defense(name, weights) or "none"}
+
+
+def stated_defense(name: str, weights: str = "default") -> str:
+    """The defence that a model was trained with, where a checkpoint folder says it; else empty."""
+    folders = [Path(weights)] if weights not in ("default", "none") else []
+    known = [folder for folder in (*folders, Path(name)) if (folder / DESCRIPTION).is_file()]
+    return str(read_description(known[0])["defense"]) if known else ""

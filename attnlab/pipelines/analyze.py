@@ -13,6 +13,7 @@ from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.manifests import BATCHES
 from attnlab.measures import of_one, of_two
+from attnlab.models.checkpoint import stated_defense
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
@@ -72,6 +73,7 @@ class Analysis(Job[AnalyzeConfig]):
 
     classifier: Classifier  # on its device
     attacks: tuple[Attack, ...]  # one for each eps
+    defense: str = ""  # that the model was trained with, where it is a checkpoint, which says so
 
     def begin(self, run: Run, work: PendingParts) -> None:
         """Check the model's outputs, unless that is done; what is damaged of it is done again."""
@@ -127,6 +129,7 @@ class Analysis(Job[AnalyzeConfig]):
             "options": options,
             "data": describe_data(self.images, self.positions),
             "model": self.classifier.describe(),
+            **({"defense": self.defense} if self.defense else {}),
             "features": list(config.lime.features),
             "resolutions": {method: METHODS[method].at for method in config.map_methods},
             **environment(self.classifier.device),
@@ -166,6 +169,7 @@ def open_analysis(
         how = config.run
         named |= config.model.recorded() | {"precision": how.precision, "memory_format": how.memory_format}
     name = config.model.name or "model"
+    defense = "" if classifier is not None else stated_defense(name, config.model.weights or "default")
     if classifier is None:
         classifier = open_model(name, config.model.weights or "default", config.model, config.run)
     if isinstance(config.attack.name, str):
@@ -194,6 +198,7 @@ def open_analysis(
         chosen=chosen,
         classifier=classifier,
         attacks=attacks,
+        defense=defense,
     )
     analysis = settle_passes(analysis)
     config = analysis.config

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnlab.arrays import Labels
 from attnlab.attacks import Attack
+from attnlab.attacks.objectives import margin
 from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
@@ -97,6 +98,7 @@ def _rows(
     for seen, maps in zip(adversarial, of_attacked, strict=True):
         measures.add(seen, maps, clean)
     columns = [_columns(seen, labels) for seen in (clean, *adversarial)]
+    margins = margin(clean.logits, labels).tolist()
     rows: Rows = {}
     for index, position in enumerate(batch.positions):
         of_image = [
@@ -106,6 +108,7 @@ def _rows(
         rows[position] = {
             "image_id": batch.image_ids[index],
             "label": int(labels[index]),
+            "margin": margins[index],
             "boxes": batch.boxes[index],
             "mask": pack(batch.masks[index].numpy()) if batch.masked[index] else None,
             "dropped_boxes": batch.dropped_boxes[index],

@@ -23,6 +23,7 @@ from .listing import list_names
 from .measure import measure
 from .models import models
 from .report import report
+from .study import study
 from .sweep import sweep
 from .tables import tables
 from .train import train
@@ -46,6 +47,7 @@ for command in (
     tables,
     figures,
     report,
+    study,
     export,
     models,
     list_names,

@@ -48,6 +48,7 @@ FLOORS = [
     ["attnlab.config"],
     ["attnlab.pipelines"],
     ["attnlab.report"],
+    ["attnlab.study"],
     ["attnlab.exports"],
     ["attnlab.doctor"],
     ["attnlab.interactive"],

@@ -4,6 +4,7 @@ from attnlab.config.analyze import AnalyzeConfig
 from attnlab.config.evaluate import AttackConfig, EvaluateConfig
 from attnlab.config.export import ExportConfig
 from attnlab.config.figures import FiguresConfig
+from attnlab.config.study import StudyConfig
 from attnlab.config.train import SweepConfig, TrainConfig
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FiguresConfig",
+    "StudyConfig",
     "SweepConfig",
     "TrainConfig",
 ]

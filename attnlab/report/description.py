@@ -149,6 +149,24 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
     return f"{about}; {', '.join(filter(None, details))}; brackets: 95 % bootstrap interval"
 
 
+def study_setting(manifest: Manifest) -> str:
+    """Setting of a run of either kind, in a line."""
+    options = manifest["options"]
+    if manifest["kind"] == "evaluate":
+        return f"{', '.join(models_of(options))}; {evaluation_setting(manifest)}"
+    attack = options["attack"]
+    details = [
+        f"{models_of(options)[0]}, {data_of(options)}, {counted(options['images'], 'image')}",
+        f"{options['attack_name']}, eps {eps_of(options['eps'])}",
+        on_maps(attack),
+        f"resize {options['resize']}",
+        f"defence {manifest['defense']}" if "defense" in manifest else "",
+        predicted_labels(manifest),
+        _precision(options),
+    ]
+    return "; ".join(filter(None, details))
+
+
 def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     """Setting of an evaluation, for the caption of a table; `note` as of `analysis_setting`."""
     options = manifest["options"]

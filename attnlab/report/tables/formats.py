@@ -88,14 +88,18 @@ def markdown_of(report: Report) -> str:
     """The paper's layout with n and intervals, below each table's name and caption."""
     texts = []
     for name in report.frames:
-        layout = report.lay_out(name, "full")
-        heads = [*layout.first, *layout.spelled_heads(": ")]
-        # a column of numbers ends flush
-        rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]
-        cells = [[str(cell) for cell in line] for line in layout.lines]
-        lines = "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in (heads, rules, *cells))
-        texts.append(f"**{name}**: {markdown_text(report.captions[name])}\n\n{lines}\n")
+        lines = markdown_table(report.lay_out(name, "full"))
+        texts.append(f"**{name}**: {markdown_text(report.captions[name])}\n\n{lines}")
     return "\n".join(texts)
+
+
+def markdown_table(layout: Layout) -> str:
+    """A table of that layout in Markdown."""
+    heads = [*layout.first, *layout.spelled_heads(": ")]
+    # a column of numbers ends flush
+    rules = ["---:" if any(isinstance(cell, Value) for cell in column) else "---" for column in layout.columns()]
+    cells = [[str(cell) for cell in line] for line in layout.lines]
+    return "".join(f"| {' | '.join(map(markdown_text, line))} |\n" for line in (heads, rules, *cells))
 
 
 #: name -> function(report)

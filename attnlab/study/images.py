@@ -1,0 +1,134 @@
+"""The table of images: what a run's records say of each image of I_att, at each eps, by each method that maps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnlab.boxes import ground_truth
+from attnlab.manifests import map_methods
+from attnlab.records import with_measures
+from attnlab.report.figures.curves import compared_cells
+from attnlab.report.tables import LOW_IOU
+from attnlab.report.tables.controls import blind_ious, from_the_centre
+from attnlab.report.tables.iou import cell_ious, i_att
+from attnlab.report.tables.sources import numbers
+from attnlab.runs import Run
+
+#: column -> what it holds; behind these stand the measures that the run took, `-` written `_`, `adv_` before those of
+#: the attacked map
+COLUMNS = {
+    "run": "folder of the run",
+    "model": "the model",
+    "attack": "the attack",
+    "eps": "its budget, as a share of the pixels' range",
+    "method": "attention method",
+    "image_id": "the image",
+    "label": "its class",
+    "prediction": "of the clean image",
+    "adv_prediction": "of the attacked image",
+    "defended": "1 of a model that was trained with a defence, 0 of another; empty where the run does not say",
+    "succeed": "1 where the attack changes the prediction, else 0",
+    "confidence": "softmax probability of the label",
+    "log_odds": "log(p / (1 - p)) of that probability p, 1 - p being at least 2^-25",
+    "margin": "logit of the label less the highest of the others; empty where the run does not record it",
+    "adv_confidence": "softmax probability of the label, attacked image",
+    "iou_att_gt": "IoU of attention and ground truth",
+    "adv_iou_att_gt": "the same, attacked image",
+    "low_iou": f"1 where iou_att_gt is below {LOW_IOU}, else 0",
+    "less_centred": "iou_att_gt less that of a centred frame as large as the ground truth",
+    "iou_ori_adv": "IoU of the highest cells of the clean and the attacked map",
+    "box_area": "share of the image that the ground truth takes",
+    "box_x": "its centre of mass across, 0 to 1",
+    "box_y": "its centre of mass down, 0 to 1",
+    "box_offset": "distance of that from the image's centre, as a share of half its diagonal",
+    "box_count": "number of boxes",
+}
+LISTS = ("measures", "adv_measures", "pair_measures")  # columns of records that hold several measures each
+GEOMETRY = ("box_area", "box_x", "box_y", "box_offset", "box_count", "centred")
+
+
+def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = None) -> pd.DataFrame:
+    """A row for each image of I_att, eps and method, with the columns from `succeed` on that are of one run.
+
+    Args:
+        run: Of `analyze`.
+        manifest: Its manifest.
+        cells: Of the areas that clean and attacked map are compared by; by default at most ten, see `compared_cells`.
+    """
+    options, has_boxes = manifest["options"], manifest["data"]["has_boxes"]
+    height, width = manifest["model"]["input_size"]
+    count = cells or compared_cells(manifest)
+    known: dict[str, tuple[float, ...]] = {}
+
+    def overlaps(images: pd.DataFrame) -> pd.DataFrame:
+        return cell_ious(images, [count]).rename(columns={f"table3_{count}": "iou_ori_adv"})
+
+    def measures(images: pd.DataFrame) -> pd.DataFrame:
+        taken = with_measures(images, options).drop(columns=images.columns, errors="ignore")
+        scalars = taken.select_dtypes("number")
+        return scalars.rename(columns={name: column_of(name) for name in map(str, scalars)})
+
+    def objects(images: pd.DataFrame) -> pd.DataFrame:
+        return geometry(images, (height, width), known)
+
+    taken = [overlaps, measures, *([objects] if has_boxes else [])]
+    images = i_att(numbers(run, has_boxes, taken), has_boxes).reset_index(drop=True)
+    methods = map_methods(manifest)
+    images["method"] = images["method"] if "method" in images else methods[0]
+    images["succeed"] = (images["group"] == "succeed").astype(np.int8)
+    images["log_odds"] = log_odds(images["confidence"].to_numpy(float))
+    for name in COLUMNS:
+        if name not in images and name not in ("run", "model", "attack", "defended"):
+            images[name] = np.nan
+    if has_boxes:
+        images["low_iou"] = (images["iou_att_gt"] < LOW_IOU).where(images["iou_att_gt"].notna()).astype(float)
+        images["less_centred"] = images["iou_att_gt"] - images["centred"]
+    left = ["group", "centred", "has_map", "has_lime", "has_mask", "dropped_boxes", "box_share", *LISTS]
+    return images.drop(columns=left, errors="ignore")
+
+
+def column_of(measure: str) -> str:
+    """A measure's name as a formula can have it."""
+    return measure.replace("-", "_")
+
+
+def log_odds(confidence: np.ndarray) -> np.ndarray:
+    """Log-odds of probabilities, which float32 rounds to 1 from 1 - 2^-25 on."""
+    rest = np.maximum(1 - confidence, 2.0**-25)
+    return np.asarray(np.log(np.maximum(confidence, 2.0**-126) / rest))
+
+
+def geometry(images: pd.DataFrame, size: tuple[int, int], known: dict[str, tuple[float, ...]]) -> pd.DataFrame:
+    """Size, place and number of the objects of each image, and the IoU of a centred frame as large with them.
+
+    Args:
+        images: Of I_att, with boxes and masks.
+        size: Height and width of the images in pixels.
+        known: Numbers by the images' names; those of others join them.
+    """
+    outwards = from_the_centre(size)
+    once = images[["image_id", "boxes", "mask"]].drop_duplicates("image_id")
+    for record in once[~once["image_id"].isin(known)].to_dict("records"):
+        known[record["image_id"]] = _of_object(record, size, outwards)
+    rows = [known[image_id] for image_id in images["image_id"]]
+    return pd.DataFrame(rows, images.index, columns=[*GEOMETRY], dtype=float)
+
+
+def _of_object(record: Mapping[Any, Any], size: tuple[int, int], outwards: np.ndarray) -> tuple[float, ...]:
+    mask = ground_truth(record, *size)
+    down, across = mask.sum(1), mask.sum(0)
+    pixels = int(down.sum())
+    if not pixels:  # a box thinner than half a pixel
+        return (0.0, *[np.nan] * 3, float(len(record["boxes"])), np.nan)
+    y, x = ((np.arange(len(line)) + 0.5) @ line / pixels / len(line) for line in (down, across))
+    height, width = size
+    offset = np.hypot((y - 0.5) * height, (x - 0.5) * width) / (np.hypot(height, width) / 2)
+    count = max(1, len(record["boxes"]))
+    return pixels / mask.size, float(x), float(y), float(offset), float(count), blind_ious(mask, outwards)[0]
+
+
+def ordered(frame: pd.DataFrame) -> Sequence[str]:
+    """The frame's columns in the order of the table of images, measures last."""
+    return [*(name for name in COLUMNS if name in frame), *(name for name in map(str, frame) if name not in COLUMNS)]

@@ -1,0 +1,182 @@
+"""The runs of a study: opened, described, and brought to the images that those which are compared share."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from attnlab.errors import UserError
+from attnlab.manifests import map_methods
+from attnlab.report.description import holds_prediction, models_of, with_names
+from attnlab.report.tables.sources import records_of_models
+from attnlab.runs import Run
+from attnlab.study.images import ordered, table_of_images
+from attnlab.words import counted
+
+FEWEST = 30  # images that runs must share to be compared
+Manifest = Mapping[str, Any]
+
+
+class Inputs(NamedTuple):
+    """What a study is made from.
+
+    Attributes:
+        images: The table of images of all analyses, see `attnlab.study.images.COLUMNS`; None without any.
+        outcomes: Of all evaluations the images that a model classifies correctly, a row for each attack; None without.
+        manifests: Of each run, by what it is called.
+        notes: What was left out or intersected, in words.
+    """
+
+    images: pd.DataFrame | None
+    outcomes: pd.DataFrame | None
+    manifests: Mapping[str, Manifest]
+    notes: list[str]
+
+
+def read_runs(
+    folders: Sequence[Path],
+    cells: int | None = None,
+    called: Sequence[object] = (),
+    defended: Collection[str] = (),
+) -> Inputs:
+    """Read the runs of a study.
+
+    Args:
+        folders: Of runs of `analyze` or `evaluate`, finished or not.
+        cells: Of the areas that clean and attacked map are compared by.
+        called: What the runs are called; by default their folders.
+        defended: Runs, as they are called, of defended models; the others that do not say are then of undefended ones.
+
+    Raises:
+        UserError: If a folder holds no readable run, one is given twice, or runs share too few images.
+    """
+    names = [str(name) for name in called or folders]
+    if double := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise UserError(f"expected each run once, got {double} twice")
+    runs = {name: Run(folder) for name, folder in zip(names, folders, strict=True)}
+    manifests = {name: with_names(run.manifest) for name, run in runs.items()}
+    notes = [f"{name} is unfinished: its records so far are used" for name in names if not manifests[name]["finished"]]
+    analyses, evaluations = _of_kind(manifests, "analyze"), _of_kind(manifests, "evaluate")
+    for name in [name for name in analyses if not map_methods(manifests[name])]:
+        notes.append(f"{name} is left out: its one method is lime, which the study does not read")
+        analyses.remove(name)
+    shared = {kind: shared_images({name: runs[name] for name in of_kind}, notes)
+              for kind, of_kind in (("analyze", analyses), ("evaluate", evaluations))}  # fmt: skip
+    titles = _titles({name: manifests[name] for name in analyses})
+    frames = [_images(runs[name], name, titles[name], manifests[name], cells, notes) for name in analyses]
+    images = _joined(frames, shared["analyze"])
+    outcomes = _joined([_outcomes(runs[name], name, manifests[name]) for name in evaluations], shared["evaluate"])
+    if images is None and outcomes is None:
+        raise UserError(f"nothing can be told from {', '.join(names)}: {'; '.join(notes)}")
+    if images is not None:
+        if defended:
+            said = images["run"].isin([*defended]).astype(float)
+            images["defended"] = images["defended"].where(images["defended"].notna(), said)
+        images = images[[*ordered(images)]]
+        notes += _missing_margins(images)
+    return Inputs(images, outcomes, manifests, notes)
+
+
+def _of_kind(manifests: Mapping[str, Manifest], kind: str) -> list[str]:
+    return [name for name, manifest in manifests.items() if manifest["kind"] == kind]
+
+
+def shared_images(runs: Mapping[str, Run], notes: list[str]) -> set[str]:
+    """Names of the images that all runs have records of; a note says of how many, where some have others too.
+
+    Raises:
+        UserError: If they are fewer than FEWEST, or an image has another label in another run.
+    """
+    if len(runs) < 2:
+        return set()
+    labels = {name: _labels(run) for name, run in runs.items()}
+    first, *others = labels
+    common = set(labels[first]).intersection(*(labels[name] for name in others))
+    counts = ", ".join(f"{name} {len(known)}" for name, known in labels.items())
+    if len(common) < FEWEST:
+        raise UserError(
+            f"expected runs that share at least {FEWEST} images, got {len(common)} (images: {counts}); study runs of "
+            "different images by themselves"
+        )
+    for name in others:
+        for image in sorted(common):
+            if labels[first][image] != labels[name][image]:
+                raise UserError(
+                    f"expected one label for each image, got {labels[first][image]} in {first} and "
+                    f"{labels[name][image]} in {name} for {image!r}; are these runs of the same data?"
+                )
+    if any(len(known) > len(common) for known in labels.values()):
+        notes.append(f"runs of different images ({counts}): the {len(common)} that all have are compared")
+    return common
+
+
+def _labels(run: Run) -> dict[str, int]:
+    known: dict[str, int] = {}
+    for part in run.parts(["image_id", "label", "skipped"]):
+        frame = part.to_pandas()
+        used = frame[frame["skipped"].isna()]
+        known.update(zip(used["image_id"], used["label"].astype(int), strict=True))
+    return known
+
+
+def _images(run: Run, name: str, title: str, manifest: Manifest, cells: int | None, notes: list[str]) -> pd.DataFrame:
+    options, defense = manifest["options"], manifest.get("defense")
+    frame = table_of_images(run, manifest, cells)
+    if holds_prediction(options["attack"]):
+        notes.append(f"{name}: its attack holds predictions, so no claim about its success is looked at")
+        frame["succeed"] = np.nan
+    if not manifest["data"]["has_boxes"]:
+        notes.append(f"{name} has no boxes: claims 1 and 2 cannot be looked at")
+    described = {"run": name, "model": title, "attack": options["attack_name"]}
+    return frame.assign(**described, defended=np.nan if defense is None else float(defense != "none"))
+
+
+def _outcomes(run: Run, name: str, manifest: Manifest) -> pd.DataFrame:
+    """Images that each model classifies correctly, under each attack."""
+    models, attacks = manifest["options"]["models"], manifest["options"]["attacks"]
+    records = records_of_models(run, models)
+    used = records[records["clean_prediction"] == records["label"]].astype(dict.fromkeys(("model", "attack"), str))
+    budgets = {attack: np.nan if settings is None else settings["eps"] for attack, settings in attacks.items()}
+    return pd.DataFrame(
+        {
+            "run": name,
+            "model": used["model"],
+            "attack": used["attack"],
+            "eps": used["attack"].map(budgets),
+            "image_id": used["image_id"].astype(str),
+            "label": used["label"],
+            "prediction": used["clean_prediction"],
+            "adv_prediction": used["prediction"],
+            "lost": (used["prediction"] != used["label"]).astype(np.int8),
+        }
+    )
+
+
+def _titles(analyses: Mapping[str, Manifest]) -> dict[str, str]:
+    """What the model of each analysis is called; with its run's name where two are called the same."""
+    titles = {name: models_of(manifest["options"])[0] for name, manifest in analyses.items()}
+    known = list(titles.values())
+    return {name: f"{title} ({Path(name).name})" if known.count(title) > 1 else title for name, title in titles.items()}
+
+
+def _joined(frames: list[pd.DataFrame], common: set[str]) -> pd.DataFrame | None:
+    """Tables of several runs as one, of the images that all have."""
+    if not frames:
+        return None
+    if len(frames) == 1:
+        return frames[0].reset_index(drop=True)
+    return pd.concat([frame[frame["image_id"].isin(common)] for frame in frames], ignore_index=True)
+
+
+def _missing_margins(images: pd.DataFrame) -> list[str]:
+    notes = []
+    for name, frame in images.groupby("run", sort=False):
+        missing = int(frame.drop_duplicates("image_id")["margin"].isna().sum())
+        if missing:
+            notes.append(
+                f"{name}: margin not recorded for {counted(missing, 'image')} (made by an older attnlab); the log-odds "
+                "of the label's probability stand in its place"
+            )
+    return notes

@@ -133,6 +133,7 @@ def here(sandbox, tmp_path, monkeypatch, coarse) -> Iterator[Path]:
 
     monkeypatch.setattr("attnlab.models.zoos.torchvision.build", lambda wanted: small())
     monkeypatch.setattr("attnlab.interactive.LimeSettings", partial(LimeSettings, samples=20))  # as with --smoke
+    monkeypatch.setattr("attnlab.study.inputs.FEWEST", 1)  # --smoke makes runs of four images
     yield tmp_path
     sys.modules.pop("net", None)  # other tests have a net.py of their own
 

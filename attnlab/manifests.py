@@ -20,6 +20,8 @@ FORMER = {"resize": "geometry", "memory_format": "layout"}
 SURROUNDINGS = ("attnlab", "python", "versions", "device", "threads")
 #: images a pass: they decide the last digits of every sum, and so signs of tiny gradients
 BATCHES = ("batch_size", "lime_batch_size", "map_batch_size")
+#: attack that is a suite -> its stages in manifests that name none
+FORMER_STAGES = {"autoattack": ("apgd-ce", "apgd-t", "square")}
 PROGRAMS = ("attnlab", "__main__.py")  # the programs under which the command line runs
 
 NONE = type(None)
@@ -45,7 +47,7 @@ ATTACK = (
 def _shape_of_attack(value: Any) -> dict[str, Any]:
     """Of an attack of an evaluation: null for clean, a method and eps outside the loop, else settings of the loop."""
     outside = isinstance(value, dict) and "method" in value
-    return {"?": NONE, "eps": NUMBER, **({} if outside else ATTACK)}
+    return {"?": NONE, "eps": NUMBER, **({"stages?": [TEXT]} if outside else ATTACK)}
 
 
 LIME = _each("superpixels hide", TEXT) | {"samples": COUNT, "patience": (*NUMBER, NONE)}

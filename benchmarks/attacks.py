@@ -2,7 +2,8 @@
 
     python -m benchmarks.attacks [--model resnet8 --batch-size 100 --steps 10] [--device cuda]
 
-The floor of K steps is K forward passes and K gradients to the input, bare, in the same precision and layout.
+The floor of K steps is K forward passes and K gradients to the input, bare, in the same precision and layout; FAB's has
+K forward passes more, which look at each point.
 torchattacks gets the network as its maker gives it, in contiguous layout. A3 is held against its base attack at 3 steps
 (Table 7), the pass over the clean images included.
 """
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.attacks import Attack
+from attnlab.attacks.fab import nearest_adversarial
 from attnlab.attacks.pgd import perturb
 from attnlab.models import Classifier, load_model
 from benchmarks.timing import installed, machine, ratio, side_by_side
@@ -24,8 +26,10 @@ from benchmarks.timing import installed, machine, ratio, side_by_side
 EPS = 8 / 255
 
 
-def floor(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) -> Callable[[], object]:
-    """Forward and input gradient, `steps` times, and nothing else."""
+def floor(
+    classifier: Classifier, images: Tensor, labels: Tensor, steps: int, *, looks: bool = False
+) -> Callable[[], object]:
+    """Forward and input gradient, `steps` times, and nothing else; with `looks` another forward pass each time."""
     classifier.requires_grad_(False)
 
     def run() -> object:
@@ -33,6 +37,9 @@ def floor(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) ->
             watched = images.detach().requires_grad_()
             loss = F.cross_entropy(classifier(watched), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, watched)
+            if looks:
+                with torch.no_grad():
+                    classifier(images)
         return gradient.cpu()
 
     return run
@@ -41,6 +48,11 @@ def floor(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) ->
 def ours(classifier: Classifier, images: Tensor, labels: Tensor, attack: Attack) -> Callable[[], object]:
     """The loop of attnlab."""
     return lambda: perturb(classifier, images, labels, attack).cpu()
+
+
+def ours_by_fab(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) -> Callable[[], object]:
+    """FAB of attnlab to one class, without an image that leaves early."""
+    return lambda: nearest_adversarial(classifier, images, labels, steps=steps)[0].cpu()
 
 
 def theirs(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) -> Callable[[], object]:
@@ -74,13 +86,17 @@ def main(model: str, weights: str, device: str, precision: str, batch_size: int,
         ways["torchattacks"] = theirs(plain, images, labels, steps)
     ways["3 steps"] = ours(fast, images, labels, short)
     ways["3 steps and A3"] = ours(fast, images, labels, replace(short, sigma=10.0))
+    with torch.no_grad():
+        right = fast(images).argmax(1)  # FAB passes over what is misclassified
+    ways["floor of FAB"] = floor(fast, images, right, steps, looks=True)
+    ways["FAB"] = ours_by_fab(fast, images, right, steps)
     seconds = side_by_side(ways, rounds, device)
     click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, median of {rounds}")
     click.echo(machine(device, ("torch", "torchvision", "torchattacks")))
     for name, value in seconds.items():
         click.echo(f"{name:16} {1000 * value / batch_size:9.3f} ms an image")
     click.echo(
-        f"{ratio(seconds, 'attnlab', 'floor')} the floor, "
+        f"{ratio(seconds, 'attnlab', 'floor')} the floor, FAB {ratio(seconds, 'FAB', 'floor of FAB')} its own, "
         f"{ratio(seconds, 'torchattacks', 'attnlab')} faster than torchattacks; "
         f"A3 at {ratio(seconds, '3 steps and A3', '3 steps')} its base attack "
         f"({'pooled head, closed form' if fast.head else 'generic head'})"

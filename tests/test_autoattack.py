@@ -1,4 +1,4 @@
-"""APGD, Square and their cascade: against torchattacks, and what must hold for every budget."""
+"""APGD, FAB, Square and their suite: against torchattacks, and what must hold for every budget."""
 
 from contextlib import contextmanager
 from functools import partial
@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from attnlab.attacks.apgd import apgd
 from attnlab.attacks.autoattack import autoattack
+from attnlab.attacks.fab import fab
 from attnlab.attacks.objectives import cross_entropy
 from attnlab.attacks.seeding import uniform
 from attnlab.attacks.square import margin, square
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
+from benchmarks.autoattack import STAGES, compare, right_images
 
 SEEDS = [7 * n + 2**62 for n in range(16)]
 
@@ -23,6 +25,7 @@ SEEDS = [7 * n + 2**62 for n in range(16)]
 QUICK = {
     "apgd-ce": partial(apgd, steps=6),
     "apgd-t": partial(apgd, objective="dlr-targeted", target_rank=2, steps=6),
+    "fab-t": partial(fab, target_rank=2, steps=6),
     "square": partial(square, queries=30),
     "autoattack": partial(autoattack, steps=2, queries=10),
 }
@@ -126,6 +129,17 @@ def test_cascade_breaks_all_that_torchattacks_pgd_breaks(resnet8, scenes_batch):
     assert torch.equal(ours[~broken], images[~broken])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_breaks_what_the_authors_code_breaks(stage):
+    """FAB-T draws nothing: image by image; the others draw other numbers: but for few images near the boundary."""
+    classifier = load_model("resnet8").place("cpu", memory_format="contiguous").eval()
+    images, labels = right_images(classifier, "scenes", None, "test", 12)
+    ours, theirs, _seconds = compare(classifier, images, labels, 2 / 255, stage)
+    assert 0 < theirs.sum() < len(labels), "the test needs a budget at which some images hold"
+    assert (ours != theirs).sum() <= (0 if stage == "fab-t" else 1)
+
+
 @pytest.mark.parametrize("attack", ["cross-entropy", "dlr-targeted", "square"])
 def test_a_linear_model_is_driven_to_the_optimum_of_its_margin(attack):
     network = Linear()
@@ -154,7 +168,13 @@ def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, attack, eps
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("apgd-ce", 1 + 6 + 1), ("apgd-t", 1 + 6 + 1), ("square", 1 + 30), ("autoattack", 10 * (3 + 3) + (10 + 3))],
+    [
+        ("apgd-ce", 1 + 6 + 1),
+        ("apgd-t", 1 + 6 + 1),
+        ("fab-t", 1 + 6 * 2),
+        ("square", 1 + 30),
+        ("autoattack", 10 * (2 + 1 + 3) + 9 * (2 * 2 + 3) + (10 + 3)),
+    ],
 )
 def test_an_unbroken_image_costs_the_budget_and_no_pass_more(resnet8, scenes_batch, name, expected):
     images = scenes_batch[0][:3]
@@ -164,7 +184,7 @@ def test_an_unbroken_image_costs_the_budget_and_no_pass_more(resnet8, scenes_bat
     assert sizes == [3] * expected
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "square"])
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "fab-t", "square"])
 def test_a_broken_image_is_not_attacked_further(resnet8, scenes_batch, name):
     images = scenes_batch[0]
     labels = predictions(resnet8, images)
@@ -193,17 +213,18 @@ def test_an_unbroken_image_is_returned_at_the_best_point_of_its_way(resnet8, sce
     assert (best < len(points) - 1).any(), "the test needs a way whose end is not its best point"
 
 
-@every_attack
-def test_neither_batch_nor_order_nor_company_changes_an_image(small, attack):
+@pytest.mark.parametrize("name", QUICK)
+def test_neither_batch_nor_order_nor_company_changes_an_image(small, name):
     images = torch.rand(6, 3, 19, 23, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     images *= torch.linspace(0, 1, 6)[:, None, None, None]  # so that some are broken and some are not
-    labels, eps = predictions(small, images), 0.06
+    labels, eps, attack = predictions(small, images), 0.06, QUICK[name]
     together = attack(small, images, labels, eps, SEEDS[:6])
     alone = torch.cat([attack(small, images[n, None], labels[n, None], eps, [SEEDS[n]]) for n in range(6)])
     backwards = attack(small, images.flip(0), labels.flip(0), eps, SEEDS[:6][::-1]).flip(0)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-9)
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-9)
-    assert not torch.equal(attack(small, images, labels, eps, SEEDS[6:12]), together)
+    drawn = name != "fab-t"  # which starts at the image
+    assert torch.equal(attack(small, images, labels, eps, SEEDS[6:12]), together) != drawn
 
 
 @every_attack
@@ -231,7 +252,7 @@ def test_fewer_than_four_classes_are_refused_by_dlr_and_attacked_by_the_rest():
         apgd(classifier, images, labels, 0.1, [0], objective="dlr-targeted")
     with passes(classifier) as sizes:
         autoattack(classifier, images, labels, 0.0, [0], steps=5, queries=7)
-    assert len(sizes) == (5 + 1 + 3) + (7 + 3)
+    assert len(sizes) == (5 + 1 + 3) + 2 * (2 * 5 + 3) + (7 + 3)
 
 
 def test_an_unknown_objective_is_refused_with_the_names(small):

@@ -172,7 +172,7 @@ def test_a_suite_that_two_classes_leave_incomplete_says_so(attnlab, tmp_path):
     (tmp_path / "data/boxes.csv").write_text("image,label,x0,y0,x1,y1\na.png,1,1,1,9,9\n")
     words = ("--data", "folder", "--root", "data", "--model", "two.py:Small", "--attacks", "clean,autoattack")
     answer = attnlab("evaluate", *words, "--device", "cpu", "--workers", 0, "--out", "out")
-    line = "autoattack is APGD-CE and Square alone: APGD-T needs 4 classes, the model has 2"
+    line = "autoattack is without APGD-T, which needs 4 classes, and the model has 2"
     assert (answer.code, answer.out.count(line)) == (0, 1), answer
     assert (tmp_path / "out/checks.csv").read_text().count(line) == 1
 

@@ -1,9 +1,10 @@
 """Attacks by name: the loop's in `pgd`, what they climb and how they step, and others; no torch before one is used."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_margin, check_softplus
 from attnlab.attention import METHODS
 from attnlab.errors import UserError, check_between
 from attnlab.registry import Lazy, Registry
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CLEAN = "clean"  # the image as it is, among the attacks of an evaluation
 A3 = "+a3"  # what joins an attack's name to make it climb the attention deviation too
-MOST_STEPS, MOST_RESTARTS = 100_000, 10_000  # more would not end: a thousand times the most that papers report
 
 
 class Objective(NamedTuple):
@@ -99,6 +99,26 @@ RULES = Registry(
         "sign": Rule(Lazy(f"{_RULES}:sign")),
         "momentum": Rule(Lazy(f"{_RULES}:momentum")),
         "nesterov": Rule(Lazy(f"{_RULES}:momentum"), look=Lazy(f"{_RULES}:ahead")),
+    },
+)
+
+
+class Norm(NamedTuple):
+    """Norm in which an attack is bounded."""
+
+    title: str  # as captions write it
+    length: Callable[["Tensor"], "PerImage"]  # of perturbations, (N, C, H, W)
+    # (gradients, (N, C, H, W)) -> directions of length 1 in which what they are of rises most
+    steepest: Callable[["Tensor"], "Tensor"]
+
+
+_NORMS = "attnlab.attacks.norms"
+#: norms of perturbations
+NORMS = Registry(
+    "--norm",
+    {
+        "linf": Norm("L-infinity", Lazy(f"{_NORMS}:largest"), Lazy(f"{_NORMS}:sign")),
+        "l2": Norm("L2", Lazy(f"{_NORMS}:euclidean"), Lazy(f"{_NORMS}:unit")),
     },
 )
 
@@ -196,35 +216,6 @@ class Attack:
         return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
 
 
-def check_margin(value: float, what: str = "--keep-prediction") -> None:
-    """Refuse a margin that no logits can be held at."""
-    if not 0 <= value < float("inf"):
-        raise UserError(
-            f"expected {what} of at least 0, got {value:g}: it is the lead of the predicted class over every other, in "
-            "logits"
-        )
-
-
-def check_softplus(value: float, what: str = "--explain-softplus") -> None:
-    """Refuse a sharpness of softplus that makes no smooth ReLU."""
-    if not 0 < value < float("inf"):
-        raise UserError(f"expected {what} above 0, such as 10, got {value:g}")
-
-
-def check_step(value: float) -> None:
-    """Refuse a length of a step that leads nowhere."""
-    check_budget(value, "--step-size")
-    if not value:
-        raise UserError("expected --step-size above 0, got 0: such an attack stays where it starts")
-
-
-def check_budget(value: float, what: str) -> None:
-    """Refuse a length that is not in [0, 1]; where it may be in grey levels, the error says so."""
-    if not 0 <= value <= 1:
-        likely = f"; did you mean {value:g}/255?" if 1 < value <= 255 else ""
-        raise UserError(f"expected {what} in [0, 1], got {value:g}{likely}")
-
-
 #: attacks of the loop; a new one is a line here
 ATTACKS = Registry(
     "attack",
@@ -249,14 +240,20 @@ class AttackFunction(NamedTuple):
     # the images, detached; images of another prediction stay as they are, the classifier is given back as it was
     run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
     gradient: bool = True  # whether it uses a gradient
+    stages: tuple[str, ...] = ()  # of a suite: the attacks in it, in their order
 
 
 #: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here
 OTHER_ATTACKS = Registry(
     "attack",
     {
+        "apgd-ce": AttackFunction(Lazy("attnlab.attacks.apgd:apgd")),
+        "apgd-t": AttackFunction(Lazy("attnlab.attacks.autoattack:apgd_t")),
+        "fab-t": AttackFunction(Lazy("attnlab.attacks.autoattack:fab_t")),
         "square": AttackFunction(Lazy("attnlab.attacks.square:square"), gradient=False),
-        "autoattack": AttackFunction(Lazy("attnlab.attacks.autoattack:autoattack")),
+        "autoattack": AttackFunction(
+            Lazy("attnlab.attacks.autoattack:autoattack"), stages=("apgd-ce", "apgd-t", "fab-t", "square")
+        ),
     },
 )
 
@@ -267,9 +264,10 @@ class OtherAttack:
 
     method: str
     eps: float  # radius of the L-infinity ball, pixels in [0, 1]
+    stages: tuple[str, ...] = field(init=False, default=())  # of a suite, so that its records say what was in it
 
     def __post_init__(self) -> None:
-        OTHER_ATTACKS.expect(self.method)
+        object.__setattr__(self, "stages", OTHER_ATTACKS.expect(self.method).stages)
         check_budget(self.eps, "eps")
 
     @property

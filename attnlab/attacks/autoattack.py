@@ -1,20 +1,24 @@
-"""AutoAttack without FAB: APGD-CE, APGD-T, Square, each on what the ones before left (Croce and Hein 2020, sec. 6)."""
+"""AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on what the ones before left (Croce and Hein 2020, sec. 6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
 
 from attnlab.arrays import Images, Labels
+from attnlab.attacks import OTHER_ATTACKS
 from attnlab.attacks.apgd import apgd
+from attnlab.attacks.fab import fab
 from attnlab.attacks.seeding import reseed
 from attnlab.attacks.square import square
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 
-TARGETS = 9  # most classes that APGD-T aims at, the strongest rivals first
+TARGETS = 9  # most classes that APGD-T and FAB-T aim at, the strongest rivals first
 LEAST_CLASSES = 4  # fewest classes that APGD-T's objective is defined for
 HORIZON = 10_000  # the standard suite lets the squares shrink as if there were 10 000 queries, though it makes 5 000
+
+Turn = Callable[..., Images]  # as `AttackFunction.run`
 
 
 def autoattack(
@@ -27,15 +31,47 @@ def autoattack(
     steps: int = 100,
     queries: int = 5000,
 ) -> Images:
-    """Attack by a cascade of parameter-free attacks: APGD-CE, APGD-T of up to nine targets, Square.
+    """Attack by the stages of the standard suite in turn; an image that none of them broke is returned as it is.
 
-    The standard suite holds FAB-T too, between the last two. It is left out, so the accuracy under this cascade is at
-    least that under the whole suite: an upper bound of it. With fewer than four classes APGD-T is left out, since its
-    objective needs four logits. An image that no attack broke is returned as it is.
+    With fewer than four classes APGD-T is left out, since its objective needs four logits.
     """
+    attacks: dict[str, list[Turn]] = {
+        "apgd-ce": [partial(apgd, steps=steps)],
+        "apgd-t": _targeted_apgd(classifier, steps) if classifier.classes >= LEAST_CLASSES else [],
+        "fab-t": _targeted_fab(classifier, steps),
+        "square": [partial(square, queries=queries, horizon=HORIZON)],
+    }
+    stages = OTHER_ATTACKS["autoattack"].stages
+    in_turn = [attack for stage in stages for attack in attacks[stage]]
+    return _in_turn(classifier, images, labels, eps, seeds, in_turn)
+
+
+def apgd_t(
+    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], *, steps: int = 100
+) -> Images:
+    """Attack by APGD against up to nine classes in turn; an image that no target breaks is returned as it is."""
+    return _in_turn(classifier, images, labels, eps, seeds, _targeted_apgd(classifier, steps))
+
+
+def fab_t(
+    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], *, steps: int = 100
+) -> Images:
+    """Attack by targeted FAB against up to nine classes in turn, likewise."""
+    return _in_turn(classifier, images, labels, eps, seeds, _targeted_fab(classifier, steps))
+
+
+def _in_turn(
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    attacks: Iterable[Turn],
+) -> Images:
+    """Attack by one after another, each with seeds of its own on the images that are still classified correctly."""
     adversarial = images.detach().clone()
     with frozen_eval(classifier):
-        for turn, attack in enumerate(_cascade(classifier.classes, steps, queries)):
+        for turn, attack in enumerate(attacks):
             with torch.no_grad():
                 rows = (classifier(adversarial).argmax(1) == labels).nonzero()[:, 0]
             if len(rows) == 0:
@@ -48,10 +84,14 @@ def autoattack(
     return adversarial
 
 
-def _cascade(classes: int, steps: int, queries: int) -> list[Callable[..., Images]]:
-    targets = min(TARGETS, classes - 1) if classes >= LEAST_CLASSES else 0
-    return [
-        partial(apgd, steps=steps),
-        *(partial(apgd, objective="dlr-targeted", target_rank=rank + 1, steps=steps) for rank in range(targets)),
-        partial(square, queries=queries, horizon=HORIZON),
-    ]
+def _targeted_apgd(classifier: Classifier, steps: int) -> list[Turn]:
+    return [partial(apgd, objective="dlr-targeted", target_rank=rank, steps=steps) for rank in _ranks(classifier)]
+
+
+def _targeted_fab(classifier: Classifier, steps: int) -> list[Turn]:
+    return [partial(fab, target_rank=rank, steps=steps) for rank in _ranks(classifier)]
+
+
+def _ranks(classifier: Classifier) -> range:
+    """Ranks of the classes aimed at, among those that are not the label."""
+    return range(1, min(TARGETS, classifier.classes - 1) + 1)

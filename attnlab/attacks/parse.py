@@ -10,14 +10,11 @@ from attnlab.attacks import (
     A3,
     ATTACKS,
     CLEAN,
-    MOST_RESTARTS,
-    MOST_STEPS,
     OTHER_ATTACKS,
     Attack,
     OtherAttack,
-    check_budget,
-    check_step,
 )
+from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_step
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_between, nearest
 

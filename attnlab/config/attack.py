@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks, check_margin, check_softplus
+from attnlab.attacks import Attack, Attacks
+from attnlab.attacks.limits import check_margin, check_softplus
 from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_eps
 from attnlab.config.option import Leaf, Options, option
 from attnlab.errors import UserError

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks
+from attnlab.attacks import Attack, Attacks, OtherAttack
 from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
+from attnlab.manifests import FORMER_STAGES
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
@@ -118,7 +119,12 @@ class Evaluation(Job[EvaluateConfig]):
     def defaults(self) -> dict[str, Any]:
         """Values of options that manifests of older versions lack."""
         loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
-        return {**EvaluateConfig.defaults(), "attacks": loop}
+        others = {
+            name: {"stages": FORMER_STAGES.get(attack.method, ())}
+            for name, attack in self.attacks.items()
+            if isinstance(attack, OtherAttack)
+        }
+        return {**EvaluateConfig.defaults(), "attacks": loop | others}
 
     def manifest(self) -> dict[str, Any]:
         """Content of run.json."""

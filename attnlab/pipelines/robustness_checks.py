@@ -84,10 +84,10 @@ def write_checks(
             signs += check_model(classifier, pixels, labels, min(budgets))
         if classifier.classes < LEAST_CLASSES:
             signs += [
-                f"{suite} is APGD-CE and Square alone: APGD-T needs {LEAST_CLASSES} classes, the model has "
-                f"{classifier.classes}, so its figure is weaker than the suite's"
+                f"{suite} is without APGD-T, which needs {LEAST_CLASSES} classes, and the model has "
+                f"{classifier.classes}: its figure is weaker than the suite's"
                 for suite, attack in others.items()
-                if attack.method == "autoattack"
+                if "apgd-t" in attack.stages
             ]
         own = records[records["model"] == name]
         right = own["prediction"] == own["label"]

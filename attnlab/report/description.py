@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import map_methods
+from attnlab.manifests import FORMER_STAGES, map_methods
 from attnlab.report.outcomes import CHANGED, KEPT, Outcomes
 from attnlab.words import as_fraction, counted, listed, model_title
 
@@ -181,6 +181,7 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
         f"steps of {eps_of(lengths)}" if lengths else "",
         note,
         f"{restarts} random starts" if restarts > 1 else "",
+        *_suites(options),
         _precision(options),
         f"adversarial images made on {options['transfer']}" if options["transfer"] else "",
         "an image leaves the attack at the first point that is misclassified" if options["stop"] else "",
@@ -192,6 +193,13 @@ def _precision(options: Options) -> str:
     """The precision, where it is not float32; older runs name none."""
     precision = str(options.get("precision", "fp32"))
     return "" if precision == "fp32" else precision
+
+
+def _suites(options: Options) -> list[str]:
+    """What is in each suite of an evaluation: runs of before FAB-T was have a shorter one."""
+    others = {name: attack for name, attack in options["attacks"].items() if attack and "method" in attack}
+    stages = {name: attack.get("stages", FORMER_STAGES.get(attack["method"])) for name, attack in others.items()}
+    return [f"{name}: {listed([*its])}" for name, its in stages.items() if its]
 
 
 def loops_of(options: Options) -> list[Mapping[str, Any]]:

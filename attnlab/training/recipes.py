@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from attnlab.attacks import check_budget, check_step
+from attnlab.attacks.limits import check_budget, check_step
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import loaded

@@ -1,0 +1,140 @@
+"""Targeted FAB: the nearest point beyond the boundary to a class (Croce and Hein 2020, Fast adaptive boundary)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attnlab.arrays import Images, Labels, PerImage
+from attnlab.attacks import NORMS, Norm
+from attnlab.attacks.apgd import rivals
+from attnlab.attacks.norms import column
+from attnlab.hooks import frozen_eval
+from attnlab.models.classifier import Classifier
+
+ALPHA_MAX = 0.1  # largest share of the image's own projection in a step (sec. 3.2)
+OVERSHOOT = 1.05  # eta: how far a step goes, in lengths of the way to the hyperplane
+BACKWARD = 0.9  # beta: where the next step begins, once beyond the boundary, on the way there from the image (sec. 3.3)
+SHORTEST = 1e-8  # a projection counts as so long at least, where two are weighed
+
+
+def fab(
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    norm: str = "linf",
+    target_rank: int = 1,
+    steps: int = 100,
+) -> Images:
+    """Attack by targeted FAB, as `AttackFunction.run`; an image for which it finds nothing in the ball stays as it is.
+
+    It aims at the class of that rank among the others, by the clean logits. An image leaves the batch with the first
+    point in the ball that is misclassified: going on would find a nearer one, and not change the outcome. It starts at
+    the image, so that nothing is drawn from the seeds.
+    """
+    points, distances = nearest_adversarial(
+        classifier, images, labels, norm=norm, target_rank=target_rank, steps=steps, enough=eps
+    )
+    return torch.where(column(distances <= eps), points, images.detach())
+
+
+def nearest_adversarial(
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    *,
+    norm: str = "linf",
+    target_rank: int = 1,
+    steps: int = 100,
+    enough: float = 0.0,
+) -> tuple[Images, PerImage]:
+    """The nearest misclassified point of each image that FAB finds, and how far it is: inf where it finds none.
+
+    Points lie in [0, 1]; an image that is misclassified is its own, at a distance of 0. One leaves the batch once its
+    point is no farther than `enough`. Each step costs a gradient and a forward pass.
+    """
+    images, measure = images.detach(), NORMS[norm]
+    with frozen_eval(classifier):
+        with torch.no_grad():
+            logits = classifier(images)
+        right = logits.argmax(1) == labels
+        nearest, distances = images.clone(), torch.zeros_like(images[:, 0, 0, 0]).masked_fill_(right, torch.inf)
+        rows = right.nonzero()[:, 0]
+        targets = rivals(logits, labels, target_rank)
+        point = images[rows]
+        for _ in range(steps):
+            if not len(rows):
+                break
+            centre = images[rows]
+            lead, gradient = _lead(classifier, point, labels[rows], targets[rows])
+            point = _step(point, centre, lead, gradient, measure)
+            with torch.no_grad():
+                beyond = classifier(point).argmax(1) != labels[rows]
+            away = point - centre
+            far = measure.length(away)
+            nearer = beyond & (far < distances[rows])
+            nearest[rows[nearer]], distances[rows[nearer]] = point[nearer], far[nearer]
+            point = torch.where(column(beyond), centre + BACKWARD * away, point)
+            if bool((nearer & (far <= enough)).any()):
+                left = distances[rows] > enough
+                rows, point = rows[left], point[left]
+    return nearest, distances
+
+
+def _lead(classifier: Classifier, point: Images, labels: Labels, targets: Labels) -> tuple[PerImage, Tensor]:
+    """z_t - z_y at each point, (n,), and its gradient: the boundary to the target is where it is 0."""
+    point = point.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier(point)
+        lead = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None]))[:, 0]
+        (gradient,) = torch.autograd.grad(lead.sum(), point)
+    return lead.detach().to(point.dtype), gradient
+
+
+def _step(point: Images, centre: Images, lead: PerImage, gradient: Tensor, norm: Norm) -> Images:
+    """One step (algorithm 1): both point and image go beyond the boundary's tangent plane; a weighed mean of the two.
+
+    The nearer the point's projection lies, in comparison with the image's, the less the image draws.
+    """
+    offset = lead + _dot(gradient.flatten(1), (centre - point).flatten(1))
+    own, other = ways_to_hyperplanes([(point, lead), (centre, offset)], gradient, norm)
+    way, way_of_other = (norm.length(each).clamp_(min=SHORTEST) for each in (own, other))
+    alpha = column((way / (way + way_of_other)).clamp_(max=ALPHA_MAX))
+    moved = own.mul_(OVERSHOOT).add_(point).mul_(1 - alpha)  # in place: a new tensor costs as much as the arithmetic
+    return moved.add_(other.mul_(OVERSHOOT).add_(centre).mul_(alpha)).clamp_(0, 1)
+
+
+def ways_to_hyperplanes(starts: Sequence[tuple[Images, PerImage]], normals: Tensor, norm: Norm) -> list[Tensor]:
+    """Shortest way from points to hyperplanes of the same normals within [0, 1], (N, C, H, W) each (eq. 5).
+
+    Each start is points and their offsets, (N,): normal times way is to be -offset. Where [0, 1] does not reach the
+    plane, the way goes as near as it can.
+
+    All pixels move along the norm's steepest direction until they meet 0 or 1. How far they get in all rises with the
+    length, concave and piecewise linear, so that Newton's steps from below find the length exactly, without sorting:
+    with each some more pixels have met their bound.
+    """
+    shape = normals.shape
+    along = norm.steepest(normals).flatten(1)
+    gain, slowness = along * normals.flatten(1), along.abs().clamp_(min=torch.finfo(along.dtype).tiny).reciprocal_()
+    moved, free, ways = torch.empty_like(gain), torch.ones_like(gain), []
+    whole = _dot(gain, free)
+    for points, offsets in starts:
+        heading = along * torch.where(offsets >= 0, -1, 1)[:, None]
+        met = torch.where(heading > 0, 1 - points.flatten(1), points.flatten(1)).mul_(slowness)  # length to a bound
+        needed, before = offsets.abs(), whole
+        length = (needed / whole).nan_to_num_(0)
+        while not torch.equal(slope := _dot(gain, torch.gt(met, length[:, None], out=free)), before):
+            reached = _dot(gain, torch.minimum(met, length[:, None], out=moved))
+            further = ((needed - reached) / slope).nan_to_num_(0)
+            length, before = torch.maximum(length, (length + further).nan_to_num_()), slope
+        ways.append(torch.minimum(met, length[:, None]).mul_(heading).view(shape))
+    return ways
+
+
+def _dot(first: Tensor, second: Tensor) -> PerImage:
+    """Scalar product of each row, (N,)."""
+    return torch.bmm(first[:, None], second[:, :, None])[:, 0, 0]

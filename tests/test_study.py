@@ -124,6 +124,10 @@ def test_a_defence_that_holds_attention_is_seen_on_the_same_images(tmp_path):
     assert row["verdict"] == "holds"
     wide = inputs.images.pivot(index="image_id", columns="defended", values="iou_ori_adv")
     assert row["difference"] == pytest.approx((wide[1.0] - wide[0.0]).mean())
+    both = inputs.images.pivot(index="image_id", columns="defended", values="succeed")
+    alike = both[0.0] == both[1.0]
+    assert row["matched_pairs"] == alike.sum()
+    assert row["matched"] == pytest.approx((wide[1.0] - wide[0.0])[alike].mean())
 
 
 def test_models_that_do_not_say_their_defence_are_compared_where_the_user_says_it(tmp_path):

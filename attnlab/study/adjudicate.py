@@ -8,7 +8,7 @@ import pandas as pd
 
 from attnlab.study import CLAIMS
 from attnlab.study.comparisons import UNRECORDED, Comparison
-from attnlab.study.control import Control, logistic, matched, turned
+from attnlab.study.control import Control, logistic, matched, same_image, turned
 from attnlab.study.effects import Effect, compare, compare_pairs, detectable, holm, power
 from attnlab.study.mediation import Mediation, mediation
 from attnlab.study.verdict import sentence, verdict
@@ -56,6 +56,7 @@ COLUMNS = {
     "centred_low": "its 95 % bootstrap interval",
     "centred_high": "",
     "centred_p": "two-sided, by permutations",
+    "centred_p_holm": "corrected likewise",
     "margin": "which column stands for the margin",
     "mediated": "share of the effect that goes when the margin enters",
     "mediated_low": "its 95 % bootstrap interval",
@@ -78,7 +79,7 @@ def adjudicate(compared: Iterable[Comparison], smallest: float = SMALLEST) -> pd
             families.setdefault(one.family, []).append(place)
     table["tests"] = 0
     for places in families.values():
-        for name in ("p", "p_controlled"):
+        for name in ("p", "p_controlled", "centred_p"):
             table.loc[places, f"{name}_holm"] = holm(table.loc[places, name])
         table.loc[places, "tests"] = int(table.loc[places, "p"].notna().sum())
     table["power"] = [
@@ -106,7 +107,8 @@ def _row(one: Comparison) -> dict[str, Any]:
         clusters = "image_id" if paired else "label"
         control = logistic(rows, claim.outcome, claim.measure, one.controls, clusters)
         control = turned(control, claim.sign)
-        count, *numbers = matched(rows, claim.outcome, claim.measure, one.controls)
+        pair = same_image if paired else matched
+        count, *numbers = pair(rows, claim.outcome, claim.measure, one.controls)
         pairs = (count, *_turned(numbers, claim.sign))
     if one.margin in one.controls:
         used = rows.dropna(subset=[claim.outcome, claim.measure, one.margin])
@@ -115,7 +117,7 @@ def _row(one: Comparison) -> dict[str, Any]:
         **{name: getattr(one, name) for name in ("claim", "model", "attack", "eps", "method", "blind")},
         **dict(zip(("n_first", "n_second", "mean_first", "mean_second"), effect[:4], strict=True)),
         **effect._asdict(),
-        "controls": ", ".join(control.variables if not control.missing else one.controls),
+        "controls": ", ".join(control.variables or one.controls),
         "not_controlled": control.missing,
         **dict(zip(("odds_ratio", "odds_low", "odds_high", "p_controlled", "errors"),
                    (control.odds_ratio, control.low, control.high, control.p, control.errors), strict=True)),
@@ -126,6 +128,7 @@ def _row(one: Comparison) -> dict[str, Any]:
         **dict(zip(("mediated", "mediated_low", "mediated_high"), share, strict=True)),
         "p_holm": NONE,
         "p_controlled_holm": NONE,
+        "centred_p_holm": NONE,
     }  # fmt: skip
 
 
@@ -141,4 +144,4 @@ def _effect(one: Comparison, measure: str) -> Effect:
 def _turned(numbers: Any, sign: int) -> Any:
     """A difference and its interval the other way round, where sign is -1."""
     value, low, high = numbers
-    return (value, low, high) if sign > 0 else (-value, -high, -low)
+    return (value, low, high) if sign > 0 else (0.0 - value, 0.0 - high, 0.0 - low)

@@ -17,6 +17,7 @@ from attnlab.report.statistics import NO_INTERVAL, bootstrap_interval
 
 IMAGES_PER_VARIABLE = 10  # of the smaller group (Peduzzi et al. 1996)
 CLUSTERS = 20  # fewer classes than these tell too little of how images of one class go together
+TIES = 1e-6  # standard deviations of the noise that tells images of equal controls apart
 CALIPER = 0.5  # standard deviations by which the controls of two matched images may differ, each
 NEIGHBOURS = 16  # among which an image's match is looked for
 NONE = float("nan")
@@ -138,6 +139,7 @@ def matched(
     if not varying or min(groups.sum(), (~groups).sum()) < 2:
         return 0, NONE, *NO_INTERVAL
     x, values = standardised(used[varying].to_numpy(float)), used[measure].to_numpy(float)
+    x = x + np.random.default_rng(0).normal(0, TIES, x.shape)
     rare = groups if groups.sum() <= (~groups).sum() else ~groups
     few, many = np.flatnonzero(rare), np.flatnonzero(~rare)
     neighbours = min(NEIGHBOURS, len(many))
@@ -158,3 +160,17 @@ def matched(
     differences = values[few[list(taken.values())]] - values[many[list(taken)]]
     differences = differences if rare is groups else -differences
     return len(taken), float(differences.mean()), *bootstrap_interval(differences)
+
+
+def same_image(
+    frame: pd.DataFrame, outcome: str, measure: str, controls: Sequence[str]
+) -> tuple[int, float, float, float]:
+    """What `matched` gives where both groups are the same images: of those whose controls are equal in both."""
+    used = frame.dropna(subset=[outcome, measure, *controls]).set_index("image_id")
+    first, second = (used[used[outcome] == value] for value in (1, 0))
+    first, second = first.align(second, join="inner", axis=0)
+    alike = (first[[*controls]] == second[[*controls]]).all(axis=1)
+    differences = (first[measure] - second[measure])[alike].to_numpy(float)
+    if len(differences) < 2:
+        return len(differences), NONE, *NO_INTERVAL
+    return len(differences), float(differences.mean()), *bootstrap_interval(differences)

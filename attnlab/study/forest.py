@@ -67,6 +67,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], budgets: list[float
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def _point(axes: Axes, y: float, numbers: list[float], **style: object) -> None:

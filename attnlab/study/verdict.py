@@ -47,7 +47,7 @@ def sentence(row: Row, claim: Claim, smallest: float) -> str:
         first, second = claim.groups if claim.sign > 0 else claim.groups[::-1]
         return f"{word}: {counted(row['n_first'], 'image')} of {first}, {row['n_second']} of {second}"
     found = f"{claim.direction} {row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-    tested = f"p = {row['p_holm']:.2g} (Holm, {row['tests']} tests)"
+    tested = f"p = {row['p_holm']:.2g} (Holm, {counted(row['tests'], 'test')})"
     parts = [f"{word}: {found}, {tested}"]
     if word == UNTOLD:
         parts.append(

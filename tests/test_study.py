@@ -15,6 +15,7 @@ from attnlab.study.comparisons import comparisons, is_blind
 from attnlab.study.effects import permutation_p
 from attnlab.study.images import COLUMNS, log_odds
 from attnlab.study.inputs import read_runs
+from attnlab.study.tables import of_claim
 from attnlab.study.verdict import sentence, verdict
 from attnlab.study.write import study
 
@@ -260,3 +261,5 @@ def test_a_study_writes_its_files(tmp_path, coarse):
     assert made.claims["sentence"][0] in html.unescape(page)
     assert "http" not in page.replace("http-equiv", "")
     assert (tmp_path / "out/summary.md").read_text().count("## Claim") == 4
+    assert "matched" in of_claim(made.claims, "1").heads
+    assert "gone with margin" not in of_claim(made.claims, "2-confidence").heads  # which is not controlled for

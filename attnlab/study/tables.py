@@ -24,7 +24,19 @@ def of_claim(table: pd.DataFrame, claim: str, *, paper: bool = False) -> Layout:
         [*(_name(row, name) for name in names), *_numbers(row, claim, paper=paper), row["verdict"]]
         for row in rows.to_dict("records")
     ]
-    return Layout(names, [], [*heads, "verdict"], lines)
+    return _without_empty(Layout(names, [], [*heads, "verdict"], lines))
+
+
+def _without_empty(layout: Layout) -> Layout:
+    """A layout without columns in which no line has a value."""
+    named = len(layout.first)
+    kept = [
+        place
+        for place, cells in enumerate(layout.columns())
+        if place < named or any((cell if isinstance(cell, str) else cell.text()) not in ("--", "") for cell in cells)
+    ]
+    heads = [head for place, head in enumerate(layout.heads, named) if place in kept]
+    return Layout(layout.first, [], heads, [[line[place] for place in kept] for line in layout.lines])
 
 
 def _tells(rows: pd.DataFrame, name: str) -> bool:

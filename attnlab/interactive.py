@@ -185,6 +185,7 @@ def attack(
     *,
     steps: int | None = None,
     seeds: Sequence[int] | None = None,
+    norm: str = "linf",
 ) -> Images:
     """Make adversarial images.
 
@@ -193,9 +194,10 @@ def attack(
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
         attack: A name as of `attnlab evaluate --attacks`, such as `pgd20+a3`, or settings of the loop.
-        eps: L-infinity budget in the same units, such as `8/255`; by default 16/255, or that of the settings.
+        eps: Budget in the same units, such as `8/255`; by default 16/255, or that of the settings.
         steps: Of an iterative attack whose name carries no number.
         seeds: Of each image's random start; by default its place in the batch.
+        norm: Of eps, linf or l2; settings have their own.
 
     Returns:
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
@@ -210,11 +212,15 @@ def attack(
     8.0
     """
     images, labels = images.to(classifier.device), labels.to(classifier.device)
-    budget = None if eps is None else parse_eps(str(eps))
+    norm = attack.norm if isinstance(attack, Attack) else norm
+    budget = None if eps is None else parse_eps(str(eps), norm=norm)
+    if budget is None and norm != "linf" and isinstance(attack, str):
+        raise UserError(f"expected eps with the norm {norm}, such as 0.5")
     if attack in OTHER_ATTACKS:
-        other = OtherAttack(str(attack), Attack.eps if budget is None else budget)
+        other = OtherAttack(str(attack), Attack.eps if budget is None else budget, norm=norm)
         return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
     chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
+    chosen = replace(chosen, norm=norm, eps=budget or 0.0) if isinstance(attack, str) and norm != "linf" else chosen
     if budget is not None:
         chosen = replace(chosen, eps=budget)
     return perturb(classifier, images, labels, chosen, seeds=seeds)

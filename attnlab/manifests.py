@@ -37,7 +37,7 @@ def _each(names: str, shape: Any) -> dict[str, Any]:
 
 
 ATTACK = (
-    _each("objective rule?", TEXT)
+    _each("objective rule? norm?", TEXT)
     | _each("steps restarts", COUNT)
     | _each("step_size sigma", (*NUMBER, NONE))
     | _each("label_smoothing", NUMBER)
@@ -47,7 +47,7 @@ ATTACK = (
 def _shape_of_attack(value: Any) -> dict[str, Any]:
     """Of an attack of an evaluation: null for clean, a method and eps outside the loop, else settings of the loop."""
     outside = isinstance(value, dict) and "method" in value
-    return {"?": NONE, "eps": NUMBER, **({"stages?": [TEXT]} if outside else ATTACK)}
+    return {"?": NONE, "eps": NUMBER, **({"stages?": [TEXT], "norm?": TEXT} if outside else ATTACK)}
 
 
 LIME = _each("superpixels hide", TEXT) | {"samples": COUNT, "patience": (*NUMBER, NONE)}
@@ -138,6 +138,11 @@ def recorded(folder: Path, name: str) -> Any:
 def map_methods(manifest: Mapping[str, Any]) -> list[str]:
     """The methods whose maps the records of a run hold, in their order; LIME has explanations in place of maps."""
     return [name for name in manifest["options"].get("methods", ()) if name != "lime"]
+
+
+def norm_of(attack: Mapping[str, Any]) -> str:
+    """The norm of an attack, as a manifest describes it; older runs name none."""
+    return str(attack.get("norm", "linf"))
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:

@@ -15,7 +15,16 @@ def counted(number: int, noun: str) -> str:
 def as_fraction(eps: float) -> str:
     """A budget as people write it: 16/255 rather than 0.06274509803921569."""
     levels = eps * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+    return f"{round(levels)}/255" if eps <= 1 and abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+def in_norm(budget: str, norm: str) -> str:
+    """A budget with its norm behind it where that is not L-infinity.
+
+    >>> in_norm("8/255", "linf"), in_norm("0.5", "l2")
+    ('8/255', '0.5 (L2)')
+    """
+    return budget if norm == "linf" else f"{budget} ({norm.upper()})"
 
 
 def none_usable(number: int, noun: str, of: str = "") -> str:

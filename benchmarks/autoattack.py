@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels
-from attnlab.attacks import OTHER_ATTACKS
+from attnlab.attacks import OTHER_ATTACKS, OtherAttack
+from attnlab.attacks.norms import NORMS
 from attnlab.attacks.parse import parse_eps
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
@@ -25,7 +26,7 @@ from benchmarks.timing import machine
 
 SUITE = "autoattack"
 STAGES = (*OTHER_ATTACKS[SUITE].stages, SUITE)
-THEIRS = {"linf": "Linf"}
+THEIRS = {"linf": "Linf", "l2": "L2"}
 
 
 class Outcome(NamedTuple):
@@ -47,7 +48,7 @@ def compare(
         suite.attacks_to_run = [stage]
     seeds = [seed * len(images) + number for number in range(len(images))]
     ways: list[Callable[[], Images]] = [
-        lambda: OTHER_ATTACKS[stage].run(classifier, images, labels, eps, seeds),
+        lambda: OtherAttack(stage, eps, norm=norm)(classifier, images, labels, seeds),
         lambda: suite.run_standard_evaluation(images, labels, batch_size=len(images))[0],
     ]
     broken, seconds = [], []
@@ -78,21 +79,31 @@ def right_images(classifier: Classifier, data: str, root: str | None, split: str
 @click.option("--split", default="test", show_default=True)
 @click.option("--limit", default=100, show_default=True)
 @click.option("--eps", default="1/255", show_default=True)
+@click.option("--norm", default="linf", show_default=True, type=click.Choice(list(NORMS)))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 def main(
-    model: str, weights: str, data: str, root: str | None, split: str, limit: int, eps: str, seed: int, device: str
+    model: str,
+    weights: str,
+    data: str,
+    root: str | None,
+    split: str,
+    limit: int,
+    eps: str,
+    norm: str,
+    seed: int,
+    device: str,
 ) -> None:
     """Print how many images each stage leaves, which only one of both breaks, and seconds."""
     warnings.filterwarnings("ignore")
     classifier = load_model(model, weights).place(device, memory_format="contiguous").eval()
     images, labels = right_images(classifier, data, root, split, limit)
-    click.echo(f"{model}, {data} {split}, {len(images)} of {limit} images right, eps {eps}, seed {seed}")
+    click.echo(f"{model}, {data} {split}, {len(images)} of {limit} images right, {norm} eps {eps}, seed {seed}")
     click.echo(machine(device, ("torch", "pyautoattack")))
     click.echo("| stage | left, attnlab | left, authors | broken by attnlab alone | by the authors alone | seconds |")
     click.echo("|---|---|---|---|---|---|")
     for stage in STAGES:
-        ours, theirs, seconds = compare(classifier, images, labels, parse_eps(eps), stage, seed=seed)
+        ours, theirs, seconds = compare(classifier, images, labels, parse_eps(eps, norm=norm), stage, norm, seed)
         numbers = (~ours).sum(), (~theirs).sum(), (ours & ~theirs).sum(), (theirs & ~ours).sum()
         spent = " and ".join(f"{value:.1f}" for value in seconds)
         click.echo(f"| {stage} | {' | '.join(str(int(number)) for number in numbers)} | {spent} |")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.attacks import ATTACKS, OBJECTIVES, RULES, Attack, Rule
+from attnlab.attacks.balls import sign
 from attnlab.attacks.objectives import margin
 from attnlab.attacks.pgd import attack_context, clean_gradient, perturb, pgd_steps, start_of
 from attnlab.attacks.rules import ahead, momentum
@@ -84,13 +85,14 @@ def test_momentum_that_keeps_nothing_is_the_plain_attack_to_the_bit(resnet8, sce
 
 def test_momentum_by_hand():
     gradients = torch.tensor([[3.0, -1.0], [0.0, 0.0], [-1.0, -2.0]]).view(3, 1, 1, 2)
-    direction, state = momentum(gradients, (torch.tensor([[-2.0, 1.0], [1.0, -0.5], [0.5, 2.0]]).view(3, 1, 1, 2),))
+    before = torch.tensor([[-2.0, 1.0], [1.0, -0.5], [0.5, 2.0]]).view(3, 1, 1, 2)
+    direction, state = momentum(gradients, (before,), sign)
     assert state[0].flatten(1).tolist() == [[-0.5, 0.5], [1.0, -0.5], pytest.approx([0.5 - 2 / 3, 2 - 4 / 3])]
     assert direction.flatten(1).tolist() == [[-1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]]
 
 
 def test_an_image_without_a_gradient_stays_where_it_is_under_momentum():
-    direction, state = momentum(torch.zeros(1, 1, 2, 2), ())
+    direction, state = momentum(torch.zeros(1, 1, 2, 2), (), sign)
     assert not direction.any()
     assert torch.equal(ahead(torch.ones(1, 1, 2, 2), state, 0.1), torch.ones(1, 1, 2, 2))
 

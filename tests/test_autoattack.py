@@ -131,11 +131,12 @@ def test_cascade_breaks_all_that_torchattacks_pgd_breaks(resnet8, scenes_batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_breaks_what_the_authors_code_breaks(stage):
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 2 / 255), ("l2", 0.8)])
+def test_each_stage_breaks_what_the_authors_code_breaks(stage, norm, eps):
     """FAB-T draws nothing: image by image; the others draw other numbers: but for few images near the boundary."""
     classifier = load_model("resnet8").place("cpu", memory_format="contiguous").eval()
     images, labels = right_images(classifier, "scenes", None, "test", 12)
-    ours, theirs, _seconds = compare(classifier, images, labels, 2 / 255, stage)
+    ours, theirs, _seconds = compare(classifier, images, labels, eps, stage, norm)
     assert 0 < theirs.sum() < len(labels), "the test needs a budget at which some images hold"
     assert (ours != theirs).sum() <= (0 if stage == "fab-t" else 1)
 

@@ -6,8 +6,8 @@ import torch
 from pyautoattack.fab_pt import FABAttack_PT
 from scipy import optimize
 
-from attnlab.attacks import NORMS
 from attnlab.attacks.fab import OVERSHOOT, fab, nearest_adversarial, ways_to_hyperplanes
+from attnlab.attacks.norms import NORMS
 from attnlab.models import Classifier
 
 THEIRS = {"linf": "Linf", "l2": "L2"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_margin, check_softplus
+from attnlab.attacks.norms import NORMS
 from attnlab.attention import METHODS
 from attnlab.errors import UserError, check_between
 from attnlab.registry import Lazy, Registry
@@ -85,8 +86,8 @@ State = tuple["Tensor", ...]
 class Rule(NamedTuple):
     """How a step follows from gradients."""
 
-    # (gradient (N, C, H, W), state) -> direction, a new tensor with entries in [-1, 1], and the state after it
-    direction: Callable[["Tensor", State], tuple["Tensor", State]]
+    # (gradient (N, C, H, W), state, the norm's `steepest`) -> direction, a new tensor of length 1, and the next state
+    direction: Callable[["Tensor", State, Callable[["Tensor"], "Tensor"]], tuple["Tensor", State]]
     # (point, state, step length) -> where the gradient is taken: the point itself while there is no state
     look: Callable[["Images", State, float], "Tensor"] | None = None  # None: at the point throughout
 
@@ -103,36 +104,16 @@ RULES = Registry(
 )
 
 
-class Norm(NamedTuple):
-    """Norm in which an attack is bounded."""
-
-    title: str  # as captions write it
-    length: Callable[["Tensor"], "PerImage"]  # of perturbations, (N, C, H, W)
-    # (gradients, (N, C, H, W)) -> directions of length 1 in which what they are of rises most
-    steepest: Callable[["Tensor"], "Tensor"]
-
-
-_NORMS = "attnlab.attacks.norms"
-#: norms of perturbations
-NORMS = Registry(
-    "--norm",
-    {
-        "linf": Norm("L-infinity", Lazy(f"{_NORMS}:largest"), Lazy(f"{_NORMS}:sign")),
-        "l2": Norm("L2", Lazy(f"{_NORMS}:euclidean"), Lazy(f"{_NORMS}:unit")),
-    },
-)
-
-
 @dataclass(frozen=True)
 class Attack:
     """Settings of an attack: plain values, so that `dataclasses.asdict` is its provenance.
 
     Attributes:
         objective: A name in OBJECTIVES, or with a distance in MAP_OBJECTIVES.
-        eps: Radius of the L-infinity ball, pixels in [0, 1].
+        eps: Radius of the ball in the norm, pixels in [0, 1].
         steps: Number of gradient steps.
-        step_size: Pixels in [0, 1]; None: see `step_length`.
-        random_start: Start from a point drawn uniformly from the ball instead of from the image.
+        step_size: In the same norm and unit; None: see `step_length`.
+        random_start: Start from a point drawn uniformly from the ball (in L2 its sphere) instead of from the image.
         restarts: Number of starts; an image keeps the one that serves the attack best.
         sigma: Weight of A3's attention deviation (eq. 12 of the paper); None for an attack without it.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes.
@@ -142,6 +123,7 @@ class Attack:
         keep: Least margin of the clean prediction's logit over every other that an attack which holds it leaves.
         softplus: Sharpness of the softplus that stands for each ReLU where an attack on maps takes its gradient
             (Dombrowski et al. 2019); None for the network as it is.
+        norm: A name in NORMS.
 
     Raises:
         UserError: If a value is out of range, or the method's maps have no gradient.
@@ -160,13 +142,17 @@ class Attack:
     method: str = "grad-cam"
     keep: float = 0.0
     softplus: float | None = None
+    norm: str = "linf"
 
     def __post_init__(self) -> None:
         (OBJECTIVES if self.distance is None else MAP_OBJECTIVES).expect(self.objective)
         RULES.expect(self.rule)
-        check_budget(self.eps, "eps")
+        NORMS.expect(self.norm)
+        if self.norm != "linf" and RULES[self.rule].look is not None:
+            raise UserError(f"expected --norm linf with a step rule that looks ahead, {self.rule}, got {self.norm}")
+        check_budget(self.eps, "eps", self.norm)
         if self.step_size is not None:
-            check_budget(self.step_size, "step size")
+            check_budget(self.step_size, "step size", self.norm)
         check_between(self.steps, 1, MOST_STEPS, "steps")
         check_between(self.restarts, 1, MOST_RESTARTS, "restarts")
         if self.restarts > 1 and not self.random_start:
@@ -210,10 +196,11 @@ class Attack:
 
     @property
     def step_length(self) -> float:
-        """Length of a step, pixels in [0, 1]; unless set, eps for one, 2.5 eps / steps for more (Madry et al. 2018)."""
+        """Length of a step in the norm; unless set, eps for one, 2.5 eps / steps for more (Madry et al. 2018)."""
         if self.step_size is not None:
             return self.step_size
-        return self.eps if self.steps == 1 else min(1.0, 2.5 * self.eps / self.steps)
+        length = self.eps if self.steps == 1 else 2.5 * self.eps / self.steps
+        return min(1.0, length) if self.norm == "linf" else length
 
 
 #: attacks of the loop; a new one is a line here
@@ -238,8 +225,9 @@ class AttackFunction(NamedTuple):
 
     # (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in [0, 1]) from
     # the images, detached; images of another prediction stay as they are, the classifier is given back as it was
-    run: Callable[["Classifier", "Images", "Labels", float, Sequence[int]], "Images"]
+    run: Callable[..., "Images"]
     gradient: bool = True  # whether it uses a gradient
+    norms: tuple[str, ...] = ("linf",)  # that it knows; where it knows several it takes `norm`, by default the first
     stages: tuple[str, ...] = ()  # of a suite: the attacks in it, in their order
 
 
@@ -247,12 +235,14 @@ class AttackFunction(NamedTuple):
 OTHER_ATTACKS = Registry(
     "attack",
     {
-        "apgd-ce": AttackFunction(Lazy("attnlab.attacks.apgd:apgd")),
-        "apgd-t": AttackFunction(Lazy("attnlab.attacks.autoattack:apgd_t")),
-        "fab-t": AttackFunction(Lazy("attnlab.attacks.autoattack:fab_t")),
-        "square": AttackFunction(Lazy("attnlab.attacks.square:square"), gradient=False),
+        "apgd-ce": AttackFunction(Lazy("attnlab.attacks.apgd:apgd"), norms=("linf", "l2")),
+        "apgd-t": AttackFunction(Lazy("attnlab.attacks.autoattack:apgd_t"), norms=("linf", "l2")),
+        "fab-t": AttackFunction(Lazy("attnlab.attacks.autoattack:fab_t"), norms=("linf", "l2")),
+        "square": AttackFunction(Lazy("attnlab.attacks.square:square"), gradient=False, norms=("linf", "l2")),
         "autoattack": AttackFunction(
-            Lazy("attnlab.attacks.autoattack:autoattack"), stages=("apgd-ce", "apgd-t", "fab-t", "square")
+            Lazy("attnlab.attacks.autoattack:autoattack"),
+            norms=("linf", "l2"),
+            stages=("apgd-ce", "apgd-t", "fab-t", "square"),
         ),
     },
 )
@@ -263,12 +253,21 @@ class OtherAttack:
     """Settings of an attack in OTHER_ATTACKS; everything else is as published."""
 
     method: str
-    eps: float  # radius of the L-infinity ball, pixels in [0, 1]
+    eps: float  # radius of the ball in the norm, pixels in [0, 1]
     stages: tuple[str, ...] = field(init=False, default=())  # of a suite, so that its records say what was in it
+    norm: str = "linf"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", OTHER_ATTACKS.expect(self.method).stages)
-        check_budget(self.eps, "eps")
+        method = OTHER_ATTACKS.expect(self.method)
+        object.__setattr__(self, "stages", method.stages)
+        NORMS.expect(self.norm)
+        if self.norm not in method.norms:
+            able = [name for name, other in OTHER_ATTACKS.items() if self.norm in other.norms]
+            raise UserError(
+                f"expected --norm {' or '.join(method.norms)} with {self.method}, got {self.norm}; every attack of the "
+                f"loop and {', '.join(able)} take {self.norm}"
+            )
+        check_budget(self.eps, "eps", self.norm)
 
     @property
     def uses_gradient(self) -> bool:
@@ -277,7 +276,9 @@ class OtherAttack:
 
     def __call__(self, classifier: "Classifier", images: "Images", labels: "Labels", seeds: Sequence[int]) -> "Images":
         """Adversarial images; where none was found, what the attack was left with."""
-        return OTHER_ATTACKS[self.method].run(classifier, images, labels, self.eps, seeds)
+        method = OTHER_ATTACKS[self.method]
+        more = {"norm": self.norm} if len(method.norms) > 1 else {}
+        return method.run(classifier, images, labels, self.eps, seeds, **more)
 
 
 #: name -> settings; None for `clean`, and for what is no attack of its own

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits, PerImage
+from attnlab.attacks.balls import column
+from attnlab.attacks.norms import NORMS, Norm
 from attnlab.attacks.objectives import cross_entropy
 from attnlab.attacks.seeding import uniform
 from attnlab.errors import UserError, check_one_of
@@ -64,8 +66,7 @@ class _Climb(NamedTuple):
     rows: Tensor  # in the batch
     labels: Labels
     targets: Labels
-    lowest: Tensor  # bounds of ball and pixel range, (n, C, H, W)
-    highest: Tensor
+    images: Images  # centres of the balls
     last: Tensor  # x^(k-1)
     point: Tensor  # x^(k)
     gradient: Tensor  # at the point
@@ -79,16 +80,16 @@ class _Climb(NamedTuple):
         """Those images alone."""
         return _Climb(*(part[rows] for part in self))
 
-    def step(self, first: bool) -> "_Climb":
+    def step(self, first: bool, eps: float, norm: Norm) -> "_Climb":
         """One step with momentum (sec. 3.2); the first has none."""
-        alpha = 1.0 if first else ALPHA
-        aim = torch.clamp(self.point + self.step_size * self.gradient.sign(), self.lowest, self.highest)
+        alpha, inside = 1.0 if first else ALPHA, norm.ball(self.images, eps)
+        aim = inside(self.point + self.step_size * norm.steepest(self.gradient))
         point = self.point + alpha * (aim - self.point) + (1 - alpha) * (self.point - self.last)
-        return self._replace(last=self.point, point=torch.clamp(point, self.lowest, self.highest))
+        return self._replace(last=self.point, point=inside(point))
 
     def note(self, k: int, values: Tensor, gradient: Tensor) -> "_Climb":
         """Record the point after k steps, with its objective and gradient, and the best point so far."""
-        better = _column(values > self.history.amax(1))
+        better = column(values > self.history.amax(1))
         self.history[:, k] = values
         return self._replace(
             gradient=gradient,
@@ -99,7 +100,7 @@ class _Climb(NamedTuple):
     def judge(self, last: int, now: int) -> "_Climb":
         """At a checkpoint: halve the step where it is too long, and go on from the best point there."""
         halve = to_halve(self.history, last, now, self.halved)
-        back = _column(halve)
+        back = column(halve)
         return self._replace(
             point=torch.where(back, self.best, self.point),
             gradient=torch.where(back, self.best_gradient, self.gradient),
@@ -118,8 +119,9 @@ def apgd(
     objective: str = "cross-entropy",
     target_rank: int = 1,
     steps: int = 100,
+    norm: str = "linf",
 ) -> Images:
-    """Attack by Auto-PGD in an L-infinity ball (Croce and Hein 2020, algorithm 1), as `AttackFunction.run`.
+    """Attack by Auto-PGD in a ball (Croce and Hein 2020, algorithm 1), as `AttackFunction.run`.
 
     An image leaves the batch with the first point that is misclassified: going on could not change the outcome. It
     costs at most steps + 2 forward passes, one of them of the clean image; other images keep the point of highest
@@ -139,13 +141,13 @@ def apgd(
     images = images.detach()
     adversarial = images.clone()
     with frozen_eval(classifier):
-        climb = _start(classifier, images, labels, eps, seeds, target_rank, steps)
+        climb = _start(classifier, images, labels, eps, seeds, target_rank, steps, NORMS[norm])
         last, judged = 0, checkpoints(steps)
         for k in range(steps + 1):
             if len(climb.rows) == 0:
                 return adversarial
             if k > 0:
-                climb = climb.step(first=k == 1)
+                climb = climb.step(k == 1, eps, NORMS[norm])
             logits, values, gradient = _observe(classifier, climb, climbed)
             climb = climb.note(k, values, gradient)
             broken = logits.argmax(1) != climb.labels
@@ -159,22 +161,27 @@ def apgd(
 
 
 def _start(
-    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], rank: int, steps: int
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    rank: int,
+    steps: int,
+    norm: Norm,
 ) -> _Climb:
     """The images that the clean pass classifies correctly, each at its random start."""
     with torch.no_grad():
         logits = classifier(images)
-    noise = 2 * uniform(seeds, images.shape).to(images) - 1
-    noise = eps * noise / noise.abs().amax((1, 2, 3), keepdim=True)
-    lowest, highest = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    point = torch.clamp(images + noise, lowest, highest)
+    noise = norm.start(uniform(seeds, images.shape), 1.0).to(images)
+    noise = eps * noise / column(norm.length(noise))
+    point = norm.ball(images, eps)(images + noise)
     count, still = len(images), torch.zeros_like(images)
     climb = _Climb(
         rows=torch.arange(count, device=images.device),
         labels=labels,
         targets=rivals(logits, labels, min(rank, logits.shape[1] - 1)),
-        lowest=lowest,
-        highest=highest,
+        images=images,
         last=point,
         point=point,
         gradient=still,
@@ -195,7 +202,3 @@ def _observe(classifier: Classifier, climb: _Climb, objective: Objective) -> tup
         values = objective(logits, climb.labels, climb.targets)
         (gradient,) = torch.autograd.grad(values.sum(), point)
     return logits.detach(), values.detach(), gradient
-
-
-def _column(rows: Tensor) -> Tensor:
-    return rows[:, None, None, None]

@@ -30,16 +30,17 @@ def autoattack(
     *,
     steps: int = 100,
     queries: int = 5000,
+    norm: str = "linf",
 ) -> Images:
     """Attack by the stages of the standard suite in turn; an image that none of them broke is returned as it is.
 
     With fewer than four classes APGD-T is left out, since its objective needs four logits.
     """
     attacks: dict[str, list[Turn]] = {
-        "apgd-ce": [partial(apgd, steps=steps)],
-        "apgd-t": _targeted_apgd(classifier, steps) if classifier.classes >= LEAST_CLASSES else [],
-        "fab-t": _targeted_fab(classifier, steps),
-        "square": [partial(square, queries=queries, horizon=HORIZON)],
+        "apgd-ce": [partial(apgd, steps=steps, norm=norm)],
+        "apgd-t": _targeted_apgd(classifier, steps, norm) if classifier.classes >= LEAST_CLASSES else [],
+        "fab-t": _targeted_fab(classifier, steps, norm),
+        "square": [partial(square, queries=queries, horizon=HORIZON, norm=norm)],
     }
     stages = OTHER_ATTACKS["autoattack"].stages
     in_turn = [attack for stage in stages for attack in attacks[stage]]
@@ -47,17 +48,31 @@ def autoattack(
 
 
 def apgd_t(
-    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], *, steps: int = 100
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    steps: int = 100,
+    norm: str = "linf",
 ) -> Images:
     """Attack by APGD against up to nine classes in turn; an image that no target breaks is returned as it is."""
-    return _in_turn(classifier, images, labels, eps, seeds, _targeted_apgd(classifier, steps))
+    return _in_turn(classifier, images, labels, eps, seeds, _targeted_apgd(classifier, steps, norm))
 
 
 def fab_t(
-    classifier: Classifier, images: Images, labels: Labels, eps: float, seeds: Sequence[int], *, steps: int = 100
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    steps: int = 100,
+    norm: str = "linf",
 ) -> Images:
     """Attack by targeted FAB against up to nine classes in turn, likewise."""
-    return _in_turn(classifier, images, labels, eps, seeds, _targeted_fab(classifier, steps))
+    return _in_turn(classifier, images, labels, eps, seeds, _targeted_fab(classifier, steps, norm))
 
 
 def _in_turn(
@@ -84,12 +99,14 @@ def _in_turn(
     return adversarial
 
 
-def _targeted_apgd(classifier: Classifier, steps: int) -> list[Turn]:
-    return [partial(apgd, objective="dlr-targeted", target_rank=rank, steps=steps) for rank in _ranks(classifier)]
+def _targeted_apgd(classifier: Classifier, steps: int, norm: str) -> list[Turn]:
+    return [
+        partial(apgd, objective="dlr-targeted", target_rank=rank, steps=steps, norm=norm) for rank in _ranks(classifier)
+    ]
 
 
-def _targeted_fab(classifier: Classifier, steps: int) -> list[Turn]:
-    return [partial(fab, target_rank=rank, steps=steps) for rank in _ranks(classifier)]
+def _targeted_fab(classifier: Classifier, steps: int, norm: str) -> list[Turn]:
+    return [partial(fab, target_rank=rank, steps=steps, norm=norm) for rank in _ranks(classifier)]
 
 
 def _ranks(classifier: Classifier) -> range:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, PerImage
-from attnlab.attacks import NORMS, Norm
 from attnlab.attacks.apgd import rivals
-from attnlab.attacks.norms import column
+from attnlab.attacks.balls import column
+from attnlab.attacks.norms import NORMS, Norm
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 

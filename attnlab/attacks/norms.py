@@ -1,33 +1,34 @@
-"""Norms of perturbations, (N, C, H, W), one for each image."""
+"""Norms in which attacks are bounded; no torch before one is used."""
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-from attnlab.arrays import PerImage
+from attnlab.registry import Lazy, Registry
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def largest(perturbations: Tensor) -> PerImage:
-    """L-infinity: the largest change of a pixel, (N,)."""
-    return perturbations.flatten(1).abs().amax(1)
-
-
-def euclidean(perturbations: Tensor) -> PerImage:
-    """L2, (N,)."""
-    lengths: Tensor = torch.linalg.vector_norm(perturbations.flatten(1), dim=1)
-    return lengths
+    from attnlab.arrays import Images, PerImage
 
 
-def sign(gradients: Tensor) -> Tensor:
-    """Direction of length 1 in L-infinity in which a value of these gradients, (N, C, H, W), rises most."""
-    return gradients.sign()
+class Norm(NamedTuple):
+    """Norm in which an attack is bounded."""
+
+    length: Callable[["Tensor"], "PerImage"]  # of perturbations, (N, C, H, W)
+    # (gradients, (N, C, H, W)) -> directions of length 1 in which what they are of rises most
+    steepest: Callable[["Tensor"], "Tensor"]
+    # (centres, eps) -> what puts points, in place, into the balls around them and into [0, 1]
+    ball: Callable[["Images", float], Callable[["Tensor"], "Images"]]
+    # (numbers drawn uniformly from [0, 1), (N, C, H, W); eps) -> perturbations to start from
+    start: Callable[["Tensor", float], "Tensor"]
 
 
-def unit(gradients: Tensor) -> Tensor:
-    """Likewise in L2; a gradient of zeros stays one."""
-    lengths = column(euclidean(gradients))
-    return gradients / lengths.where(lengths > 0, 1)
-
-
-def column(rows: PerImage) -> Tensor:
-    """A number for each image, (N,), in the shape of images, (N, 1, 1, 1)."""
-    return rows[:, None, None, None]
+_IN = "attnlab.attacks.balls"
+#: norms of perturbations; a new one is four functions and a line here
+NORMS = Registry(
+    "--norm",
+    {
+        "linf": Norm(*(Lazy(f"{_IN}:{name}") for name in ("largest", "sign", "cube", "in_cube"))),
+        "l2": Norm(*(Lazy(f"{_IN}:{name}") for name in ("euclidean", "unit", "sphere", "on_sphere"))),
+    },
+)

@@ -15,6 +15,7 @@ from attnlab.attacks import (
     OtherAttack,
 )
 from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_step
+from attnlab.attacks.norms import NORMS
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_between, nearest
 
@@ -28,17 +29,17 @@ ROUNDED = 3
 EXACT = 1e-7
 
 
-def parse_eps(text: str | float, what: str = "eps") -> float:
+def parse_eps(text: str | float, what: str = "eps", norm: str | None = "linf") -> float:
     """A length in pixels of [0, 1], written as a number or as a fraction such as `8/255`; a number is checked.
 
     Raises:
-        UserError: If it is neither, or out of [0, 1].
+        UserError: If it is neither, or out of [0, 1]; in L2 only below 0, and not while the norm is None.
 
     >>> parse_eps("8/255") == 8 / 255
     True
     """
     if not isinstance(text, str):
-        check_budget(text, what)
+        check_budget(text, what, norm)
         return text
     written = text.strip()
     numerator, slash, denominator = written.partition("/")
@@ -47,12 +48,13 @@ def parse_eps(text: str | float, what: str = "eps") -> float:
     except (ValueError, ZeroDivisionError):
         hint = f"; did you mean {written.replace(',', '.')}?" if DECIMAL_COMMA.fullmatch(written) else ""
         raise UserError(f"expected {what} as a number or a fraction such as 8/255, got {text!r}{hint}") from None
-    check_budget(value, what)
-    _hint_at_grey_levels(written, value, what)
+    check_budget(value, what, norm)
+    if norm != "l2":
+        _hint_at_grey_levels(written, value, what)
     return value
 
 
-def parse_budgets(text: str) -> tuple[float, ...]:
+def parse_budgets(text: str, norm: str | None = "linf") -> tuple[float, ...]:
     """Several eps with commas between them, such as `4/255,8/255`; refuse commas that may stand for decimal points."""
     if DECIMAL_COMMA.fullmatch(text.strip()):
         zero, digits = text.strip().split(",")
@@ -60,7 +62,7 @@ def parse_budgets(text: str) -> tuple[float, ...]:
             f"expected eps with a decimal point, got {text!r}; did you mean 0.{digits}? "
             f"Two budgets, {zero} and {digits}, are written {zero}.0,{digits}.0"
         )
-    return tuple(parse_eps(part) for part in text.split(","))
+    return tuple(parse_eps(part, norm=norm) for part in text.split(","))
 
 
 def _hint_at_grey_levels(written: str, value: float, what: str) -> None:
@@ -156,16 +158,22 @@ def parse_attacks(
     restarts: int = 1,
     sigma: float = SIGMA,
     explain: Mapping[str, Any] | None = None,
+    norm: str = "linf",
 ) -> dict[str, Attack | OtherAttack | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
-    with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps.
+    with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps. The data set's
+    budgets are of L-infinity: in another `norm` eps is to be given, and a step without a length has 2.5 eps / steps.
     """
-    budget = DATASETS.expect(data).budget
-    radius = budget.eps if eps is None else parse_eps(eps)
-    length = budget.step_size if step_size is None else parse_eps(step_size, "--step-size")
-    check_step(length)
+    budget, of_data = DATASETS.expect(data).budget, NORMS.expect(norm) is NORMS["linf"]
+    if eps is None and not of_data:
+        raise UserError(f"expected --eps with --norm {norm}, such as 0.5: the data sets' own budgets are of linf")
+    radius = budget.eps if eps is None else parse_eps(eps, norm=norm)
+    length = budget.step_size if of_data and step_size is None else step_size
+    length = None if length is None else parse_eps(length, "--step-size", norm)
+    if length is not None:
+        check_step(length, norm)
     if steps is not None:
         check_between(steps, 1, MOST_STEPS, "--steps")
     check_between(restarts, 1, MOST_RESTARTS, "--restarts")
@@ -174,13 +182,14 @@ def parse_attacks(
         if name == CLEAN:
             named[name] = None
         elif name in OTHER_ATTACKS:
-            named[name] = OtherAttack(name, radius)
+            named[name] = OtherAttack(name, radius, norm=norm)
         else:
             attack = parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=OTHERS)
             of_maps = (explain or {}) if attack.distance is not None else {}
             named[name] = replace(
                 attack,
                 **of_maps,
+                norm=norm,
                 eps=radius,
                 step_size=length if _parts(name)[0] in iterative_attacks() else attack.step_size,
                 restarts=restarts if attack.random_start else attack.restarts,

@@ -1,4 +1,4 @@
-"""Projected gradient ascent in an L-infinity ball: the only attack loop. FGSM and StepLL are its single steps."""
+"""Projected gradient ascent in a ball: the only attack loop. FGSM and StepLL are its single steps."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +10,7 @@ from torch import Tensor
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
 from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.map_objectives import Best, MapPoint
+from attnlab.attacks.norms import NORMS
 from attnlab.attacks.objectives import attention_deviation, margin
 from attnlab.attacks.seeding import reseed, uniform
 from attnlab.attacks.smoothing import softplus_for_relu
@@ -131,7 +132,7 @@ def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, rest
     if not attack.random_start:
         return images.detach()
     draws = seeds if isinstance(seeds, Tensor) else uniform(reseed(seeds, restart), images.shape)
-    noise = attack.eps * (2 * draws - 1)
+    noise = NORMS[attack.norm].start(draws, attack.eps)
     return (images.detach() + noise.to(images)).clamp(0, 1)
 
 
@@ -200,8 +201,8 @@ def pgd_steps(
     rule's, where the start is a point on the way.
     """
     images, point, best = aim.images.detach(), start.detach(), aim.best
-    lowest, highest = (images - attack.eps).clamp_(min=0), (images + attack.eps).clamp_(max=1)
-    rule = RULES[attack.rule]
+    norm, rule = NORMS[attack.norm], RULES[attack.rule]
+    inside = norm.ball(images, attack.eps)
     for step in range(attack.steps):
         seen = point if rule.look is None else rule.look(point, state, attack.step_length)
         if step == 0 and clean is not None:
@@ -211,9 +212,9 @@ def pgd_steps(
             best = best.or_better(seen, scores)
         else:
             logits, gradient = _loss_gradient(classifier, seen, aim, attack)
-        direction, state = rule.direction(gradient, state)
+        direction, state = rule.direction(gradient, state, norm.steepest)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
-        point, before = direction.mul_(attack.step_length).add_(point).clamp_(lowest, highest), point
+        point, before = inside(direction.mul_(attack.step_length).add_(point)), point
         yield Iterate(step + 1, point, logits if seen is before else None, state, best)
 
 

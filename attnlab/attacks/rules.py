@@ -1,21 +1,25 @@
 """Step rules: where an attack takes its gradient, and the direction of the step that follows from it."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from attnlab.attacks import State
 
+Steepest = Callable[[Tensor], Tensor]  # as of `Norm`
 DECAY = 1.0  # mu of MI-FGSM and NI-FGSM: what is left of the gradients so far with each step
 
 
-def sign(gradient: Tensor, state: State) -> tuple[Tensor, State]:
-    """The gradient's sign (Goodfellow et al. 2015; Madry et al. 2018)."""
-    return gradient.sign(), state
+def sign(gradient: Tensor, state: State, steepest: Steepest) -> tuple[Tensor, State]:
+    """The gradient's sign (Goodfellow et al. 2015; Madry et al. 2018); in L2 the gradient in length 1."""
+    return steepest(gradient), state
 
 
-def momentum(gradient: Tensor, state: State, decay: float = DECAY) -> tuple[Tensor, State]:
+def momentum(gradient: Tensor, state: State, steepest: Steepest, decay: float = DECAY) -> tuple[Tensor, State]:
     """The sign of accumulated gradients, each divided by its mean absolute value (MI-FGSM, Dong et al. 2018, eqs. 6-7).
 
+    In L2 their sum in length 1 (eq. 9).
     The paper divides by the L1 norm, its authors' code by the mean, which is the norm over the number of values: the
     signs are the same. A gradient of zeros stays one.
     """
@@ -23,7 +27,7 @@ def momentum(gradient: Tensor, state: State, decay: float = DECAY) -> tuple[Tens
     total = gradient / size.where(size > 0, 1)
     if state:
         total.add_(state[0], alpha=decay)
-    return total.sign(), (total,)
+    return steepest(total), (total,)
 
 
 def ahead(point: Tensor, state: State, step_length: float, decay: float = DECAY) -> Tensor:

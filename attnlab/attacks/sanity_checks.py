@@ -15,6 +15,7 @@ from scipy import stats
 
 from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
+from attnlab.attacks.norms import NORMS
 from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
 from attnlab.attacks.pgd import perturb
 from attnlab.hooks import frozen_eval
@@ -23,7 +24,7 @@ from attnlab.words import counted
 
 SIGNIFICANT = 0.01  # a difference counts as one from this exact one-sided p-value on
 WEAK = 0.05  # from this two-sided p-value on, an attack without gradients that does better is weak evidence
-HALF = 0.5  # at this eps every image can be turned into the same grey one
+HALF = 0.5  # of the way from black to white: at this eps every image can be turned into the same grey one
 
 ROUNDED = 1e-4  # a distance of maps less another one by this much is rounding
 
@@ -32,18 +33,19 @@ Right = np.ndarray[Any, np.dtype[np.bool_]]  # which images a model classifies c
 Held = Mapping[str, Right]  # of each attack, in one order of the images
 
 
-def check_model(classifier: Classifier, images: Images, labels: Labels, eps: float) -> list[str]:
-    """Name what is suspicious about a model, from a batch and an L-infinity budget; it is given back as it was."""
+def check_model(classifier: Classifier, images: Images, labels: Labels, eps: float, norm: str = "linf") -> list[str]:
+    """Name what is suspicious about a model, from a batch and a budget; it is given back as it was."""
     with frozen_eval(classifier):
         signs = check_outputs(classifier, images, labels, count=len(images))
-        return signs if NO_GRADIENT in signs else signs + _larger_eps(classifier, images, labels, eps)
+        return signs if NO_GRADIENT in signs else signs + _larger_eps(classifier, images, labels, eps, norm)
 
 
-def _larger_eps(classifier: Classifier, images: Images, labels: Labels, eps: float) -> list[str]:
-    budgets = sorted({eps, min(1.0, 2 * eps), max(HALF, eps)})
+def _larger_eps(classifier: Classifier, images: Images, labels: Labels, eps: float, norm: str) -> list[str]:
+    whole = NORMS[norm].length(torch.ones_like(images[:1])).item()  # from black to white
+    budgets = sorted({eps, min(whole, 2 * eps), max(HALF * whole, eps)})
     counts = []
     for budget in budgets:
-        attacked = perturb(classifier, images, labels, Attack(eps=budget, steps=10, step_size=budget / 4))
+        attacked = perturb(classifier, images, labels, Attack(eps=budget, steps=10, step_size=budget / 4, norm=norm))
         with torch.no_grad():
             counts.append(int((classifier(attacked).argmax(1) == labels).sum()))
     shares = ", ".join(f"{count} at {budget:.3g}" for budget, count in zip(budgets, counts, strict=True))

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from attnlab.attacks import Attack
-from attnlab.attacks.parse import parse_budgets
 from attnlab.attention import FITS, METHODS, SAMPLINGS
-from attnlab.config.attack import AttackOptions, an_attack
+from attnlab.config.attack import AttackOptions, an_attack, several_eps
 from attnlab.config.option import Options, option, variant
 from attnlab.config.sections import (
     DataOptions,
@@ -54,13 +53,14 @@ class MapAttackOptions(AttackOptions):
 
     Attributes:
         name: Attack: {attacks}, which adds the attention deviation.
-        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; several with commas between them
-            (4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {eps}.
+        eps: Budget in that norm, pixels in [0, 1], as a number or a fraction; several with commas between them
+            (4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {eps}; with
+            --norm l2 it is to be given.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes, in [0, 1).
     """
 
     name: str | Attack = variant(AttackOptions, "name", default="stepll", check=an_attack, kinds=("attacks",))
-    eps: tuple[float, ...] | None = variant(AttackOptions, "eps", parse=parse_budgets)
+    eps: tuple[float, ...] | None = variant(AttackOptions, "eps", parse=several_eps)
     label_smoothing: float = 0.0
 
 

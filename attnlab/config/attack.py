@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlab.attacks import Attack, Attacks
-from attnlab.attacks.limits import check_margin, check_softplus
-from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_eps
+from attnlab.attacks.limits import check_budget, check_margin, check_softplus
+from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
 from attnlab.config.option import Leaf, Options, option
 from attnlab.errors import UserError
 
@@ -26,8 +26,18 @@ def attacks(value: Any, _flag: str) -> None:
 
 
 def step_size(text: str) -> float:
-    """Length of an attack's step, see `parse_eps`."""
-    return parse_eps(text, "--step-size")
+    """Length of an attack's step, see `parse_eps`; it is checked where the norm is known."""
+    return parse_eps(text, "--step-size", None)
+
+
+def one_eps(text: str) -> float:
+    """Budget, likewise."""
+    return parse_eps(text, norm=None)
+
+
+def several_eps(text: str) -> tuple[float, ...]:
+    """Budgets with commas between them, likewise."""
+    return parse_budgets(text, None)
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,12 @@ class AttackOptions(Options):
 
     Attributes:
         name: One attack; `attnlab list attacks` names them.
-        eps: L-infinity budget, pixels in [0, 1], as a number or a fraction; by default the paper's: {eps}.
+        norm: Norm of the budget: {norms}.
+        eps: Budget in that norm, pixels in [0, 1], as a number or a fraction; by default the paper's: {eps}. With
+            --norm l2 it is to be given.
         steps: Number of steps of iterative attacks whose name carries no number; by default {steps}.
         step_size: Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default
-            {step_size} (Madry et al. 2018).
+            {step_size} (Madry et al. 2018); with --norm l2 2.5 eps / steps.
         restarts: Number of random starts of {starting}.
         sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
         explain_method: Method whose maps {map_attacks} move or hold, one whose maps have a gradient by the images; by
@@ -52,7 +64,8 @@ class AttackOptions(Options):
     """
 
     name: str | Attack | Attacks = option("pgd", name="attack", check=attacks, kinds=("attacks", "others"))
-    eps: float | tuple[float, ...] | None = option(None, parse=parse_eps)
+    norm: str = option("linf", names="norms")
+    eps: float | tuple[float, ...] | None = option(None, parse=one_eps)
     steps: int | None = None
     step_size: float | None = option(None, parse=step_size)
     restarts: int = option(1, smoke=1)
@@ -65,6 +78,12 @@ class AttackOptions(Options):
     def __post_init__(self) -> None:
         """Check what several options say together."""
         super().__post_init__()
+        budgets = self.eps if isinstance(self.eps, tuple) else (self.eps,)
+        for eps in budgets:
+            if eps is not None:
+                check_budget(eps, "eps", self.norm)
+        if self.step_size is not None:
+            check_budget(self.step_size, "--step-size", self.norm)
         given = [leaf.flag for leaf in self.own() if leaf.field.name in OF_MAPS and self._given(leaf)]
         if given and isinstance(self.name, str) and not any(is_map_attack(name) for name in self.name.split(",")):
             raise UserError(
@@ -82,5 +101,5 @@ class AttackOptions(Options):
             "softplus": self.explain_softplus,
             **({"distance": self.explain_distance} if self.explain_distance else {}),
         }
-        values = {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma")}
+        values = {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma", "norm")}
         return {**values, "explain": explain}

@@ -1,8 +1,10 @@
 """Configuration of the figures of a run, a sweep or checkpoints."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from attnlab.attacks.parse import parse_eps
 from attnlab.config.analyze import MapAttackOptions
 from attnlab.config.attack import AttackOptions
 from attnlab.config.option import Options, option, variant
@@ -61,9 +63,9 @@ class ShownAttackOptions(Options):
     """
 
     name: str = variant(MapAttackOptions, "name", default="pgd")
-    eps: float | None = variant(AttackOptions, "eps")
+    eps: float | None = variant(AttackOptions, "eps", parse=parse_eps)
     steps: int | None = variant(AttackOptions, "steps")
-    step_size: float | None = variant(AttackOptions, "step_size")
+    step_size: float | None = variant(AttackOptions, "step_size", parse=partial(parse_eps, what="--step-size"))
 
 
 @dataclass(frozen=True)

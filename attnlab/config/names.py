@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 
 from attnlab.attacks import ATTACKS, DISTANCES
+from attnlab.attacks.norms import NORMS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks, map_attacks
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, split_names
@@ -30,6 +31,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "attacks": known_attacks,
     "others": OTHERS,
     "distances": DISTANCES,
+    "norms": NORMS,
     "defenses": known_defenses,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
@@ -75,6 +77,7 @@ WORDS = {
     "map_attacks": " and ".join(map_attacks()),
     "holding": " and ".join(name for name, attack in ATTACKS.items() if attack.holds == "prediction"),
     "distances": ", ".join(DISTANCES),
+    "norms": " or ".join(NORMS),
     "distance": " and ".join(f"{ATTACKS[name].distance} for {name}" for name in map_attacks()),
     "targets": listed(
         [

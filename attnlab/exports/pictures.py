@@ -19,7 +19,7 @@ from attnlab.errors import UserError
 from attnlab.exports.views import views_of
 from attnlab.exports.write import Export
 from attnlab.files import file_of, write_whole
-from attnlab.manifests import map_methods
+from attnlab.manifests import map_methods, norm_of
 from attnlab.report.figures.analysis import eps_name, seen_by
 from attnlab.report.figures.overlay import resize_maps
 from attnlab.views import Pixels, ReplayedImage
@@ -89,12 +89,13 @@ def _calls(image: ReplayedImage, where: list[Path], export: Export, maps: bool) 
     """Calls that write the pictures of an image."""
     from attnlab.pipelines.accuracy_records import eight_bit
 
+    to_levels = partial(eight_bit, norm=norm_of(export.manifest["options"]["attack"]))
     image_id, method = image.record["image_id"], export.config.method
     record = seen_by(image.record, method, export.manifest) if method else image.record
     views = views_of(record, export.manifest)
     high = max((float(view.map.max()) for view in views if view.map is not None), default=0.0)
     for place, view, pixels in zip(where, views, [image.clean, *image.adversarial], strict=True):
-        levels = _levels(pixels) if view.eps is None else _attacked(pixels, image.clean, view.eps, eight_bit)
+        levels = _levels(pixels) if view.eps is None else _attacked(pixels, image.clean, view.eps, to_levels)
         yield partial(_write, picture_of(place, image_id), levels)
         if maps and view.map is not None:
             scaled = resize_maps(view.map, pixels.shape[:2]) / (high if high > 0 else 1)

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
 from attnlab.attacks import CLEAN, Attack, Attacks, OtherAttack
+from attnlab.attacks.balls import column
 from attnlab.attacks.gaze import gaze_results
+from attnlab.attacks.norms import NORMS
 from attnlab.attacks.pgd import perturb
 from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
 from attnlab.data.resizing import Batch
@@ -42,6 +44,7 @@ class AttackBatch(NamedTuple):
 
 
 EIGHT_BIT = " 8-bit"  # what the outcome of 8-bit images is called: the attack's name and this
+HALVINGS = 20  # of the share of a perturbation that whole grey levels keep within an L2 ball
 AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]  # what attacks make of a batch, by their names
 
 
@@ -121,7 +124,7 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
         steps = 0
         adversarial = attack(target.source, target.images, target.labels, target.seeds)
     Run(folder).existing()
-    pixels = eight_bit(adversarial, target.images, attack.eps)
+    pixels = eight_bit(adversarial, target.images, attack.eps, attack.norm)
     for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
         array, picture = BytesIO(), BytesIO()
         np.save(array, values.numpy())
@@ -160,15 +163,27 @@ def _columns(result: AttackResult) -> Row:
     }
 
 
-def eight_bit(adversarial: Images, images: Images, eps: float) -> Tensor:
+def eight_bit(adversarial: Images, images: Images, eps: float, norm: str = "linf") -> Tensor:
     """Adversarial images in whole grey levels, 0 to 255, (N, C, H, W), uint8, still in the ball around `images`.
 
     Those are whole levels divided by 255; as much of eps is used as whole levels allow.
     """
     centre = (images * 255).round()
+    if norm != "linf":
+        return _within(adversarial * 255 - centre, centre, 255 * eps, norm)
     levels = int(eps * 255 + 1e-6)
     lowest, highest = (centre - levels).clamp(min=0), (centre + levels).clamp(max=255)
     return torch.clamp((adversarial * 255).round(), lowest, highest).to(torch.uint8)
+
+
+def _within(levels: Tensor, centre: Tensor, eps: float, norm: str) -> Tensor:
+    """Whole levels along each image's perturbation, as far as they lie within eps of the centre, by bisection."""
+    none, share = torch.zeros_like(levels[:, 0, 0, 0]), torch.ones_like(levels[:, 0, 0, 0])
+    for turn in range(HALVINGS):
+        half = (none + share) / 2 if turn else share  # first the whole
+        inside = NORMS[norm].length((levels * column(half)).round()) <= eps
+        none, share = torch.where(inside, half, none), torch.where(inside, share, half)
+    return (centre + (levels * column(none)).round()).clamp(0, 255).to(torch.uint8)
 
 
 def only_attack(attacks: Attacks) -> Attacks:

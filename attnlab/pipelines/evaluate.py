@@ -120,7 +120,7 @@ class Evaluation(Job[EvaluateConfig]):
         """Values of options that manifests of older versions lack."""
         loop = {name: asdict(Attack()) for name, attack in self.attacks.items() if isinstance(attack, Attack)}
         others = {
-            name: {"stages": FORMER_STAGES.get(attack.method, ())}
+            name: {"stages": FORMER_STAGES.get(attack.method, ()), "norm": "linf"}
             for name, attack in self.attacks.items()
             if isinstance(attack, OtherAttack)
         }

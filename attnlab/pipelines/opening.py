@@ -32,7 +32,8 @@ def ready_attack(options: MapAttackOptions, data: str, methods: Sequence[str] = 
     """
     if isinstance(options.name, str):
         able = (method for method in methods if METHODS[method].differentiable)
-        named = parse_one(options.name, data, **options.strength(next(able, None)))
+        first = options.eps[0] if options.eps else None
+        named = parse_one(options.name, data, eps=first, **options.strength(next(able, None)))
         return replace(named, label_smoothing=options.label_smoothing)
     _check_alone(options, {"attack", "eps"})
     return options.name

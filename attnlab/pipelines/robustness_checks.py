@@ -73,7 +73,7 @@ def write_checks(
     on_maps = {name: attack for name, attack in known.items() if attack.distance is not None}
     others = {name: attack for name, attack in attacks.items() if isinstance(attack, OtherAttack)}
     blind = [name for name, attack in others.items() if not attack.uses_gradient]
-    budgets = [attack.eps for attack in attacks.values() if attack is not None]
+    least = min((attack for attack in attacks.values() if attack is not None), key=lambda attack: attack.eps)
     found: Found = []
     for name, classifier in models.items():
         prepared = ResizedDataset(images, classifier.input_size, resize)
@@ -81,7 +81,7 @@ def write_checks(
         signs = []
         if batch.positions:
             pixels, labels, _seeds = checked_inputs(classifier, batch, seed=0)
-            signs += check_model(classifier, pixels, labels, min(budgets))
+            signs += check_model(classifier, pixels, labels, least.eps, least.norm)
         if classifier.classes < LEAST_CLASSES:
             signs += [
                 f"{suite} is without APGD-T, which needs {LEAST_CLASSES} classes, and the model has "

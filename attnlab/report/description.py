@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import FORMER_STAGES, map_methods
+from attnlab.manifests import FORMER_STAGES, map_methods, norm_of
 from attnlab.report.outcomes import CHANGED, KEPT, Outcomes
-from attnlab.words import as_fraction, counted, listed, model_title
+from attnlab.words import as_fraction, counted, in_norm, listed, model_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,9 +99,9 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
     Of a run of several methods that map also the one that the figure is about, see `about_method`.
     """
     options = manifest["options"]
-    budgets = options["eps"] if eps is None else [eps]
+    budget = in_norm(eps_of(options["eps"] if eps is None else [eps]), norm_of(options["attack"]))
     method = f", maps of {manifest['about_method']}" if "about_method" in manifest else ""
-    return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {eps_of(budgets)}{method}"
+    return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {budget}{method}"
 
 
 def about_method(manifest: Manifest, method: str) -> Manifest:
@@ -124,7 +124,7 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
     steps, length = counted(attack["steps"], "step"), attack["step_size"]
     details = [
         options["attack_name"],
-        f"eps {eps_of(options['eps'])}",
+        f"eps {in_norm(eps_of(options['eps']), norm_of(attack))}",
         f"{steps} of {as_fraction(length)}" if length is not None else steps if attack["steps"] > 1 else "",
         f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
         f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
@@ -171,13 +171,14 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     """Setting of an evaluation, for the caption of a table; `note` as of `analysis_setting`."""
     options = manifest["options"]
     loops = loops_of(options)
-    budgets = sorted({attack["eps"] for attack in options["attacks"].values() if attack})
+    norms = dict.fromkeys(norm_of(attack) for attack in options["attacks"].values() if attack)
+    budgets = [_budgets_in(norm, options) for norm in norms]
     lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
     restarts = max((attack["restarts"] for attack in loops), default=1)
     details = [
         f"{data_of(options)}, {counted(options['images'], 'image')}",
         predicted_labels(manifest),
-        f"L-infinity eps {eps_of(budgets)}" if budgets else "",
+        *budgets,
         f"steps of {eps_of(lengths)}" if lengths else "",
         note,
         f"{restarts} random starts" if restarts > 1 else "",
@@ -187,6 +188,13 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
         "an image leaves the attack at the first point that is misclassified" if options["stop"] else "",
     ]
     return "; ".join(filter(None, details))
+
+
+def _budgets_in(norm: str, options: Options) -> str:
+    """Every eps of an evaluation's attacks in a norm: `L-infinity eps 4/255, 8/255`."""
+    attacks = (attack for attack in options["attacks"].values() if attack and norm_of(attack) == norm)
+    title = "L-infinity" if norm == "linf" else norm.upper()
+    return f"{title} eps {eps_of(sorted({attack['eps'] for attack in attacks}))}"
 
 
 def _precision(options: Options) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.manifests import map_methods
+from attnlab.manifests import map_methods, norm_of
 from attnlab.report.description import holds_prediction, models_of, with_names
 from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
 from attnlab.study.images import ordered, table_of_images
-from attnlab.words import counted
+from attnlab.words import counted, in_norm
 
 FEWEST = 30  # images that runs must share to be compared
 Manifest = Mapping[str, Any]
@@ -129,7 +129,7 @@ def _images(run: Run, name: str, title: str, manifest: Manifest, cells: int | No
         frame["succeed"] = np.nan
     if not manifest["data"]["has_boxes"]:
         notes.append(f"{name} has no boxes: claims 1 and 2 cannot be looked at")
-    described = {"run": name, "model": title, "attack": options["attack_name"]}
+    described = {"run": name, "model": title, "attack": in_norm(options["attack_name"], norm_of(options["attack"]))}
     return frame.assign(**described, defended=np.nan if defense is None else float(defense != "none"))
 
 
@@ -138,12 +138,13 @@ def _outcomes(run: Run, name: str, manifest: Manifest) -> pd.DataFrame:
     models, attacks = manifest["options"]["models"], manifest["options"]["attacks"]
     records = records_of_models(run, models)
     used = records[records["clean_prediction"] == records["label"]].astype(dict.fromkeys(("model", "attack"), str))
+    titles = {attack: in_norm(attack, norm_of(settings or {})) for attack, settings in attacks.items()}
     budgets = {attack: np.nan if settings is None else settings["eps"] for attack, settings in attacks.items()}
     return pd.DataFrame(
         {
             "run": name,
             "model": used["model"],
-            "attack": used["attack"],
+            "attack": used["attack"].map(titles),
             "eps": used["attack"].map(budgets),
             "image_id": used["image_id"].astype(str),
             "label": used["label"],

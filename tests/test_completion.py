@@ -10,7 +10,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from common import error_of
 
-from attnlab.attacks.parse import known_attacks, parse_attack
+from attnlab.attacks.parse import OTHERS, known_attacks, parse_attack
 from attnlab.attention import METHODS
 from attnlab.compat import torchvision
 from attnlab.data import DATASETS, load_dataset
@@ -118,7 +118,7 @@ def test_commands_options_and_their_values_are_offered():
 
 
 def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():
-    of_p, of_f = ([name for name in known_attacks() if name.startswith(letter)] for letter in "pf")
+    of_p, of_f = ([name for name in (*OTHERS, *known_attacks()) if name.startswith(letter)] for letter in "pf")
     assert offered("evaluate", "--attacks", "clean,p") == [f"clean,{name}" for name in of_p]
     assert offered("evaluate", "--attacks", "fgsm,f") == [f"fgsm,{name}" for name in of_f if name != "fgsm"]
     assert offered("analyze", "--method", "") == list(METHODS)

@@ -81,7 +81,10 @@ def test_attacks_outside_the_loop_are_run_and_told_in_the_manifest(tmp_path, mon
     monkeypatch.setitem(OTHER_ATTACKS, "square", AttackFunction(black))
     evaluate(EvaluateConfig.of(attacks="clean,square", eps="32/255", limit=8, out=tmp_path / "run"))
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert manifest["options"]["attacks"] == {"clean": None, "square": {"method": "square", "eps": 32 / 255}}
+    assert manifest["options"]["attacks"] == {
+        "clean": None,
+        "square": {"method": "square", "eps": 32 / 255, "stages": [], "norm": "linf"},
+    }
     records = read_evaluation(tmp_path / "run")
     assert records["attack"].tolist() == ["clean", "square"] * 8
     clean, darker = (records[records["attack"] == name]["margin"].to_numpy() for name in ("clean", "square"))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import LINES, PAGE, blank, styled
 from attnlab.study import CLAIMS
+from attnlab.study.verdict import FEWEST
 from attnlab.words import as_fraction
 
 ROW, REST = 0.17, 0.9  # inches of a line, and of axes and legend
@@ -22,6 +23,7 @@ def forest(table: pd.DataFrame, claim: str) -> Drawing:
     """Differences of a claim, positive as claimed: a panel for each model, a row for each method, colours for eps.
 
     Filled: the difference of means; open: that of pairs matched on the controls. A star marks p < .05 after correction.
+    Of fewer than FEWEST pairs or images of a group there is neither.
     """
     spec, rows = CLAIMS[claim], table[table["claim"] == claim].reset_index(drop=True)
     rows = rows.assign(row=rows["method"].where(rows["method"] != "", rows["attack"]))
@@ -38,12 +40,13 @@ def forest(table: pd.DataFrame, claim: str) -> Drawing:
         axes.set_title(model)
     for axes in panels[len(models) :]:
         axes.set_axis_off()
-    _legend(figure, panels[0], budgets, matched=bool(rows["matched"].notna().any()))
+    _legend(figure, panels[0], budgets, matched=bool((rows["matched_pairs"] >= FEWEST).any()))
     figure.supxlabel(f"{spec.title}: {spec.direction}", fontsize=8)
     caption = (
         f"Claim {claim}: {spec.sentence} Difference of means, {spec.direction}, with 95 % bootstrap intervals; "
         "positive is as claimed. Open markers: pairs of images that are alike in what is controlled for. A star: "
-        "p < .05 (Holm). Faint: methods that look at nothing."
+        f"p < .05 (Holm). Of fewer than {FEWEST} pairs or images of a group there is neither. Faint: methods that look "
+        "at nothing."
     )
     return Drawing(figure, caption)
 
@@ -59,8 +62,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], budgets: list[float
             style = {"color": colour, "marker": marker, "alpha": alpha, "elinewidth": 0.9}
             _point(axes, y - 0.1, [row[name] for name in ("difference", "ci_low", "ci_high")], **style)
             style |= {"markerfacecolor": "white", "markersize": 3, "elinewidth": 0.5}
-            _point(axes, y + 0.12, [row[name] for name in ("matched", "matched_low", "matched_high")], **style)
-            if row["p_holm"] < 0.05:
+            if row["matched_pairs"] >= FEWEST:
+                _point(axes, y + 0.12, [row[name] for name in ("matched", "matched_low", "matched_high")], **style)
+            if row["p_holm"] < 0.05 and min(row["n_first"], row["n_second"]) >= FEWEST:
                 axes.annotate("*", (1, y), xycoords=("axes fraction", "data"), color=colour, va="center", fontsize=9)
     axes.axvline(0, color="0.5", linewidth=0.7, zorder=0)
     axes.set_yticks(range(len(names)), names)

@@ -19,6 +19,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .figures import figures
+from .leaderboard import leaderboard
 from .listing import list_names
 from .measure import measure
 from .models import models
@@ -48,6 +49,7 @@ for command in (
     figures,
     report,
     study,
+    leaderboard,
     export,
     models,
     list_names,

@@ -4,6 +4,7 @@ from attnlab.config.analyze import AnalyzeConfig
 from attnlab.config.evaluate import AttackConfig, EvaluateConfig
 from attnlab.config.export import ExportConfig
 from attnlab.config.figures import FiguresConfig
+from attnlab.config.leaderboard import LeaderboardConfig
 from attnlab.config.study import StudyConfig
 from attnlab.config.train import SweepConfig, TrainConfig
 
@@ -13,6 +14,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FiguresConfig",
+    "LeaderboardConfig",
     "StudyConfig",
     "SweepConfig",
     "TrainConfig",

@@ -1,6 +1,6 @@
 """The table of images: what a run's records say of each image of I_att, at each eps, by each method that maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,24 +57,15 @@ def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = N
         manifest: Its manifest.
         cells: Of the areas that clean and attacked map are compared by; by default at most ten, see `compared_cells`.
     """
-    options, has_boxes = manifest["options"], manifest["data"]["has_boxes"]
+    has_boxes = manifest["data"]["has_boxes"]
     height, width = manifest["model"]["input_size"]
-    count = cells or compared_cells(manifest)
     known: dict[str, tuple[float, ...]] = {}
-
-    def overlaps(images: pd.DataFrame) -> pd.DataFrame:
-        return cell_ious(images, [count]).rename(columns={f"table3_{count}": "iou_ori_adv"})
-
-    def measures(images: pd.DataFrame) -> pd.DataFrame:
-        taken = with_measures(images, options).drop(columns=images.columns, errors="ignore")
-        scalars = taken.select_dtypes("number")
-        return scalars.rename(columns={name: column_of(name) for name in map(str, scalars)})
 
     def objects(images: pd.DataFrame) -> pd.DataFrame:
         return geometry(images, (height, width), known)
 
-    taken = [overlaps, measures, *([objects] if has_boxes else [])]
-    images = i_att(numbers(run, has_boxes, taken), has_boxes).reset_index(drop=True)
+    records = numbers_of(run, manifest, cells, more=[objects] if has_boxes else [])
+    images = i_att(records, has_boxes).reset_index(drop=True)
     methods = map_methods(manifest)
     images["method"] = images["method"] if "method" in images else methods[0]
     images["succeed"] = (images["group"] == "succeed").astype(np.int8)
@@ -87,6 +78,30 @@ def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = N
         images["less_centred"] = images["iou_att_gt"] - images["centred"]
     left = ["group", "centred", "has_map", "has_lime", "has_mask", "dropped_boxes", "box_share", *LISTS]
     return images.drop(columns=left, errors="ignore")
+
+
+def numbers_of(
+    run: Run,
+    manifest: Mapping[str, Any],
+    cells: int | None = None,
+    method: str | None = None,
+    more: Sequence[Callable[[pd.DataFrame], pd.DataFrame]] = (),
+) -> pd.DataFrame:
+    """What `numbers` gives, with `iou_ori_adv` and the measures of each image of I_att; of all methods, or of one.
+
+    Arguments as of `table_of_images`; `more` as the `measures` of `numbers`.
+    """
+    count = cells or compared_cells(manifest)
+
+    def overlaps(images: pd.DataFrame) -> pd.DataFrame:
+        return cell_ious(images, [count]).rename(columns={f"table3_{count}": "iou_ori_adv"})
+
+    def measures(images: pd.DataFrame) -> pd.DataFrame:
+        taken = with_measures(images, manifest["options"]).drop(columns=images.columns, errors="ignore")
+        scalars = taken.select_dtypes("number")
+        return scalars.rename(columns={name: column_of(name) for name in map(str, scalars)})
+
+    return numbers(run, manifest["data"]["has_boxes"], [overlaps, measures, *more], method)
 
 
 def column_of(measure: str) -> str:

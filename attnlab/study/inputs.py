@@ -91,28 +91,35 @@ def shared_images(runs: Mapping[str, Run], notes: list[str]) -> set[str]:
     """
     if len(runs) < 2:
         return set()
-    labels = {name: _labels(run) for name, run in runs.items()}
-    first, *others = labels
-    common = set(labels[first]).intersection(*(labels[name] for name in others))
+    labels = {name: labels_of(run) for name, run in runs.items()}
+    common = set.intersection(*map(set, labels.values()))
     counts = ", ".join(f"{name} {len(known)}" for name, known in labels.items())
     if len(common) < FEWEST:
         raise UserError(
             f"expected runs that share at least {FEWEST} images, got {len(common)} (images: {counts}); study runs of "
             "different images by themselves"
         )
-    for name in others:
-        for image in sorted(common):
-            if labels[first][image] != labels[name][image]:
-                raise UserError(
-                    f"expected one label for each image, got {labels[first][image]} in {first} and "
-                    f"{labels[name][image]} in {name} for {image!r}; are these runs of the same data?"
-                )
+    check_labels(labels)
     if any(len(known) > len(common) for known in labels.values()):
         notes.append(f"runs of different images ({counts}): the {len(common)} that all have are compared")
     return common
 
 
-def _labels(run: Run) -> dict[str, int]:
+def check_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse runs, by their names, in which an image has different labels."""
+    known: dict[str, tuple[str, int]] = {}
+    for name, of_run in labels.items():
+        for image, label in of_run.items():
+            first, other = known.setdefault(image, (name, label))
+            if other != label:
+                raise UserError(
+                    f"expected one label for each image, got {other} in {first} and {label} in {name} for {image!r}; "
+                    "are these runs of the same data?"
+                )
+
+
+def labels_of(run: Run) -> dict[str, int]:
+    """Label of each image of a run that was not skipped."""
     known: dict[str, int] = {}
     for part in run.parts(["image_id", "label", "skipped"]):
         frame = part.to_pandas()

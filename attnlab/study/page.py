@@ -1,26 +1,30 @@
-"""A study as one page that opens anywhere, offline, with the look of a run's page."""
+"""What runs together say, as one page that opens anywhere, offline, with the look of a run's page; and as Markdown."""
 
 import base64
 from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from attnlab.errors import UserError
 from attnlab.report.figures.style import styled
+from attnlab.report.tables.escape import markdown_text
+from attnlab.report.tables.formats import markdown_table
 from attnlab.report.tables.layout import Layout
 
 
 class Part(NamedTuple):
-    """What a page says of one claim.
+    """What a page says of one claim, or of one table.
 
     Attributes:
         key: Its place on the page.
         name: Its head.
-        sentence: What the claim is.
+        sentence: What the claim is, or the table.
         layout: Its table.
         picture: Its figure as SVG in base64; empty without one.
         caption: Of the figure.
@@ -34,29 +38,62 @@ class Part(NamedTuple):
     caption: str = ""
 
 
-def page(
-    title: str,
-    settings: Sequence[str],
-    notes: Sequence[str],
-    command: str,
-    rules: str,
-    short: Layout,
-    parts: Sequence[Part],
-) -> str:
-    """The page's HTML: what was studied, what is to be known of it, verdicts in short, a part for each claim."""
-    loader = PackageLoader("attnlab.study")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style = files("attnlab.report.page").joinpath("templates", "report.css").read_text("utf-8")
-    return made.get_template("study.html").render(
-        title=title,
-        settings=settings,
-        notes=notes,
-        command=command,
-        rules=rules,
-        short=short,
-        parts=parts,
-        style=Markup(style),
-    )
+class Sheet(NamedTuple):
+    """What a page, or the same as Markdown, says.
+
+    Attributes:
+        brand: The command that makes it.
+        question: What it answers.
+        title: Models and data.
+        settings: A line for each run.
+        notes: What is to be known of it.
+        command: What repeats it.
+        head: Of the answers in short.
+        rules: How they come about.
+        short: Themselves.
+        parts: Everything else.
+    """
+
+    brand: str
+    question: str
+    title: str
+    settings: Sequence[str]
+    notes: Sequence[str]
+    command: str
+    head: str
+    rules: str
+    short: Layout
+    parts: Sequence[Part]
+
+    def html(self) -> str:
+        """The page."""
+        loader = PackageLoader("attnlab.study")
+        made = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        style = files("attnlab.report.page").joinpath("templates", "report.css").read_text("utf-8")
+        return made.get_template("study.html").render(**self._asdict(), style=Markup(style))
+
+    def markdown(self) -> str:
+        """The same as Markdown."""
+        lines = [f"# {markdown_text(self.title)}", ""]
+        lines += [f"- {markdown_text(line)}" for line in (*self.settings, *self.notes)]
+        lines += ["", "```console", f"$ {self.command}", "```", "", markdown_text(self.rules), ""]
+        lines += [markdown_table(self.short)]
+        for part in self.parts:
+            lines += [f"## {part.name}", "", markdown_text(part.sentence), ""]
+            if part.picture:
+                lines += [f"![{part.name}]({part.key}.png)", "", markdown_text(part.caption), ""]
+            lines.append(markdown_table(part.layout))
+        return "\n".join(lines)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, or say that it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another --out") from None
 
 
 @styled

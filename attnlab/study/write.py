@@ -13,8 +13,6 @@ from attnlab.files import write_whole
 from attnlab.records import as_csv
 from attnlab.report.description import study_setting
 from attnlab.report.figures.style import save
-from attnlab.report.tables.escape import markdown_text
-from attnlab.report.tables.formats import markdown_table
 from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.layout import Layout
 from attnlab.study import CLAIMS
@@ -23,10 +21,11 @@ from attnlab.study.comparisons import comparisons
 from attnlab.study.forest import forest
 from attnlab.study.formula import fit_formula, parse_formula
 from attnlab.study.inputs import Inputs, read_runs
-from attnlab.study.page import Part, as_svg, page
+from attnlab.study.page import Part, Sheet, as_svg, make_folder
 from attnlab.study.tables import formula_layout, of_claim, summary_layout
 
 PAGE, SUMMARY = "study.html", "summary.md"
+QUESTION = "Are the claims true, and of which models?"
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,7 @@ class Study:
 
     def write(self, folder: Path) -> list[str]:
         """Write it to a folder, and return the names of the files."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write {folder}: {error.strerror}; choose another --out") from None
+        make_folder(folder)
         texts = {f"{name}.csv": as_csv(frame) for name, frame in self._frames().items()}
         parts, files = [], []
         for number, (formula, frame) in enumerate(self.formulas.items(), 1):
@@ -84,10 +80,9 @@ class Study:
             picture = as_svg(drawing.figure)
             files += [path.name for path in save(drawing.figure, folder, key, drawing.caption)]
             parts.append(Part(key, f"Claim {claim}", caption, of_claim(self.claims, claim), picture, drawing.caption))
-        texts[SUMMARY] = self._markdown(parts)
-        texts[PAGE] = page(
-            *(self.title, self.settings, self.inputs.notes, self.command, self.rules, self.in_short(), parts)
-        )
+        about = (self.title, self.settings, self.inputs.notes, self.command)
+        sheet = Sheet("study", QUESTION, *about, "Verdicts", self.rules, self.in_short(), parts)
+        texts |= {SUMMARY: sheet.markdown(), PAGE: sheet.html()}
         for name, text in texts.items():
             write_whole(folder / name, text.encode())
         return [*texts, *files]
@@ -136,18 +131,6 @@ class Study:
 
     def _source(self) -> str:
         return f"{self.command}. {'; '.join([*self.settings, *self.inputs.notes])}"
-
-    def _markdown(self, parts: Sequence[Part]) -> str:
-        lines = [f"# {markdown_text(self.title)}", ""]
-        lines += [f"- {markdown_text(line)}" for line in (*self.settings, *self.inputs.notes)]
-        lines += ["", "```console", f"$ {self.command}", "```", "", markdown_text(self.rules), ""]
-        lines += [markdown_table(self.in_short())]
-        for part in parts:
-            lines += [f"## {part.name}", "", markdown_text(part.sentence), ""]
-            if part.picture:
-                lines += [f"![{part.name}]({part.key}.png)", "", markdown_text(part.caption), ""]
-            lines.append(markdown_table(part.layout))
-        return "\n".join(lines)
 
 
 def study(

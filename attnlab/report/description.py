@@ -99,7 +99,7 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
     Of a run of several methods that map also the one that the figure is about, see `about_method`.
     """
     options = manifest["options"]
-    budget = in_norm(eps_of(options["eps"] if eps is None else [eps]), norm_of(options["attack"]))
+    budget = in_norm(eps_of(options["eps"] if eps is None else [eps]), norm_of(options.get("attack", {})))
     method = f", maps of {manifest['about_method']}" if "about_method" in manifest else ""
     return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {budget}{method}"
 

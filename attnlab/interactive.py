@@ -220,7 +220,5 @@ def attack(
         other = OtherAttack(str(attack), Attack.eps if budget is None else budget, norm=norm)
         return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
     chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
-    chosen = replace(chosen, norm=norm, eps=budget or 0.0) if isinstance(attack, str) and norm != "linf" else chosen
-    if budget is not None:
-        chosen = replace(chosen, eps=budget)
+    chosen = replace(chosen, norm=norm, eps=chosen.eps if budget is None else budget)
     return perturb(classifier, images, labels, chosen, seeds=seeds)

@@ -263,3 +263,10 @@ def test_a_study_writes_its_files(tmp_path, coarse):
     assert (tmp_path / "out/summary.md").read_text().count("## Claim") == 4
     assert "matched" in of_claim(made.claims, "1").heads
     assert "gone with margin" not in of_claim(made.claims, "2-confidence").heads  # which is not controlled for
+
+
+def test_the_command_that_repeats_a_study_has_all_its_options(tmp_path):
+    run = studies.write(tmp_path / "run", studies.rows(60))
+    made = study([run], called=["a"], cells=3, smallest=0.1, defended=["a"])
+    assert made.command == "attnlab study a --defended a --cells 3 --smallest 0.1"
+    assert study([run], called=["a"]).command == "attnlab study a"

@@ -166,7 +166,8 @@ def parse_attacks(
     with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps. The data set's
     budgets are of L-infinity: in another `norm` eps is to be given, and a step without a length has 2.5 eps / steps.
     """
-    budget, of_data = DATASETS.expect(data).budget, NORMS.expect(norm) is NORMS["linf"]
+    NORMS.expect(norm)
+    budget, of_data = DATASETS.expect(data).budget, norm == "linf"
     if eps is None and not of_data:
         raise UserError(f"expected --eps with --norm {norm}, such as 0.5: the data sets' own budgets are of linf")
     radius = budget.eps if eps is None else parse_eps(eps, norm=norm)

@@ -52,10 +52,11 @@ def _settle_maps(analysis: "Analysis") -> tuple[AnalyzeConfig, str]:
     config, classifier = analysis.config, analysis.classifier
     if size := config.map_batch_size or recorded(analysis.out, "map_batch_size"):
         return config.having(map_batch_size=size), ""
-    costs = _costs(analysis)
-    maps = _maps(config, analysis.count)
-    if recorded(analysis.out, "batch_size") or maps * sum(costs.values()) < WORTH_TRYING:
+    if recorded(analysis.out, "batch_size"):
         return config.having(map_batch_size=config.run.batch_size), ""  # as runs that know no other size have it
+    costs = _costs(analysis)
+    if _maps(config, analysis.count) * sum(costs.values()) < WORTH_TRYING:
+        return config.having(map_batch_size=config.run.batch_size), ""
     size, speed = hardware.map_batch_size(classifier)
     return config.having(map_batch_size=size), maps_cost(config, analysis.count, costs, speed)
 

@@ -13,7 +13,7 @@ from attnlab.study.effects import Effect, compare, compare_pairs, detectable, ho
 from attnlab.study.mediation import Mediation, mediation
 from attnlab.study.verdict import sentence, verdict
 
-SMALLEST = 0.03  # difference whose power is told, and below which all differences are small
+SMALLEST = 0.03  # smallest difference that matters: the study gives its power, and calls smaller ones none
 NONE = float("nan")
 
 #: column of the claims' table -> what it holds
@@ -67,7 +67,7 @@ COLUMNS = {
 
 
 def adjudicate(compared: Iterable[Comparison], smallest: float = SMALLEST) -> pd.DataFrame:
-    """A row of COLUMNS for each comparison; `smallest` is the difference whose power is told."""
+    """A row of COLUMNS for each comparison; `smallest` is the smallest difference that matters."""
     every = list(compared)
     rows = [_row(one) for one in every]
     if not rows:

@@ -14,10 +14,10 @@ import pandas as pd
 from attnlab.errors import UserError, check_one_of
 from attnlab.manifests import map_methods
 from attnlab.measures import MEASURES
-from attnlab.report.description import holds_prediction, predicted_labels, with_names
+from attnlab.report.description import holds_prediction, predicted_labels
 from attnlab.runs import Run
 from attnlab.study.columns import CLEAN, DEVIATION, GROUPS, IOU, About, Column, attacks_of, found_in, settings_of
-from attnlab.study.inputs import Manifest, check_labels, labels_of
+from attnlab.study.inputs import Manifest, check_labels, labels_of, opened
 from attnlab.words import counted, listed
 
 
@@ -65,12 +65,7 @@ def read_board(folders: Sequence[Path], method: str | None = None, called: Seque
         UserError: If a folder holds no readable run, one is given twice, an image has two labels, or the analyses share
             no method.
     """
-    names = [str(name) for name in called or folders]
-    if double := next((name for number, name in enumerate(names) if name in names[:number]), None):
-        raise UserError(f"expected each run once, got {double} twice")
-    runs = {name: Run(folder) for name, folder in zip(names, folders, strict=True)}
-    manifests = {name: with_names(run.manifest) for name, run in runs.items()}
-    notes = [f"{name} is unfinished: its records so far are used" for name in names if not manifests[name]["finished"]]
+    runs, manifests, notes = opened(folders, called)
     _check_labels(runs, manifests)
     method = _chosen(manifests, method, notes)
     models: dict[tuple[object, ...], _Model] = {}
@@ -113,7 +108,7 @@ def _chosen(manifests: Mapping[str, Manifest], method: str | None, notes: list[s
 
 
 def _untold(name: str, manifest: Manifest) -> Iterator[str]:
-    """Notes on what a run says nothing of."""
+    """Say what a run cannot tell, a note each."""
     if predicted_labels(manifest):
         yield f"{name} is {predicted_labels(manifest)}, so that it has no accuracy"
     for attack, settings in attacks_of(manifest).items():

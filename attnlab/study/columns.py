@@ -52,7 +52,7 @@ class Column:
 
     @property
     def name(self) -> str:
-        """The shortest name; columns that share it are told apart by `names_of`."""
+        """The shortest name; where several columns have the same, `names_of` adds what differs."""
         return f"{self.measure} {self.threat}".strip()
 
     @property

@@ -52,12 +52,7 @@ def read_runs(
     Raises:
         UserError: If a folder holds no readable run, one is given twice, or runs share too few images.
     """
-    names = [str(name) for name in called or folders]
-    if double := next((name for number, name in enumerate(names) if name in names[:number]), None):
-        raise UserError(f"expected each run once, got {double} twice")
-    runs = {name: Run(folder) for name, folder in zip(names, folders, strict=True)}
-    manifests = {name: with_names(run.manifest) for name, run in runs.items()}
-    notes = [f"{name} is unfinished: its records so far are used" for name in names if not manifests[name]["finished"]]
+    runs, manifests, notes = opened(folders, called)
     analyses, evaluations = _of_kind(manifests, "analyze"), _of_kind(manifests, "evaluate")
     for name in [name for name in analyses if not map_methods(manifests[name])]:
         notes.append(f"{name} is left out: its one method is lime, which the study does not read")
@@ -69,7 +64,7 @@ def read_runs(
     images = _joined(frames, shared["analyze"])
     outcomes = _joined([_outcomes(runs[name], name, manifests[name]) for name in evaluations], shared["evaluate"])
     if images is None and outcomes is None:
-        raise UserError(f"nothing can be told from {', '.join(names)}: {'; '.join(notes)}")
+        raise UserError(f"nothing can be told from {', '.join(runs)}: {'; '.join(notes)}")
     if images is not None:
         if defended:
             said = images["run"].isin([*defended]).astype(float)
@@ -77,6 +72,21 @@ def read_runs(
         images = images[[*ordered(images)]]
         notes += _missing_margins(images)
     return Inputs(images, outcomes, manifests, notes)
+
+
+def opened(folders: Sequence[Path], called: Sequence[object]) -> tuple[dict[str, Run], dict[str, Manifest], list[str]]:
+    """Runs and their manifests by what they are called, by default their folders; a note for each unfinished one.
+
+    Raises:
+        UserError: If a folder holds no readable run, or one is given twice.
+    """
+    names = [str(name) for name in called or folders]
+    if double := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise UserError(f"expected each run once, got {double} twice")
+    runs = {name: Run(folder) for name, folder in zip(names, folders, strict=True)}
+    manifests: dict[str, Manifest] = {name: with_names(run.manifest) for name, run in runs.items()}
+    notes = [f"{name} is unfinished: its records so far are used" for name in names if not manifests[name]["finished"]]
+    return runs, manifests, notes
 
 
 def _of_kind(manifests: Mapping[str, Manifest], kind: str) -> list[str]:

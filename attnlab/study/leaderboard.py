@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from attnlab.files import write_whole
@@ -44,12 +44,15 @@ class Leaderboard:
     Attributes:
         ranked: Models in order.
         options: What the command was given beside the runs.
-        notes: What is to be known of it.
     """
 
     ranked: Ranked
     options: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it."""
+        return self.ranked.board.notes
 
     @property
     def title(self) -> str:
@@ -134,4 +137,4 @@ def leaderboard(
     board = read_board(folders, method, called)
     given = {"--sort": sort, "--method": method, "--against": against}
     words = tuple(word for flag, value in given.items() if value for word in (flag, value))
-    return Leaderboard(rank(board, sort, against), words, board.notes)
+    return Leaderboard(rank(board, sort, against), words)

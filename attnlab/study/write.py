@@ -37,12 +37,14 @@ class Study:
         claims: The table of the paper's claims, see `attnlab.study.adjudicate.COLUMNS`; empty where formulas are asked.
         formulas: The terms of each formula of the user's, see `attnlab.study.formula.COLUMNS`.
         smallest: The smallest difference that matters.
+        options: What the command was given beside the runs.
     """
 
     inputs: Inputs
     claims: pd.DataFrame
     formulas: dict[str, pd.DataFrame]
     smallest: float = SMALLEST
+    options: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -108,10 +110,7 @@ class Study:
     @property
     def command(self) -> str:
         """The command that makes this study."""
-        words = ["attnlab", "study", *self.inputs.manifests]
-        words += [word for formula in self.formulas for word in ("--claim", formula)]
-        words += ["--smallest", f"{self.smallest:g}"] if self.smallest != SMALLEST else []
-        return shlex.join(words)
+        return shlex.join(["attnlab", "study", *self.inputs.manifests, *self.options])
 
     @property
     def rules(self) -> str:
@@ -162,11 +161,15 @@ def study(
     for name in defended:
         check_one_of(name, names, "--defended")
     inputs = read_runs(folders, cells, names, defended)
+    given = [*(("--claim", text) for text in claim), *(("--defended", name) for name in defended)]
+    given += [("--cells", str(cells))] if cells else []
+    given += [("--smallest", f"{smallest:g}")] if smallest != SMALLEST else []
+    options = tuple(word for pair in given for word in pair)
     if not claim:
         table = adjudicate(comparisons(inputs, (), inputs.notes), smallest)
-        return Study(inputs, table, {}, smallest)
+        return Study(inputs, table, {}, smallest, options)
     if inputs.images is None:
         raise UserError("expected a run of `attnlab analyze` for --claim, got evaluations alone")
     parsed = [parse_formula(text, [*inputs.images.columns]) for text in claim]
     fitted = {formula.text: fit_formula(inputs.images, formula) for formula in parsed}
-    return Study(inputs, adjudicate([]), fitted, smallest)
+    return Study(inputs, adjudicate([]), fitted, smallest, options)

@@ -39,17 +39,20 @@ def clipped(boxes: Array, height: int, width: int) -> Array:
 
 def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
     """Reasons to doubt boxes as they were given, in words that follow "3 of 12 images"."""
-    x0, y0, x1, y1 = boxes.numpy().T
-    # half a pixel is rounding
-    beyond = (x0 < -0.5) | (y0 < -0.5) | (x1 > width + 0.5) | (y1 > height + 0.5)
-    swapped = (x1 < x0) | (y1 < y0)
-    tiny = (x1 > x0) & (y1 > y0) & (x1 - x0 < 1) & (y1 - y0 < 1)
+    beyond = swapped = tiny = False
+    for x0, y0, x1, y1 in boxes.tolist():
+        if x1 < x0 or y1 < y0:
+            swapped = True
+            continue
+        # half a pixel is rounding
+        beyond |= x0 < -0.5 or y0 < -0.5 or x1 > width + 0.5 or y1 > height + 0.5
+        tiny |= 0 < x1 - x0 < 1 and 0 < y1 - y0 < 1
     notes = {
-        "with a box that reaches beyond the frame, clipped to it": beyond & ~swapped,
+        "with a box that reaches beyond the frame, clipped to it": beyond,
         "with a box of swapped corners, which is dropped (is it x, y, width, height?)": swapped,
         "with a box smaller than a pixel (is it in fractions of the image's size?)": tiny,
     }
-    return [note for note, which in notes.items() if which.any()]
+    return [note for note, found in notes.items() if found]
 
 
 def same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
@@ -61,9 +64,15 @@ def same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
 def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Union of the boxes, (height, width); every edge is rounded to the nearest pixel border (half to even)."""
     mask = np.zeros((height, width), bool)
-    for x0, y0, x1, y1 in boxes.round().astype(int).clip(min=0):
+    for x0, y0, x1, y1 in pixel_edges(boxes):
         mask[y0:y1, x0:x1] = True
     return mask
+
+
+def pixel_edges(boxes: Array) -> list[list[int]]:
+    """The pixel border nearest to each edge of each box, half to even."""
+    edges: list[list[int]] = np.maximum(boxes.round(), 0).astype(int).tolist()
+    return edges
 
 
 def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:

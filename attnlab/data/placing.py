@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.boxes import Array, clipped, rasterise
+from attnlab.boxes import Array, clipped, pixel_edges, rasterise
 from attnlab.data import RESIZINGS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.masks import Mask
@@ -64,9 +64,9 @@ def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Arr
     # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32
     scaled = boxes * (*frame[::-1], *frame[::-1]) / (*image[::-1], *image[::-1])
     before = clipped(scaled, *frame).astype(np.float32)
-    area = np.count_nonzero(rasterise(before, *frame))
     if frame == size:
-        return before, float(area > 0)
+        return before, float(any(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in pixel_edges(before)))
+    area = np.count_nonzero(rasterise(before, *frame))
     top, left = corner(frame, size)
     after = clipped(scaled - (left, top, left, top), *size).astype(np.float32)
     # no area: no box is a pixel wide at the model's size

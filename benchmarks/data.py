@@ -36,6 +36,7 @@ from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.pipelines.hardware import usable_cores
+from attnlab.words import counted
 from benchmarks.timing import machine
 
 HEIGHT, WIDTH, SIZE, BATCH = 375, 500, (224, 224), 20
@@ -43,7 +44,6 @@ CLASSES = [f"class-{label}" for label in range(10)]
 BOX = (100, 75, 400, 300)  # half-open, of every image
 TURNS = [2 * pi * point / 20 for point in range(20)]
 POLYGON = [round(value, 2) for turn in TURNS for value in (250 + 150 * cos(turn), 187.5 + 112.5 * sin(turn))]
-FLOORS = "bare loops", "with masks"
 MASKED = ("coco",)  # layouts whose readers give masks
 LAYOUTS: dict[str, Callable[[Path, Sequence[Path]], object]] = {}
 
@@ -220,29 +220,22 @@ def main(images: int, listed: int, readers: str, rounds: int, place: Path | None
 
 def decoding(names: Sequence[str], root: Path, files: Sequence[Path], rounds: int) -> None:
     """Print images per second of each reader and number of processes, and what that is of as many bare loops."""
-    counts = [0, *range(1, usable_cores() + 1)]
-    rates: dict[tuple[str, int], list[float]] = {}
+    counts = range(usable_cores() + 1)
+    rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for name in names:
         LAYOUTS[name](root / name, files)
-    for round_ in range(rounds + 1):
-        taken = {
-            (floor_of(name), count): bare_loops(files, count, name in MASKED) for name in names for count in counts[1:]
-        }
+    for round_ in range(rounds + 1):  # the first warms up
         for name in names:
             opened = load_dataset(name, root / name, "val")
-            taken |= {(name, workers): read_all(opened, workers) for workers in counts}
-        for key, rate in taken.items() if round_ else ():
-            rates.setdefault(key, []).append(rate)
+            for count in counts:  # the loops right before the reader: a machine's speed drifts
+                both = bare_loops(files, max(1, count), name in MASKED), read_all(opened, count)
+                rates.setdefault((name, count), []).extend([both] if round_ else ())
     click.echo(f"decoding {len(files)} images of {WIDTH}x{HEIGHT} to {SIZE[1]}x{SIZE[0]}, median of {rounds}")
     for (name, count), measured in rates.items():
-        loops = rates[floor_of(name), max(1, count)]
-        share = median(mine / bare for mine, bare in zip(measured, loops, strict=True))
-        click.echo(f"{name:16} {count} processes {median(measured):9.1f} images/s, {share:.2f} of bare loops'")
-
-
-def floor_of(name: str) -> str:
-    """What a reader is divided by; a reader that is one itself by itself."""
-    return name if name in FLOORS else FLOORS[name in MASKED]
+        loops, reader = (median(values) for values in zip(*measured, strict=True))
+        share = median(own / loop for loop, own in measured)
+        bare = f"{share:.2f} of {counted(max(1, count), 'bare loop')} ({loops:.1f})"
+        click.echo(f"{name:16} {count} processes {reader:9.1f} images/s, {bare}")
 
 
 def opening(names: Sequence[str], root: Path, file: Path, listed: int) -> None:

@@ -41,6 +41,7 @@ def study(runs: tuple[str, ...], config: StudyConfig) -> None:
             folders,
             claim=config.claim,
             cells=config.cells,
+            features=config.features,
             smallest=config.smallest,
             defended=config.defended,
             called=roots,

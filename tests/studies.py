@@ -11,6 +11,10 @@ SIZE, CELLS = 40, 16
 ATTACK = {"objective": "least-likely", "steps": 1, "step_size": None, "random_start": False, "restarts": 1,
           "sigma": None, "label_smoothing": 0.0}  # fmt: skip
 
+#: options of a run with LIME
+OF_LIME = {"lime": {"samples": 50, "superpixels": "slic", "hide": "grey", "patience": 0}, "lime_floor": False,
+           "lime_segments": "own"}  # fmt: skip
+
 
 def manifest(count: int, methods=("grad-cam",), eps=(4 / 255,), **top: object) -> dict:
     """Of a run of these records."""

@@ -1,6 +1,7 @@
 """Claims of a study, from runs whose generator is known."""
 
 import html
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,36 @@ def test_the_table_of_images_by_hand(tmp_path):
     assert first["low_iou"] == (first["iou_att_gt"] < 0.5)
     shared = row["adversarial"][0]["maps"][0]["shared_cells"][9]
     assert first["iou_ori_adv"] == pytest.approx(shared / (20 - shared))
+
+
+def explanation(*weights: float, **measures: list[list[float]]) -> dict:
+    """Of LIME: the quarters of an image, from the left top on, with these weights and measures."""
+    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((studies.SIZE // 2, studies.SIZE // 2))).astype(np.uint16)
+    return {"samples": 50, "segments": zlib.compress(quarters.tobytes()), "weights": weights, **measures}
+
+
+def test_lime_stands_among_the_methods_by_its_areas(tmp_path):
+    (row,) = studies.rows(1)
+    row |= {"boxes": [[0, 0, 20, 20]], "lime": explanation(3, 2, -1, -1, measures=[[1.0], [0.75]])}
+    attacked = explanation(-1, 3, 2, -1, measures=[[0.0], [0.5]], pair_measures=[[4.0]])
+    row["adversarial"] = [{**row["adversarial"][0], "lime": attacked}]
+    for methods in (("grad-cam", "lime"), ("lime",)):
+        mapped = (
+            row if len(methods) == 2 else row | {"maps": [], "adversarial": [{**row["adversarial"][0], "maps": []}]}
+        )
+        described = studies.manifest(1, methods)
+        described["options"] |= {"measures": ["pointing", "auc"], "pair_measures": ["emd"]} | studies.OF_LIME
+        run = studies.write(tmp_path / methods[0], [mapped], described)
+        one, two = (read_runs([run], features=count).images.set_index("method") for count in (1, 2))
+        assert list(one.index) == list(methods)
+        numbers = ["iou_att_gt", "adv_iou_att_gt", "iou_ori_adv"]
+        assert one.loc["lime", numbers].tolist() == [1, 0, 0]
+        # the box scaled to two quarters reaches from 0 to 24 both ways
+        assert two.loc["lime", "iou_att_gt"] == pytest.approx(24 * 20 / (800 + 24 * 24 - 24 * 20))
+        assert two.loc["lime", "iou_ori_adv"] == pytest.approx(1 / 3)
+        assert np.isnan(one.loc["lime", "less_centred"])
+        assert one.loc["lime", ["box_area", "auc", "adv_pointing", "emd"]].tolist() == [0.25, 0.75, 0, 4]
+    assert "lime" not in read_runs([studies.write(tmp_path / "plain", studies.rows(1))]).images["method"].tolist()
 
 
 def test_log_odds_end_where_float32_does():

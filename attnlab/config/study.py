@@ -22,6 +22,7 @@ class StudyConfig(Options):
             by a logistic regression, another by a linear one.
         cells: Cells of highest attention by which clean and attacked maps are compared; by default 10, or as many as
             Table 3 has of smaller maps.
+        features: Strongest superpixels that make LIME's areas; by default 8.
         smallest: The smallest difference that matters: the study says how probably it would have been seen.
         defended: A RUN whose model was trained with a defence, where the run itself does not say; may be given several
             times. Runs that are not named, and do not say, are taken to be of undefended models then.
@@ -30,6 +31,7 @@ class StudyConfig(Options):
 
     claim: tuple[str, ...] = option((), metavar="FORMULA")
     cells: int | None = option(None, least=1)
+    features: int | None = option(None, least=1)
     smallest: float = option(0.03, check=_check_smallest)
     defended: tuple[str, ...] = option((), metavar="RUN")
     out: Path | None = option(None, parse=Path)

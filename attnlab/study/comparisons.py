@@ -10,6 +10,7 @@ import pandas as pd
 from attnlab.attention import METHODS
 from attnlab.registry import Lazy
 from attnlab.study import CLAIMS
+from attnlab.study.images import LIME
 from attnlab.study.inputs import Inputs, Manifest
 
 A3 = "+a3"
@@ -84,13 +85,16 @@ def _between_models(inputs: Inputs, claim: str) -> Iterator[Comparison]:
     images = inputs.images[inputs.images[spec.measure].notna()]
     pairs = product(*(images.loc[images["defended"] == value, "run"].unique() for value in (1, 0)))
     for defended, undefended in pairs:
-        if not _alike(inputs.manifests[defended], inputs.manifests[undefended]):
+        manifests = inputs.manifests[defended], inputs.manifests[undefended]
+        if not _alike(*manifests):
             continue
         mine, others = images[images["run"] == defended], images[images["run"] == undefended]
         model = f"{mine['model'].iloc[0]} against {others['model'].iloc[0]}"
         both = mine.merge(others, on=["attack", "eps", "method", "image_id"], suffixes=("", "_other"))
         groups: Any = both.groupby(["attack", "eps", "method"], sort=False)
         for (attack, eps, method), of_both in groups:
+            if method == LIME and not _explained_alike(*manifests):
+                continue
             columns = [spec.outcome, spec.measure, *spec.controls]
             parts = [
                 of_both[[name + ending for name in columns]].set_axis(columns, axis=1) for ending in ("", "_other")
@@ -131,6 +135,14 @@ def _alike(one: Manifest, other: Manifest) -> bool:
     settings = ({name: run["options"][name] for name in ("attack", "resize")} for run in (one, other))
     first, second = settings
     return bool(first == second and one["model"]["map_shape"] == other["model"]["map_shape"])
+
+
+def _explained_alike(one: Manifest, other: Manifest) -> bool:
+    """Whether LIME's areas of two runs can be compared: superpixels made, sampled and fitted alike."""
+    first, second = (
+        {name: value for name, value in run["options"].items() if name.startswith(LIME)} for run in (one, other)
+    )
+    return first == second
 
 
 def margin_of(rows: pd.DataFrame) -> str:

@@ -10,9 +10,10 @@ from attnlab.boxes import ground_truth
 from attnlab.manifests import map_methods
 from attnlab.records import with_measures
 from attnlab.report.figures.curves import compared_cells
-from attnlab.report.tables import LOW_IOU
+from attnlab.report.tables import FEATURES, LOW_IOU
 from attnlab.report.tables.controls import blind_ious, from_the_centre
 from attnlab.report.tables.iou import cell_ious, i_att
+from attnlab.report.tables.lime import measure_explanations
 from attnlab.report.tables.sources import numbers
 from attnlab.runs import Run
 
@@ -34,11 +35,11 @@ COLUMNS = {
     "log_odds": "log(p / (1 - p)) of that probability p, 1 - p being at least 2^-25",
     "margin": "logit of the label less the highest of the others; empty where the run does not record it",
     "adv_confidence": "softmax probability of the label, attacked image",
-    "iou_att_gt": "IoU of attention and ground truth",
+    "iou_att_gt": "IoU of attention and ground truth; of lime that of Table 4",
     "adv_iou_att_gt": "the same, attacked image",
     "low_iou": f"1 where iou_att_gt is below {LOW_IOU}, else 0",
     "less_centred": "iou_att_gt less that of a centred frame as large as the ground truth",
-    "iou_ori_adv": "IoU of the highest cells of the clean and the attacked map",
+    "iou_ori_adv": "IoU of the highest cells of the clean and the attacked map; of lime that of Table 5",
     "box_area": "share of the image that the ground truth takes",
     "box_x": "its centre of mass across, 0 to 1",
     "box_y": "its centre of mass down, 0 to 1",
@@ -46,16 +47,31 @@ COLUMNS = {
     "box_count": "number of boxes",
 }
 LISTS = ("measures", "adv_measures", "pair_measures")  # columns of records that hold several measures each
+#: table of LIME's areas -> column that holds its IoUs
+OF_LIME = {"table4": "iou_att_gt", "table4_adversarial": "adv_iou_att_gt", "table5": "iou_ori_adv"}
+#: column of records that holds measures -> column and field that hold those of LIME
+MEASURED = {
+    "measures": ("lime", "measures"),
+    "adv_measures": ("adv_lime", "measures"),
+    "pair_measures": ("adv_lime", "pair_measures"),
+}
+LIME = "lime"
+AREA = "lime:"  # before the names of columns that are of LIME's areas
 GEOMETRY = ("box_area", "box_x", "box_y", "box_offset", "box_count", "centred")
 
 
-def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = None) -> pd.DataFrame:
+def table_of_images(
+    run: Run, manifest: Mapping[str, Any], cells: int | None = None, features: int | None = None
+) -> pd.DataFrame:
     """A row for each image of I_att, eps and method, with the columns from `succeed` on that are of one run.
+
+    LIME's areas are those of Tables 4 and 5: an image whose areas are both empty has no IoU.
 
     Args:
         run: Of `analyze`.
         manifest: Its manifest.
         cells: Of the areas that clean and attacked map are compared by; by default at most ten, see `compared_cells`.
+        features: Superpixels of LIME's areas; by default 8.
     """
     has_boxes = manifest["data"]["has_boxes"]
     height, width = manifest["model"]["input_size"]
@@ -64,10 +80,18 @@ def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = N
     def objects(images: pd.DataFrame) -> pd.DataFrame:
         return geometry(images, (height, width), known)
 
-    records = numbers_of(run, manifest, cells, more=[objects] if has_boxes else [])
+    def explanations(images: pd.DataFrame) -> pd.DataFrame:
+        return _explanations(images, (height, width), features or FEATURES[0], manifest["options"])
+
+    explained = LIME in manifest["options"]["methods"]
+    more = [*([objects] if has_boxes else []), *([explanations] if explained else [])]
+    records = numbers_of(run, manifest, cells, more=more)
     images = i_att(records, has_boxes).reset_index(drop=True)
     methods = map_methods(manifest)
-    images["method"] = images["method"] if "method" in images else methods[0]
+    if "method" not in images:
+        images["method"] = methods[0] if methods else LIME
+    if explained:
+        images = _with_lime(images, methods)
     images["succeed"] = (images["group"] == "succeed").astype(np.int8)
     images["log_odds"] = log_odds(images["confidence"].to_numpy(float))
     for name in COLUMNS:
@@ -75,9 +99,31 @@ def table_of_images(run: Run, manifest: Mapping[str, Any], cells: int | None = N
             images[name] = np.nan
     if has_boxes:
         images["low_iou"] = (images["iou_att_gt"] < LOW_IOU).where(images["iou_att_gt"].notna()).astype(float)
-        images["less_centred"] = images["iou_att_gt"] - images["centred"]
+        # the ground truth of a LIME area is scaled to its size, that of the centred frame is not
+        images["less_centred"] = (images["iou_att_gt"] - images["centred"]).where(images["method"] != LIME)
     left = ["group", "centred", "has_map", "has_lime", "has_mask", "dropped_boxes", "box_share", *LISTS]
     return images.drop(columns=left, errors="ignore")
+
+
+def _explanations(images: pd.DataFrame, size: tuple[int, int], count: int, options: Mapping[str, Any]) -> pd.DataFrame:
+    """What the table has of LIME's areas of `count` superpixels, each column with AREA before its name."""
+    ious = measure_explanations(images, size, [count])
+    found = pd.DataFrame({name: ious[f"{table}_{count}"] for table, name in OF_LIME.items()})
+    lists: dict[str, Any] = {
+        column: [None if one is None else one[name] for one in images[explained]]
+        for column, (explained, name) in MEASURED.items()
+    }
+    measures = _measures(images[["image_id"]].assign(**lists), options)
+    return pd.concat([found, measures], axis=1).add_prefix(AREA)
+
+
+def _with_lime(images: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The rows of the methods that map, and behind them one for each LIME explanation."""
+    areas = {name: name.removeprefix(AREA) for name in map(str, images) if name.startswith(AREA)}
+    first = images["method"] == (methods[0] if methods else LIME)  # its rows hold the explanations
+    rows = images[first & images["has_lime"]].assign(method=LIME)
+    rows = rows.drop(columns=[name for name in areas.values() if name in rows]).rename(columns=areas)
+    return pd.concat([images.drop(columns=[*areas]) if methods else images.iloc[:0, :0], rows], ignore_index=True)
 
 
 def numbers_of(
@@ -97,11 +143,16 @@ def numbers_of(
         return cell_ious(images, [count]).rename(columns={f"table3_{count}": "iou_ori_adv"})
 
     def measures(images: pd.DataFrame) -> pd.DataFrame:
-        taken = with_measures(images, manifest["options"]).drop(columns=images.columns, errors="ignore")
-        scalars = taken.select_dtypes("number")
-        return scalars.rename(columns={name: column_of(name) for name in map(str, scalars)})
+        return _measures(images, manifest["options"])
 
     return numbers(run, manifest["data"]["has_boxes"], [overlaps, measures, *more], method)
+
+
+def _measures(images: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+    """A column for each measure of one number in the records' lists."""
+    taken = with_measures(images, options).drop(columns=images.columns, errors="ignore")
+    scalars = taken.select_dtypes("number")
+    return scalars.rename(columns={name: column_of(name) for name in map(str, scalars)})
 
 
 def column_of(measure: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.manifests import map_methods, norm_of
+from attnlab.manifests import norm_of
 from attnlab.report.description import holds_prediction, models_of, with_names
 from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
@@ -40,6 +40,7 @@ def read_runs(
     cells: int | None = None,
     called: Sequence[object] = (),
     defended: Collection[str] = (),
+    features: int | None = None,
 ) -> Inputs:
     """Read the runs of a study.
 
@@ -48,19 +49,18 @@ def read_runs(
         cells: Of the areas that clean and attacked map are compared by.
         called: What the runs are called; by default their folders.
         defended: Runs, as they are called, of defended models; the others that do not say are then of undefended ones.
+        features: Superpixels of LIME's areas; by default 8.
 
     Raises:
         UserError: If a folder holds no readable run, one is given twice, or runs share too few images.
     """
     runs, manifests, notes = opened(folders, called)
     analyses, evaluations = _of_kind(manifests, "analyze"), _of_kind(manifests, "evaluate")
-    for name in [name for name in analyses if not map_methods(manifests[name])]:
-        notes.append(f"{name} is left out: its one method is lime, which the study does not read")
-        analyses.remove(name)
     shared = {kind: shared_images({name: runs[name] for name in of_kind}, notes)
               for kind, of_kind in (("analyze", analyses), ("evaluate", evaluations))}  # fmt: skip
     titles = _titles({name: manifests[name] for name in analyses})
-    frames = [_images(runs[name], name, titles[name], manifests[name], cells, notes) for name in analyses]
+    areas = cells, features
+    frames = [_images(runs[name], name, titles[name], manifests[name], areas, notes) for name in analyses]
     images = _joined(frames, shared["analyze"])
     outcomes = _joined([_outcomes(runs[name], name, manifests[name]) for name in evaluations], shared["evaluate"])
     if images is None and outcomes is None:
@@ -138,9 +138,11 @@ def labels_of(run: Run) -> dict[str, int]:
     return known
 
 
-def _images(run: Run, name: str, title: str, manifest: Manifest, cells: int | None, notes: list[str]) -> pd.DataFrame:
+def _images(
+    run: Run, name: str, title: str, manifest: Manifest, areas: tuple[int | None, int | None], notes: list[str]
+) -> pd.DataFrame:
     options, defense = manifest["options"], manifest.get("defense")
-    frame = table_of_images(run, manifest, cells)
+    frame = table_of_images(run, manifest, *areas)
     if holds_prediction(options["attack"]):
         notes.append(f"{name}: its attack holds predictions, so no claim about its success is looked at")
         frame["succeed"] = np.nan

@@ -140,6 +140,7 @@ def study(
     smallest: float = SMALLEST,
     defended: Sequence[str] = (),
     called: Sequence[object] = (),
+    features: int | None = None,
 ) -> Study:
     """Adjudicate the paper's claims, or fit formulas of the user's own, from runs.
 
@@ -150,6 +151,7 @@ def study(
         smallest: The smallest difference that matters.
         defended: Runs, as they are called, of models that were trained with a defence, where they do not say.
         called: What the runs are called; by default their folders.
+        features: Superpixels of LIME's areas; by default 8.
 
     Raises:
         UserError: If statsmodels is not installed, a folder holds no readable run, runs share too few images, or a
@@ -160,9 +162,9 @@ def study(
     names = [str(name) for name in called or folders]
     for name in defended:
         check_one_of(name, names, "--defended")
-    inputs = read_runs(folders, cells, names, defended)
+    inputs = read_runs(folders, cells, names, defended, features)
     given = [*(("--claim", text) for text in claim), *(("--defended", name) for name in defended)]
-    given += [("--cells", str(cells))] if cells else []
+    given += [(flag, str(value)) for flag, value in (("--cells", cells), ("--features", features)) if value]
     given += [("--smallest", f"{smallest:g}")] if smallest != SMALLEST else []
     options = tuple(word for pair in given for word in pair)
     if not claim:

@@ -11,7 +11,7 @@ in COMPARISONS. Other packages get the network as its maker gives it, attnlab it
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from itertools import combinations
@@ -27,7 +27,7 @@ from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.model_pass import ModelPass
 from attnlab.data import load_dataset
 from attnlab.data.resizing import read_batch
-from attnlab.hooks import find_layer, frozen_eval
+from attnlab.hooks import capture, find_layer, frozen_eval
 from attnlab.measures import faithfulness
 from attnlab.measures.faithfulness import STEPS
 from attnlab.models import Classifier, load_model
@@ -106,8 +106,13 @@ def fused(setup: Setup) -> Comparison:
 
 
 def score_cam(setup: Setup) -> Comparison:
-    """Score-CAM of an image by attnlab, and by grad-cam at its own batch size and at attnlab's."""
-    return _with_passes(setup, "score-cam", "ScoreCAM", at_least=3)
+    """Score-CAM of an image by attnlab, by grad-cam at its own and at attnlab's batch size, and bare passes as many."""
+    compared = _with_passes(setup, "score-cam", "ScoreCAM", at_least=3)
+    with capture(setup.placed.network, setup.placed.attention_layer or "") as outputs, torch.no_grad():
+        setup.placed(setup.images[:1])
+    passes = _bare_passes(setup, outputs[-1].shape[1])
+    goal = Goal("attnlab", "bare passes", at_most=1.1)
+    return replace(compared, ways={**compared.ways, "bare passes": passes}, goals=(goal, *compared.goals))
 
 
 def ablation_cam(setup: Setup) -> Comparison:
@@ -211,24 +216,33 @@ def deletion(setup: Setup) -> Comparison:
     """
     maps = torch.rand(len(setup.images), *setup.images.shape[2:], generator=torch.Generator().manual_seed(0))
     batch_size, _ = lime_batch_size(setup.placed)
-    normal = setup.placed.normalise(setup.images[:1].expand(batch_size, -1, -1, -1))
-    passes = len(setup.images) * (STEPS + 1)
 
     def own() -> object:
         with frozen_eval(setup.placed):
             return faithfulness.deletion(setup.placed, setup.images, maps, setup.labels, batch_size)
 
-    def bare() -> None:
-        with frozen_eval(setup.placed):
-            for start in range(0, passes, batch_size):
-                setup.placed.infer(normal[: passes - start])
-
-    ways: dict[str, Callable[[], object]] = {"attnlab": own, "bare passes": bare}
+    ways: dict[str, Callable[[], object]] = {
+        "attnlab": own,
+        "bare passes": _bare_passes(setup, len(setup.images) * (STEPS + 1)),
+    }
     goals = [Goal("attnlab", "bare passes", at_most=1.1)]
     if installed("quantus"):
         ways["quantus"] = _by_quantus(setup, maps)
         goals.append(Goal("quantus", "attnlab", at_least=3))
     return Comparison(ways, len(setup.images), tuple(goals), f"{STEPS} steps at batch {batch_size}, quantus 24")
+
+
+def _bare_passes(setup: Setup, count: int) -> Callable[[], object]:
+    """So many images through the network and nothing else, at the batch size that is found for it."""
+    batch_size, _ = lime_batch_size(setup.placed)
+    normal = setup.placed.normalise(setup.images[:1].expand(batch_size, -1, -1, -1))
+
+    def run() -> None:
+        with frozen_eval(setup.placed):
+            for start in range(0, count, batch_size):
+                setup.placed.infer(normal[: count - start])
+
+    return run
 
 
 def _by_quantus(setup: Setup, maps: Tensor) -> Callable[[], object]:

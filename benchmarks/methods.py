@@ -1,6 +1,6 @@
 """Attention methods side by side: what a second CAM costs, and how passes of one's own compare with other packages.
 
-    python -m benchmarks.methods ../shared/data [--images 8 --rounds 5] [--only NAME]
+    python -m benchmarks.methods ../shared/data [--images 8 --rounds 5] [--only NAME] [--precision bf16]
 
 MobileNetV2, whose head has a closed form, and SqueezeNet, whose has none, with their real weights, on the first
 photographs of ImageNet's validation set; explained is the label. All ways of a comparison take turns in one run, each
@@ -270,10 +270,10 @@ COMPARISONS: dict[str, Callable[[Setup], Comparison]] = {
 }
 
 
-def setup_of(name: str, data: Path, images: int, device: str) -> Setup:
+def setup_of(name: str, data: Path, images: int, device: str, precision: str) -> Setup:
     """A network with its weights, and the first photographs."""
     model, weights = (text.format(data) for text in MODELS[name])
-    placed = load_model(model, weights).place(device, memory_format="folded")
+    placed = load_model(model, weights).place(device, precision, "folded")
     plain = load_model(model, weights).place(device, memory_format="contiguous")
     for classifier in (placed, plain):
         classifier.eval()
@@ -289,12 +289,15 @@ def setup_of(name: str, data: Path, images: int, device: str) -> Setup:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(COMPARISONS)), help="Comparisons to make; all without.")
 @click.option("--model", multiple=True, type=click.Choice(list(MODELS)), help="Networks to take; both without.")
-def main(data: Path, images: int, rounds: int, device: str, only: tuple[str, ...], model: tuple[str, ...]) -> None:
+@click.option("--precision", default="fp32", show_default=True, help="Of attnlab's passes; other packages keep fp32.")
+def main(
+    data: Path, images: int, rounds: int, device: str, only: tuple[str, ...], model: tuple[str, ...], precision: str
+) -> None:
     """Print milliseconds an image, and ratios."""
     warnings.filterwarnings("ignore")
     click.echo(machine(device, ("torch", "torchvision", "grad-cam", "captum")))
     for name in model or MODELS:
-        setup = setup_of(name, data, images, device)
+        setup = setup_of(name, data, images, device, precision)
         for title in only or COMPARISONS:
             comparison = COMPARISONS[title](setup)
             seconds = side_by_side(comparison.ways, rounds, device)

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from attnlab.attention.gradcam import grad_cam
+from attnlab.attention.gradcam import capture_activations, grad_cam, logits_and_maps
 from attnlab.models import Classifier
-from attnlab.training.losses import hide, mean_over, preservation, rectification
+from attnlab.training import ATTENTION_LOSSES
+from attnlab.training.losses import hide, mean_over, preservation, rectification, softmax_maps, sum_over
 from attnlab.training.parse import parse_defense
 from attnlab.training.step import Step
 
@@ -218,3 +219,78 @@ def test_two_processes_with_half_the_batch_each_have_the_gradient_of_one(tmp_pat
     for rank in range(2):
         for mine, theirs in zip(expected, torch.load(tmp_path / f"{rank}.pt"), strict=True):
             torch.testing.assert_close(theirs, mine)
+
+
+# ------------------------------------------------------------------ readings of the attention terms
+
+
+#: two images of 2 x 2 cells, clean and attacked: the largest values 4, 1 and 0.2, 1
+MAPS = torch.tensor([[[4.0, 2.0], [-1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]])
+MOVED = torch.tensor([[[0.1, 0.2], [-7.0, 0.2]], [[0.0, 1.0], [0.0, 0.0]]])
+LOGITS = torch.tensor([[3.0, 1.0, 1.0], [1.0, 1.0, 2.0]]).log()  # p .6 .2 .2, and .25 .25 .5
+MASKED = torch.tensor([[1.0, 1.0, 3.0], [1.0, 1.0, 2.0]]).log()  # p .2 .2 .6, and the same
+
+
+def test_mean_and_sum_of_two_images_by_hand():
+    mean, total = ATTENTION_LOSSES["mean"], ATTENTION_LOSSES["sum"]
+    assert mean.preservation(MAPS, MOVED).tolist() == pytest.approx([(0.5 + 0.5 + 0 + 1) / 4, 2 / 4])
+    assert total.preservation(MAPS, MOVED).tolist() == pytest.approx([0.5 + 0.5 + 0 + 1, 2])
+    for reading in (mean, total):
+        assert reading.rectification(LOGITS, MASKED).tolist() == pytest.approx([-(0.32**0.5), 0], abs=1e-6)
+
+
+def test_the_codes_terms_of_two_images_by_hand():
+    code = ATTENTION_LOSSES["code"]
+    assert code.rectification(LOGITS, MASKED).tolist() == pytest.approx([-(0.16 + 0 + 0.16) / 3, 0], abs=1e-6)
+    g, g_adv = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]] * 2), torch.tensor([[[0.1, 0.5], [0.3, 0.1]]] * 2)
+    assert code.preservation(g, g_adv).tolist() == pytest.approx([0.36 + 0.16 + 0.04 + 0] * 2)
+    batch = code.preservation(g, g_adv)
+    assert sum_over(batch, torch.tensor([True, True])).item() == pytest.approx(2 * 0.56)
+    assert sum_over(batch.where(torch.tensor([True, False]), torch.nan), torch.tensor([True, False])) == batch[0]
+
+
+def test_the_codes_maps_are_a_softmax_of_maps_by_gradients_of_length_one(either, batch):
+    clean, _, labels = batch
+    _, maps = logits_and_maps(either, clean, labels, method=softmax_maps)
+    for number in range(len(clean)):
+        signed = logits_and_maps(either, clean, labels)[1]
+        with capture_activations(either) as seen:
+            score = either(clean)[number, labels[number]]
+        (gradient,) = torch.autograd.grad(score, seen[0])
+        cells = signed[number] / gradient[number].square().mean().sqrt()
+        torch.testing.assert_close(maps[number], (cells.exp() / cells.exp().sum()).detach())
+
+
+def test_sum_is_mean_times_the_cells_and_code_weighs_8_4_1(either, batch):
+    step = Step(either, parse_defense("mixed+aad"))
+    mean, total = step(*batch), Step(either, parse_defense("mixed+aad", attention_loss="sum"))(*batch)
+    cells = grad_cam(either, *batch[::2])[0].numel()
+    assert cells > 4
+    torch.testing.assert_close(total.weighted["preservation"], cells * mean.weighted["preservation"])
+    for name in ("clean", "adversarial", "rectification"):
+        assert torch.equal(total.weighted[name], mean.weighted[name])
+    code = Step(either, parse_defense("mixed+aad", attention_loss="code", classification="cross-entropy"))(*batch)
+    for name in ("clean", "adversarial"):
+        torch.testing.assert_close(code.weighted[name], 8 * mean.weighted[name])
+    for name, weight in {"rectification": 4, "preservation": 1}.items():
+        torch.testing.assert_close(code.weighted[name].detach(), weight * code.diagnostics[f"raw_{name}"])
+    halves = [Step(either, parse_defense("aad", attention_loss="code"))(*(p[k : k + 2] for p in batch)) for k in (0, 2)]
+    both = sum(half.diagnostics["raw_preservation"] for half in halves)
+    whole = code.diagnostics["raw_preservation"]
+    torch.testing.assert_close(both, whole)  # grows with the batch
+
+
+def test_a_sum_over_several_processes_images_is_that_of_one(monkeypatch):
+    values, all_of_them = torch.tensor([1.0, 2.0, 6.0, 4.0]), torch.ones(4, dtype=torch.bool)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    shares = [sum_over(values[part], all_of_them[part]) for part in (slice(2), slice(2, 4))]
+    assert (sum(shares) / 2).item() == 13  # DDP takes the mean over the processes
+
+
+def test_the_codes_gradients_are_finite_where_a_map_has_no_gradient(either, batch):
+    clean, attacked, labels = batch
+    step = Step(without_evidence(either, 2), parse_defense("aad", attention_loss="code"))
+    terms = step(clean, attacked, torch.full_like(labels, 2))
+    assert terms.diagnostics["without_area"].item() == 0  # a softmax is positive everywhere
+    assert all(g.isfinite().all() for g in torch.autograd.grad(terms.loss, list(step.parameters())))

@@ -16,7 +16,7 @@ from attnlab.training.parse import known_defenses, parse_defense, spelled_out
 
 
 def test_every_defence_is_named_alone_and_with_aad():
-    assert {"none", "madry", "fast", "alp", "trades", "mart", "stepll", "ensemble"} <= set(DEFENSES)
+    assert {"none", "madry", "mixed", "fast", "alp", "trades", "mart", "stepll", "ensemble"} <= set(DEFENSES)
     for name, defense in DEFENSES.items():
         assert parse_defense(name) == defense
         assert parse_defense(f"{name}+aad") == replace(defense, alpha=0.01, beta=0.01)
@@ -33,9 +33,32 @@ def test_options_of_aad_reach_the_defence():
     assert parse_defense("alp", classification="soft-margin").classification == "soft-margin"
 
 
-@pytest.mark.parametrize("option", [{"alpha": 0.01}, {"beta": 0.0}, {"fill": "black"}])
+def test_mixed_attacks_as_madry_does():
+    assert DEFENSES["mixed"].attack(8 / 255, 10, 2 / 255) == DEFENSES["madry"].attack(8 / 255, 10, 2 / 255)
+
+
+def test_what_an_attention_loss_implies_yields_to_options_and_stands_in_the_defences_fields():
+    assert parse_defense("aad", attention_loss="mean") == parse_defense("aad")
+    total = replace(DEFENSES["madry"], alpha=0.01, beta=0.01, attention_loss="sum")
+    assert parse_defense("aad", attention_loss="sum") == total
+    code = replace(DEFENSES["mixed"], alpha=4.0, beta=1.0, fill="grey", attention_loss="code", logits_weight=8.0)
+    assert parse_defense("mixed+aad", attention_loss="code") == replace(code, classification="soft-margin")
+    asked = {"alpha": 0.0, "beta": 2.0, "fill": "grey", "classification": "cross-entropy"}
+    assert parse_defense("mixed+aad", attention_loss="code", **asked) == replace(code, alpha=0.0, beta=2.0)
+
+
+def test_contradictions_are_refused_and_both_shown():
+    with pytest.raises(UserError, match="expected --fill grey with --attention-loss code, got black"):
+        parse_defense("aad", attention_loss="code", fill="black")
+    with pytest.raises(UserError, match=r"with mart, .* got soft-margin, the default of --attention-loss code"):
+        parse_defense("mart+aad", attention_loss="code")
+    mart = parse_defense("mart+aad", attention_loss="code", classification="cross-entropy")
+    assert (mart.weight, mart.beta) == (5, 1)
+
+
+@pytest.mark.parametrize("option", [{"alpha": 0.01}, {"beta": 0.0}, {"fill": "black"}, {"attention_loss": "sum"}])
 def test_options_of_aad_are_refused_without_it(option):
-    with pytest.raises(UserError, match=r"expected --\w+ with \+aad alone, got alp; did you mean alp\+aad\?"):
+    with pytest.raises(UserError, match=r"expected --[\w-]+ with \+aad alone, got alp; did you mean alp\+aad\?"):
         parse_defense("alp", **option)
 
 

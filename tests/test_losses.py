@@ -44,8 +44,8 @@ def test_alp_is_half_of_each_and_half_the_mean_squared_gap(logits):
     assert terms_of("alp", values, labels) == pytest.approx({**halves, "pairing": 0.5 * gap})
 
 
-@pytest.mark.parametrize("name", ["stepll", "ensemble"])
-def test_stepll_and_ensemble_are_the_mean_of_both_cross_entropies(logits, name):
+@pytest.mark.parametrize("name", ["mixed", "stepll", "ensemble"])
+def test_mixed_stepll_and_ensemble_are_the_mean_of_both_cross_entropies(logits, name):
     values, labels = logits
     halves = {kind: plain_cross_entropy(value, labels) / 2 for kind, value in values.items()}
     assert terms_of(name, values, labels) == pytest.approx(halves)

@@ -26,7 +26,7 @@ WEIGHTED = ", ".join(name for name, defense in DEFENSES.items() if defense.weigh
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--defense", "madri"], "expected a defense of none, madry, fast, alp, "),
+        (["--defense", "madri"], "expected a defense of none, madry, mixed, fast, alp, "),
         (
             ["--defense", "ensemble"],
             "expected --sources CHECKPOINT for the ensemble defense, once for each static model, got none",

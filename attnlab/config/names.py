@@ -13,7 +13,7 @@ from attnlab.measures import ALL, MEASURES
 from attnlab.models import DEVICES
 from attnlab.models.names import MODEL_HELP, plain_names
 from attnlab.registry import Registry
-from attnlab.training import DEFENSES, FILLS
+from attnlab.training import ATTENTION_LOSSES, CLASSIFICATIONS, DEFENSES, FILLS
 from attnlab.training.parse import defense_names, known_defenses
 from attnlab.training.recipes import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, all_plans
 from attnlab.words import as_fraction, listed
@@ -33,6 +33,8 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "distances": DISTANCES,
     "norms": NORMS,
     "defenses": known_defenses,
+    "attention losses": ATTENTION_LOSSES,
+    "classifications": CLASSIFICATIONS,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
     "augmentations": AUGMENTATIONS,
@@ -69,6 +71,13 @@ def length(value: float) -> str:
     return as_fraction(value) if round(100 * value, 9) % 1 else f"{value:g}"
 
 
+def implied_by(attention_loss: str) -> str:
+    """Defaults that `--attention-loss` implies: `alpha 0.01, beta 0.01, fill black`."""
+    implied = ATTENTION_LOSSES[attention_loss].implies
+    values = (f"{value:g}" if isinstance(value, float) else value for value in implied.values())
+    return ", ".join(f"{field.replace('_', ' ')} {value}" for field, value in zip(implied, values, strict=True))
+
+
 #: what `{name}` stands for in the help of options
 WORDS = {
     "attacks": ", ".join(attack_names()),
@@ -94,5 +103,7 @@ WORDS = {
     "defenses": ", ".join(defense_names()),
     "weighted": ", ".join(f"{defense.weight:g} for {name}" for name, defense in DEFENSES.items() if defense.weight),
     "fills": " or ".join(FILLS),
+    "classifications": " or ".join(CLASSIFICATIONS),
+    "attention_losses": " or ".join(f"{name} ({implied_by(name)})" for name in ATTENTION_LOSSES),
     "plan_models": ", ".join(dict.fromkeys(plan.model for plans in all_plans().values() for plan in plans.values())),
 }

@@ -29,8 +29,11 @@ class DefenseOptions(Options):
         name: {defenses}.
         loss_weight: Weight of the loss's second part: of alp's pairing, of the divergence in trades and mart; by
             default {weighted}.
-        fill: Colour that replaces attended pixels, for +aad: {fills}; by default black.
-        classification: Classification loss: cross-entropy or soft-margin (the paper's section 4.2).
+        attention_loss: How +aad measures attention, and what that implies where no option says another:
+            {attention_losses}; by default mean.
+        fill: Colour that replaces attended pixels, for +aad: {fills}; by default as --attention-loss implies.
+        classification: Classification loss: {classifications} (the paper's section 4.2); by default cross-entropy, or
+            as --attention-loss implies.
         awp_gamma: Size of the weights' perturbation, for +awp, as a share of each tensor's norm; by default 0.01, for
             trades 0.005.
         awp_warmup: Epochs before the perturbation begins, for +awp; by default 0.
@@ -40,8 +43,9 @@ class DefenseOptions(Options):
 
     name: str = option("aad", name="defense", check=lambda value, _flag: parse_defense(value), kinds=("defenses",))
     loss_weight: float | None = None
+    attention_loss: str | None = option(None, names="attention losses")
     fill: str | None = None
-    classification: str = "cross-entropy"
+    classification: str | None = option(None, names="classifications")
     awp_gamma: float | None = None
     awp_warmup: float | None = None
     sources: tuple[str, ...] = option((), metavar="CHECKPOINT")
@@ -52,8 +56,8 @@ class WeightedDefenseOptions(DefenseOptions):
     """The training loss, with the weights of the attention losses.
 
     Attributes:
-        alpha: Weight of attention rectification, for +aad; by default 0.01, and 0 turns it off.
-        beta: Weight of attention preservation, for +aad; by default 0.01, and 0 turns it off.
+        alpha: Weight of attention rectification, for +aad; by default as --attention-loss implies; 0 turns it off.
+        beta: Weight of attention preservation, for +aad; by default as --attention-loss implies; 0 turns it off.
     """
 
     alpha: float | None = None

@@ -1,12 +1,13 @@
 """Defences by name: the losses they descend and the attacks that make their images; no torch before one is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlab.attacks import OBJECTIVES, Attack
+from attnlab.attention import MapFunction
 from attnlab.errors import UserError
 from attnlab.registry import Lazy, Registry
 
@@ -47,6 +48,39 @@ CLASSIFICATIONS: Registry[Classification] = Registry(
 #: what hides the attended pixels from the masked image (eq. 7): a value in [0, 1]
 FILLS = Registry("fill", {"black": 0.0, "grey": 0.5})
 
+
+class AttentionLoss(NamedTuple):
+    """How the attention terms L_r and L_p are measured, and what goes with them."""
+
+    #: (logits, masked logits) -> a part of L_r of each image (N,), of which the mean over the batch is taken
+    rectification: Callable[["Tensor", "Tensor"], "Tensor"]
+    preservation: Callable[["Tensor", "Tensor"], "Tensor"]  # (maps, adversarial maps) -> L_p of each image, (N,)
+    implies: Mapping[str, Any]  # field of `Defense` -> its value, where no option says another
+    fixed: Sequence[str] = ()  # those of them that no option may contradict
+    summed: bool = False  # L_p is summed over the batch, where it is averaged otherwise
+    maps: MapFunction | None = None  # what is attended by; None for Grad-CAM
+
+
+_BLACK = {"alpha": WEIGHT, "beta": WEIGHT, "fill": "black"}
+_CODE = {"alpha": 4.0, "beta": 1.0, "fill": "grey", "classification": "soft-margin", "logits_weight": 8.0}
+#: measures of attention, and the defaults that each implies; a new one is its functions and a line here. `code`: the
+#: authors' cifar10_train.py (docs/protocol.md has its source)
+ATTENTION_LOSSES = Registry(
+    "--attention-loss",
+    {
+        "mean": AttentionLoss(Lazy(f"{_IN}:rectification"), Lazy(f"{_IN}:preservation"), _BLACK),
+        "sum": AttentionLoss(Lazy(f"{_IN}:rectification"), Lazy(f"{_IN}:summed_preservation"), _BLACK),
+        "code": AttentionLoss(
+            Lazy(f"{_IN}:squared_rectification"),
+            Lazy(f"{_IN}:squared_preservation"),
+            _CODE,
+            fixed=("fill",),
+            summed=True,
+            maps=Lazy(f"{_IN}:softmax_maps"),
+        ),
+    },
+)
+
 #: (network, what leaves the loss's gradient in each `.grad`, gamma) -> context in which the weights are others
 Perturbation = Callable[["nn.Module", Callable[[], object], float], AbstractContextManager[None]]
 _MOVES = "attnlab.training.perturbations"
@@ -70,6 +104,8 @@ class Defense:
         alpha: Weight of L_r, attention rectification (eq. 10 of the paper); 0 for none, and then it is not computed.
         beta: Weight of L_p, attention preservation (eq. 10); likewise.
         fill: Name in FILLS of what hides the attended pixels in L_r.
+        attention_loss: Name in ATTENTION_LOSSES of how L_r and L_p are measured.
+        logits_weight: Weight of the loss of the logits beside them.
         classification: Name in CLASSIFICATIONS of L_c, what the images are classified by.
         perturbation: Name in PERTURBATIONS of how weights are moved while a step's gradient is taken.
         gamma: How far, in shares of each weight's norm.
@@ -88,6 +124,8 @@ class Defense:
     alpha: float = 0.0
     beta: float = 0.0
     fill: str = "black"
+    attention_loss: str = "mean"
+    logits_weight: float = 1.0
     classification: str = "cross-entropy"
     perturbation: str = "none"
     gamma: float = 0.0
@@ -97,9 +135,13 @@ class Defense:
         LOSSES.expect(self.loss)
         OBJECTIVES.expect(self.objective)
         FILLS.expect(self.fill)
+        measured = ATTENTION_LOSSES.expect(self.attention_loss)
+        for name in measured.fixed:
+            if (value := getattr(self, name)) != (own := measured.implies[name]):
+                raise UserError(f"expected --{name} {own} with --attention-loss {self.attention_loss}, got {value}")
         CLASSIFICATIONS.expect(self.classification)
         PERTURBATIONS.expect(self.perturbation)
-        for name in ("weight", "alpha", "beta", "stride", "warmup"):
+        for name in ("weight", "alpha", "beta", "logits_weight", "stride", "warmup"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise UserError(f"expected {name} of at least 0, got {value:g}")
@@ -111,7 +153,12 @@ class Defense:
                 f"the perturbation {self.perturbation}"
             )
         if self.loss == "mart" and self.classification != "cross-entropy":
-            raise UserError(f"expected cross-entropy with mart, whose own loss builds on it, got {self.classification}")
+            by_default = measured.implies.get("classification") == self.classification
+            hint = f", the default of --attention-loss {self.attention_loss}" if by_default else ""
+            raise UserError(
+                f"expected cross-entropy with mart, whose own loss builds on it, got {self.classification}{hint}; did "
+                "you mean --classification cross-entropy?"
+            )
 
     @property
     def attends(self) -> bool:
@@ -138,6 +185,7 @@ DEFENSES = Registry(
     {
         "none": Defense("clean"),
         "madry": Defense("adversarial"),
+        "mixed": Defense("mixed"),
         "fast": Defense("adversarial", single_step=True, stride=1.25),
         "alp": Defense("alp", weight=0.5),
         "trades": Defense("trades", weight=6.0, objective="divergence"),
@@ -154,13 +202,19 @@ class Ending(NamedTuple):
     changes: Mapping[str, Any]  # field of `Defense` -> its value, where no option says another
     options: Mapping[str, str]  # option of `parse_defense` that is refused without it -> the field it sets
     others: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # defence -> what is published for it instead
+    #: option whose value is a name -> registry in which that name `implies` further changes
+    named: Mapping[str, Registry[Any]] = MappingProxyType({})
 
 
 #: endings, of which several may stand behind one name that change different fields; a new one is a line here
 ENDINGS = Registry(
     "ending",
     {
-        AAD: Ending({"alpha": WEIGHT, "beta": WEIGHT}, {"alpha": "alpha", "beta": "beta", "fill": "fill"}),
+        AAD: Ending(
+            ATTENTION_LOSSES["mean"].implies,
+            {name: name for name in ("alpha", "beta", "fill", "attention_loss")},
+            named={"attention_loss": ATTENTION_LOSSES},
+        ),
         "+awp": Ending(
             {"perturbation": "awp", "gamma": 0.01},
             {"awp_gamma": "gamma", "awp_warmup": "warmup"},

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
 from attnlab.attention.map_metrics import above_mean, normalize_max, resize_maps
+from attnlab.attention.model_pass import ModelPass
 from attnlab.training import Classification
 
 
@@ -98,6 +99,38 @@ def preservation(maps: Maps, adversarial_maps: Maps) -> PerImage:
     return (normalize_max(maps) - normalize_max(adversarial_maps)).abs().mean((1, 2))
 
 
+def summed_preservation(maps: Maps, adversarial_maps: Maps) -> PerImage:
+    """||g(x) - g(x_adv)||_1 of the same maps, summed over the cells as eq. 9 has it: it grows with the map."""
+    return preservation(maps, adversarial_maps) * maps[0].numel()
+
+
+def softmax_maps(seen: ModelPass) -> Maps:
+    """Attention as the authors' code has it: a softmax over the cells, positive everywhere, (N, h, w).
+
+    Of Grad-CAM by gradients that are divided by their root mean square, as there, but each image's by its own, where
+    the code takes the batch's.
+    """
+    gradient = seen.gradient.flatten(1)
+    # the norm's backward is 0 at 0
+    length = torch.linalg.vector_norm(gradient, dim=1) / gradient.shape[1] ** 0.5
+    weights = seen.weights / length.where(length > 0, 1)[:, None]
+    cells = torch.einsum("nc,nchw->nhw", weights, seen.features)
+    return cells.flatten(1).softmax(1).view(cells.shape)
+
+
+def squared_rectification(logits: Logits, masked_logits: Logits) -> PerImage:
+    """Minus the mean over the classes of (p(x) - p(x_m))^2 of each image: a part of L_r in the authors' code."""
+    return -(logits.softmax(1) - masked_logits.softmax(1)).square().mean(1)
+
+
+def squared_preservation(maps: Maps, adversarial_maps: Maps) -> PerImage:
+    """Sum over the cells of (g(x) - g(x_adv))^2 of each image, g of `softmax_maps`: L_p of the authors' code.
+
+    The code sums over the pixels of enlarged maps, of which its CIFAR-10 has 16 a cell.
+    """
+    return (maps - adversarial_maps).square().sum((1, 2))
+
+
 def has_area(maps: Maps) -> PerImage:
     """Which maps are positive anywhere, bool. The others are zero after the ReLU, and have no area."""
     return maps.amax((1, 2)) > 0
@@ -114,6 +147,12 @@ def mean_over(values: PerImage, valid: PerImage) -> Tensor:
         dist.all_reduce(count)
         count = count / dist.get_world_size()
     return values.where(valid, 0).sum() / count.where(count > 0, 1)
+
+
+def sum_over(values: PerImage, valid: PerImage) -> Tensor:
+    """Sum of the values that are valid, a scalar, so scaled likewise: as much of several processes as of one."""
+    processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return values.where(valid, 0).sum() * processes
 
 
 def _divergence(clean_logits: Logits, adversarial_logits: Logits) -> PerImage:

@@ -1,28 +1,30 @@
 """From what a user writes to a defence: `madry`, `alp+aad`, `aad`, `trades+aad+awp`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from attnlab.errors import UserError, nearest
-from attnlab.training import AAD, DEFENSES, ENDINGS, SHORT, Defense
+from attnlab.training import AAD, DEFENSES, ENDINGS, SHORT, Defense, Ending
 
 
 def parse_defense(
-    name: str, *, loss_weight: float | None = None, classification: str = "cross-entropy", **options: Any
+    name: str, *, loss_weight: float | None = None, classification: str | None = None, **options: Any
 ) -> Defense:
     """The defence of that name: one in DEFENSES or SHORT, with endings of ENDINGS behind it or not.
 
     `loss_weight` is of the second part of the loss; `options` are those of ENDINGS, each for its ending: `alpha`,
-    `beta` and `fill` of `+aad`, `awp_gamma` and `awp_warmup` of `+awp`. None stands for the defence's own value.
+    `beta`, `fill` and `attention_loss` of `+aad`, `awp_gamma` and `awp_warmup` of `+awp`. None stands for the defence's
+    own value, or what `attention_loss` implies.
 
     Raises:
-        UserError: If a part of the name is unknown, with the names and the nearest, a value does not fit, or one is
-            given that the defence has no use for.
+        UserError: If a part of the name is unknown, with the names and the nearest, a value does not fit or contradicts
+            another, or one is given that the defence has no use for.
     """
     stem, endings = _parts(name)
-    defense = replace(DEFENSES[stem], classification=classification)
+    of_logits: dict[str, Any] = {} if classification is None else {"classification": classification}
+    defense = DEFENSES[stem]
     if loss_weight is not None:
         if not defense.weight:
             weighted = ", ".join(other for other, known in DEFENSES.items() if known.weight)
@@ -34,13 +36,23 @@ def parse_defense(
         given = {field: options.pop(option, None) for option, field in ending.options.items()}
         asked = {field: value for field, value in given.items() if value is not None}
         if plus in endings:
-            defense = replace(defense, **{**ending.changes, **ending.others.get(stem, {}), **asked})
+            own = {**ending.changes, **ending.others.get(stem, {}), **_implied(ending, asked)}
+            defense = replace(defense, **{**own, **asked, **of_logits})
         elif asked:
             option = next(option for option, field in ending.options.items() if field in asked).replace("_", "-")
             raise UserError(f"expected --{option} with {plus} alone, got {name}; did you mean {name}{plus}?")
     if options:
         raise TypeError(f"expected options of {', '.join(ENDINGS)}, got {', '.join(options)}")
-    return defense
+    return replace(defense, **of_logits)
+
+
+def _implied(ending: Ending, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the names that were asked for imply."""
+    implied: dict[str, Any] = {}
+    for option, registry in ending.named.items():
+        if option in asked:
+            implied |= registry.expect(asked[option]).implies
+    return implied
 
 
 def spelled_out(name: str, defense: Defense | None = None) -> str:

@@ -11,8 +11,8 @@ from attnlab.attention.gradcam import capture_activations, logits_and_maps
 from attnlab.hooks import preserve_bn_stats
 from attnlab.models.classifier import Classifier
 from attnlab.registry import loaded
-from attnlab.training import CLASSIFICATIONS, FILLS, LOSSES, Defense
-from attnlab.training.losses import has_area, hide, mean_over, preservation, rectification
+from attnlab.training import ATTENTION_LOSSES, CLASSIFICATIONS, FILLS, LOSSES, Defense
+from attnlab.training.losses import has_area, hide, mean_over, sum_over
 
 
 class Terms(NamedTuple):
@@ -58,6 +58,10 @@ class Step(nn.Module):
         # now, since a compiler cannot follow an import
         self.terms = loaded(LOSSES[defense.loss].terms)
         self.classify = loaded(CLASSIFICATIONS[defense.classification])
+        attention = ATTENTION_LOSSES[defense.attention_loss]
+        self.rectification, self.preservation = loaded(attention.rectification), loaded(attention.preservation)
+        self.over_images = sum_over if attention.summed else mean_over  # of preservation
+        self.maps = loaded(attention.maps)
         if defense.attends:
             with capture_activations(classifier):  # refuses a model without a layer
                 pass
@@ -72,13 +76,14 @@ class Step(nn.Module):
             with preserve_bn_stats(self.classifier):
                 seen |= self._pass(others, labels)  # type: ignore[arg-type]
         logits = {kind: seen[kind].logits for kind in kinds}
-        weighted = self.terms(logits, labels, self.classify, self.defense.weight)
+        terms = self.terms(logits, labels, self.classify, self.defense.weight)
+        weighted = {name: self.defense.logits_weight * value for name, value in terms.items()}
         diagnostics = {f"{kind}_accuracy": (logits[kind].argmax(1) == labels).float().mean() for kind in kinds}
         if self.defense.attends:
-            terms, without_area = self._attention(seen["clean"], seen["adversarial"])
+            attention, without_area = self._attention(seen["clean"], seen["adversarial"])
             weights = {"rectification": self.defense.alpha, "preservation": self.defense.beta}
-            weighted |= {name: weights[name] * value for name, value in terms.items()}
-            diagnostics |= {f"raw_{name}": value.detach() for name, value in terms.items()}
+            weighted |= {name: weights[name] * value for name, value in attention.items()}
+            diagnostics |= {f"raw_{name}": value.detach() for name, value in attention.items()}
             diagnostics["without_area"] = without_area
         return Terms(weighted, diagnostics)
 
@@ -88,7 +93,11 @@ class Step(nn.Module):
         maps: Sequence[Maps | None] = [None] * count
         if self.defense.attends:
             logits, signed = logits_and_maps(
-                self.classifier, together, labels.repeat(count), create_graph=self.defense.beta > 0
+                self.classifier,
+                together,
+                labels.repeat(count),
+                create_graph=self.defense.beta > 0,
+                method=self.maps,
             )
             maps = signed.chunk(count)
         else:
@@ -104,7 +113,7 @@ class Step(nn.Module):
         if self.defense.alpha > 0:
             with preserve_bn_stats(self.classifier):
                 masked = self.classifier(hide(images, maps, FILLS[self.defense.fill]))
-            terms["rectification"] = mean_over(rectification(logits, masked).view(2, -1).sum(0), valid)  # eq. 8
+            terms["rectification"] = mean_over(self.rectification(logits, masked).view(2, -1).sum(0), valid)  # eq. 8
         if self.defense.beta > 0:
-            terms["preservation"] = mean_over(preservation(*maps.chunk(2)), valid)  # eq. 9
+            terms["preservation"] = self.over_images(self.preservation(*maps.chunk(2)), valid)  # eq. 9
         return terms, 1 - valid.float().mean()

@@ -2,6 +2,7 @@
 
     python -m benchmarks.robustness mnist --root DIR            # all rows, seeds 0, 1, 2, then docs/results/mnist.md
     python -m benchmarks.robustness scenes --jobs 2             # the same with the IoU of attention with boxes
+    python -m benchmarks.robustness readings                    # what the attention terms may mean, each with its base
     python -m benchmarks.robustness cifar10 --root DIR --train "--device cuda --precision bf16"
 
 Every step is an `attnlab` command, printed before it runs; each goes on where it was interrupted, one that is done does
@@ -41,7 +42,7 @@ def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence
 
 
 @click.command()
-@click.argument("data", type=click.Choice(list(BLOCKS)))
+@click.argument("block", type=click.Choice(list(BLOCKS)))
 @click.option("--root", type=Path, help="Folder of the data set's files.")
 @click.option("--rows", help="Defences with commas between them, by default the block's; options may stand behind one.")
 @click.option("--seeds", default="0,1,2", show_default=True)
@@ -49,11 +50,11 @@ def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence
 @click.option("--train", default="", help="Further options of every `attnlab train`.")
 @click.option("--evaluate", default="", help="Further options of every `attnlab evaluate`.")
 @click.option("--analyze", default="", help="Further options of every `attnlab analyze`.")
-@click.option("--out", type=Path, help="Folder of the trainings; by default runs/DATA.")
-@click.option("--page", type=Path, help="Where the tables are written; by default docs/results/DATA.md.")
+@click.option("--out", type=Path, help="Folder of the trainings; by default runs/BLOCK.")
+@click.option("--page", type=Path, help="Where the tables are written; by default docs/results/BLOCK.md.")
 @click.option("--tables", is_flag=True, help="Write the tables of what is there and train nothing.")
 def main(
-    data: str,
+    block: str,
     root: Path | None,
     rows: str | None,
     seeds: str,
@@ -66,9 +67,10 @@ def main(
     tables: bool,
 ) -> None:
     """Train, evaluate, tell."""
-    names = [row.strip() for row in rows.split(",")] if rows else BLOCKS[data].rows
-    folder = (out or ROOT / "runs" / data).resolve()
-    trainings = [Training(data, row, int(seed), folder) for seed in seeds.split(",") for row in names]
+    names = [row.strip() for row in rows.split(",")] if rows else BLOCKS[block].rows
+    data = BLOCKS[block].data or block
+    folder = (out or ROOT / "runs" / block).resolve()
+    trainings = [Training(block, row, int(seed), folder) for seed in seeds.split(",") for row in names]
     given = ["--data", data, *(["--root", str(root.resolve())] if root else [])]
     if not tables:
         threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -89,7 +91,7 @@ def main(
     analyzed = [training for training in there if recorded(training.analysis)]
     if analyzed:
         sections.insert(2, attention(analyzed))
-    place = page or ROOT / f"docs/results/{data}.md"
+    place = page or ROOT / f"docs/results/{block}.md"
     write(place, "\n\n".join("\n".join(section) for section in sections if section))
     click.echo(f"{place}: {len(there)} of {len(trainings)} trainings")
 

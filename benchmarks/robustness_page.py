@@ -14,13 +14,13 @@ from attnlab.records import read_evaluation, read_records
 from attnlab.report.tables.accuracy import paired
 from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
+from attnlab.training import AAD
 from attnlab.training.folder import MANIFEST
 from attnlab.training.log import LOG
 from attnlab.words import as_fraction
 from benchmarks.across_seeds import gains, over_seeds
-from benchmarks.trainings import Training
+from benchmarks.trainings import NO_TERMS, Training
 
-PAIRS = (("madry+aad", "madry"), ("alp+aad", "alp"))  # a defence, and the baseline it is compared with
 KINDS = ("pgd", "cw")  # kinds of attacks the p-values are of: each one's longest
 #: cells of the clean and attacked maps that are compared, as in Table 3
 CELLS = 10
@@ -138,7 +138,10 @@ def _by_row(
 def _pairs(rows: Iterable[str]) -> list[tuple[str, str]]:
     """Rows of attention-based defence, each with the one it is held against."""
     rows = list(rows)
-    return [(row, base) for aad, base in PAIRS for row in rows if row.split()[0] == aad and base in rows]
+    without = {row.removesuffix(f" {NO_TERMS}"): row for row in rows if row.endswith(NO_TERMS)}
+    with_terms = [row for row in rows if AAD in row and row not in without.values()]
+    pairs = [(row, without.get(row, row.split()[0].removesuffix(AAD))) for row in with_terms]
+    return [(row, base) for row, base in pairs if base in rows]
 
 
 def cost(trainings: Sequence[Training]) -> list[str]:

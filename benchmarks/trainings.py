@@ -11,18 +11,34 @@ ROWS = ("none", "madry", "madry+aad", "alp", "alp+aad")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of Table 6.
+    """A block of a results page.
 
     Attributes:
-        rows: Defences.
+        rows: Defences; options of `train` may stand behind one.
+        data: Name of the data set; by default the block's.
         boxes: Whether the data have boxes, so that attention can be compared with them.
     """
 
     rows: Sequence[str] = ROWS
+    data: str = ""
     boxes: bool = False
 
 
-BLOCKS = {"mnist": Block(), "cifar10": Block(), "scenes": Block((*ROWS, "trades"), boxes=True)}
+NO_TERMS = "--alpha 0 --beta 0"  # what makes the base that a row differs from in the attention terms alone
+_CODE = "mixed+aad --attention-loss code"
+#: the paper's method as it can be read, each with its base
+READINGS = (
+    *("mixed", "mixed+aad --attention-loss sum"),
+    *("madry", "madry+aad", "madry+aad --attention-loss sum"),
+    *(f"{_CODE} {NO_TERMS}", _CODE),
+)
+BLOCKS = {
+    "mnist": Block(),
+    "cifar10": Block(),
+    "scenes": Block((*ROWS, "trades"), boxes=True),
+    "readings": Block(READINGS, data="scenes", boxes=True),
+    "mnist-readings": Block(READINGS, data="mnist"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,13 +46,13 @@ class Training:
     """One training and what is made of it.
 
     Attributes:
-        data: Name of the data set.
+        block: Name in BLOCKS.
         row: Defence as people read it; options behind it (`madry+aad --beta 1`) are options of `train`.
         seed: Of the training.
         out: Folder of all trainings.
     """
 
-    data: str
+    block: str
     row: str
     seed: int
     out: Path
@@ -64,7 +80,7 @@ class Training:
             self.folder: ["train", *data, "--defense", defense, *options, "--seed", str(self.seed), *further["train"]],
             self.evaluation: ["evaluate", *data, *model, *further["evaluate"]],
         }
-        if BLOCKS[self.data].boxes:
+        if BLOCKS[self.block].boxes:
             attack = ["--split", "test", "--attack", "pgd10"]
             commands[self.analysis] = ["analyze", *data, *attack, *model, *further["analyze"]]
         return commands

@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from attnlab.training import Defense
+from attnlab.training.parse import parse_defense
 from benchmarks import robustness, robustness_page
+from benchmarks.trainings import READINGS
 
 
 @pytest.fixture
@@ -68,6 +72,26 @@ def test_attention_is_held_against_that_on_the_same_images():
     without = {0: pd.DataFrame({"iou": [0.2, math.nan, 0.9]}), 1: pd.DataFrame({"iou": [0.1, 0.1, 0.1]})}
     rows = {"madry": without, "madry+aad --beta 1": with_terms, "alp+aad": with_terms, "trades": without}
     assert robustness_page.shifts(rows) == [["madry+aad --beta 1 less madry", "2", "+0.2000 ± 0.1414"]]  # .3 and .1
+
+
+def defense_of(row: str) -> Defense:
+    name, *words = row.split()
+    pairs = zip(words[::2], words[1::2], strict=True)
+    options = {flag.strip("-").replace("-", "_"): value for flag, value in pairs}
+    weights = {flag: float(value) for flag, value in options.items() if flag in ("alpha", "beta")}
+    return parse_defense(name, **{**options, **weights})
+
+
+def test_each_reading_has_the_base_that_differs_in_the_attention_terms_alone():
+    bases = dict(robustness_page._pairs(READINGS))
+    same = {"alpha": 0.0, "beta": 0.0, "attention_loss": "mean", "fill": "black"}
+    for row in READINGS:
+        ours = defense_of(row)
+        assert ours.attends == (row in bases)
+        if ours.attends:
+            base = defense_of(bases[row])
+            assert not base.attends
+            assert replace(ours, **same) == replace(base, **same)
 
 
 def test_a_zero_has_no_minus():

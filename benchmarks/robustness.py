@@ -46,7 +46,8 @@ def make(training: Training, data: Sequence[str], further: Mapping[str, Sequence
 @click.option("--root", type=Path, help="Folder of the data set's files.")
 @click.option("--rows", help="Defences with commas between them, by default the block's; options may stand behind one.")
 @click.option("--seeds", default="0,1,2", show_default=True)
-@click.option("--jobs", default=1, show_default=True, help="Trainings at once; each has its share of the threads.")
+@click.option("--jobs", default=1, show_default=True, help="Trainings at once.")
+@click.option("--threads", type=int, help="Threads of each; by default the cores divided by --jobs.")
 @click.option("--train", default="", help="Further options of every `attnlab train`.")
 @click.option("--evaluate", default="", help="Further options of every `attnlab evaluate`.")
 @click.option("--analyze", default="", help="Further options of every `attnlab analyze`.")
@@ -59,6 +60,7 @@ def main(
     rows: str | None,
     seeds: str,
     jobs: int,
+    threads: int | None,
     train: str,
     evaluate: str,
     analyze: str,
@@ -73,7 +75,7 @@ def main(
     trainings = [Training(block, row, int(seed), folder) for seed in seeds.split(",") for row in names]
     given = ["--data", data, *(["--root", str(root.resolve())] if root else [])]
     if not tables:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
         options = {"train": train, "evaluate": evaluate, "analyze": analyze}
         further = {command: shlex.split(words) for command, words in options.items()}
         with ThreadPoolExecutor(jobs) as pool:

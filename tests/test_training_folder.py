@@ -31,11 +31,13 @@ def test_a_training_from_before_there_were_averages_and_perturbations_is_prolong
     assert train("--epochs", 3, "--out", "whole").code == 0
     assert train().code == 0
     manifest = json.loads(Path("out/training.json").read_text())
-    for name in ("ema", "defense's stride", "defense's perturbation", "defense's gamma", "defense's warmup"):
+    later = ("stride", "perturbation", "gamma", "warmup", "attention_loss", "logits_weight")
+    for name in ("ema", *(f"defense's {field}" for field in later)):
         del manifest["options"][name]
     Path("out/training.json").write_text(json.dumps(manifest))
     assert "(ema was 0.0, is 0.9)" in train("--epochs", 3, "--ema", 0.9).error
     assert "defense's perturbation was 'none', is 'awp'" in train("--defense", "aad+awp").error
+    assert "defense's attention_loss was 'mean', is 'sum'" in train("--attention-loss", "sum").error
     assert train("--epochs", 3).code == 0
     assert Path("out", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
 

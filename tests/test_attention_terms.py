@@ -189,18 +189,18 @@ def test_mean_over_what_is_there():
     assert mean_over(values, torch.zeros(4, dtype=torch.bool)).item() == 0
 
 
-def uneven(classifier: Classifier, batch: tuple[Tensor, ...]) -> tuple[Step, tuple[Tensor, ...]]:
-    """A step and a batch of which one half has three times the areas of the other."""
-    step = Step(without_evidence(classifier, 2), parse_defense("aad", alpha=1, beta=1))
+def uneven(classifier: Classifier, batch: tuple[Tensor, ...], reading: str) -> tuple[Step, tuple[Tensor, ...]]:
+    """A step and a batch of which one half has three times the areas of the other, where maps can be without one."""
+    step = Step(without_evidence(classifier, 2), parse_defense("aad", alpha=1, beta=1, attention_loss=reading))
     clean, attacked, _ = batch
     return step, (clean, attacked, torch.tensor([1, 1, 2, 1]))
 
 
-def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tensor, ...]) -> None:
+def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tensor, ...], reading: str) -> None:
     """Half a batch under DDP; writes the gradients."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    step, batch = uneven(classifier, batch)
+    step, batch = uneven(classifier, batch, reading)
     wrapped = nn.parallel.DistributedDataParallel(step)
     wrapped(*(part[2 * rank : 2 * rank + 2] for part in batch)).loss.backward()
     torch.save([parameter.grad for parameter in step.parameters()], f"{folder}/{rank}.pt")
@@ -209,13 +209,14 @@ def one_of_two(rank: int, folder: str, classifier: Classifier, batch: tuple[Tens
 
 
 @pytest.mark.slow
-def test_two_processes_with_half_the_batch_each_have_the_gradient_of_one(tmp_path, small, batch):
-    step, whole = uneven(small, batch)
-    assert Step.forward(step, *whole).diagnostics["without_area"].item() == 0.25
+@pytest.mark.parametrize(("reading", "without"), [("mean", 0.25), ("sum", 0.25), ("code", 0)])
+def test_two_processes_with_half_the_batch_each_have_the_gradient_of_one(tmp_path, small, batch, reading, without):
+    step, whole = uneven(small, batch, reading)
+    assert Step.forward(step, *whole).diagnostics["without_area"].item() == without
     step(*whole).loss.backward()
     expected = [parameter.grad.clone() for parameter in step.parameters()]
     step.zero_grad()
-    mp.spawn(one_of_two, (str(tmp_path), small, batch), nprocs=2)
+    mp.spawn(one_of_two, (str(tmp_path), small, batch, reading), nprocs=2)
     for rank in range(2):
         for mine, theirs in zip(expected, torch.load(tmp_path / f"{rank}.pt"), strict=True):
             torch.testing.assert_close(theirs, mine)

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Maps
-from attnlab.attacks import OTHER_ATTACKS, Attack, OtherAttack
+from attnlab.attacks import Attack
+from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.parse import parse_attack, parse_eps
 from attnlab.attacks.pgd import perturb
+from attnlab.attacks.targets import check_targetable, parse_target
 from attnlab.attention import METHODS
 from attnlab.attention.lime import LimeSettings, perturbations
 from attnlab.attention.lime import explain as fit_lime
@@ -186,6 +188,7 @@ def attack(
     steps: int | None = None,
     seeds: Sequence[int] | None = None,
     norm: str = "linf",
+    target: int | str | None = None,
 ) -> Images:
     """Make adversarial images.
 
@@ -198,6 +201,7 @@ def attack(
         steps: Of an iterative attack whose name carries no number.
         seeds: Of each image's random start; by default its place in the batch.
         norm: Of eps, linf or l2; settings have their own.
+        target: Class that the images are moved to, as of --attack-target; names are those of the classifier's labels.
 
     Returns:
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
@@ -216,9 +220,13 @@ def attack(
     budget = None if eps is None else parse_eps(str(eps), norm=norm)
     if budget is None and norm != "linf" and isinstance(attack, str):
         raise UserError(f"expected eps with the norm {norm}, such as 0.5")
+    if target is not None and isinstance(attack, str):
+        check_targetable([attack])
     if attack in OTHER_ATTACKS:
         other = OtherAttack(str(attack), Attack.eps if budget is None else budget, norm=norm)
         return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
     chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
     chosen = replace(chosen, norm=norm, eps=chosen.eps if budget is None else budget)
+    if target is not None:
+        chosen = replace(chosen, target=parse_target(target, classifier.labels, classifier.classes))
     return perturb(classifier, images, labels, chosen, seeds=seeds)

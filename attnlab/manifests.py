@@ -41,6 +41,7 @@ ATTACK = (
     | _each("steps restarts", COUNT)
     | _each("step_size sigma", (*NUMBER, NONE))
     | _each("label_smoothing", NUMBER)
+    | _each("target?", (*COUNT, str, NONE))
 )
 
 
@@ -143,6 +144,11 @@ def map_methods(manifest: Mapping[str, Any]) -> list[str]:
 def norm_of(attack: Mapping[str, Any]) -> str:
     """The norm of an attack, as a manifest describes it; older runs name none."""
     return str(attack.get("norm", "linf"))
+
+
+def is_targeted(attack: Mapping[str, Any] | None) -> bool:
+    """Whether an attack, as a manifest describes it, moves images to a class; None stands for the clean image."""
+    return attack is not None and attack.get("target") is not None
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ ALIKE = 0.5
 ADV_NAMES = {
     name: name if name in ("shared_cells", "pair_measures") else f"adv_{name}"
     for name in ("prediction", "confidence", "iou_att_gt", "shared_cells", "map", "full", "measures", "pair_measures")
-} | {"lime": "adv_lime"}
+} | {"lime": "adv_lime", "target": "target"}
 
 Row = dict[str, Any]
 
@@ -41,11 +41,11 @@ def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
 
     Columns: image_id, method (where the run has several that map, and none is named), label, prediction, confidence,
     margin, boxes, mask, dropped_boxes, box_share, iou_att_gt, map, lime, lime_again, then eps and what the attack of
-    that eps did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime. Where the run
-    kept maps at the images' resolution, full stands behind map and adv_full behind adv_map. Each measure that the run
-    took has a column, NAME of the clean map, adv_NAME of the attacked one, or NAME of both together: a number, or a
-    list of them. What the run did not compute is null; LIME stands in the rows of the first method alone. The run is a
-    folder, an archive of one, or a URL.
+    that eps did: adv_prediction, adv_confidence, adv_iou_att_gt, shared_cells, adv_map, adv_lime, and of a targeted
+    attack the target. Where the run kept maps at the images' resolution, full stands behind map and adv_full behind
+    adv_map. Each measure that the run took has a column, NAME of the clean map, adv_NAME of the attacked one, or NAME
+    of both together: a number, or a list of them. What the run did not compute is null; LIME stands in the rows of the
+    first method alone. The run is a folder, an archive of one, or a URL.
 
     Args:
         folder: Of the run.
@@ -88,6 +88,7 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
         *(() if options.get("keep_maps") else ("full", "adv_full")),
         *(() if options.get("measures") else ("measures", "adv_measures")),
         *(() if options.get("pair_measures") else ("pair_measures",)),
+        *(() if manifests.is_targeted(options["attack"]) else ("target",)),
     ]
     for table in run.parts():
         counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
@@ -118,8 +119,8 @@ def read_evaluation(folder: Root | str) -> pd.DataFrame:
     """Records of an evaluation for pandas: one row per model, image and attack, skipped images left out.
 
     Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success, distance,
-    shared_cells; the last two are null but for attacks on maps. The attack `clean` is the image itself. The run is a
-    folder, an archive of one, or a URL.
+    shared_cells; the last two are null but for attacks on maps. Where the run has targeted attacks their target stands
+    behind these. The attack `clean` is the image itself. The run is a folder, an archive of one, or a URL.
 
     Raises:
         UserError: If the folder holds no readable records.
@@ -132,9 +133,10 @@ def parts_of_evaluation(run: Run) -> Iterator[pd.DataFrame]:
     """What `read_evaluation` gives, part by part."""
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
     names = ["clean_prediction" if name == "prediction" else name for name in columns]
+    targeted = any(map(manifests.is_targeted, run.manifest["options"]["attacks"].values()))
+    shown = {name: name for name in OUTCOME.names if targeted or name != "target"}
     for table in run.parts():
-        clean = table.select(columns).rename_columns(names)
-        yield _per_attack(clean, "attacks", {name: name for name in OUTCOME.names})
+        yield _per_attack(table.select(columns).rename_columns(names), "attacks", shown)
 
 
 def rows_of(

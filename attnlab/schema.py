@@ -45,6 +45,7 @@ ADVERSARIAL = pa.struct(
         "confidence": pa.float32(),  # softmax probability of the label
         "maps": pa.list_(ADVERSARIAL_MAP),  # one per method that maps, in the manifest's order
         "lime": LIME,
+        "target": pa.int32(),  # class that a targeted attack moved the image to; null: it is untargeted
     }
 )
 
@@ -75,9 +76,10 @@ OUTCOME = pa.struct(
         "prediction": pa.int32(),
         "margin": pa.float32(),  # logit of the label less the highest of the others
         "loss": pa.float32(),  # cross-entropy of the label
-        "steps_to_success": pa.int32(),  # until a point was misclassified; 0: it was so before; null: never
+        "steps_to_success": pa.int32(),  # until the attack succeeded at a point; 0: it had before; null: never
         "distance": pa.float32(),  # of the map from the clean one, of an attack on maps; null: it is on the prediction
         "shared_cells": pa.list_(pa.int32()),  # of both maps, as those of an analysis; null likewise, or constant map
+        "target": pa.int32(),  # class that a targeted attack moved the image to; null: it is untargeted
     }
 )
 

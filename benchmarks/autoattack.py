@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels
-from attnlab.attacks import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.norms import NORMS
+from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.parse import parse_eps
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches

@@ -12,9 +12,10 @@ from common import error_of
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.square import SquareAttack
 
-from attnlab.attacks import ATTACKS, OTHER_ATTACKS, Attack, OtherAttack
+from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.apgd import apgd
 from attnlab.attacks.norms import NORMS
+from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.parse import parse_attack, parse_attacks, parse_eps
 from attnlab.attacks.pgd import perturb, start_of
 from attnlab.attacks.seeding import uniform

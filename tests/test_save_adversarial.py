@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attnlab.attacks import OTHER_ATTACKS, AttackFunction
+from attnlab.attacks.others import OTHER_ATTACKS, AttackFunction
 from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset

@@ -1,10 +1,18 @@
-"""Attacks by name: the loop's in `pgd`, what they climb and how they step, and others; no torch before one is used."""
+"""Attacks of the loop in `pgd` by name, what they climb and how they step; no torch before one is used."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_margin, check_softplus
+from attnlab.attacks.limits import (
+    MOST_RESTARTS,
+    MOST_STEPS,
+    check_budget,
+    check_margin,
+    check_softplus,
+    check_target,
+)
 from attnlab.attacks.norms import NORMS
 from attnlab.attention import METHODS
 from attnlab.errors import UserError, check_between
@@ -15,7 +23,6 @@ if TYPE_CHECKING:
 
     from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
     from attnlab.attacks.map_objectives import MapPoint
-    from attnlab.models.classifier import Classifier
 
 CLEAN = "clean"  # the image as it is, among the attacks of an evaluation
 A3 = "+a3"  # what joins an attack's name to make it climb the attention deviation too
@@ -30,6 +37,8 @@ class Objective(NamedTuple):
     # image, (N,), or probabilities, (N, K)
     aim: Callable[[Callable[[], "Logits"], "Labels"], "Tensor"]
     smooths: bool = False  # whether label smoothing changes it
+    # of a targeted attack, whose aim is its target, in place of `value`; None: it has none
+    towards: Callable[["Logits", "Tensor", float], "PerImage"] | None = None
 
 
 _IN = "attnlab.attacks.objectives"
@@ -37,12 +46,15 @@ _IN = "attnlab.attacks.objectives"
 OBJECTIVES = Registry(
     "objective",
     {
-        "cross-entropy": Objective(Lazy(f"{_IN}:cross_entropy"), Lazy(f"{_IN}:true_label"), smooths=True),
+        "cross-entropy": Objective(
+            *(Lazy(f"{_IN}:cross_entropy"), Lazy(f"{_IN}:true_label")), smooths=True, towards=Lazy(f"{_IN}:towards")
+        ),
         "least-likely": Objective(Lazy(f"{_IN}:towards"), Lazy(f"{_IN}:least_likely"), smooths=True),
-        "margin": Objective(Lazy(f"{_IN}:cw"), Lazy(f"{_IN}:true_label")),
+        "margin": Objective(Lazy(f"{_IN}:cw"), Lazy(f"{_IN}:true_label"), towards=Lazy(f"{_IN}:cw_towards")),
         "divergence": Objective(Lazy(f"{_IN}:divergence"), Lazy(f"{_IN}:clean_probabilities")),
     },
 )
+_target_classes = Lazy(f"{_IN}:target_classes")
 
 
 class MapObjective(NamedTuple):
@@ -124,6 +136,7 @@ class Attack:
         softplus: Sharpness of the softplus that stands for each ReLU where an attack on maps takes its gradient
             (Dombrowski et al. 2019); None for the network as it is.
         norm: A name in NORMS.
+        target: Class that a targeted attack moves images to, see `check_target`; None for an untargeted one.
 
     Raises:
         UserError: If a value is out of range, or the method's maps have no gradient.
@@ -143,6 +156,7 @@ class Attack:
     keep: float = 0.0
     softplus: float | None = None
     norm: str = "linf"
+    target: int | str | None = None
 
     def __post_init__(self) -> None:
         (OBJECTIVES if self.distance is None else MAP_OBJECTIVES).expect(self.objective)
@@ -165,6 +179,11 @@ class Attack:
             raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
         if self.distance is not None:
             self._check_maps(self.distance)
+        if self.target is not None:
+            check_target(self.target)
+            if not self.targetable:
+                able = ", ".join(name for name, objective in OBJECTIVES.items() if objective.towards)
+                raise UserError(f"expected a target with the objective {able}, got {self.objective}")
 
     def _check_maps(self, distance: str) -> None:
         """Check what an attack on maps needs beside the values of every attack."""
@@ -183,6 +202,20 @@ class Attack:
             raise UserError(f"expected a step rule that looks at each point for an attack on maps, got {self.rule}")
 
     uses_gradient = True
+
+    @property
+    def targetable(self) -> bool:
+        """Whether it can aim at a class of the user's choice."""
+        return self.distance is None and OBJECTIVES[self.objective].towards is not None
+
+    @property
+    def climbed(self) -> Objective:
+        """What an attack on predictions climbs."""
+        objective = OBJECTIVES[self.objective]
+        if self.target is None or objective.towards is None:
+            return objective
+        aim = partial(_target_classes, self.target)
+        return objective._replace(value=objective.towards, aim=aim)
 
     @property
     def uses_maps(self) -> bool:
@@ -218,68 +251,3 @@ ATTACKS = Registry(
         "keep-map": Attack(objective="keep-map", steps=20, random_start=True, distance="l2"),
     },
 )
-
-
-class AttackFunction(NamedTuple):
-    """An attack outside the loop."""
-
-    # (classifier, images, labels, eps, seeds of the images) -> adversarial images, at most eps (pixels in [0, 1]) from
-    # the images, detached; images of another prediction stay as they are, the classifier is given back as it was
-    run: Callable[..., "Images"]
-    gradient: bool = True  # whether it uses a gradient
-    norms: tuple[str, ...] = ("linf",)  # that it knows; where it knows several it takes `norm`, by default the first
-    stages: tuple[str, ...] = ()  # of a suite: the attacks in it, in their order
-
-
-#: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here
-OTHER_ATTACKS = Registry(
-    "attack",
-    {
-        "apgd-ce": AttackFunction(Lazy("attnlab.attacks.apgd:apgd"), norms=("linf", "l2")),
-        "apgd-t": AttackFunction(Lazy("attnlab.attacks.autoattack:apgd_t"), norms=("linf", "l2")),
-        "fab-t": AttackFunction(Lazy("attnlab.attacks.autoattack:fab_t"), norms=("linf", "l2")),
-        "square": AttackFunction(Lazy("attnlab.attacks.square:square"), gradient=False, norms=("linf", "l2")),
-        "autoattack": AttackFunction(
-            Lazy("attnlab.attacks.autoattack:autoattack"),
-            norms=("linf", "l2"),
-            stages=("apgd-ce", "apgd-t", "fab-t", "square"),
-        ),
-    },
-)
-
-
-@dataclass(frozen=True)
-class OtherAttack:
-    """Settings of an attack in OTHER_ATTACKS; everything else is as published."""
-
-    method: str
-    eps: float  # radius of the ball in the norm, pixels in [0, 1]
-    stages: tuple[str, ...] = field(init=False, default=())  # of a suite, so that its records say what was in it
-    norm: str = "linf"
-
-    def __post_init__(self) -> None:
-        method = OTHER_ATTACKS.expect(self.method)
-        object.__setattr__(self, "stages", method.stages)
-        NORMS.expect(self.norm)
-        if self.norm not in method.norms:
-            able = [name for name, other in OTHER_ATTACKS.items() if self.norm in other.norms]
-            raise UserError(
-                f"expected --norm {' or '.join(method.norms)} with {self.method}, got {self.norm}; every attack of the "
-                f"loop and {', '.join(able)} take {self.norm}"
-            )
-        check_budget(self.eps, "eps", self.norm)
-
-    @property
-    def uses_gradient(self) -> bool:
-        """Whether it uses a gradient of the classifier."""
-        return OTHER_ATTACKS[self.method].gradient
-
-    def __call__(self, classifier: "Classifier", images: "Images", labels: "Labels", seeds: Sequence[int]) -> "Images":
-        """Adversarial images; where none was found, what the attack was left with."""
-        method = OTHER_ATTACKS[self.method]
-        more = {"norm": self.norm} if len(method.norms) > 1 else {}
-        return method.run(classifier, images, labels, self.eps, seeds, **more)
-
-
-#: name -> settings; None for `clean`, and for what is no attack of its own
-Attacks = Mapping[str, Attack | OtherAttack | None]

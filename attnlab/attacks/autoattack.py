@@ -6,9 +6,9 @@ from functools import partial
 import torch
 
 from attnlab.arrays import Images, Labels
-from attnlab.attacks import OTHER_ATTACKS
 from attnlab.attacks.apgd import apgd
 from attnlab.attacks.fab import fab
+from attnlab.attacks.others import OTHER_ATTACKS
 from attnlab.attacks.seeding import reseed
 from attnlab.attacks.square import square
 from attnlab.hooks import frozen_eval

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.arrays import Areas, Labels, Logits, Maps, PerImage
+from attnlab.attacks.limits import LEAST_LIKELY, LIKELY, likely_rank
+from attnlab.errors import UserError
 
 KAPPA = 50.0  # confidence that CW asks for beyond the decision boundary, in logits (Carlini and Wagner 2017)
 
@@ -23,6 +26,11 @@ def towards(logits: Logits, classes: Labels, smoothing: float = 0.0) -> PerImage
 def cw(logits: Logits, classes: Labels, _smoothing: float = 0.0) -> PerImage:
     """-relu(z_y - max_{j != y} z_j + kappa) of each image, (N,), kappa 50 (Carlini and Wagner 2017)."""
     return -(margin(logits, classes) + KAPPA).relu()
+
+
+def cw_towards(logits: Logits, targets: Labels, _smoothing: float = 0.0) -> PerImage:
+    """-relu(max_{j != t} z_j - z_t + kappa) of each image, (N,): the same towards a class."""
+    return -(KAPPA - margin(logits, targets)).relu()
 
 
 def divergence(logits: Logits, probabilities: Tensor, _smoothing: float = 0.0) -> PerImage:
@@ -55,6 +63,21 @@ def true_label(_clean_logits: Callable[[], Logits], labels: Labels) -> Labels:
 def least_likely(clean_logits: Callable[[], Logits], _labels: Labels) -> Tensor:
     """y_LL: the class of lowest confidence on the clean image, over all classes (eq. 4 of the paper)."""
     return clean_logits().argmin(1)
+
+
+def target_classes(target: int | str, clean_logits: Callable[[], Logits], labels: Labels) -> Labels:
+    """The class that a targeted attack moves each image to, (N,); `target` as of `check_target`."""
+    if target == LEAST_LIKELY:
+        return least_likely(clean_logits, labels)
+    rank = likely_rank(target) if isinstance(target, str) else None
+    if rank is None:
+        return torch.full_like(labels, int(target))
+    logits = clean_logits()
+    if rank > logits.shape[1]:
+        raise UserError(
+            f"expected a target of at most {LIKELY}{logits.shape[1]}, got {target}: there are no more classes"
+        )
+    return logits.topk(rank).indices[:, -1]
 
 
 def clean_probabilities(clean_logits: Callable[[], Logits], _labels: Labels) -> Tensor:

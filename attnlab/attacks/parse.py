@@ -6,16 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from attnlab.attacks import (
-    A3,
-    ATTACKS,
-    CLEAN,
-    OTHER_ATTACKS,
-    Attack,
-    OtherAttack,
-)
+from attnlab.attacks import A3, ATTACKS, CLEAN, Attack
 from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_step
 from attnlab.attacks.norms import NORMS
+from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_between, nearest
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
-from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, OBJECTIVES, RULES, Attack, State
+from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.objectives import attention_deviation, margin
@@ -47,15 +47,22 @@ class AttackContext(NamedTuple):
         return AttackContext(self.images[rows], self.labels[rows], self.target[rows], areas, maps, best)
 
 
-def clean_gradient(logits: Logits, images: Images, labels: Labels, attack: Attack) -> CleanGradient:
+def targets_of(attack: Attack, clean_logits: Logits, labels: Labels) -> Labels | None:
+    """Class that a targeted attack moves each image to, (N,); None of another attack."""
+    return None if attack.target is None else attack.climbed.aim(lambda: clean_logits, labels)
+
+
+def clean_gradient(
+    logits: Logits, images: Images, labels: Labels, attack: Attack, targets: Labels | None = None
+) -> CleanGradient:
     """Gradient of the attack's objective at clean images, from the logits, with their graph, of a pass already made.
 
     Not for attacks that use maps, which that pass does not hold; the attack's eps plays no part. The images require a
-    gradient.
+    gradient; `targets` as of `perturb`.
     """
     detached = logits.detach()
-    objective = OBJECTIVES[attack.objective]
-    target = objective.aim(lambda: detached, labels)
+    objective = attack.climbed
+    target = objective.aim(lambda: detached, labels) if targets is None else targets
     with torch.enable_grad():
         value = objective.value(logits, target, attack.label_smoothing)
         (gradient,) = torch.autograd.grad(value.sum(), images)
@@ -70,23 +77,25 @@ def perturb(
     *,
     seeds: Sequence[int] | Tensor | None = None,
     clean: CleanGradient | None = None,
+    targets: Labels | None = None,
 ) -> Images:
     """Attack a batch by the loop: images in [0, 1] at most eps from the given ones, detached.
 
     The classifier is attacked in eval mode and given back as it was. An attack on maps leaves each image with the best
-    point of all starts, see `MapObjective`; another one with the last point of the start whose margin is lowest.
+    point of all starts, see `MapObjective`; another one with the last point of the start whose `lead` is lowest.
 
     Args:
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
         clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or uses maps.
+        targets: Of a targeted attack, the class that each image is moved to, (N,), if `targets_of` gave it already.
     """
     if attack.distance is not None:
         return best_points(classifier, images, labels, attack, [attack.steps], seeds=seeds)[attack.steps]
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):
-        aim = attack_context(classifier, images, labels, attack, clean)
+        aim = attack_context(classifier, images, labels, attack, clean, targets)
         for restart in range(attack.restarts):
             start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
             for iterate in pgd_steps(classifier, start, aim, attack, clean):
@@ -94,10 +103,18 @@ def perturb(
             if attack.restarts == 1:
                 return last
             with torch.no_grad():
-                reached = margin(classifier(last), labels).double()
+                reached = lead(classifier(last), labels, None if attack.target is None else aim.target).double()
             better = reached < lowest
             best, lowest = torch.where(better[:, None, None, None], last, best), torch.where(better, reached, lowest)
     return best
+
+
+def lead(logits: Logits, labels: Labels, targets: Labels | None) -> PerImage:
+    """What an attack on predictions has to bring below 0, (N,), in logits.
+
+    It is by how much the label leads every other class, or of a targeted attack by how much the target is behind.
+    """
+    return margin(logits, labels) if targets is None else -margin(logits, targets)
 
 
 def best_points(
@@ -137,9 +154,17 @@ def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, rest
 
 
 def attack_context(
-    classifier: Classifier, images: Images, labels: Labels, attack: Attack, clean: CleanGradient | None = None
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    attack: Attack,
+    clean: CleanGradient | None = None,
+    targets: Labels | None = None,
 ) -> AttackContext:
-    """Fix labels, target and areas of an attack; the clean images pass the borrowed classifier only where needed."""
+    """Fix labels, target and areas of an attack; the clean images pass the borrowed classifier only where needed.
+
+    `clean` and `targets` as of `perturb`.
+    """
     areas = None
     logits = None if clean is None else clean.logits
     if attack.distance is not None:
@@ -156,7 +181,8 @@ def attack_context(
         logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
         logits, maps = logits.detach(), maps.relu()
         areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
-    return AttackContext(images, labels, OBJECTIVES[attack.objective].aim(clean_logits, labels), areas)
+    target = attack.climbed.aim(clean_logits, labels) if targets is None else targets
+    return AttackContext(images, labels, target, areas)
 
 
 def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
@@ -221,7 +247,7 @@ def pgd_steps(
 def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, attack: Attack) -> tuple[Logits, Tensor]:
     """Logits at a point, and the gradient of what is climbed."""
     point = point.detach().requires_grad_()
-    objective = OBJECTIVES[attack.objective]
+    objective = attack.climbed
     with torch.enable_grad():
         if aim.areas is None or attack.sigma is None:
             logits = classifier(point)

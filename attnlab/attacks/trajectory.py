@@ -11,7 +11,7 @@ from torch import Tensor
 from attnlab.arrays import Images, Labels, Logits, PerImage
 from attnlab.attacks import RULES, Attack, State
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import AttackContext, attack_context, pgd_steps, start_of
+from attnlab.attacks.pgd import AttackContext, attack_context, lead, pgd_steps, start_of
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -23,17 +23,33 @@ class AttackResult(NamedTuple):
     predictions: Labels
     margins: PerImage  # logit of the label less the highest of the others
     losses: PerImage  # cross-entropy of the label
-    # gradient steps until a point was misclassified, over all starts; 0: the clean image or the first start was; -1:
-    # none was, as far as points were looked at
+    # gradient steps until the attack succeeded at a point, over all starts; 0: at the clean image or the first start;
+    # -1: at none, as far as points were looked at
     steps: PerImage
     distances: PerImage | None = None  # of an attack on maps: of the maps from the clean ones, see `DISTANCES`
     shared_cells: Tensor | None = None  # likewise: as of `topk_intersection` of clean and attacked maps, (N, h * w)
+    targets: Labels | None = None  # of a targeted attack
+    leads: PerImage | None = None  # as of `lead`; None: the margins are
+
+    def succeeded(self, labels: Labels) -> Tensor:
+        """Where the attack has succeeded, (N,), bool."""
+        return succeeded(self.predictions, labels, self.targets)
 
 
-def attack_result(logits: Logits, labels: Labels, steps: Tensor) -> AttackResult:
+def succeeded(predictions: Labels, labels: Labels, targets: Labels | None) -> Tensor:
+    """Where predictions are what an attack is after, (N,), bool: not the label, or of a targeted attack the target."""
+    return predictions != labels if targets is None else predictions == targets
+
+
+def attack_result(logits: Logits, labels: Labels, steps: Tensor, targets: Labels | None = None) -> AttackResult:
     """Outcome from logits at the last points."""
     return AttackResult(
-        logits.argmax(1), margin(logits, labels), F.cross_entropy(logits, labels, reduction="none"), steps.clone()
+        logits.argmax(1),
+        margin(logits, labels),
+        F.cross_entropy(logits, labels, reduction="none"),
+        steps.clone(),
+        targets=targets,
+        leads=None if targets is None else lead(logits, labels, targets),
     )
 
 
@@ -48,15 +64,17 @@ def attack_results(
     *,
     source: Classifier | None = None,
     stop: bool = False,
+    targets: Labels | None = None,
 ) -> dict[int, AttackResult]:
     """Run an attack once and read it at several numbers of steps: equal to separate attacks of so many steps.
 
     The attack's own number plays no part. With restarts an image keeps the start whose last point has the lowest
-    margin, for each reading by itself; images that are lost at every reading are not attacked from another start.
+    `lead`, for each reading by itself; images that are lost at every reading, where the attack has succeeded, are not
+    attacked from another start.
 
     The gradients of a transfer attack are the `source`'s: the victim then sees the clean image and each reading's last
-    point alone, and steps are counted by these. With `stop`, not with a source, an image leaves the attack at the first
-    point that is misclassified, which is then its last.
+    point alone, and steps are counted by these. With `stop`, not with a source, an image leaves the attack at the
+    first point at which it succeeds, which is then its last. `targets` as of `perturb`.
     """
     source = victim if source is None else source
     if stop and source is not victim:
@@ -64,7 +82,7 @@ def attack_results(
     attack = replace(attack, steps=max(readings))
     results: dict[int, AttackResult] = {}
     with frozen_eval(victim), frozen_eval(source):
-        aim = attack_context(source, images, labels, attack)
+        aim = attack_context(source, images, labels, attack, targets=targets)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds
@@ -75,7 +93,7 @@ def attack_results(
                 total = torch.where(result.steps >= 0, result.steps + restart * reading, result.steps)
                 new = result._replace(steps=total)
                 results[reading] = _worse(results[reading], new, active, labels) if restart else new
-            held = torch.stack([result.predictions == labels for result in results.values()]).any(0)
+            held = torch.stack([~result.succeeded(labels) for result in results.values()]).any(0)
             active = held.nonzero()[:, 0]
             if not len(active):
                 break
@@ -84,7 +102,8 @@ def attack_results(
 
 def _worse(best: AttackResult, other: AttackResult, rows: Tensor, labels: Labels) -> AttackResult:
     """The outcome so far, and where that is not lost and another start has served the attack better, that one's."""
-    better = (other.margins < best.margins[rows]) & (best.predictions == labels)[rows]
+    of_best, of_other = (result.margins if result.leads is None else result.leads for result in (best, other))
+    better = (of_other < of_best[rows]) & ~best.succeeded(labels)[rows]
     first = best.steps[rows] < 0
 
     def merge(old: Tensor, new: Tensor, where: Tensor) -> Tensor:
@@ -95,6 +114,8 @@ def _worse(best: AttackResult, other: AttackResult, rows: Tensor, labels: Labels
         merge(best.margins, other.margins, better),
         merge(best.losses, other.losses, better),
         merge(best.steps, other.steps, first),
+        targets=best.targets,
+        leads=None if other.leads is None else merge(of_best, other.leads, better),
     )
 
 
@@ -110,15 +131,15 @@ def _one_start(
     stop: bool,
 ) -> dict[int, AttackResult]:
     """The outcome of one start at each reading."""
-    labels = aim.labels
+    labels, targets = aim.labels, None if attack.target is None else aim.target
     held = clean_logits.clone()  # of each image's last point
-    lost = clean_logits.argmax(1) != labels
+    lost = succeeded(clean_logits.argmax(1), labels, targets)
     before = torch.where(lost, 0, -1)
     lost_at = before.clone()
     results: dict[int, AttackResult] = {}
 
     def note(rows: Tensor, logits: Logits, step: int) -> None:
-        wrong = logits.argmax(1) != labels[rows]
+        wrong = succeeded(logits.argmax(1), labels[rows], None if targets is None else targets[rows])
         kept = lost[rows] if stop else torch.zeros_like(wrong)
         held[rows] = torch.where(kept[:, None], held[rows], logits)
         lost_at[rows] = torch.where(wrong & (lost_at[rows] < 0), step, lost_at[rows])
@@ -139,7 +160,7 @@ def _one_start(
                 with torch.no_grad():
                     note(rows, victim(iterate.images), step)
             if step in readings:
-                results[step] = attack_result(held, labels, lost_at)
+                results[step] = attack_result(held, labels, lost_at, targets)
                 if source is not victim:  # which has seen nothing on the way to the next reading
                     lost_at = before.clone()
             if stop and 2 * int(lost[rows].sum()) >= len(rows):
@@ -148,4 +169,4 @@ def _one_start(
         if stop:
             kept = ~lost[rows]
             point, state, rows = point[kept], tuple(part[kept] for part in state), rows[kept]
-    return {reading: results.get(reading, attack_result(held, labels, lost_at)) for reading in readings}
+    return {reading: results.get(reading, attack_result(held, labels, lost_at, targets)) for reading in readings}

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks
+from attnlab.attacks import Attack
 from attnlab.attacks.limits import check_budget, check_margin, check_softplus
+from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
+from attnlab.attacks.targets import check_targetable
 from attnlab.config.option import Leaf, Options, option
 from attnlab.errors import UserError
 
@@ -52,6 +54,8 @@ class AttackOptions(Options):
         steps: Number of steps of iterative attacks whose name carries no number; by default {steps}.
         step_size: Length of an iterative attack's steps, pixels in [0, 1], as a number or a fraction; by default
             {step_size} (Madry et al. 2018); with --norm l2 2.5 eps / steps.
+        target: Class that {targetable} move images to: `least-likely` or `likely:K`, the K-th most likely, on the
+            clean image, or an index or name (`index:7`, `name:7`); by default they leave the label alone.
         restarts: Number of random starts of {starting}.
         sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
         explain_method: Method whose maps {map_attacks} move or hold, one whose maps have a gradient by the images; by
@@ -68,6 +72,7 @@ class AttackOptions(Options):
     eps: float | tuple[float, ...] | None = option(None, parse=one_eps)
     steps: int | None = None
     step_size: float | None = option(None, parse=step_size)
+    target: str | None = option(None, name="attack_target", metavar="CLASS", kinds=("aims",))
     restarts: int = option(1, smoke=1)
     sigma: float = SIGMA
     explain_method: str | None = option(None, names="methods")
@@ -84,6 +89,8 @@ class AttackOptions(Options):
                 check_budget(eps, "eps", self.norm)
         if self.step_size is not None:
             check_budget(self.step_size, "--step-size", self.norm)
+        if self.target is not None and isinstance(self.name, str):
+            check_targetable(name.strip() for name in self.name.split(","))
         given = [leaf.flag for leaf in self.own() if leaf.field.name in OF_MAPS and self._given(leaf)]
         if given and isinstance(self.name, str) and not any(is_map_attack(name) for name in self.name.split(",")):
             raise UserError(

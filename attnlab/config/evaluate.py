@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks
+from attnlab.attacks import Attack
+from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import TABLE6
 from attnlab.config.attack import AttackOptions
 from attnlab.config.option import Options, option, variant

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 
 from attnlab.attacks import ATTACKS, DISTANCES
+from attnlab.attacks.limits import LEAST_LIKELY, LIKELY
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks, map_attacks
 from attnlab.attention import CLASSES, METHODS
@@ -31,6 +32,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "attacks": known_attacks,
     "others": OTHERS,
     "distances": DISTANCES,
+    "aims": [LEAST_LIKELY, f"{LIKELY}2"],
     "norms": NORMS,
     "defenses": known_defenses,
     "attention losses": ATTENTION_LOSSES,
@@ -83,6 +85,7 @@ WORDS = {
     "attacks": ", ".join(attack_names()),
     "iterative": ", ".join(iterative_attacks()),
     "starting": " and ".join(name for name, attack in ATTACKS.items() if attack.random_start),
+    "targetable": listed([name for name, attack in ATTACKS.items() if attack.targetable]),
     "map_attacks": " and ".join(map_attacks()),
     "holding": " and ".join(name for name, attack in ATTACKS.items() if attack.holds == "prediction"),
     "distances": ", ".join(DISTANCES),

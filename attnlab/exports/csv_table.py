@@ -2,15 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attnlab.exports.views import ClassNames, has_labels
 from attnlab.exports.write import Export
 from attnlab.files import safe_cell
-from attnlab.manifests import map_methods
+from attnlab.manifests import is_targeted, map_methods
 from attnlab.records import Row
-from attnlab.report.description import class_names, models_of, outcomes_of
+from attnlab.report.description import Manifest, class_names, models_of, outcomes_of
 from attnlab.report.figures.analysis import seen_by
 from attnlab.report.page.images import figures_of, numbers_of
 from attnlab.words import counted
@@ -43,6 +43,7 @@ def _analysis(export: Export) -> Iterator[Cells]:
     methods = [export.config.method] if export.config.method else map_methods(export.manifest)
     names, outcomes = ClassNames(class_names(export.manifest)), outcomes_of(export.manifest)
     figures, labelled = figures_of(export.manifest, methods[:1]), has_labels(export.manifest)
+    aimed = _aimed(export.manifest)
     pairs = ((row, method) for row in export.rows() for method in methods or [""])
     for row, method in pairs:
         record = seen_by(_without_lime(row) if method in methods[1:] else row, method, export.manifest)
@@ -61,12 +62,20 @@ def _analysis(export: Export) -> Iterator[Cells]:
                 "predicted_class": names[record["prediction"]],
                 "adv_prediction": attacked,
                 "adv_predicted_class": names[attacked],
+                **aimed(record["adversarial"][index]),
                 "truth": "mask" if record["mask"] else "boxes" if record["boxes"] else None,
                 "boxes": len(record["boxes"]),
                 "dropped_boxes": record["dropped_boxes"],
                 "box_share": record["box_share"],
                 **{key: value[index] if isinstance(value, list) else value for key, value in values},
             }
+
+
+def _aimed(manifest: Manifest) -> Callable[[Row], Cells]:
+    """Cells about the target of what an attack did, of a run that has targeted attacks; else none."""
+    options = manifest["options"]
+    attacks = [options["attack"]] if manifest["kind"] == "analyze" else options["attacks"].values()
+    return (lambda outcome: {"target": outcome["target"]}) if any(map(is_targeted, attacks)) else lambda _outcome: {}
 
 
 def _without_lime(record: Row) -> Row:
@@ -80,6 +89,7 @@ def _evaluation(export: Export) -> Iterator[Cells]:
     names_of = {
         model: ClassNames(class_names(export.manifest, model)) for model in models_of(export.manifest["options"])
     }
+    aimed = _aimed(export.manifest)
     for record in export.rows():
         names = names_of[record["model"]]
         for outcome in record["attacks"]:
@@ -93,6 +103,7 @@ def _evaluation(export: Export) -> Iterator[Cells]:
                 "attack": outcome["attack"],
                 "prediction": outcome["prediction"],
                 "predicted_class": names[outcome["prediction"]],
+                **aimed(outcome),
                 "correct": int(outcome["prediction"] == record["label"]),
                 "margin": outcome["margin"],
                 "loss": outcome["loss"],

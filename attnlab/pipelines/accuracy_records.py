@@ -1,6 +1,6 @@
 """Records of batches: what attacks make of each image, for one model, and adversarial images as files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -13,19 +13,20 @@ from PIL import Image
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
-from attnlab.attacks import CLEAN, Attack, Attacks, OtherAttack
+from attnlab.attacks import CLEAN, Attack
 from attnlab.attacks.balls import column
 from attnlab.attacks.gaze import gaze_results
 from attnlab.attacks.norms import NORMS
+from attnlab.attacks.others import Attacks, OtherAttack
 from attnlab.attacks.pgd import perturb
-from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
+from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results, succeeded
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.files import file_of, write_whole
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import check_finite, checked_inputs
+from attnlab.pipelines.checks import check_finite, checked_inputs, own_target
 from attnlab.pipelines.pending_parts import Row, Rows, skipped_rows
 from attnlab.runs import Run
 from attnlab.schema import EVALUATION
@@ -41,6 +42,11 @@ class AttackBatch(NamedTuple):
     labels: Labels
     clean_logits: Logits  # of the victim
     seeds: list[int]  # of each image's random starts
+    targets: dict[int | str, Labels]  # target of an `Attack` -> class that it moves each image to, (N,)
+
+    def targets_of(self, attack: Attack) -> Labels | None:
+        """Class that a targeted attack moves each image to, (N,); None of another attack."""
+        return None if attack.target is None else self.targets[attack.target]
 
 
 EIGHT_BIT = " 8-bit"  # what the outcome of 8-bit images is called: the attack's name and this
@@ -54,10 +60,14 @@ def accuracy_rows(
     source: Classifier | None,
     batch: Batch,
     seed: int,
-    attacks: Iterable[str],
+    attacks: Attacks,
     run: AttackRunner,
 ) -> Rows:
-    """Records of a batch; an attack without a result in `run` leaves the images as they are."""
+    """Records of a batch; an attack without a result in `run` leaves the images as they are.
+
+    Images whose label or clean prediction is the target of an attack are attacked with the others of their batch, and
+    left out.
+    """
     rows = skipped_rows(batch)
     if not batch.positions:
         return rows
@@ -66,14 +76,19 @@ def accuracy_rows(
         logits = classifier(images)
     check_finite(logits, batch)
     clean = attack_result(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
-    target = AttackBatch(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds)
+    targets = _targets(source or classifier, logits if source is None else None, images, labels, attacks)
+    target = AttackBatch(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds, targets)
     with naming(f"{name}'s images", batch.image_ids):
         results = run(target)
     for result in results.values():
         check_finite(result.margins[:, None], batch)
     columns = {attack: _columns(results.get(attack, clean)) for attack in attacks}
     clean_columns = {name: values for name, values in _columns(clean).items() if name in EVALUATION.names}
+    reasons = [own_target(labels, logits, each, f"{name}'s") for each in targets.values()]
     for index, position in enumerate(batch.positions):
+        if reason := next(filter(None, (of_target[index] for of_target in reasons)), None):
+            rows[position] = {"image_id": batch.image_ids[index], "skipped": reason}
+            continue
         rows[position] = {
             "image_id": batch.image_ids[index],
             "model": name,
@@ -87,12 +102,28 @@ def accuracy_rows(
     return rows
 
 
+def _targets(
+    source: Classifier, logits: Logits | None, images: Images, labels: Labels, attacks: Attacks
+) -> dict[int | str, Labels]:
+    """What each target that attacks have means for a batch, by the source's logits of the clean images, if known."""
+
+    def clean_logits() -> Logits:
+        if logits is not None:
+            return logits
+        with frozen_eval(source), torch.no_grad():
+            made: Logits = source(images)
+        return made
+
+    loop = [attack for attack in attacks.values() if isinstance(attack, Attack)]
+    return {attack.target: attack.climbed.aim(clean_logits, labels) for attack in loop if attack.target is not None}
+
+
 def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) -> dict[str, AttackResult]:
     """Run each attack on a batch; attacks that differ in their number of steps alone share one trajectory.
 
-    With `stop` an image leaves an attack on the prediction at the first point that is misclassified.
+    With `stop` an image leaves an attack on the prediction at the first point at which it succeeds.
     """
-    victim, source, _ids, images, labels, clean_logits, seeds = target
+    victim, source, _ids, images, labels, clean_logits, seeds, _targets = target
     families: dict[Attack, dict[str, int]] = {}
     for name, attack in attacks.items():
         if isinstance(attack, Attack):
@@ -100,7 +131,8 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
             families.setdefault(family, {})[name] = attack.steps
     results: dict[str, AttackResult] = {}
     for family, steps in families.items():
-        run = partial(attack_results, stop=stop) if family.distance is None else gaze_results
+        plain = partial(attack_results, stop=stop, targets=target.targets_of(family))
+        run = plain if family.distance is None else gaze_results
         readings = set(steps.values())
         by_steps = run(victim, images, labels, family, readings, clean_logits, seeds, source=source)
         results |= {name: by_steps[number] for name, number in steps.items()}
@@ -118,10 +150,10 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
     """
     (name, attack), *_ = ((name, attack) for name, attack in attacks.items() if attack is not None)
     if isinstance(attack, Attack):
-        steps = attack.steps
-        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds)
+        steps, targets = attack.steps, target.targets_of(attack)
+        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds, targets=targets)
     else:
-        steps = 0
+        steps, targets = 0, None
         adversarial = attack(target.source, target.images, target.labels, target.seeds)
     Run(folder).existing()
     pixels = eight_bit(adversarial, target.images, attack.eps, attack.norm)
@@ -136,18 +168,18 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
         write_whole(file_of(folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
         write_whole(file_of(folder / "images", image_id, suffix), picture.getvalue(), sync=False)
     return {
-        name: looked_at(target, adversarial, steps),
-        name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps),
+        name: looked_at(target, adversarial, steps, targets),
+        name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps, targets),
     }
 
 
-def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0) -> AttackResult:
+def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0, targets: Labels | None = None) -> AttackResult:
     """The outcome of adversarial images after so many steps; 0 where the attack counts none."""
     with frozen_eval(target.victim), torch.no_grad():
         logits = target.victim(adversarial)
-    lost_at = torch.where(logits.argmax(1) == target.labels, -1, steps)
-    lost_at = torch.where(target.clean_logits.argmax(1) == target.labels, lost_at, 0)
-    return attack_result(logits, target.labels, lost_at)
+    lost, before = (succeeded(each.argmax(1), target.labels, targets) for each in (logits, target.clean_logits))
+    lost_at = torch.where(lost, steps, -1)
+    return attack_result(logits, target.labels, torch.where(before, 0, lost_at), targets)
 
 
 def _columns(result: AttackResult) -> Row:
@@ -160,6 +192,7 @@ def _columns(result: AttackResult) -> Row:
         "steps_to_success": [None if steps < 0 else steps for steps in result.steps.tolist()],
         "distance": nothing if result.distances is None else result.distances.tolist(),
         "shared_cells": nothing if shared is None else [None if cells[0] < 0 else cells for cells in shared.tolist()],
+        "target": nothing if result.targets is None else result.targets.tolist(),
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attnlab.attacks import Attack
+from attnlab.attacks.targets import shared_target
 from attnlab.attention import METHODS
 from attnlab.attention.lime import LimeSettings
 from attnlab.config import AnalyzeConfig
@@ -17,7 +18,14 @@ from attnlab.models.checkpoint import stated_defense
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
-from attnlab.pipelines.checks import check_attackable, check_map_attacks, check_passes, fitted, seen_by
+from attnlab.pipelines.checks import (
+    check_attackable,
+    check_map_attacks,
+    check_passes,
+    class_names,
+    fitted,
+    seen_by,
+)
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.lime_stage import LimeStage, lime_settings
 from attnlab.pipelines.map_measures import chosen_measures
@@ -182,6 +190,9 @@ def open_analysis(
         classifier.compile_inference()
     check_attackable(classifier)
     check_map_attacks(attacks, classifier)
+    if config.attack.target is not None:
+        target = shared_target(config.attack.target, class_names(images, {name: classifier}))
+        attacks = tuple(replace(attack, target=target) for attack in attacks)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)

@@ -7,13 +7,14 @@ from typing import Any
 from attnlab.arrays import Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.objectives import margin
+from attnlab.attacks.pgd import targets_of
 from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch
 from attnlab.failures import naming
 from attnlab.kept_maps import grid_of
 from attnlab.models.classifier import Classifier
-from attnlab.pipelines.checks import check_finite, check_finite_maps, checked_inputs
+from attnlab.pipelines.checks import check_finite, check_finite_maps, checked_inputs, own_target
 from attnlab.pipelines.fused_pass import BatchOutput, fused_pass
 from attnlab.pipelines.lime_stage import LimeStage, LimeTask
 from attnlab.pipelines.map_columns import map_columns
@@ -47,13 +48,18 @@ def attention_records(
             )
         # the tables use these alone
         correct = (clean.logits.argmax(1) == labels).tolist()
+        targets = targets_of(attacks[0], clean.logits, labels)
+        reasons = own_target(labels, clean.logits, targets, "the model's")
         used = [
             index
             for index in range(len(batch.positions))
-            if correct[index] and (batch.box_shares[index] > 0 or not has_boxes)
+            if correct[index] and not reasons[index] and (batch.box_shares[index] > 0 or not has_boxes)
         ]
         measures = BatchMeasures(classifier, config, batch, used, labels, seeds)
-        rows |= _rows(classifier, batch, config, labels, clean, adversarial, measures)
+        rows |= _rows(classifier, batch, config, labels, clean, adversarial, measures, targets)
+        for index, reason in enumerate(reasons):
+            if reason:
+                rows[batch.positions[index]] = {"image_id": batch.image_ids[index], "skipped": reason}
         if lime is None:
             yield rows
             continue
@@ -86,6 +92,7 @@ def _rows(
     clean: BatchOutput,
     adversarial: list[BatchOutput],
     measures: BatchMeasures,
+    targets: Labels | None,
 ) -> Rows:
     """Records of a batch without LIME."""
     for seen in (clean, *adversarial):
@@ -97,7 +104,8 @@ def _rows(
     measures.add(clean, of_clean)
     for seen, maps in zip(adversarial, of_attacked, strict=True):
         measures.add(seen, maps, clean)
-    columns = [_columns(seen, labels) for seen in (clean, *adversarial)]
+    aimed = {} if targets is None else {"target": targets.tolist()}
+    columns = [_columns(clean, labels), *(_columns(seen, labels) | aimed for seen in adversarial)]
     margins = margin(clean.logits, labels).tolist()
     rows: Rows = {}
     for index, position in enumerate(batch.positions):

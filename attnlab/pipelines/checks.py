@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from attnlab.arrays import Images, Labels, Logits, Maps
-from attnlab.attacks import CLEAN, OTHER_ATTACKS, Attack, Attacks, OtherAttack
+from attnlab.attacks import CLEAN, Attack
+from attnlab.attacks.others import OTHER_ATTACKS, Attacks, OtherAttack
 from attnlab.attacks.output_checks import has_gradient
 from attnlab.attention import METHODS
 from attnlab.data.base import UNLABELLED, ImageSet, check_unique
@@ -175,3 +176,27 @@ def check_finite_maps(maps: Mapping[str, Maps], batch: Batch) -> None:
         if not all(finite):
             name = batch.image_ids[finite.index(False)]
             raise UserError(f"{method} gave a map that is not finite for image {name}; leave it out of --method")
+
+
+def class_names(images: ImageSet, models: Mapping[str, Classifier]) -> dict[str, tuple[list[str], int]]:
+    """Of each model, fitted to the images, the names of its classes by their index, and how many there are."""
+    names = list(images.classes)
+    return {model: (names + list(one.labels[len(names) :]), one.classes) for model, one in models.items()}
+
+
+def own_target(labels: Labels, logits: Logits, targets: Labels | None, whose: str) -> list[str | None]:
+    """Why images are left out of a targeted attack, each: its target is their label, or the clean image's prediction.
+
+    None for others, and without targets for all; `whose` prediction it is, in words.
+    """
+    if targets is None:
+        return [None] * len(labels)
+    triples = zip(targets.tolist(), labels.tolist(), logits.argmax(1).tolist(), strict=True)
+    return [
+        f"the attack's target, class {target}, is its label"
+        if target == label
+        else f"the attack's target, class {target}, is {whose} prediction of the clean image"
+        if target == prediction
+        else None
+        for target, label, prediction in triples
+    ]

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks, OtherAttack
+from attnlab.attacks import Attack
+from attnlab.attacks.others import Attacks, OtherAttack
+from attnlab.attacks.targets import shared_target
 from attnlab.config import AttackConfig, EvaluateConfig
 from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
@@ -16,7 +18,14 @@ from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
-from attnlab.pipelines.checks import check_map_attacks, check_passes, fitted, runnable_attacks, seen_by
+from attnlab.pipelines.checks import (
+    check_map_attacks,
+    check_passes,
+    class_names,
+    fitted,
+    runnable_attacks,
+    seen_by,
+)
 from attnlab.pipelines.job import Job, run_on_ray
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
@@ -182,6 +191,12 @@ def open_evaluation(
     images = seen_by(images, *models.values())
     models, source = _fitted_together(models, source, images, stop=config.attack.stop)
     check_map_attacks(attacks.values(), source, *models.values())
+    if config.attack.target is not None:
+        target = shared_target(config.attack.target, class_names(images, models))
+        attacks = {
+            name: replace(attack, target=target) if isinstance(attack, Attack) else attack
+            for name, attack in attacks.items()
+        }
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
     chosen = () if config.run.batch_size else ("batch_size",)

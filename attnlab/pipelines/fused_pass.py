@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
-from attnlab.attacks.pgd import clean_gradient, perturb
+from attnlab.attacks.pgd import clean_gradient, perturb, targets_of
 from attnlab.attention.several import Look, Maker
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -53,13 +53,13 @@ def fused_pass(
     numbers = () if seeds is None else seeds
     with frozen_eval(classifier):
         look = maker.look(images, labels, numbers, cut=False)
-        clean = None
+        clean, aims = None, targets_of(attacks[0], look.logits.detach(), labels)
         if not attacks[0].random_start and not attacks[0].uses_maps:  # its first step is at the clean images
-            clean = clean_gradient(look.logits, images, labels, attacks[0])
+            clean = clean_gradient(look.logits, images, labels, attacks[0], aims)
         seen = _output(maker, images, look)
     adversarial = []
     for attack in attacks:
-        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean)
+        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean, targets=aims)
         with frozen_eval(classifier):
             adversarial.append(_output(maker, attacked, maker.look(attacked, labels, numbers, cut=True)))
     return seen, adversarial

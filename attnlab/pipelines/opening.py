@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attnlab.attacks import Attack, Attacks
+from attnlab.attacks import Attack
+from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import parse_attacks, parse_one
 from attnlab.attention import METHODS
 from attnlab.config.analyze import MapAttackOptions

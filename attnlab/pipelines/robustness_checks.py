@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnlab.attacks import Attack, Attacks, OtherAttack
+from attnlab.attacks import Attack
 from attnlab.attacks.autoattack import LEAST_CLASSES
+from attnlab.attacks.others import Attacks, OtherAttack
 from attnlab.attacks.output_checks import IMAGES, check_outputs
 from attnlab.attacks.sanity_checks import check_accuracies, check_maps, check_model
 from attnlab.data.base import ImageSet
@@ -91,6 +92,8 @@ def write_checks(
             ]
         own = records[records["model"] == name]
         right = own["prediction"] == own["label"]
+        if "target" in own:  # what a targeted attack has not reached, it has not broken
+            right = right.where(own["target"].isna(), own["prediction"] != own["target"])
         held = {str(attack): group.to_numpy(bool) for attack, group in right.groupby(own["attack"], sort=False)}
         if white_box and held:
             signs += check_accuracies({attack: loop[attack] for attack in loop if attack in held}, blind, held)

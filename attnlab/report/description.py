@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import FORMER_STAGES, map_methods, norm_of
-from attnlab.report.outcomes import CHANGED, KEPT, Outcomes
+from attnlab.manifests import FORMER_STAGES, is_targeted, map_methods, norm_of
+from attnlab.report.outcomes import CHANGED, KEPT, REACHED, Outcomes
 from attnlab.words import as_fraction, counted, in_norm, listed, model_title
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
     options = manifest["options"]
     budget = in_norm(eps_of(options["eps"] if eps is None else [eps]), norm_of(options.get("attack", {})))
     method = f", maps of {manifest['about_method']}" if "about_method" in manifest else ""
-    return f"{models_of(options)[0]}, {data_of(options)}, {options['attack_name']}, ε = {budget}{method}"
+    attack = " ".join(filter(None, (options["attack_name"], towards(options.get("attack", {}), manifest))))
+    return f"{models_of(options)[0]}, {data_of(options)}, {attack}, ε = {budget}{method}"
 
 
 def about_method(manifest: Manifest, method: str) -> Manifest:
@@ -129,6 +130,7 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
         f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
         f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
         f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
+        towards(attack, manifest),
         on_maps(attack),
         maps_of(options, methods),
         "" if of_lime else note,
@@ -158,6 +160,7 @@ def study_setting(manifest: Manifest) -> str:
     details = [
         f"{models_of(options)[0]}, {data_of(options)}, {counted(options['images'], 'image')}",
         f"{options['attack_name']}, eps {eps_of(options['eps'])}",
+        towards(attack, manifest),
         on_maps(attack),
         f"resize {options['resize']}",
         f"defence {manifest['defense']}" if "defense" in manifest else "",
@@ -175,17 +178,19 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     budgets = [_budgets_in(norm, options) for norm in norms]
     lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
     restarts = max((attack["restarts"] for attack in loops), default=1)
+    after = "its target" if any(map(is_targeted, loops)) else "misclassified"
     details = [
         f"{data_of(options)}, {counted(options['images'], 'image')}",
         predicted_labels(manifest),
         *budgets,
         f"steps of {eps_of(lengths)}" if lengths else "",
         note,
+        *dict.fromkeys(towards(attack, manifest) for attack in loops),
         f"{restarts} random starts" if restarts > 1 else "",
         *_suites(options),
         _precision(options),
         f"adversarial images made on {options['transfer']}" if options["transfer"] else "",
-        "an image leaves the attack at the first point that is misclassified" if options["stop"] else "",
+        f"an image leaves the attack at the first point that is {after}" if options["stop"] else "",
     ]
     return "; ".join(filter(None, details))
 
@@ -223,6 +228,8 @@ def holds_prediction(attack: Mapping[str, Any]) -> bool:
 def outcomes_of(manifest: Manifest) -> Outcomes:
     """What the outcomes of an analysis' attack are called."""
     attack = manifest["options"].get("attack")
+    if is_targeted(attack):
+        return REACHED
     return KEPT if attack and holds_prediction(attack) else CHANGED
 
 
@@ -253,6 +260,23 @@ def on_maps(attack: Mapping[str, Any]) -> str:
         f"gradients by softplus of {attack['softplus']:g}" if attack["softplus"] is not None else "",
     ]
     return ", ".join(filter(None, details))
+
+
+def aim_of(attack: Mapping[str, Any], manifest: Manifest) -> str:
+    """The class that a targeted attack, as a manifest describes it, moves images to; empty for another one."""
+    target = attack.get("target")
+    if target is None:
+        return ""
+    if not isinstance(target, int):
+        return f"{target} on the clean image"
+    name = dict(enumerate(class_names(manifest))).get(target, str(target))
+    return f"class {target}" + (f" ({name})" if name != str(target) else "")
+
+
+def towards(attack: Mapping[str, Any], manifest: Manifest) -> str:
+    """The same, in a caption."""
+    aim = aim_of(attack, manifest)
+    return aim and f"towards {aim}"
 
 
 def truth_of(images: "pd.DataFrame") -> str:

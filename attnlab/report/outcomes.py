@@ -14,12 +14,14 @@ class Outcomes:
         words: On pages and in figures.
         meanings: What each says of an image.
         images: An image of each, in captions.
+        share: What the share of the first says, on pages.
     """
 
     names: tuple[str, str]
     words: tuple[str, str]
     meanings: tuple[str, str]
     images: tuple[str, str]
+    share: str = "of the tables' images change class under attack"
 
     def name(self, group: str) -> str:
         """A group in tables; what is none of GROUPS, such as `misclassified`, as it is."""
@@ -52,6 +54,14 @@ KEPT = Outcomes(
     ("prediction lost", "prediction kept"),
     ("the attack changes the prediction", "it leaves the prediction as it is"),
     ("the image whose prediction the attack changes", "the image whose prediction the attack keeps"),
+)
+#: of a targeted attack
+REACHED = Outcomes(
+    GROUPS,
+    GROUPS,
+    ("the attack makes the prediction its target", "it does not"),
+    CHANGED.images,
+    "of the tables' images are predicted as the target under attack",
 )
 
 

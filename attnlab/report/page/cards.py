@@ -8,7 +8,7 @@ import numpy as np
 
 from attnlab.errors import UserError
 from attnlab.records import rows_of
-from attnlab.report.outcomes import GROUPS
+from attnlab.report.outcomes import GROUPS, Outcomes
 from attnlab.report.page.choose import LARGE, choose
 from attnlab.report.page.columns import Columns
 from attnlab.report.page.images import MISCLASSIFIED, drawn_of, figures_of, numbers_of
@@ -46,14 +46,14 @@ class Gallery:
         drawn = {image["id"] for image in self.images}
         return [image_id for image_id in self.shown if image_id not in drawn]
 
-    def highlights(self, index: int) -> list[tuple[str, str]]:
+    def highlights(self, index: int, outcomes: Outcomes) -> list[tuple[str, str]]:
         """Headline values at one eps, each with its name; means over the tables' images."""
         counts = self.columns.counts(index)
         correct = 100 - 100 * counts[MISCLASSIFIED] / max(1, len(self.columns.ids))
         changed = 100 * counts[GROUPS[0]] / max(1, sum(counts[group] for group in GROUPS))
         highlights = [
             (f"{correct:.1f} %", "of all images are classified correctly"),
-            (f"{changed:.1f} %", "of the tables' images change class under attack"),
+            (f"{changed:.1f} %", outcomes.share),
         ]
         rows: dict[str, list[str]] = {}
         for figure in self.columns.figures:

@@ -117,6 +117,8 @@ def group_of(record: Record, attacked: Record, has_boxes: bool) -> str:
         return MISCLASSIFIED
     if has_boxes and not (record["box_share"] or 0) > 0:
         return WITHOUT_BOX
+    if attacked.get("target") is not None:
+        return GROUPS[0] if attacked["prediction"] == attacked["target"] else GROUPS[1]
     return GROUPS[0] if attacked["prediction"] != record["prediction"] else GROUPS[1]
 
 

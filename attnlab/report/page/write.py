@@ -114,7 +114,7 @@ class Page:
             groups=GROUPS,
             interval=interval,
             budgets=budgets,
-            highlights=[gallery.highlights(index) for index in indices],
+            highlights=[gallery.highlights(index, outcomes) for index in indices],
             distributions=[charts for charts in distributions if charts],
             skipped=[] if gallery.named else skipped_images(run),
             most_skipped=SKIPPED_SHOWN,

@@ -33,6 +33,7 @@ MAPS, BOXES, LIME, TWO_SEEDS = "maps", "boxes", "LIME", "LIME from two seeds"
 MEASURED = "measures"
 POINTS, A3, SEVERAL = "every point of its attacks", "an attack with +a3", "several models"
 GAZE = "an attack on maps"
+TARGETED = "a targeted attack"
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ OF_GAZE = (
     *(MODEL, DEFENSE, ATTACK, Column("prediction"), Column("measure"), Column("of"), N),
     *(Column("mean"), *INTERVAL),
 )
+OF_TARGETED = (
+    *(MODEL, DEFENSE, ATTACK, Column("target"), N, Column("success", words="success (%)", digits=2, top=100)),
+    *(Column(name, digits=2) for name in ("ci_low", "ci_high")),
+    Column("any_point", words="at any point (%)", digits=2),
+)
 OF_PAIRS = (
     *(ATTACK, Column("first"), Column("second"), N),
     Column("only_first", words="only the first correct"),
@@ -241,6 +247,10 @@ TABLES: Registry[TableSpec] = Registry("--table", {
         "Table 7", "evaluate", _here("accuracy:table7"), ACCURACIES, OF_TABLE_7, (A3,), "{steps_and_sigmas}",
         title="Classification accuracy (%) of the images that the model classifies correctly, under plain and "
         "attention-augmented attacks",
+    ),
+    "targeted": TableSpec(
+        "Targeted attacks", "evaluate", _here("accuracy:targeted"), PLAIN, OF_TARGETED, (TARGETED,),
+        title="Share (%) of the correctly classified images that a targeted attack makes its target",
     ),
     "gaze": TableSpec(
         "Gaze under attack", "evaluate", _here("accuracy:gaze"), PLAIN, OF_GAZE, (GAZE,), "{gaze}",

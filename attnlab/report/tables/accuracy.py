@@ -47,6 +47,26 @@ def table7(records: pd.DataFrame, paper: Paper | None = None) -> pd.DataFrame:
     return TABLES["table7"].tidy(rows)
 
 
+def targeted(records: pd.DataFrame, models: Models, attacks: Mapping[str, str]) -> pd.DataFrame:
+    """Share of the correctly classified images that each targeted attack makes its target, in percent.
+
+    Args:
+        records: With the `target` of each.
+        models: As for `table6`.
+        attacks: Of each targeted attack the class, in words.
+
+    Returns:
+        success at the last point, with its Wilson interval, and any_point, on the way to it.
+    """
+    rows = []
+    for model, attack, group in _pairs(records[records["attack"].isin(list(attacks))]):
+        images = group[group["clean_prediction"] == group["label"]]
+        reached = images["prediction"] == images["target"]
+        ever = 100 * (reached | images["steps_to_success"].notna()).mean() if len(images) else NONE
+        rows.append((model, models[model]["defense"], attack, attacks[attack], *_accuracy(reached), ever))
+    return TABLES["targeted"].tidy(rows)
+
+
 def gaze(records: pd.DataFrame, models: Models, map_attacks: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """How clean and attacked maps agree under each attack on maps, of the images that the model classifies correctly.
 

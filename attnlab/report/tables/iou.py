@@ -154,4 +154,8 @@ def i_att(records: pd.DataFrame, has_boxes: bool = True) -> pd.DataFrame:
     correct = records["prediction"] == records["label"]
     usable = records["box_share"] > 0 if has_boxes else True
     images = records[correct & usable]
-    return images.assign(group=np.where(images["adv_prediction"] != images["prediction"], *GROUPS))
+    targeted = "target" in images
+    succeed = (
+        images["adv_prediction"] == images["target"] if targeted else images["adv_prediction"] != images["prediction"]
+    )
+    return images.assign(group=np.where(succeed, *GROUPS))

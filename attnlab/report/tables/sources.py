@@ -9,11 +9,12 @@ import pandas as pd
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import map_methods
+from attnlab.manifests import is_targeted, map_methods
 from attnlab.measures.recorded import measured_methods
 from attnlab.records import ALIKE, SANITY, parts_of_evaluation, parts_of_records, unaware_methods
 from attnlab.registry import Lazy
 from attnlab.report.description import (
+    aim_of,
     analysis_setting,
     cells_of,
     evaluation_setting,
@@ -35,6 +36,7 @@ from attnlab.report.tables import (
     POINTS,
     SEVERAL,
     TABLES,
+    TARGETED,
     TWO_SEEDS,
     Paper,
     TableSpec,
@@ -80,7 +82,8 @@ class Source(NamedTuple):
             setting = analysis_setting(self.manifest, images, chosen, note)
             unaware = [] if LIME in spec.needs else self.given["unaware"]
             return f"{setting}; {unaware_note(unaware)}" if unaware else setting
-        intervals = "Wilson" if spec.column("accuracy") else "bootstrap" if spec.column("ci_low") else ""
+        shares = spec.column("accuracy") or spec.column("success")
+        intervals = "Wilson" if shares else "bootstrap" if spec.column("ci_low") else ""
         return evaluation_setting(self.manifest, note) + (f"; intervals: 95 %, {intervals}" if intervals else "")
 
 
@@ -173,25 +176,29 @@ def evaluation(run: Run) -> Source:
     manifest = with_names(run.manifest)
     options = manifest["options"]
     map_attacks = map_attacks_of(options)
+    targeted = {name: aim_of(attack, manifest) for name, attack in options["attacks"].items() if is_targeted(attack)}
     has = {
-        POINTS: not options.get("saved"),  # files hold the last points alone
+        # files hold the last points alone; a targeted attack looks for its target on the way
+        POINTS: not options.get("saved") and not targeted,
         A3: any("+a3" in name for name in options["attacks"]),
         SEVERAL: len(options["models"]) > 1,
         GAZE: bool(map_attacks) and not options.get("saved"),
+        TARGETED: bool(targeted),
     }
-    records = records_of_models(run, options["models"], maps=has[GAZE])
+    records = records_of_models(run, options["models"], maps=has[GAZE], targets=has[TARGETED])
     conditions = {"table6": published6, "table7": published7}
     paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
-    given["map_attacks"] = map_attacks
+    given |= {"map_attacks": map_attacks, "attacks": targeted}
     words = {"steps_and_sigmas": steps_and_sigmas(options), "gaze": gaze_setting(options)}
     return Source(manifest, {need for need, present in has.items() if present}, given, words)
 
 
-def records_of_models(run: Run, models: Collection[str], *, maps: bool = False) -> pd.DataFrame:
+def records_of_models(run: Run, models: Collection[str], *, maps: bool = False, targets: bool = False) -> pd.DataFrame:
     """What `read_evaluation` gives without margins; names are categories, so that a row takes few bytes.
 
-    With `maps` there are the distances, and how many of k cells are shared as `shared_k`, NaN where there is none.
+    With `maps` there are the distances, and how many of k cells are shared as `shared_k`, NaN where there is none; with
+    `targets`, of a run that has some, those likewise.
 
     Raises:
         UserError: If records are of a model that its run.json does not name.
@@ -199,6 +206,7 @@ def records_of_models(run: Run, models: Collection[str], *, maps: bool = False) 
     codes: dict[str, dict[str, int]] = {name: {} for name in ("model", "image_id", "attack")}
     kinds: dict[str, type[np.generic]] = dict.fromkeys(("label", "clean_prediction", "prediction", *codes), np.int32)
     kinds |= {"loss": np.float32, "steps_to_success": np.float32}
+    kinds |= {"target": np.float32} if targets else {}
     shared = CELLS if maps else ()
     kinds |= dict.fromkeys(["distance", *(f"shared_{k}" for k in shared)] if maps else (), np.float32)
     columns = {name: bytearray() for name in kinds}  # they grow in place; a list of arrays is twice there when joined

@@ -131,7 +131,7 @@ def test_an_image_that_is_lost_without_an_attack_is_lost_after_0_steps_of_one_th
     images, labels = scenes_batch
     wrong = (labels + 1) % 10
     victim = twins["first"]
-    target = AttackBatch(victim, victim, [], images, wrong, torch.nn.functional.one_hot(labels, 10) * 1.0, [])
+    target = AttackBatch(victim, victim, [], images, wrong, torch.nn.functional.one_hot(labels, 10) * 1.0, [], {})
     assert looked_at(target, images, steps=7).steps.tolist() == [0] * COUNT
     target = target._replace(clean_logits=torch.nn.functional.one_hot(wrong, 10) * 1.0)
     assert looked_at(target, images, steps=7).steps.tolist() == [7] * COUNT

@@ -34,9 +34,10 @@ def test_frames_have_the_columns_that_the_catalogue_tells_in_their_order(attnlab
     lime = ("--method", "grad-cam,layer-cam,lime", "--lime-samples", 20, "--lime-superpixels", "grid")
     attnlab("analyze", "--limit", 4, "--eps", "4/255,16/255", *lime, "--measures", "mass", "--out", tmp_path / "run")
     attnlab("evaluate", "--limit", 4, "--attacks", "clean,explain1", "--out", tmp_path / "maps")
+    attnlab("evaluate", "--limit", 4, "--attacks", "fgsm", "--attack-target", "likely:2", "--out", tmp_path / "aimed")
     optional = [name for name, spec in TABLES.items() if spec.option]
     frames = write_tables(tmp_path / "run", optional=optional).frames
-    frames |= write_tables(tmp_path / "maps").frames
+    frames |= write_tables(tmp_path / "maps").frames | write_tables(tmp_path / "aimed").frames
     frames |= write_tables(write(tmp_path / "two", rows(), manifest())).frames
     assert sorted(frames) == sorted(TABLES)
     for name, frame in frames.items():

@@ -42,6 +42,7 @@ ATTACK = (
     | _each("step_size sigma", (*NUMBER, NONE))
     | _each("label_smoothing", NUMBER)
     | _each("target?", (*COUNT, str, NONE))
+    | _each("diversity? kernel?", (*NUMBER, NONE))
 )
 
 

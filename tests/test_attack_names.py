@@ -19,7 +19,7 @@ def test_names_of_attacks_are_parsed_by_hand():
     assert parse_attack("pgd20", steps=7) == replace(ATTACKS["pgd"], steps=20)
     assert parse_attack("fgsm", steps=7).steps == 1
     assert parse_attack("iter-stepll3+a3", sigma=2.0) == replace(ATTACKS["iter-stepll"], steps=3, sigma=2.0)
-    for name in set(ATTACKS) - set(map_attacks()):
+    for name in (name for name, attack in ATTACKS.items() if attack.deviates):
         assert parse_attack(name + A3).sigma == 10.0
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from attnlab.attacks import ATTACKS, OBJECTIVES, RULES, Attack, Rule
 from attnlab.attacks.balls import sign
+from attnlab.attacks.clean_pass import clean_gradient
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import attack_context, clean_gradient, perturb, pgd_steps, start_of
+from attnlab.attacks.pgd import attack_context, perturb, pgd_steps, start_of
 from attnlab.attacks.rules import ahead, momentum
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
@@ -206,7 +207,7 @@ def test_a_random_start_depends_on_the_images_seed_alone():
 def test_attack_stays_in_ball_and_pixel_range(resnet8, scenes_batch, eps, steps, step_size, name, sigma, restarts):
     images, labels = (part[:2] for part in scenes_batch)
     images = torch.stack([images[0], images[1].round()])  # the second lies at the ends of the pixel range
-    sigma = sigma if ATTACKS[name].distance is None else None
+    sigma = sigma if ATTACKS[name].deviates else None
     attack = replace(ATTACKS[name], eps=eps, steps=steps, step_size=step_size, sigma=sigma)
     if attack.random_start:
         attack = replace(attack, restarts=restarts)
@@ -311,7 +312,7 @@ def test_settings_out_of_range_are_refused():
 @pytest.mark.parametrize("sigma", [None, 10.0])
 def test_no_budget_leaves_images_as_they_are(resnet8, scenes_batch, sigma):
     for name, attack in ATTACKS.items():
-        if attack.distance and sigma is not None:  # A3 is of attacks on the prediction
+        if sigma is not None and not attack.deviates:
             continue
         adversarial = perturb(resnet8, *scenes_batch, replace(attack, eps=0.0, steps=1, sigma=sigma))
         assert torch.equal(adversarial, scenes_batch[0]), name

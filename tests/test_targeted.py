@@ -13,9 +13,10 @@ from evaluations import MODELS
 from twins import COUNT, IMAGES, run_evaluation
 
 from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks.clean_pass import targets_of
 from attnlab.attacks.objectives import KAPPA, margin
 from attnlab.attacks.parse import parse_attack
-from attnlab.attacks.pgd import perturb, targets_of
+from attnlab.attacks.pgd import perturb
 from attnlab.attacks.targets import check_targetable, parse_target, shared_target
 from attnlab.attacks.trajectory import attack_results
 from attnlab.config import AnalyzeConfig, EvaluateConfig
@@ -194,7 +195,7 @@ def test_names_need_names_and_models_must_agree_on_them():
 )  # fmt: skip
 def test_attacks_that_aim_otherwise_refuse_a_target(name, reason):
     message = error_of(lambda: EvaluateConfig.of(attacks=f"clean,pgd5+a3,{name}", attack_target="3"))
-    assert message.startswith("expected --attack-target with attacks of fgsm, pgd, cw, mi-fgsm, ni-fgsm")
+    assert message.startswith("expected --attack-target with attacks of fgsm, pgd, cw, mi-fgsm, ni-fgsm, di-fgsm")
     assert f"got {name}, which" in message
     assert reason in message
     check_targetable(["clean", "pgd5+a3", "cw", "mi-fgsm7"])

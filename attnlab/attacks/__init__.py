@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attnlab.attacks.limits import (
+    MOST_PIXELS,
     MOST_RESTARTS,
     MOST_STEPS,
     check_budget,
@@ -137,6 +138,8 @@ class Attack:
             (Dombrowski et al. 2019); None for the network as it is.
         norm: A name in NORMS.
         target: Class that a targeted attack moves images to, see `check_target`; None for an untargeted one.
+        diversity: Share of the gradients that are taken at a copy, resized and padded at random (Xie et al. 2019).
+        kernel: Side in pixels of the Gaussian that smooths gradients (Dong et al. 2019).
 
     Raises:
         UserError: If a value is out of range, or the method's maps have no gradient.
@@ -157,6 +160,8 @@ class Attack:
     softplus: float | None = None
     norm: str = "linf"
     target: int | str | None = None
+    diversity: float | None = None
+    kernel: int | None = None
 
     def __post_init__(self) -> None:
         (OBJECTIVES if self.distance is None else MAP_OBJECTIVES).expect(self.objective)
@@ -179,6 +184,15 @@ class Attack:
             raise UserError(f"expected label smoothing with a cross-entropy alone, got the objective {self.objective}")
         if self.distance is not None:
             self._check_maps(self.distance)
+        if self.kernel is not None and not (0 < self.kernel <= MOST_PIXELS and self.kernel % 2):
+            raise UserError(f"expected a kernel of an odd number of pixels, at most {MOST_PIXELS}, got {self.kernel}")
+        if self.diversity is not None:
+            if not 0 <= self.diversity <= 1:
+                raise UserError(f"expected diversity in [0, 1], got {self.diversity:g}")
+            if self.uses_maps:
+                raise UserError(
+                    "expected diversity without attention maps, got both: maps of a copy are of other places"
+                )
         if self.target is not None:
             check_target(self.target)
             if not self.targetable:
@@ -202,6 +216,21 @@ class Attack:
             raise UserError(f"expected a step rule that looks at each point for an attack on maps, got {self.rule}")
 
     uses_gradient = True
+
+    @property
+    def looks_elsewhere(self) -> bool:
+        """Whether gradients are taken elsewhere than at the points of the attack."""
+        return RULES[self.rule].look is not None or self.diversity is not None
+
+    @property
+    def starts_clean(self) -> bool:
+        """Whether the first gradient is at the clean images and of the objective alone, see `clean_gradient`."""
+        return not (self.random_start or self.uses_maps or self.diversity is not None)
+
+    @property
+    def deviates(self) -> bool:
+        """Whether it may climb A3's attention deviation too."""
+        return self.distance is None and self.diversity is None
 
     @property
     def targetable(self) -> bool:
@@ -247,6 +276,9 @@ ATTACKS = Registry(
         "cw": Attack(objective="margin", steps=40, random_start=True),
         "mi-fgsm": Attack(objective="cross-entropy", steps=10, rule="momentum"),
         "ni-fgsm": Attack(objective="cross-entropy", steps=10, rule="nesterov"),
+        "di-fgsm": Attack(objective="cross-entropy", steps=10, diversity=0.5),
+        "ti-fgsm": Attack(objective="cross-entropy", steps=10, kernel=15),
+        "di-ti-mi-fgsm": Attack(objective="cross-entropy", steps=10, rule="momentum", diversity=0.5, kernel=15),
         "explain": Attack(objective="move-map", steps=20, random_start=True, distance="top-k"),
         "keep-map": Attack(objective="keep-map", steps=20, random_start=True, distance="l2"),
     },

@@ -3,6 +3,7 @@
 from attnlab.errors import UserError
 
 MOST_STEPS, MOST_RESTARTS = 100_000, 10_000  # more would not end: a thousand times the most that papers report
+MOST_PIXELS = 1_001  # of a side of a kernel, beyond which it is no local mean
 LEAST_LIKELY, LIKELY = "least-likely", "likely:"  # targets by the clean image: its last class, or the K-th behind `:`
 
 

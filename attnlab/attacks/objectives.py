@@ -44,6 +44,14 @@ def margin(logits: Logits, labels: Labels) -> PerImage:
     return logits.gather(1, labels[:, None])[:, 0] - others.amax(1)
 
 
+def lead(logits: Logits, labels: Labels, targets: Labels | None) -> PerImage:
+    """What an attack on predictions has to bring below 0, (N,), in logits.
+
+    It is by how much the label leads every other class, or of a targeted attack by how much the target is behind.
+    """
+    return margin(logits, labels) if targets is None else -margin(logits, targets)
+
+
 def attention_deviation(areas: Areas, maps: Maps) -> PerImage:
     """||Att(x) - g(x_adv)||_1 a cell, of each image, (N,) (A3, eq. 11 of the paper); 0 for an image without an area.
 

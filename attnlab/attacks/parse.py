@@ -12,6 +12,7 @@ from attnlab.attacks.norms import NORMS
 from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.data import DATASETS
 from attnlab.errors import UserError, check_between, nearest
+from attnlab.words import listed
 
 SIGMA = 10.0  # sigma of Table 7
 TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"  # attacks in the columns of Table 6
@@ -81,6 +82,11 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     attack = ATTACKS[known]
     if deviates and is_map_attack(known):
         raise UserError(f"expected {A3} behind an attack on the prediction, got {name}, which is on maps itself")
+    if deviates and not attack.deviates:
+        raise UserError(
+            f"expected {A3} behind an attack that looks at images as they are, got {name}, which looks at copies, "
+            "resized and moved: their maps are of other places"
+        )
     if known in iterative_attacks() and (digits or steps is not None):
         attack = replace(attack, steps=digits or steps)  # type: ignore[arg-type]
     return replace(attack, sigma=sigma) if deviates else attack
@@ -102,7 +108,7 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     number = "".join(re.findall(r"\d{1,9}", name)[:1])
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
     written = {*ATTACKS, *numbered}
-    written |= {stem + A3 for stem in written if not stem.startswith(tuple(map_attacks()))}
+    written |= {stem + A3 for stem in written if not stem.startswith(tuple(without_a3()))}
     raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
 
 
@@ -116,6 +122,11 @@ def map_attacks() -> list[str]:
     return [name for name, attack in ATTACKS.items() if attack.distance is not None]
 
 
+def without_a3() -> list[str]:
+    """Names in ATTACKS of attacks that do not climb A3's attention deviation."""
+    return [name for name, attack in ATTACKS.items() if not attack.deviates]
+
+
 def is_map_attack(name: str) -> bool:
     """Whether a name that is known, such as `explain20`, is of an attack on maps."""
     return name.strip().rstrip("0123456789") in map_attacks()
@@ -126,12 +137,12 @@ def attack_names() -> list[str]:
     iterative = iterative_attacks()
     single = [name for name in ATTACKS if name not in iterative]
     written = [*single, *(f"{name} (or {name}K, of K steps)" for name in iterative)]
-    return [*written, f"each but {' and '.join(map_attacks())} also with {A3}"]
+    return [*written, f"each but {listed(without_a3())} also with {A3}"]
 
 
 def known_attacks() -> list[str]:
     """Every name of an attack of the loop, as it is completed."""
-    return [*ATTACKS, *(name + A3 for name in ATTACKS if name not in map_attacks())]
+    return [*ATTACKS, *(name + A3 for name in ATTACKS if name not in without_a3())]
 
 
 def parse_one(name: str, data: str, **options: Any) -> Attack:

@@ -9,24 +9,20 @@ from torch import Tensor
 
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
 from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, RULES, Attack, State
+from attnlab.attacks.clean_pass import CleanGradient
+from attnlab.attacks.limits import MOST_STEPS
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
-from attnlab.attacks.objectives import attention_deviation, margin
+from attnlab.attacks.objectives import attention_deviation, lead
 from attnlab.attacks.seeding import reseed, uniform
 from attnlab.attacks.smoothing import softplus_for_relu
+from attnlab.attacks.transforms import diversified, smoothed
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import check_gradient
-
-
-class CleanGradient(NamedTuple):
-    """A pass over the clean images, detached: where every attack without a random start begins."""
-
-    logits: Logits
-    gradient: Tensor  # of the objective by the images, (N, C, H, W)
 
 
 class AttackContext(NamedTuple):
@@ -38,35 +34,22 @@ class AttackContext(NamedTuple):
     areas: Areas | None = None  # Att(x) for A3
     maps: Maps | None = None  # of the clean images and their predictions, for an attack on maps
     best: Best | None = None  # the clean images with their scores, for an attack on maps
+    seeds: Sequence[int] = ()  # of what the steps draw for each image
+    turn: int = 0  # draws of the first step are of this turn, see `reseed`
 
     def take(self, rows: Tensor) -> "AttackContext":
-        """The same for some of the images."""
+        """The same for some of the images, by their indices."""
         areas = None if self.areas is None else self.areas[rows]
         maps = None if self.maps is None else self.maps[rows]
         best = None if self.best is None else Best(*(part[rows] for part in self.best))
-        return AttackContext(self.images[rows], self.labels[rows], self.target[rows], areas, maps, best)
+        seeds = [self.seeds[row] for row in rows.tolist()] if self.seeds else ()
+        return AttackContext(
+            self.images[rows], self.labels[rows], self.target[rows], areas, maps, best, seeds, self.turn
+        )
 
-
-def targets_of(attack: Attack, clean_logits: Logits, labels: Labels) -> Labels | None:
-    """Class that a targeted attack moves each image to, (N,); None of another attack."""
-    return None if attack.target is None else attack.climbed.aim(lambda: clean_logits, labels)
-
-
-def clean_gradient(
-    logits: Logits, images: Images, labels: Labels, attack: Attack, targets: Labels | None = None
-) -> CleanGradient:
-    """Gradient of the attack's objective at clean images, from the logits, with their graph, of a pass already made.
-
-    Not for attacks that use maps, which that pass does not hold; the attack's eps plays no part. The images require a
-    gradient; `targets` as of `perturb`.
-    """
-    detached = logits.detach()
-    objective = attack.climbed
-    target = objective.aim(lambda: detached, labels) if targets is None else targets
-    with torch.enable_grad():
-        value = objective.value(logits, target, attack.label_smoothing)
-        (gradient,) = torch.autograd.grad(value.sum(), images)
-    return CleanGradient(detached, gradient)
+    def start(self, restart: int) -> "AttackContext":
+        """The same for a start of that number: what its steps draw is independent of other starts and their noise."""
+        return self._replace(turn=(restart + 1) * MOST_STEPS)
 
 
 def perturb(
@@ -96,9 +79,11 @@ def perturb(
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):
         aim = attack_context(classifier, images, labels, attack, clean, targets)
+        seeds = range(len(images)) if seeds is None else seeds
+        aim = aim if isinstance(seeds, Tensor) else aim._replace(seeds=seeds)
         for restart in range(attack.restarts):
-            start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
-            for iterate in pgd_steps(classifier, start, aim, attack, clean):
+            start = start_of(images, attack, seeds, restart)
+            for iterate in pgd_steps(classifier, start, aim.start(restart), attack, clean):
                 last = iterate.images
             if attack.restarts == 1:
                 return last
@@ -107,14 +92,6 @@ def perturb(
             better = reached < lowest
             best, lowest = torch.where(better[:, None, None, None], last, best), torch.where(better, reached, lowest)
     return best
-
-
-def lead(logits: Logits, labels: Labels, targets: Labels | None) -> PerImage:
-    """What an attack on predictions has to bring below 0, (N,), in logits.
-
-    It is by how much the label leads every other class, or of a targeted attack by how much the target is behind.
-    """
-    return margin(logits, labels) if targets is None else -margin(logits, targets)
 
 
 def best_points(
@@ -237,11 +214,13 @@ def pgd_steps(
             logits, gradient, scores = _map_gradient(classifier, seen, aim, attack)
             best = best.or_better(seen, scores)
         else:
-            logits, gradient = _loss_gradient(classifier, seen, aim, attack)
+            logits, gradient = _loss_gradient(classifier, seen, aim._replace(turn=aim.turn + step), attack)
+        if attack.kernel is not None:
+            gradient = smoothed(gradient, attack.kernel)
         direction, state = rule.direction(gradient, state, norm.steepest)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
         point, before = inside(direction.mul_(attack.step_length).add_(point)), point
-        yield Iterate(step + 1, point, logits if seen is before else None, state, best)
+        yield Iterate(step + 1, point, logits if seen is before and attack.diversity is None else None, state, best)
 
 
 def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, attack: Attack) -> tuple[Logits, Tensor]:
@@ -250,7 +229,10 @@ def _loss_gradient(classifier: Classifier, point: Images, aim: AttackContext, at
     objective = attack.climbed
     with torch.enable_grad():
         if aim.areas is None or attack.sigma is None:
-            logits = classifier(point)
+            seen = point
+            if attack.diversity is not None:
+                seen = diversified(point, reseed(aim.seeds, aim.turn), attack.diversity)
+            logits = classifier(seen)
             value = objective.value(logits, aim.target, attack.label_smoothing)
         else:
             logits, maps = logits_and_maps(classifier, point, aim.labels, create_graph=True)

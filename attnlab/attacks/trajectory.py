@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits, PerImage
-from attnlab.attacks import RULES, Attack, State
-from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import AttackContext, attack_context, lead, pgd_steps, start_of
+from attnlab.attacks import Attack, State
+from attnlab.attacks.objectives import lead, margin
+from attnlab.attacks.pgd import AttackContext, attack_context, pgd_steps, start_of
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -82,11 +82,11 @@ def attack_results(
     attack = replace(attack, steps=max(readings))
     results: dict[int, AttackResult] = {}
     with frozen_eval(victim), frozen_eval(source):
-        aim = attack_context(source, images, labels, attack, targets=targets)
+        aim = attack_context(source, images, labels, attack, targets=targets)._replace(seeds=seeds)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds
-            of_active = aim.take(active)
+            of_active = aim.take(active).start(restart)
             start = start_of(of_active.images, attack, own_seeds, restart)
             reached = _one_start(victim, source, start, of_active, attack, readings, clean_logits[active], stop=stop)
             for reading, result in reached.items():
@@ -148,15 +148,16 @@ def _one_start(
     rows = torch.arange(len(labels), device=labels.device)
     if stop:
         rows = rows[~lost]
-    looked_elsewhere = RULES[attack.rule].look is not None  # then points need a pass of their own to be looked at
     made, point, state = 0, start[rows], State()
     while made < attack.steps and len(rows):
         rest = replace(attack, steps=attack.steps - made, step_size=attack.step_length)
-        for iterate in pgd_steps(source, point, aim.take(rows), rest, state=state):
+        of_rows = aim.take(rows)._replace(turn=aim.turn + made)
+        for iterate in pgd_steps(source, point, of_rows, rest, state=state):
             step = made + iterate.step
             if source is victim and iterate.logits is not None:
                 note(rows, iterate.logits, step - 1)
-            if step in readings or (looked_elsewhere and source is victim):
+            # points at which no gradient is taken need a pass of their own
+            if step in readings or (attack.looks_elsewhere and source is victim):
                 with torch.no_grad():
                     note(rows, victim(iterate.images), step)
             if step in readings:

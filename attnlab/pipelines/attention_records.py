@@ -6,8 +6,8 @@ from typing import Any
 
 from attnlab.arrays import Labels
 from attnlab.attacks import Attack
+from attnlab.attacks.clean_pass import targets_of
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import targets_of
 from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
 from attnlab.data.resizing import Batch

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
-from attnlab.attacks.pgd import clean_gradient, perturb, targets_of
+from attnlab.attacks.clean_pass import clean_gradient, targets_of
+from attnlab.attacks.pgd import perturb
 from attnlab.attention.several import Look, Maker
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -54,7 +55,7 @@ def fused_pass(
     with frozen_eval(classifier):
         look = maker.look(images, labels, numbers, cut=False)
         clean, aims = None, targets_of(attacks[0], look.logits.detach(), labels)
-        if not attacks[0].random_start and not attacks[0].uses_maps:  # its first step is at the clean images
+        if attacks[0].starts_clean:
             clean = clean_gradient(look.logits, images, labels, attacks[0], aims)
         seen = _output(maker, images, look)
     adversarial = []

@@ -138,10 +138,15 @@ def _by_row(
 def _pairs(rows: Iterable[str]) -> list[tuple[str, str]]:
     """Rows of attention-based defence, each with the one it is held against."""
     rows = list(rows)
-    without = {row.removesuffix(f" {NO_TERMS}"): row for row in rows if row.endswith(NO_TERMS)}
+    without = {_plain(row): row for row in rows if row.endswith(NO_TERMS)}
     with_terms = [row for row in rows if AAD in row and row not in without.values()]
-    pairs = [(row, without.get(row, row.split()[0].removesuffix(AAD))) for row in with_terms]
+    pairs = [(row, without.get(_plain(row), row.split()[0].removesuffix(AAD))) for row in with_terms]
     return [(row, base) for row, base in pairs if base in rows]
+
+
+def _plain(row: str) -> str:
+    """A row without weights of attention."""
+    return re.sub(r" --(alpha|beta) \S+", "", row)
 
 
 def cost(trainings: Sequence[Training]) -> list[str]:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnlab.arrays import Images, Labels, Maps
+from attnlab.arrays import Areas, Images, Labels, Maps
 from attnlab.attacks import Attack
 from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
-from attnlab.attacks.parse import parse_attack, parse_eps
+from attnlab.attacks.parse import check_everywhere, parse_attack, parse_eps
 from attnlab.attacks.pgd import perturb
 from attnlab.attacks.targets import check_targetable, parse_target
 from attnlab.attention import METHODS
@@ -27,6 +27,7 @@ from attnlab.attention.lime import LimeSettings, perturbations
 from attnlab.attention.lime import explain as fit_lime
 from attnlab.attention.masked_inference import MaskedInference
 from attnlab.attention.several import Maker
+from attnlab.data.regions import WHERE
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -189,6 +190,8 @@ def attack(
     seeds: Sequence[int] | None = None,
     norm: str = "linf",
     target: int | str | None = None,
+    where: str = WHERE[0],
+    truth: Areas | None = None,
 ) -> Images:
     """Make adversarial images.
 
@@ -202,6 +205,9 @@ def attack(
         seeds: Of each image's random start; by default its place in the batch.
         norm: Of eps, linf or l2; settings have their own.
         target: Class that the images are moved to, as of --attack-target; names are those of the classifier's labels.
+        where: Pixels that an attack of the loop may change: all, those outside the ground truth, or those inside;
+            settings have their own.
+        truth: That ground truth, (N, H, W), bool: for a batch of `read_batch` its `masks`.
 
     Returns:
         Pixels in [0, 1] at most eps from the images, (N, C, H, W), detached.
@@ -216,17 +222,18 @@ def attack(
     8.0
     """
     images, labels = images.to(classifier.device), labels.to(classifier.device)
-    norm = attack.norm if isinstance(attack, Attack) else norm
+    norm, where = (attack.norm, attack.where) if isinstance(attack, Attack) else (norm, where)
     budget = None if eps is None else parse_eps(str(eps), norm=norm)
     if budget is None and norm != "linf" and isinstance(attack, str):
         raise UserError(f"expected eps with the norm {norm}, such as 0.5")
     if target is not None and isinstance(attack, str):
         check_targetable([attack])
     if attack in OTHER_ATTACKS:
+        check_everywhere(str(attack), where)
         other = OtherAttack(str(attack), Attack.eps if budget is None else budget, norm=norm)
         return other(classifier, images, labels, range(len(images)) if seeds is None else seeds)
     chosen = parse_attack(attack, steps=steps, others=[*OTHER_ATTACKS]) if isinstance(attack, str) else attack
-    chosen = replace(chosen, norm=norm, eps=chosen.eps if budget is None else budget)
+    chosen = replace(chosen, norm=norm, where=where, eps=chosen.eps if budget is None else budget)
     if target is not None:
         chosen = replace(chosen, target=parse_target(target, classifier.labels, classifier.classes))
-    return perturb(classifier, images, labels, chosen, seeds=seeds)
+    return perturb(classifier, images, labels, chosen, seeds=seeds, truth=truth)

@@ -37,7 +37,7 @@ def _each(names: str, shape: Any) -> dict[str, Any]:
 
 
 ATTACK = (
-    _each("objective rule? norm?", TEXT)
+    _each("objective rule? norm? where?", TEXT)
     | _each("steps restarts", COUNT)
     | _each("step_size sigma", (*NUMBER, NONE))
     | _each("label_smoothing", NUMBER)
@@ -150,6 +150,12 @@ def norm_of(attack: Mapping[str, Any]) -> str:
 def is_targeted(attack: Mapping[str, Any] | None) -> bool:
     """Whether an attack, as a manifest describes it, moves images to a class; None stands for the clean image."""
     return attack is not None and attack.get("target") is not None
+
+
+def where_of(attack: Mapping[str, Any]) -> str:
+    """Where an attack, likewise, may change pixels: `outside` or `inside` the ground truth; empty for everywhere."""
+    where = str(attack.get("where", "all"))
+    return "" if where == "all" else where
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:

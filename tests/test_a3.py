@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks.context import start_of
 from attnlab.attacks.objectives import attention_deviation
-from attnlab.attacks.pgd import perturb, start_of
+from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.errors import UserError

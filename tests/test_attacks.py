@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from attnlab.attacks import ATTACKS, OBJECTIVES, RULES, Attack, Rule
 from attnlab.attacks.balls import sign
 from attnlab.attacks.clean_pass import clean_gradient
+from attnlab.attacks.context import attack_context, start_of
 from attnlab.attacks.objectives import margin
-from attnlab.attacks.pgd import attack_context, perturb, pgd_steps, start_of
+from attnlab.attacks.pgd import perturb, pgd_steps
 from attnlab.attacks.rules import ahead, momentum
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model

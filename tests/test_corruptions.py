@@ -90,13 +90,13 @@ def test_noise_depends_on_the_seed():
 
 
 def test_contrast_and_brightness_equal_the_formulas_by_hand():
-    grey = np.full((32, 32, 3), 100, np.uint8)
+    grey = np.full((32, 32, 3), 101, np.uint8)
     grey[:16] = 200
     batch = as_batch(grey)
-    lower = corrupted(batch, Corruption("contrast", 2), [0])  # halves the distance from the mean, 150
+    lower = corrupted(batch, Corruption("contrast", 2), [0])  # halves the distance from the mean, 150.5; cut off
     assert sorted({round(255 * value) for value in lower.flatten().tolist()}) == [125, 175]
     brighter = corrupted(batch, Corruption("brightness", 2), [0])  # .1 more: 25.5, cut off
-    assert sorted({round(255 * value) for value in brighter.flatten().tolist()}) == [125, 225]
+    assert sorted({round(255 * value) for value in brighter.flatten().tolist()}) == [126, 225]
 
 
 def test_a_grey_image_stays_one_channel_and_other_channels_are_refused():

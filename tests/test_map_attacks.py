@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.attacks import ATTACKS, DISTANCES, Attack
+from attnlab.attacks.context import start_of
 from attnlab.attacks.map_objectives import Best, MapPoint, keep_map, kept, move_map, moved
-from attnlab.attacks.pgd import best_points, perturb, start_of
+from attnlab.attacks.pgd import best_points, perturb
 from attnlab.attacks.smoothing import softplus_for_relu
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import grad_cam, logits_and_maps

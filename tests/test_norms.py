@@ -14,10 +14,11 @@ from pyautoattack.square import SquareAttack
 
 from attnlab.attacks import ATTACKS, Attack
 from attnlab.attacks.apgd import apgd
+from attnlab.attacks.context import start_of
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.parse import parse_attack, parse_attacks, parse_eps
-from attnlab.attacks.pgd import perturb, start_of
+from attnlab.attacks.pgd import perturb
 from attnlab.attacks.seeding import uniform
 from attnlab.attacks.square import square
 from attnlab.attacks.square_l2 import _pattern

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnlab.attacks import OBJECTIVES, Attack
-from attnlab.attacks.pgd import perturb, start_of
+from attnlab.attacks.context import start_of
+from attnlab.attacks.pgd import perturb
 from attnlab.attacks.trajectory import AttackResult, attack_result, attack_results
 from attnlab.errors import UserError
 from attnlab.models import Classifier

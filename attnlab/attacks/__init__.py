@@ -16,7 +16,8 @@ from attnlab.attacks.limits import (
 )
 from attnlab.attacks.norms import NORMS
 from attnlab.attention import METHODS
-from attnlab.errors import UserError, check_between
+from attnlab.data.regions import WHERE
+from attnlab.errors import UserError, check_between, check_one_of
 from attnlab.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Attack:
         target: Class that a targeted attack moves images to, see `check_target`; None for an untargeted one.
         diversity: Share of the gradients that are taken at a copy, resized and padded at random (Xie et al. 2019).
         kernel: Side in pixels of the Gaussian that smooths gradients (Dong et al. 2019).
+        where: A name in WHERE: the pixels that it may change, by the images' ground truth.
 
     Raises:
         UserError: If a value is out of range, or the method's maps have no gradient.
@@ -162,11 +164,13 @@ class Attack:
     target: int | str | None = None
     diversity: float | None = None
     kernel: int | None = None
+    where: str = WHERE[0]
 
     def __post_init__(self) -> None:
         (OBJECTIVES if self.distance is None else MAP_OBJECTIVES).expect(self.objective)
         RULES.expect(self.rule)
         NORMS.expect(self.norm)
+        check_one_of(self.where, WHERE, "--where")
         if self.norm != "linf" and RULES[self.rule].look is not None:
             raise UserError(f"expected --norm linf with a step rule that looks ahead, {self.rule}, got {self.norm}")
         check_budget(self.eps, "eps", self.norm)

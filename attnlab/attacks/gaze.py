@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from attnlab.arrays import Images, Labels, Logits, Maps, PerImage
+from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
 from attnlab.attacks import DISTANCES, Attack
-from attnlab.attacks.pgd import best_points, maps_under_attack
+from attnlab.attacks.context import maps_under_attack
+from attnlab.attacks.pgd import best_points
 from attnlab.attacks.trajectory import AttackResult, attack_result
 from attnlab.attention.map_metrics import topk_intersection
 from attnlab.hooks import frozen_eval
@@ -24,13 +25,16 @@ def gaze_results(
     seeds: Sequence[int],
     *,
     source: Classifier | None = None,
+    truth: Areas | None = None,
 ) -> dict[int, AttackResult]:
     """Run an attack on maps once, on the `source` or else the victim, and read it at several numbers of steps.
 
-    The maps are the victim's own, of its clean predictions; `clean_logits` are the victim's too. An image counts as
+    The maps are the victim's own, of its clean predictions; `clean_logits` are the victim's too, `truth` is as of
+    `perturb`. An image counts as
     lost after the steps of a reading if the point it is left with is misclassified, after 0 if the clean image is.
     """
-    points = best_points(victim if source is None else source, images, labels, attack, readings, seeds=seeds)
+    made_on = victim if source is None else source
+    points = best_points(made_on, images, labels, attack, readings, seeds=seeds, truth=truth)
     classes, results = clean_logits.argmax(1), {}
     with frozen_eval(victim):
         _, clean = maps_under_attack(victim, images, classes, attack)

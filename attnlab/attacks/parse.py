@@ -11,6 +11,7 @@ from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, chec
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.data import DATASETS
+from attnlab.data.regions import WHERE
 from attnlab.errors import UserError, check_between, nearest
 from attnlab.words import listed
 
@@ -112,6 +113,13 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
 
 
+def check_everywhere(name: str, where: str) -> None:
+    """Refuse a region for what is no attack of the loop, which alone knows one."""
+    if where != WHERE[0]:
+        able = ", ".join(attack_names())
+        raise UserError(f"expected --where {WHERE[0]} with {name}, got {where}; attacks that go {where}: {able}")
+
+
 def iterative_attacks() -> list[str]:
     """Names in ATTACKS of attacks that take several steps, whose number may stand behind the name."""
     return [name for name, attack in ATTACKS.items() if attack.steps > 1]
@@ -164,12 +172,14 @@ def parse_attacks(
     sigma: float = SIGMA,
     explain: Mapping[str, Any] | None = None,
     norm: str = "linf",
+    where: str = WHERE[0],
 ) -> dict[str, Attack | OtherAttack | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
-    with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps. The data set's
-    budgets are of L-infinity: in another `norm` eps is to be given, and a step without a length has 2.5 eps / steps.
+    with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps, `where` of all of the
+    loop: others go everywhere. The data set's budgets are of L-infinity: in another `norm` eps is to be given, and a
+    step without a length has 2.5 eps / steps.
     """
     NORMS.expect(norm)
     budget, of_data = DATASETS.expect(data).budget, norm == "linf"
@@ -188,6 +198,7 @@ def parse_attacks(
         if name == CLEAN:
             named[name] = None
         elif name in OTHER_ATTACKS:
+            check_everywhere(name, where)
             named[name] = OtherAttack(name, radius, norm=norm)
         else:
             attack = parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=OTHERS)
@@ -196,6 +207,7 @@ def parse_attacks(
                 attack,
                 **of_maps,
                 norm=norm,
+                where=where,
                 eps=radius,
                 step_size=length if _parts(name)[0] in iterative_attacks() else attack.step_size,
                 restarts=restarts if attack.random_start else attack.restarts,

@@ -7,49 +7,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
+from attnlab.arrays import Areas, Images, Labels, Logits, PerImage
 from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.clean_pass import CleanGradient
-from attnlab.attacks.limits import MOST_STEPS
+from attnlab.attacks.context import AttackContext, attack_context, start_of
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.objectives import attention_deviation, lead
-from attnlab.attacks.seeding import reseed, uniform
+from attnlab.attacks.seeding import reseed
 from attnlab.attacks.smoothing import softplus_for_relu
 from attnlab.attacks.transforms import diversified, smoothed
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
-from attnlab.attention.map_metrics import above_mean, normalize_max
+from attnlab.attention.map_metrics import normalize_max
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.models.outputs import check_gradient
-
-
-class AttackContext(NamedTuple):
-    """Inputs of an attack that are fixed before its first step."""
-
-    images: Images  # centres of the balls
-    labels: Labels
-    target: Tensor  # what the objective aims at, see `Objective.aim`; of an attack on maps the clean predictions
-    areas: Areas | None = None  # Att(x) for A3
-    maps: Maps | None = None  # of the clean images and their predictions, for an attack on maps
-    best: Best | None = None  # the clean images with their scores, for an attack on maps
-    seeds: Sequence[int] = ()  # of what the steps draw for each image
-    turn: int = 0  # draws of the first step are of this turn, see `reseed`
-
-    def take(self, rows: Tensor) -> "AttackContext":
-        """The same for some of the images, by their indices."""
-        areas = None if self.areas is None else self.areas[rows]
-        maps = None if self.maps is None else self.maps[rows]
-        best = None if self.best is None else Best(*(part[rows] for part in self.best))
-        seeds = [self.seeds[row] for row in rows.tolist()] if self.seeds else ()
-        return AttackContext(
-            self.images[rows], self.labels[rows], self.target[rows], areas, maps, best, seeds, self.turn
-        )
-
-    def start(self, restart: int) -> "AttackContext":
-        """The same for a start of that number: what its steps draw is independent of other starts and their noise."""
-        return self._replace(turn=(restart + 1) * MOST_STEPS)
 
 
 def perturb(
@@ -61,6 +34,7 @@ def perturb(
     seeds: Sequence[int] | Tensor | None = None,
     clean: CleanGradient | None = None,
     targets: Labels | None = None,
+    truth: Areas | None = None,
 ) -> Images:
     """Attack a batch by the loop: images in [0, 1] at most eps from the given ones, detached.
 
@@ -73,16 +47,22 @@ def perturb(
         clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
             starts elsewhere, or uses maps.
         targets: Of a targeted attack, the class that each image is moved to, (N,), if `targets_of` gave it already.
+        truth: Ground truth of the images, (N, H, W), for an attack that goes outside or inside it alone: the other
+            pixels of an image stay as they are, to the bit.
+
+    Raises:
+        UserError: If such an attack is given no ground truth.
     """
     if attack.distance is not None:
-        return best_points(classifier, images, labels, attack, [attack.steps], seeds=seeds)[attack.steps]
+        points = best_points(classifier, images, labels, attack, [attack.steps], seeds=seeds, truth=truth)
+        return points[attack.steps]
     best, lowest = images, torch.full_like(labels, torch.inf, dtype=torch.float64)
     with frozen_eval(classifier):
-        aim = attack_context(classifier, images, labels, attack, clean, targets)
+        aim = attack_context(classifier, images, labels, attack, clean, targets, truth)
         seeds = range(len(images)) if seeds is None else seeds
         aim = aim if isinstance(seeds, Tensor) else aim._replace(seeds=seeds)
         for restart in range(attack.restarts):
-            start = start_of(images, attack, seeds, restart)
+            start = start_of(images, attack, seeds, restart, aim.region)
             for iterate in pgd_steps(classifier, start, aim.start(restart), attack, clean):
                 last = iterate.images
             if attack.restarts == 1:
@@ -102,6 +82,7 @@ def best_points(
     readings: Collection[int],
     *,
     seeds: Sequence[int] | Tensor | None = None,
+    truth: Areas | None = None,
 ) -> dict[int, Images]:
     """Best points of an attack on maps after several numbers of steps: equal to separate attacks of so many steps.
 
@@ -110,73 +91,15 @@ def best_points(
     attack = replace(attack, steps=max(readings), step_size=attack.step_length)
     found: dict[int, Best] = {}
     with frozen_eval(classifier):
-        aim = attack_context(classifier, images, labels, attack)
+        aim = attack_context(classifier, images, labels, attack, truth=truth)
         assert aim.best is not None
         for restart in range(attack.restarts):
-            start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart)
+            start = start_of(images, attack, range(len(images)) if seeds is None else seeds, restart, aim.region)
             for iterate in pgd_steps(classifier, start, aim, attack):
                 if iterate.step in readings and iterate.best is not None:
                     last = iterate.best.or_better(iterate.images, score_of(classifier, iterate.images, aim, attack))
                     found[iterate.step] = found.get(iterate.step, aim.best).or_better(*last)
     return {step: best.images for step, best in found.items()}
-
-
-def start_of(images: Images, attack: Attack, seeds: Sequence[int] | Tensor, restart: int = 0) -> Images:
-    """First point of an attack: the images, or a point of the ball drawn by (seed, restart) of each image alone."""
-    if not attack.random_start:
-        return images.detach()
-    draws = seeds if isinstance(seeds, Tensor) else uniform(reseed(seeds, restart), images.shape)
-    noise = NORMS[attack.norm].start(draws, attack.eps)
-    return (images.detach() + noise.to(images)).clamp(0, 1)
-
-
-def attack_context(
-    classifier: Classifier,
-    images: Images,
-    labels: Labels,
-    attack: Attack,
-    clean: CleanGradient | None = None,
-    targets: Labels | None = None,
-) -> AttackContext:
-    """Fix labels, target and areas of an attack; the clean images pass the borrowed classifier only where needed.
-
-    `clean` and `targets` as of `perturb`.
-    """
-    areas = None
-    logits = None if clean is None else clean.logits
-    if attack.distance is not None:
-        return _map_context(classifier, images.detach(), labels, attack)
-
-    def clean_logits() -> Tensor:
-        if logits is not None:
-            return logits
-        with torch.no_grad():
-            made: Tensor = classifier(images)
-        return made
-
-    if attack.sigma is not None:
-        logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
-        logits, maps = logits.detach(), maps.relu()
-        areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
-    target = attack.climbed.aim(clean_logits, labels) if targets is None else targets
-    return AttackContext(images, labels, target, areas)
-
-
-def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
-    """Clean predictions, their maps, and the clean images as the best points so far, of an attack on maps."""
-    logits, maps = maps_under_attack(classifier, images, None, attack)
-    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]))
-    best = Best(images, MAP_OBJECTIVES[attack.objective].score(clean, attack.keep))
-    return AttackContext(images, labels, clean.classes, maps=maps, best=best)
-
-
-def maps_under_attack(
-    classifier: Classifier, images: Images, classes: Labels | None, attack: Attack
-) -> tuple[Logits, Maps]:
-    """Logits and maps of the method that an attack on maps is about, detached; without classes of the predictions."""
-    maps_of = METHODS[attack.method].maps
-    logits, maps = logits_and_maps(classifier, images, classes, detach_input=True, method=maps_of)
-    return logits.detach(), maps.detach()
 
 
 class Iterate(NamedTuple):
@@ -217,6 +140,8 @@ def pgd_steps(
             logits, gradient = _loss_gradient(classifier, seen, aim._replace(turn=aim.turn + step), attack)
         if attack.kernel is not None:
             gradient = smoothed(gradient, attack.kernel)
+        if aim.region is not None:
+            gradient = gradient * aim.region
         direction, state = rule.direction(gradient, state, norm.steepest)
         # in place: each new tensor of a CPU's large batch costs as much as the arithmetic
         point, before = inside(direction.mul_(attack.step_length).add_(point)), point

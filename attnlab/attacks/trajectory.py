@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnlab.arrays import Images, Labels, Logits, PerImage
+from attnlab.arrays import Areas, Images, Labels, Logits, PerImage
 from attnlab.attacks import Attack, State
+from attnlab.attacks.context import AttackContext, attack_context, start_of
 from attnlab.attacks.objectives import lead, margin
-from attnlab.attacks.pgd import AttackContext, attack_context, pgd_steps, start_of
+from attnlab.attacks.pgd import pgd_steps
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
@@ -65,6 +66,7 @@ def attack_results(
     source: Classifier | None = None,
     stop: bool = False,
     targets: Labels | None = None,
+    truth: Areas | None = None,
 ) -> dict[int, AttackResult]:
     """Run an attack once and read it at several numbers of steps: equal to separate attacks of so many steps.
 
@@ -74,7 +76,7 @@ def attack_results(
 
     The gradients of a transfer attack are the `source`'s: the victim then sees the clean image and each reading's last
     point alone, and steps are counted by these. With `stop`, not with a source, an image leaves the attack at the
-    first point at which it succeeds, which is then its last. `targets` as of `perturb`.
+    first point at which it succeeds, which is then its last. `targets` and `truth` as of `perturb`.
     """
     source = victim if source is None else source
     if stop and source is not victim:
@@ -82,12 +84,12 @@ def attack_results(
     attack = replace(attack, steps=max(readings))
     results: dict[int, AttackResult] = {}
     with frozen_eval(victim), frozen_eval(source):
-        aim = attack_context(source, images, labels, attack, targets=targets)._replace(seeds=seeds)
+        aim = attack_context(source, images, labels, attack, targets=targets, truth=truth)._replace(seeds=seeds)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds
             of_active = aim.take(active).start(restart)
-            start = start_of(of_active.images, attack, own_seeds, restart)
+            start = start_of(of_active.images, attack, own_seeds, restart, of_active.region)
             reached = _one_start(victim, source, start, of_active, attack, readings, clean_logits[active], stop=stop)
             for reading, result in reached.items():
                 total = torch.where(result.steps >= 0, result.steps + restart * reading, result.steps)

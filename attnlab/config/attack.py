@@ -9,6 +9,7 @@ from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
 from attnlab.attacks.targets import check_targetable
 from attnlab.config.option import Leaf, Options, option
+from attnlab.data.regions import WHERE
 from attnlab.errors import UserError
 
 OF_MAPS = ("explain_method", "explain_distance", "keep_prediction", "explain_softplus")  # options of attacks on maps
@@ -57,6 +58,8 @@ class AttackOptions(Options):
         target: Class that {targetable} move images to: `least-likely` or `likely:K`, the K-th most likely, on the
             clean image, or an index or name (`index:7`, `name:7`); by default they leave the label alone.
         restarts: Number of random starts of {starting}.
+        where: Pixels that an attack of the loop may change: `all`, those `outside` the ground truth, or those `inside`;
+            images that do not have both kinds are skipped.
         sigma: Weight of the attention deviation that +a3 adds to an attack's objective.
         explain_method: Method whose maps {map_attacks} move or hold, one whose maps have a gradient by the images; by
             default the first such of --method, or grad-cam.
@@ -74,6 +77,7 @@ class AttackOptions(Options):
     step_size: float | None = option(None, parse=step_size)
     target: str | None = option(None, name="attack_target", metavar="CLASS", kinds=("aims",))
     restarts: int = option(1, smoke=1)
+    where: str = option(WHERE[0], choices=WHERE)
     sigma: float = SIGMA
     explain_method: str | None = option(None, names="methods")
     explain_distance: str | None = option(None, names="distances")
@@ -108,5 +112,5 @@ class AttackOptions(Options):
             "softplus": self.explain_softplus,
             **({"distance": self.explain_distance} if self.explain_distance else {}),
         }
-        values = {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma", "norm")}
+        values = {name: getattr(self, name) for name in ("steps", "step_size", "restarts", "sigma", "norm", "where")}
         return {**values, "explain": explain}

@@ -18,6 +18,7 @@ from attnlab.boxes import doubts, frame_of, mask_of, usable
 from attnlab.data import TRUTHS, Size
 from attnlab.data.base import ImageSet
 from attnlab.data.placing import place, place_mask
+from attnlab.data.regions import WHERE, lacks_region
 from attnlab.data.shared_batches import SharedBatches, Where
 from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
@@ -76,13 +77,15 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
     """An image set at the model's size; what a DataLoader's workers read.
 
     With `truth` "mask" the ground truth of an image is its object's mask where it has one, else its boxes; with "box"
-    its boxes, or where it has none the frame around its mask.
+    its boxes, or where it has none the frame around its mask. An image without the region `where` an attack may change
+    it, a name in WHERE, is skipped.
     """
 
     images: ImageSet
     size: Size  # height and width the model wants
     resize: str = "squash"
     truth: str = TRUTHS[0]
+    where: str = WHERE[0]
 
     def __getitem__(self, index: int) -> "Sample | Skipped":
         image_id = self.images.image_ids[index]
@@ -104,6 +107,8 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             truth, share = place_mask(mask, self.size, self.resize)
         else:
             truth = mask_of(moved, *self.size)
+        if lacking := lacks_region(self.where, truth):
+            return Skipped(index, image_id, lacking)
         return Sample(
             position=index,
             image_id=image_id,

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnlab.arrays import Images, Labels, Logits
+from attnlab.arrays import Areas, Images, Labels, Logits
 from attnlab.attacks import CLEAN, Attack
 from attnlab.attacks.balls import column
 from attnlab.attacks.gaze import gaze_results
@@ -43,6 +43,7 @@ class AttackBatch(NamedTuple):
     clean_logits: Logits  # of the victim
     seeds: list[int]  # of each image's random starts
     targets: dict[int | str, Labels]  # target of an `Attack` -> class that it moves each image to, (N,)
+    truth: Areas | None = None  # ground truth of each image
 
     def targets_of(self, attack: Attack) -> Labels | None:
         """Class that a targeted attack moves each image to, (N,); None of another attack."""
@@ -77,7 +78,8 @@ def accuracy_rows(
     check_finite(logits, batch)
     clean = attack_result(logits, labels, torch.where(logits.argmax(1) == labels, -1, 0))
     targets = _targets(source or classifier, logits if source is None else None, images, labels, attacks)
-    target = AttackBatch(classifier, source or classifier, batch.image_ids, images, labels, logits, seeds, targets)
+    made_on, truth = source or classifier, batch.masks
+    target = AttackBatch(classifier, made_on, batch.image_ids, images, labels, logits, seeds, targets, truth)
     with naming(f"{name}'s images", batch.image_ids):
         results = run(target)
     for result in results.values():
@@ -123,7 +125,7 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
 
     With `stop` an image leaves an attack on the prediction at the first point at which it succeeds.
     """
-    victim, source, _ids, images, labels, clean_logits, seeds, _targets = target
+    victim, source, _ids, images, labels, clean_logits, seeds, _targets, truth = target
     families: dict[Attack, dict[str, int]] = {}
     for name, attack in attacks.items():
         if isinstance(attack, Attack):
@@ -134,7 +136,7 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
         plain = partial(attack_results, stop=stop, targets=target.targets_of(family))
         run = plain if family.distance is None else gaze_results
         readings = set(steps.values())
-        by_steps = run(victim, images, labels, family, readings, clean_logits, seeds, source=source)
+        by_steps = run(victim, images, labels, family, readings, clean_logits, seeds, source=source, truth=truth)
         results |= {name: by_steps[number] for name, number in steps.items()}
     for name, attack in attacks.items():
         if isinstance(attack, OtherAttack):
@@ -150,8 +152,10 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
     """
     (name, attack), *_ = ((name, attack) for name, attack in attacks.items() if attack is not None)
     if isinstance(attack, Attack):
-        steps, targets = attack.steps, target.targets_of(attack)
-        adversarial = perturb(target.source, target.images, target.labels, attack, seeds=target.seeds, targets=targets)
+        steps, targets, truth = attack.steps, target.targets_of(attack), target.truth
+        adversarial = perturb(
+            target.source, target.images, target.labels, attack, seeds=target.seeds, targets=targets, truth=truth
+        )
     else:
         steps, targets = 0, None
         adversarial = attack(target.source, target.images, target.labels, target.seeds)

@@ -22,6 +22,7 @@ from attnlab.pipelines.checks import (
     check_attackable,
     check_map_attacks,
     check_passes,
+    check_regions,
     class_names,
     fitted,
     seen_by,
@@ -93,7 +94,9 @@ class Analysis(Job[AnalyzeConfig]):
         """Compute and write the parts that are missing."""
         config, classifier, has_boxes = self.config, self.classifier, self.images.has_boxes
         workers = config.run.workers or 0
-        prepared = ResizedDataset(self.images, classifier.input_size, config.data.resize, config.data.truth)
+        prepared = ResizedDataset(
+            self.images, classifier.input_size, config.data.resize, config.data.truth, self.attacks[0].where
+        )
         with segmenting(workers if config.with_lime else 0) as cut:
             lime = LimeStage(classifier, config, cut) if config.with_lime else None
             batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)
@@ -193,6 +196,7 @@ def open_analysis(
     if config.attack.target is not None:
         target = shared_target(config.attack.target, class_names(images, {name: classifier}))
         attacks = tuple(replace(attack, target=target) for attack in attacks)
+    check_regions(attacks, images)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)
     chosen = tuple(name for name in BATCHES if config.flat()[name] is None)

@@ -43,8 +43,9 @@ def attention_records(
             continue
         images, labels, seeds = checked_inputs(classifier, batch, config.run.seed)
         with naming("images", batch.image_ids):
+            size = config.map_batch_size or len(images)
             clean, adversarial = fused_pass(
-                classifier, images, labels, attacks, config.targets, seeds, config.map_batch_size or len(images)
+                classifier, images, labels, attacks, config.targets, seeds, size, batch.masks
             )
         # the tables use these alone
         correct = (clean.logits.argmax(1) == labels).tolist()

@@ -13,6 +13,7 @@ from attnlab.attacks.output_checks import has_gradient
 from attnlab.attention import METHODS
 from attnlab.data.base import UNLABELLED, ImageSet, check_unique
 from attnlab.data.grey_and_colour import with_channels
+from attnlab.data.regions import WHERE
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError, check_between
 from attnlab.failures import naming
@@ -103,6 +104,24 @@ def check_map_attacks(attacks: Iterable[Attack | OtherAttack | None], *classifie
         if isinstance(attack, Attack) and attack.distance is not None:
             for classifier in filter(None, classifiers):
                 METHODS[attack.method].check(classifier)
+
+
+def check_regions(attacks: Iterable[Attack | OtherAttack | None], images: ImageSet) -> str:
+    """Where the attacks may change the images, a name in WHERE; an image without that region is skipped by all.
+
+    Raises:
+        UserError: If the images come without ground truth, or attacks that are ready differ in it.
+    """
+    regions = dict.fromkeys(attack.where for attack in attacks if isinstance(attack, Attack))
+    if len(regions) > 1:
+        raise UserError(f"expected one --where for all attacks of a run, got {', '.join(regions)}")
+    where = next(iter(regions), WHERE[0])
+    if where != WHERE[0] and not images.has_boxes:
+        raise UserError(
+            f"expected data with boxes or masks for --where {where}, got {images.name}, which have none; --where "
+            f"{WHERE[0]} needs none"
+        )
+    return where
 
 
 def runnable_attacks(name: str, source: Classifier, attacks: Attacks) -> Attacks:

@@ -21,6 +21,7 @@ from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_a
 from attnlab.pipelines.checks import (
     check_map_attacks,
     check_passes,
+    check_regions,
     class_names,
     fitted,
     runnable_attacks,
@@ -108,7 +109,8 @@ class Evaluation(Job[EvaluateConfig]):
         each = len(self.parts) // len(self.models)
         for number, (name, classifier) in enumerate(self.models.items()):
             own = work.among(range(number * each, (number + 1) * each))
-            prepared = ResizedDataset(self.images, classifier.input_size, self.config.data.resize)
+            where = check_regions(self.attacks.values(), self.images)
+            prepared = ResizedDataset(self.images, classifier.input_size, self.config.data.resize, where=where)
             batches = load_batches(prepared, own.batches(run.batch_size or 1), run.workers or 0)
             rows = partial(accuracy_rows, name, classifier, self.source, seed=seed, attacks=self.able[name])
             attack = (
@@ -197,6 +199,7 @@ def open_evaluation(
             name: replace(attack, target=target) if isinstance(attack, Attack) else attack
             for name, attack in attacks.items()
         }
+    check_regions(attacks.values(), images)
     first = next(iter(models))
     out = config.run.out or run_folder(config.data.name, split, "attack" if save else "evaluate", first)
     chosen = () if config.run.batch_size else ("batch_size",)

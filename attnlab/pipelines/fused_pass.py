@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from attnlab.arrays import Images, Labels, Logits, Maps
+from attnlab.arrays import Areas, Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
 from attnlab.attacks.clean_pass import clean_gradient, targets_of
 from attnlab.attacks.pgd import perturb
@@ -36,6 +36,7 @@ def fused_pass(
     targets: Mapping[str, str] = GRAD_CAM,
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
+    truth: Areas | None = None,
 ) -> tuple[BatchOutput, list[BatchOutput]]:
     """See the clean images, and their adversarial counterparts of every eps, in the order of the attacks.
 
@@ -48,6 +49,7 @@ def fused_pass(
             image's own `predicted` class. There may be none.
         seeds: Of each image's random numbers, those of the attack and of the methods.
         batch_size: Images of a pass that a method makes of its own.
+        truth: Ground truth of the images, (N, H, W), for attacks outside or inside it.
     """
     maker = Maker(classifier, targets, batch_size)
     images = images.detach().requires_grad_()
@@ -60,7 +62,7 @@ def fused_pass(
         seen = _output(maker, images, look)
     adversarial = []
     for attack in attacks:
-        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean, targets=aims)
+        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean, targets=aims, truth=truth)
         with frozen_eval(classifier):
             adversarial.append(_output(maker, attacked, maker.look(attacked, labels, numbers, cut=True)))
     return seen, adversarial

@@ -6,7 +6,8 @@ import numpy as np
 
 from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
-from attnlab.attacks.pgd import attack_context, perturb, pgd_steps, start_of
+from attnlab.attacks.context import attack_context, start_of
+from attnlab.attacks.pgd import perturb, pgd_steps
 from attnlab.attention.gradcam import logits_and_maps
 from attnlab.data.base import UNLABELLED
 from attnlab.data.resizing import Batch
@@ -52,7 +53,7 @@ def attack_steps(classifier: Classifier, batch: Batch, attack: Attack, seed: int
     images, labels, seeds = checked_inputs(classifier, batch, seed)
     with naming("images", batch.image_ids), frozen_eval(classifier):
         context = attack_context(classifier, images, labels, attack)
-        start = start_of(images, attack, seeds)
+        start = start_of(images, attack, seeds, region=context.region)
         points = [iterate.images for iterate in pgd_steps(classifier, start, context, attack)]
     clean, *adversarial = (map_views(classifier, one, labels) for one in (images, *points))
     return _as_series(batch, [clean], adversarial)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnlab.attacks import Attack
 from attnlab.attacks.pgd import perturb
-from attnlab.data import load_dataset
+from attnlab.data import TRUTHS, load_dataset
 from attnlab.data.base import as_recorded
 from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 from attnlab.errors import UserError
@@ -100,8 +100,9 @@ def replay(
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-    prepared = ResizedDataset(images, classifier.input_size, options["resize"])
     attack = Attack(**options["attack"])
+    truth = options.get("truth", TRUTHS[0])
+    prepared = ResizedDataset(images, classifier.input_size, options["resize"], truth, attack.where)
     rows, records = rows_of(run, wanted), dict[str, Row]()
     gone: list[Skipped] = []
     for batch in load_batches(prepared, batches, hardware.workers(images), warn=False):
@@ -111,7 +112,9 @@ def replay(
         pixels, labels, seeds = checked_inputs(classifier, batch, options.get("seed", 0))
         with naming("images", batch.image_ids):
             attacked = [
-                _as_arrays(perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds))
+                _as_arrays(
+                    perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds, truth=batch.masks)
+                )
                 for eps in options["eps"]
             ]
         for image_id, clean, *adversarial in zip(batch.image_ids, _as_arrays(pixels), *attacked, strict=True):

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import FORMER_STAGES, is_targeted, map_methods, norm_of
+from attnlab.manifests import FORMER_STAGES, is_targeted, map_methods, norm_of, where_of
 from attnlab.report.outcomes import CHANGED, KEPT, REACHED, Outcomes
 from attnlab.words import as_fraction, counted, in_norm, listed, model_title
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Manifest = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -101,7 +101,8 @@ def subject(manifest: Manifest, eps: float | None = None) -> str:
     options = manifest["options"]
     budget = in_norm(eps_of(options["eps"] if eps is None else [eps]), norm_of(options.get("attack", {})))
     method = f", maps of {manifest['about_method']}" if "about_method" in manifest else ""
-    attack = " ".join(filter(None, (options["attack_name"], towards(options.get("attack", {}), manifest))))
+    attacked = options.get("attack", {})
+    attack = " ".join(filter(None, (options["attack_name"], towards(attacked, manifest), where_of(attacked))))
     return f"{models_of(options)[0]}, {data_of(options)}, {attack}, ε = {budget}{method}"
 
 
@@ -131,6 +132,7 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
         f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
         f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
         towards(attack, manifest),
+        in_region(attack),
         on_maps(attack),
         maps_of(options, methods),
         "" if of_lime else note,
@@ -161,6 +163,7 @@ def study_setting(manifest: Manifest) -> str:
         f"{models_of(options)[0]}, {data_of(options)}, {counted(options['images'], 'image')}",
         f"{options['attack_name']}, eps {eps_of(options['eps'])}",
         towards(attack, manifest),
+        in_region(attack),
         on_maps(attack),
         f"resize {options['resize']}",
         f"defence {manifest['defense']}" if "defense" in manifest else "",
@@ -187,12 +190,19 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
         note,
         *dict.fromkeys(towards(attack, manifest) for attack in loops),
         f"{restarts} random starts" if restarts > 1 else "",
+        *dict.fromkeys(map(in_region, loops)),
         *_suites(options),
         _precision(options),
         f"adversarial images made on {options['transfer']}" if options["transfer"] else "",
         f"an image leaves the attack at the first point that is {after}" if options["stop"] else "",
     ]
     return "; ".join(filter(None, details))
+
+
+def in_region(attack: Mapping[str, Any]) -> str:
+    """Where an attack, as a manifest describes it, may change pixels; empty for everywhere."""
+    where = where_of(attack)
+    return f"pixels {where} the ground truth alone" if where else ""
 
 
 def _budgets_in(norm: str, options: Options) -> str:
@@ -277,17 +287,6 @@ def towards(attack: Mapping[str, Any], manifest: Manifest) -> str:
     """The same, in a caption."""
     aim = aim_of(attack, manifest)
     return aim and f"towards {aim}"
-
-
-def truth_of(images: "pd.DataFrame") -> str:
-    """What the ground truth of images is: `boxes`, `masks`, or of how many which; rows as `numbers` gives them."""
-    masked = images.drop_duplicates("image_id")["has_mask"]
-    counts = {"masks": int(masked.sum()), "boxes": int((~masked).sum())}
-    if not counts["masks"]:
-        return "boxes"
-    if not counts["boxes"]:
-        return "masks"
-    return " and ".join(f"{name} of {counted(count, 'image')}" for name, count in counts.items())
 
 
 def steps_and_sigmas(options: Options) -> str:

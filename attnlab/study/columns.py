@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from attnlab.attacks import Attack
-from attnlab.manifests import map_methods, norm_of
+from attnlab.manifests import map_methods, norm_of, where_of
 from attnlab.measures import MEASURES
 from attnlab.report.description import cells_of, data_of, holds_prediction, models_of, predicted_labels
 from attnlab.report.figures.curves import compared_cells
@@ -98,7 +98,7 @@ def _threat(name: str, settings: Mapping[str, Any], eps: float, manifest: Manife
     more = {"made on": options.get("transfer"), "saved": options.get("saved"), "stop": options.get("stop")}
     about = {name: value for name, value in (known | more).items() if name not in dropped}
     norm = about.setdefault("norm", norm_of(about))
-    words = [name, as_fraction(eps), "" if norm == "linf" else str(norm).upper()]
+    words = [name, where_of(known), as_fraction(eps), "" if norm == "linf" else str(norm).upper()]
     words.append(f"made on {options['transfer']}" if options.get("transfer") else "")
     said = {key: "yes" if value is True else str(value or "no") for key, value in sorted(about.items())}
     return " ".join(filter(None, words)), tuple((key.replace("_", " "), value) for key, value in said.items())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.manifests import norm_of
+from attnlab.manifests import norm_of, where_of
 from attnlab.report.description import holds_prediction, models_of, with_names
 from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
@@ -148,8 +148,13 @@ def _images(
         frame["succeed"] = np.nan
     if not manifest["data"]["has_boxes"]:
         notes.append(f"{name} has no boxes: claims 1 and 2 cannot be looked at")
-    described = {"run": name, "model": title, "attack": in_norm(options["attack_name"], norm_of(options["attack"]))}
+    described = {"run": name, "model": title, "attack": _called(options["attack_name"], options["attack"])}
     return frame.assign(**described, defended=np.nan if defense is None else float(defense != "none"))
+
+
+def _called(name: str, attack: Mapping[str, Any]) -> str:
+    """An attack with its region and norm where they are not the usual ones: `pgd outside (L2)`."""
+    return in_norm(" ".join(filter(None, (name, where_of(attack)))), norm_of(attack))
 
 
 def _outcomes(run: Run, name: str, manifest: Manifest) -> pd.DataFrame:
@@ -157,7 +162,7 @@ def _outcomes(run: Run, name: str, manifest: Manifest) -> pd.DataFrame:
     models, attacks = manifest["options"]["models"], manifest["options"]["attacks"]
     records = records_of_models(run, models)
     used = records[records["clean_prediction"] == records["label"]].astype(dict.fromkeys(("model", "attack"), str))
-    titles = {attack: in_norm(attack, norm_of(settings or {})) for attack, settings in attacks.items()}
+    titles = {attack: _called(attack, settings or {}) for attack, settings in attacks.items()}
     budgets = {attack: np.nan if settings is None else settings["eps"] for attack, settings in attacks.items()}
     return pd.DataFrame(
         {

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from attnlab.manifests import is_targeted, norm_of
+from attnlab.manifests import is_targeted, norm_of, where_of
 from attnlab.report.tables import Paper
 
 #: the methods of the paper, and the class each explains
@@ -29,8 +29,7 @@ def published(manifest: Mapping[str, Any]) -> Paper | None:
     attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}
     setting = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
     same = all(options.get(key) == value for key, value in setting.items())
-    same &= all(options["attack"][key] == value for key, value in attack.items())
-    same &= norm_of(options["attack"]) == "linf" and not is_targeted(options["attack"])
+    same &= all(options["attack"][key] == value for key, value in attack.items()) and _usual(options["attack"])
     same &= manifest["model"]["layer"] == "Mixed_7c"
     same &= all(options["target"].get(method, target) == target for method, target in TARGETS_OF_THE_PAPER.items())
     return numbers_of_the_paper() if same else None
@@ -62,10 +61,14 @@ def published7(manifest: Mapping[str, Any]) -> Paper | None:
     return numbers_of_the_paper() if same and settings == {(4 / 255, 3)} and sigmas == {10} else None
 
 
+def _usual(attack: Mapping[str, Any]) -> bool:
+    """Whether an attack is as the paper's are: in L-infinity, everywhere, untargeted."""
+    return norm_of(attack) == "linf" and not where_of(attack) and not is_targeted(attack)
+
+
 def _as_published(options: Mapping[str, Any], network: str, split: str, images: int) -> bool:
     networks = {model["network"] for model in options["models"].values()}
     attacks = [attack for attack in options["attacks"].values() if attack]
-    one_start = all(attack.get("restarts", 1) == 1 and norm_of(attack) == "linf" for attack in attacks)
-    one_start &= not any(map(is_targeted, attacks))
+    one_start = all(attack.get("restarts", 1) == 1 and _usual(attack) for attack in attacks)
     whole = networks == {network} and (options["split"], options["images"]) == (split, images)
     return whole and one_start and not options["transfer"] and not options["stop"] and options["weights"] == "default"

@@ -21,7 +21,6 @@ from attnlab.report.description import (
     gaze_setting,
     map_attacks_of,
     steps_and_sigmas,
-    truth_of,
     with_names,
 )
 from attnlab.report.tables import (
@@ -46,7 +45,7 @@ from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.lime import GROUND_TRUTHS
 from attnlab.report.tables.published import numbers_of_the_paper, published, published6, published7
 from attnlab.runs import Run
-from attnlab.words import listed
+from attnlab.words import counted, listed
 
 #: columns of records that hold several numbers each
 WIDE = [
@@ -164,6 +163,17 @@ def analysis(
     words |= {"truth": f"ground truth: {truth}", "ground_truth": GROUND_TRUTHS[lime_gt].format_map(one)}
     words["measured_truth"] = words["truth"] if has[BOXES] else ""
     return Source(manifest, present, given, words)
+
+
+def truth_of(images: pd.DataFrame) -> str:
+    """What the ground truth of images is: `boxes`, `masks`, or of how many which; rows as `numbers` gives them."""
+    masked = images.drop_duplicates("image_id")["has_mask"]
+    counts = {"masks": int(masked.sum()), "boxes": int((~masked).sum())}
+    if not counts["masks"]:
+        return "boxes"
+    if not counts["boxes"]:
+        return "masks"
+    return " and ".join(f"{name} of {counted(count, 'image')}" for name, count in counts.items())
 
 
 def _measure(measure: Lazy, given: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame:

@@ -257,7 +257,7 @@ def test_fewer_than_four_classes_are_refused_by_dlr_and_attacked_by_the_rest():
 
 
 def test_an_unknown_objective_is_refused_with_the_names(small):
-    with pytest.raises(UserError, match="one of cross-entropy, dlr-targeted, got 'dlr-targetted'"):
+    with pytest.raises(UserError, match="one of cross-entropy, dlr, dlr-targeted, got 'dlr-targetted'"):
         apgd(small, torch.rand(1, 3, 19, 23), torch.tensor([0]), 0.1, [0], objective="dlr-targetted")
 
 

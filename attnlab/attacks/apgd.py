@@ -9,7 +9,7 @@ from torch import Tensor
 from attnlab.arrays import Images, Labels, Logits, PerImage
 from attnlab.attacks.balls import column
 from attnlab.attacks.norms import NORMS, Norm
-from attnlab.attacks.objectives import cross_entropy
+from attnlab.attacks.objectives import cross_entropy, margin
 from attnlab.attacks.seeding import uniform
 from attnlab.errors import UserError, check_one_of
 from attnlab.hooks import frozen_eval
@@ -26,9 +26,16 @@ def dlr_targeted(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
     return gap[:, 0] / (first - (third + fourth) / 2 + 1e-12)
 
 
+def dlr(logits: Logits, labels: Labels) -> PerImage:
+    """-(z_y - max_{j != y} z_j) / (z_pi1 - z_pi3) of each image, (N,), pi sorting downwards (eq. 4); K >= 3."""
+    first, _, third = logits.topk(3).values.unbind(1)
+    return -margin(logits, labels) / (first - third + 1e-12)
+
+
 Objective = Callable[[Logits, Labels, Labels], PerImage]  # (logits, labels, targets) -> what is climbed
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": lambda logits, labels, _targets: cross_entropy(logits, labels),
+    "dlr": lambda logits, labels, _targets: dlr(logits, labels),
     "dlr-targeted": dlr_targeted,
 }
 
@@ -120,6 +127,7 @@ def apgd(
     target_rank: int = 1,
     steps: int = 100,
     norm: str = "linf",
+    passes: int = 1,
 ) -> Images:
     """Attack by Auto-PGD in a ball (Croce and Hein 2020, algorithm 1), as `AttackFunction.run`.
 
@@ -128,6 +136,11 @@ def apgd(
     objective. Where the paper leaves a choice open, it is made as in the authors' code: the start is noise stretched to
     touch the ball, and a step from x_max counts as rising or not against the point that x_max replaced. The target of
     "dlr-targeted" is the class of that rank among the others, by the clean logits.
+
+    With several `passes` a gradient is the mean over so many, for networks that answer at random (expectation over
+    transformation, Athalye et al. 2018). The last of them says the objective and whether a point is misclassified, as
+    in the authors' code. Since the next one may say otherwise, no image leaves early; one keeps the last point that was
+    misclassified, or stays as it is if there was none. It costs 1 + passes (steps + 1) forward passes then.
 
     Raises:
         UserError: If the objective is unknown or needs more classes than there are.
@@ -138,6 +151,8 @@ def apgd(
             f"expected at least {max(4, target_rank + 1)} classes for dlr-targeted of rank {target_rank}, got "
             f"{classifier.classes}; climb cross-entropy instead"
         )
+    if objective == "dlr" and classifier.classes < 3:
+        raise UserError(f"expected at least 3 classes for dlr, got {classifier.classes}; climb cross-entropy instead")
     images = images.detach()
     adversarial = images.clone()
     with frozen_eval(classifier):
@@ -148,15 +163,16 @@ def apgd(
                 return adversarial
             if k > 0:
                 climb = climb.step(k == 1, eps, NORMS[norm])
-            logits, values, gradient = _observe(classifier, climb, climbed)
+            logits, values, gradient = _observe(classifier, climb, climbed, passes)
             climb = climb.note(k, values, gradient)
             broken = logits.argmax(1) != climb.labels
             if broken.any():
                 adversarial[climb.rows[broken]] = climb.point[broken]
-                climb = climb.of(~broken)
+                climb = climb.of(~broken) if passes == 1 else climb
             if k in judged:
                 climb, last = climb.judge(last, k), k
-    adversarial[climb.rows] = climb.best
+    if passes == 1:
+        adversarial[climb.rows] = climb.best
     return adversarial
 
 
@@ -194,11 +210,16 @@ def _start(
     return climb.of(logits.argmax(1) == labels)
 
 
-def _observe(classifier: Classifier, climb: _Climb, objective: Objective) -> tuple[Logits, PerImage, Tensor]:
-    """Logits, objective and its gradient at the points."""
+def _observe(
+    classifier: Classifier, climb: _Climb, objective: Objective, passes: int
+) -> tuple[Logits, PerImage, Tensor]:
+    """Logits and objective at the points, of the last of so many passes, and the mean of the gradients of all."""
     point = climb.point.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = classifier(point)
-        values = objective(logits, climb.labels, climb.targets)
-        (gradient,) = torch.autograd.grad(values.sum(), point)
-    return logits.detach(), values.detach(), gradient
+    total = torch.zeros_like(point)
+    for _ in range(passes):
+        with torch.enable_grad():
+            logits = classifier(point)
+            values = objective(logits, climb.labels, climb.targets)
+            (gradient,) = torch.autograd.grad(values.sum(), point)
+        total = gradient if passes == 1 else total.add_(gradient)
+    return logits.detach(), values.detach(), total if passes == 1 else total.div_(passes)

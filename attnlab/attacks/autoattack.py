@@ -13,10 +13,13 @@ from attnlab.attacks.seeding import reseed
 from attnlab.attacks.square import square
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
+from attnlab.seeding import SEEDS
 
 TARGETS = 9  # most classes that APGD-T and FAB-T aim at, the strongest rivals first
 LEAST_CLASSES = 4  # fewest classes that APGD-T's objective is defined for
 HORIZON = 10_000  # the standard suite lets the squares shrink as if there were 10 000 queries, though it makes 5 000
+
+PASSES = 20  # over which the suite for random networks averages each gradient
 
 Turn = Callable[..., Images]  # as `AttackFunction.run`
 
@@ -45,6 +48,30 @@ def autoattack(
     stages = OTHER_ATTACKS["autoattack"].stages
     in_turn = [attack for stage in stages for attack in attacks[stage]]
     return _in_turn(classifier, images, labels, eps, seeds, in_turn)
+
+
+def autoattack_rand(
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    eps: float,
+    seeds: Sequence[int],
+    *,
+    steps: int = 100,
+    passes: int = PASSES,
+    norm: str = "linf",
+) -> Images:
+    """Attack by the suite's version for networks that answer at random, in turn as `autoattack`.
+
+    What the network draws from torch's stream follows from the seed of the batch's first image, so that the same batch
+    comes out the same; it depends on the batch, as the draws of a pass do. The stream goes on as if nothing was drawn.
+    With fewer than three classes APGD on the DLR loss is left out.
+    """
+    climbed = ("cross-entropy", "dlr") if classifier.classes >= 3 else ("cross-entropy",)
+    attacks = [partial(apgd, objective=name, steps=steps, norm=norm, passes=passes) for name in climbed]
+    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+        torch.manual_seed(seeds[0] % SEEDS if len(seeds) else 0)
+        return _in_turn(classifier, images, labels, eps, seeds, attacks)
 
 
 def apgd_t(

@@ -24,6 +24,7 @@ class AttackFunction(NamedTuple):
     gradient: bool = True  # whether it uses a gradient
     norms: tuple[str, ...] = ("linf",)  # that it knows; where it knows several it takes `norm`, by default the first
     stages: tuple[str, ...] = ()  # of a suite: the attacks in it, in their order
+    averages: bool = False  # over what a network draws at random
 
 
 #: attacks outside the loop, for a figure that can be trusted; a new one is a function and a line here
@@ -38,6 +39,12 @@ OTHER_ATTACKS = Registry(
             Lazy("attnlab.attacks.autoattack:autoattack"),
             norms=("linf", "l2"),
             stages=("apgd-ce", "apgd-t", "fab-t", "square"),
+        ),
+        "autoattack-rand": AttackFunction(
+            Lazy("attnlab.attacks.autoattack:autoattack_rand"),
+            norms=("linf", "l2"),
+            stages=("apgd-ce", "apgd-dlr"),
+            averages=True,
         ),
     },
 )
@@ -63,6 +70,11 @@ class OtherAttack:
                 f"loop and {', '.join(able)} take {self.norm}"
             )
         check_budget(self.eps, "eps", self.norm)
+
+    @property
+    def averages(self) -> bool:
+        """Whether it averages over what a network draws at random."""
+        return OTHER_ATTACKS[self.method].averages
 
     @property
     def uses_gradient(self) -> bool:

@@ -74,6 +74,13 @@ def _probabilities(logits: Logits) -> list[str]:
     ]
 
 
+def answers_at_random(classifier: Classifier, images: Images, *, count: int = IMAGES) -> bool:
+    """Whether passes of the same images differ, of the first `count`."""
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), frozen_eval(classifier), torch.no_grad():
+        return bool(_random(classifier, [classifier(images[:count]) for _ in range(PASSES)]))
+
+
 def _random(classifier: Classifier, passes: list[Tensor]) -> list[str]:
     """Logits that differ from pass to pass."""
     scale = passes[0].abs().max()
@@ -82,7 +89,8 @@ def _random(classifier: Classifier, passes: list[Tensor]) -> list[str]:
         return []
     return [
         f"{PASSES} passes of the same images differ by up to {differs:.3g} (largest logit {scale:.3g}): a random model "
-        "needs attacks that average over its randomness, and its figures change from run to run"
+        "needs attacks that average over its randomness, such as autoattack-rand and not autoattack, and its figures "
+        "change from run to run"
     ]
 
 

@@ -16,6 +16,7 @@ from scipy import stats
 from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.norms import NORMS
+from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
 from attnlab.attacks.output_checks import NO_GRADIENT, check_outputs
 from attnlab.attacks.pgd import perturb
 from attnlab.hooks import frozen_eval
@@ -74,6 +75,19 @@ def check_accuracies(attacks: Mapping[str, Attack], blind: Sequence[str], held: 
     if best is not None:
         signs += [_blind(held, name, best) for name in blind if held[name].mean() < held[best].mean()]
     return signs
+
+
+def check_suites(attacks: Mapping[str, OtherAttack], at_random: bool) -> list[str]:
+    """Name attacks outside the loop that are not for a network that answers at random, or for one that does not."""
+    apart = [name for name, attack in attacks.items() if attack.averages != at_random]
+    if not apart:
+        return []
+    if at_random:
+        return [
+            f"{', '.join(apart)} counts on equal answers to equal images, and the model draws: its figure says little; "
+            f"{' or '.join(name for name, attack in OTHER_ATTACKS.items() if attack.averages)} averages over the draws"
+        ]
+    return [f"{', '.join(apart)} is for models that draw, and this one does not: autoattack is stronger on it"]
 
 
 def check_maps(attacks: Mapping[str, Attack], kept: Held, distances: Mapping[str, Distances]) -> list[str]:

@@ -10,8 +10,8 @@ import pandas as pd
 from attnlab.attacks import Attack
 from attnlab.attacks.autoattack import LEAST_CLASSES
 from attnlab.attacks.others import Attacks, OtherAttack
-from attnlab.attacks.output_checks import IMAGES, check_outputs
-from attnlab.attacks.sanity_checks import check_accuracies, check_maps, check_model
+from attnlab.attacks.output_checks import IMAGES, answers_at_random, check_outputs
+from attnlab.attacks.sanity_checks import check_accuracies, check_maps, check_model, check_suites
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, Sample, collate, load_batches
 from attnlab.failures import naming
@@ -83,6 +83,7 @@ def write_checks(
         if batch.positions:
             pixels, labels, _seeds = checked_inputs(classifier, batch, seed=0)
             signs += check_model(classifier, pixels, labels, least.eps, least.norm)
+            signs += check_suites(others, answers_at_random(classifier, pixels))
         if classifier.classes < LEAST_CLASSES:
             signs += [
                 f"{suite} is without APGD-T, which needs {LEAST_CLASSES} classes, and the model has "

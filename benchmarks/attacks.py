@@ -21,7 +21,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.fab import nearest_adversarial
 from attnlab.attacks.pgd import perturb
 from attnlab.models import Classifier, load_model
-from benchmarks.timing import installed, machine, ratio, side_by_side
+from benchmarks.timing import installed, machine, paired_ratio, ratio, side_by_side
 
 EPS = 8 / 255
 
@@ -88,15 +88,14 @@ def main(model: str, weights: str, device: str, precision: str, batch_size: int,
     ways["3 steps and A3"] = ours(fast, images, labels, replace(short, sigma=10.0))
     with torch.no_grad():
         right = fast(images).argmax(1)  # FAB passes over what is misclassified
-    ways["floor of FAB"] = floor(fast, images, right, steps, looks=True)
-    ways["FAB"] = ours_by_fab(fast, images, right, steps)
+    of_fab = ours_by_fab(fast, images, right, steps), floor(fast, images, right, steps, looks=True)
     seconds = side_by_side(ways, rounds, device)
     click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, median of {rounds}")
     click.echo(machine(device, ("torch", "torchvision", "torchattacks")))
     for name, value in seconds.items():
         click.echo(f"{name:16} {1000 * value / batch_size:9.3f} ms an image")
     click.echo(
-        f"{ratio(seconds, 'attnlab', 'floor')} the floor, FAB {ratio(seconds, 'FAB', 'floor of FAB')} its own, "
+        f"{ratio(seconds, 'attnlab', 'floor')} the floor, FAB {paired_ratio(*of_fab, rounds, device):.2f}x its own, "
         f"{ratio(seconds, 'torchattacks', 'attnlab')} faster than torchattacks; "
         f"A3 at {ratio(seconds, '3 steps and A3', '3 steps')} its base attack "
         f"({'pooled head, closed form' if fast.head else 'generic head'})"

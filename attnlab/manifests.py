@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import UserError
+from attnlab.recorded_attacks import is_corruption
 
 FILE = "run.json"
 SCHEMA_VERSION = 3
@@ -46,10 +47,20 @@ ATTACK = (
 )
 
 
+CORRUPTION = {"corruption": TEXT, "severity": COUNT}
+
+
 def _shape_of_attack(value: Any) -> dict[str, Any]:
     """Of an attack of an evaluation: null for clean, a method and eps outside the loop, else settings of the loop."""
     outside = isinstance(value, dict) and "method" in value
+    if isinstance(value, dict) and is_corruption(value):
+        return CORRUPTION
     return {"?": NONE, "eps": NUMBER, **({"stages?": [TEXT], "norm?": TEXT} if outside else ATTACK)}
+
+
+def _shape_of_one(value: Any) -> dict[str, Any]:
+    """Of the attack of an analysis, whose eps stand beside it: settings of the loop, or a corruption."""
+    return CORRUPTION if isinstance(value, dict) and is_corruption(value) else ATTACK
 
 
 LIME = _each("superpixels hide", TEXT) | {"samples": COUNT, "patience": (*NUMBER, NONE)}
@@ -70,7 +81,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "analyze": {
         "options": NAMES
         | _each("resize model? attack_name? lime_segments?", TEXT)
-        | {"images": COUNT, "eps": [NUMBER], "methods": [TEXT], "attack": ATTACK, "target": {"*": TEXT}}
+        | {"images": COUNT, "eps": [(*NUMBER, NONE)], "methods": [TEXT], "attack": _shape_of_one, "target": {"*": TEXT}}
         | {
             "lime?": LIME,
             "lime_floor?": FLAG,
@@ -140,22 +151,6 @@ def recorded(folder: Path, name: str) -> Any:
 def map_methods(manifest: Mapping[str, Any]) -> list[str]:
     """The methods whose maps the records of a run hold, in their order; LIME has explanations in place of maps."""
     return [name for name in manifest["options"].get("methods", ()) if name != "lime"]
-
-
-def norm_of(attack: Mapping[str, Any]) -> str:
-    """The norm of an attack, as a manifest describes it; older runs name none."""
-    return str(attack.get("norm", "linf"))
-
-
-def is_targeted(attack: Mapping[str, Any] | None) -> bool:
-    """Whether an attack, as a manifest describes it, moves images to a class; None stands for the clean image."""
-    return attack is not None and attack.get("target") is not None
-
-
-def where_of(attack: Mapping[str, Any]) -> str:
-    """Where an attack, likewise, may change pixels: `outside` or `inside` the ground truth; empty for everywhere."""
-    where = str(attack.get("where", "all"))
-    return "" if where == "all" else where
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:

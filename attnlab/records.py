@@ -14,6 +14,7 @@ from attnlab import manifests
 from attnlab.errors import UserError
 from attnlab.files import safe_cell
 from attnlab.flat_records import of_method
+from attnlab.recorded_attacks import is_targeted
 from attnlab.runs import Run
 from attnlab.schema import OUTCOME
 from attnlab.stores import Root, as_folder
@@ -88,7 +89,7 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
         *(() if options.get("keep_maps") else ("full", "adv_full")),
         *(() if options.get("measures") else ("measures", "adv_measures")),
         *(() if options.get("pair_measures") else ("pair_measures",)),
-        *(() if manifests.is_targeted(options["attack"]) else ("target",)),
+        *(() if is_targeted(options["attack"]) else ("target",)),
     ]
     for table in run.parts():
         counts = pc.list_value_length(table["adversarial"]).filter(pc.is_null(table["skipped"])).to_pylist()
@@ -97,7 +98,7 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
         frames = []
         for number in numbers:
             frame = _per_attack(of_method(table, number), "adversarial", ADV_NAMES).drop(columns=left_out)
-            frame.insert(list(frame).index("adv_prediction"), "eps", budgets * len(counts))
+            frame.insert(list(frame).index("adv_prediction"), "eps", np.array(budgets * len(counts), float))
             if len(numbers) > 1:
                 frame.insert(1, "method", several[number or 0])
             if len(numbers) > 1 and number:
@@ -105,6 +106,11 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
             frames.append(frame)
         place = np.concatenate([np.arange(len(frame)) // max(1, len(budgets)) for frame in frames])
         yield pd.concat(frames).iloc[place.argsort(kind="stable")].reset_index(drop=True) if frames[1:] else frames[0]
+
+
+def at_eps(frame: pd.DataFrame, eps: float | None) -> pd.DataFrame:
+    """Rows of an eps; None is that of a corruption, which has none."""
+    return frame[frame["eps"].isna() if eps is None else frame["eps"] == eps]
 
 
 def number_of(folder: Path, manifest: Mapping[str, Any], method: str) -> int:
@@ -133,7 +139,7 @@ def parts_of_evaluation(run: Run) -> Iterator[pd.DataFrame]:
     """What `read_evaluation` gives, part by part."""
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
     names = ["clean_prediction" if name == "prediction" else name for name in columns]
-    targeted = any(map(manifests.is_targeted, run.manifest["options"]["attacks"].values()))
+    targeted = any(map(is_targeted, run.manifest["options"]["attacks"].values()))
     shown = {name: name for name in OUTCOME.names if targeted or name != "target"}
     for table in run.parts():
         yield _per_attack(table.select(columns).rename_columns(names), "attacks", shown)

@@ -12,8 +12,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{ending}"
 
 
-def as_fraction(eps: float) -> str:
-    """A budget as people write it: 16/255 rather than 0.06274509803921569."""
+def as_fraction(eps: float | None) -> str:
+    """A budget as people write it: 16/255 rather than 0.06274509803921569; none, of a corruption, is `none`."""
+    if eps is None or eps != eps:
+        return "none"
     levels = eps * 255
     return f"{round(levels)}/255" if eps <= 1 and abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from attnlab.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from attnlab.attacks.parse import OTHERS, attack_names
 from attnlab.attention import METHODS
 from attnlab.data import DATASETS, RESIZINGS
@@ -18,6 +19,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "data": lambda: list(DATASETS),
     "models": plain_names,
     "attacks": lambda: [*OTHERS, *attack_names()],
+    "corruptions": lambda: [f"{kind}@1-{SEVERITIES}" for kind in CORRUPTIONS],
     "defenses": defense_names,
     "methods": lambda: list(METHODS),
     "measures": lambda: list(MEASURES),
@@ -29,7 +31,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
 @click.argument("zoo", required=False, type=click.Choice(list(ZOOS)))
 def list_names(kind: str | None, zoo: str | None) -> None:
-    """Name the data sets, models, attacks, defences, attention methods, measures and ways to resize there are.
+    """Name the data sets, models, attacks, corruptions, defences, attention methods, measures and ways to resize.
 
     Behind `models` the name of a zoo lists that one's models, a line each: attnlab list models timm.
     """

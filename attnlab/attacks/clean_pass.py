@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnlab.arrays import Images, Labels, Logits
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption
 
 
 class CleanGradient(NamedTuple):
@@ -16,9 +17,13 @@ class CleanGradient(NamedTuple):
     gradient: Tensor  # of the objective by the images, (N, C, H, W)
 
 
-def targets_of(attack: Attack, clean_logits: Logits, labels: Labels) -> Labels | None:
+def targets_of(attack: Attack | Corruption, clean_logits: Logits, labels: Labels) -> Labels | None:
     """Class that a targeted attack moves each image to, (N,); None of another attack."""
-    return None if attack.target is None else attack.climbed.aim(lambda: clean_logits, labels)
+    return (
+        None
+        if isinstance(attack, Corruption) or attack.target is None
+        else attack.climbed.aim(lambda: clean_logits, labels)
+    )
 
 
 def clean_gradient(

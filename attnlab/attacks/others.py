@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.limits import check_budget
 from attnlab.attacks.norms import NORMS
 from attnlab.errors import UserError
@@ -89,4 +90,4 @@ class OtherAttack:
 
 
 #: name -> settings; None for `clean`, and for what is no attack of its own
-Attacks = Mapping[str, Attack | OtherAttack | None]
+Attacks = Mapping[str, Attack | OtherAttack | Corruption | None]

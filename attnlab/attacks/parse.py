@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attnlab.attacks import A3, ATTACKS, CLEAN, Attack
+from attnlab.attacks.corruptions import Corruption, is_corruption, known_corruptions, parse_corruptions
 from attnlab.attacks.limits import MOST_RESTARTS, MOST_STEPS, check_budget, check_step
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.others import OTHER_ATTACKS, OtherAttack
@@ -110,7 +111,10 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
     written = {*ATTACKS, *numbered}
     written |= {stem + A3 for stem in written if not stem.startswith(tuple(without_a3()))}
-    raise UserError(f"expected an attack of {listed}, got {name!r}{nearest(name, {*written, *others} - {name})}")
+    known_names = {*written, *others, *known_corruptions()} - {name}
+    raise UserError(
+        f"expected an attack of {listed}; or a corruption, such as fog@3, got {name!r}{nearest(name, known_names)}"
+    )
 
 
 def check_everywhere(name: str, where: str) -> None:
@@ -173,13 +177,13 @@ def parse_attacks(
     explain: Mapping[str, Any] | None = None,
     norm: str = "linf",
     where: str = WHERE[0],
-) -> dict[str, Attack | OtherAttack | None]:
+) -> dict[str, Attack | OtherAttack | Corruption | None]:
     """Attacks of a list such as `clean,fgsm,pgd10,pgd+a3`, with the budget of the data set where none is given.
 
     `steps` are of iterative attacks whose name carries none, `step_size` of all iterative ones, `restarts` of those
     with a random start, `sigma` of those with A3, `explain` values of `Attack` for those on maps, `where` of all of the
-    loop: others go everywhere. The data set's budgets are of L-infinity: in another `norm` eps is to be given, and a
-    step without a length has 2.5 eps / steps.
+    loop: others go everywhere. Corruptions have a severity and none of these. The data set's budgets are of L-infinity:
+    in another `norm` eps is to be given, and a step without a length has 2.5 eps / steps.
     """
     NORMS.expect(norm)
     budget, of_data = DATASETS.expect(data).budget, norm == "linf"
@@ -193,10 +197,13 @@ def parse_attacks(
     if steps is not None:
         check_between(steps, 1, MOST_STEPS, "--steps")
     check_between(restarts, 1, MOST_RESTARTS, "--restarts")
-    named: dict[str, Attack | OtherAttack | None] = {}
+    named: dict[str, Attack | OtherAttack | Corruption | None] = {}
     for name in (part.strip() for part in text.split(",")):
         if name == CLEAN:
             named[name] = None
+        elif is_corruption(name):
+            check_everywhere(name, where)
+            named |= {str(one): one for one in parse_corruptions(name)}
         elif name in OTHER_ATTACKS:
             check_everywhere(name, where)
             named[name] = OtherAttack(name, radius, norm=norm)

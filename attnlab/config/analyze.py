@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attention import FITS, METHODS, SAMPLINGS
 from attnlab.config.attack import AttackOptions, an_attack, several_eps
 from attnlab.config.option import Options, option, variant
@@ -52,14 +53,16 @@ class MapAttackOptions(AttackOptions):
     """The attack whose images' maps are compared with the clean ones'.
 
     Attributes:
-        name: Attack: {attacks}, which adds the attention deviation.
+        name: Attack: {attacks}, which adds the attention deviation; or a corruption and its severity, such as fog@3.
         eps: Budget in that norm, pixels in [0, 1], as a number or a fraction; several with commas between them
             (4/255,8/255,16/255) share the clean pass, and the tables gain an eps column. By default {eps}; with
             --norm l2 it is to be given.
         label_smoothing: Share of the cross-entropy's target that is spread over all classes, in [0, 1).
     """
 
-    name: str | Attack = variant(AttackOptions, "name", default="stepll", check=an_attack, kinds=("attacks",))
+    name: str | Attack | Corruption = variant(
+        AttackOptions, "name", default="stepll", check=an_attack, kinds=("attacks", "corruptions")
+    )
     eps: tuple[float, ...] | None = variant(AttackOptions, "eps", parse=several_eps)
     label_smoothing: float = 0.0
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption, is_corruption, one_corruption, parse_corruptions
 from attnlab.attacks.limits import check_budget, check_margin, check_softplus
 from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
@@ -16,15 +17,19 @@ OF_MAPS = ("explain_method", "explain_distance", "keep_prediction", "explain_sof
 
 
 def an_attack(value: Any, _flag: str) -> None:
-    """Refuse a name that is no attack of the loop; an `Attack` may stand in its place."""
-    if isinstance(value, str):
+    """Refuse a name that is neither an attack of the loop nor one corruption; what they stand for may be in place."""
+    if isinstance(value, str) and not is_corruption(value):
         parse_attack(value)
+    elif isinstance(value, str):
+        one_corruption(value)
 
 
 def attacks(value: Any, _flag: str) -> None:
     """Refuse names, with commas between them, that are no attacks; a mapping of attacks may stand in their place."""
     for name in value.split(",") if isinstance(value, str) else ():
-        if name.strip() not in OTHERS:
+        if is_corruption(name.strip()):
+            parse_corruptions(name.strip())
+        elif name.strip() not in OTHERS:
             parse_attack(name.strip(), others=OTHERS)
 
 
@@ -70,7 +75,9 @@ class AttackOptions(Options):
             10, for maps that are a gradient themselves; by default the network as it is.
     """
 
-    name: str | Attack | Attacks = option("pgd", name="attack", check=attacks, kinds=("attacks", "others"))
+    name: str | Attack | Corruption | Attacks = option(
+        "pgd", name="attack", check=attacks, kinds=("attacks", "others", "corruptions")
+    )
     norm: str = option("linf", names="norms")
     eps: float | tuple[float, ...] | None = option(None, parse=one_eps)
     steps: int | None = None

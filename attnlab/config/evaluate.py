@@ -36,13 +36,14 @@ class EvaluatedAttackOptions(TransferOptions):
 
     Attributes:
         name: Attacks with commas between them; `attnlab list attacks` names them. A number behind {iterative} is its
-            number of steps; +a3 behind any adds the attention deviation.
+            number of steps; +a3 behind any adds the attention deviation. fog@3 is a corruption and its severity, fog
+            all five, `corruptions` every kind.
         stop: Let an image leave an attack at the first point that is misclassified: faster, and the accuracy is then
             the worst point's, not the last one's as in the paper.
     """
 
     name: str | Attacks = variant(
-        AttackOptions, "name", default=TABLE6, name="attacks", kinds=("others", "attacks"), many=True
+        AttackOptions, "name", default=TABLE6, name="attacks", kinds=("others", "attacks", "corruptions"), many=True
     )
     stop: bool = option(False, decides=True)
 

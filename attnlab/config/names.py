@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection
 
 from attnlab.attacks import ATTACKS, DISTANCES
+from attnlab.attacks.corruptions import ALL as ALL_CORRUPTIONS
+from attnlab.attacks.corruptions import known_corruptions
 from attnlab.attacks.limits import LEAST_LIKELY, LIKELY
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks, map_attacks
@@ -31,6 +33,7 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "targets": CLASSES,
     "attacks": known_attacks,
     "others": OTHERS,
+    "corruptions": lambda: [ALL_CORRUPTIONS, *known_corruptions()],
     "distances": DISTANCES,
     "aims": [LEAST_LIKELY, f"{LIKELY}2"],
     "norms": NORMS,

@@ -8,7 +8,8 @@ from typing import Any
 from attnlab.exports.views import ClassNames, has_labels
 from attnlab.exports.write import Export
 from attnlab.files import safe_cell
-from attnlab.manifests import is_targeted, map_methods
+from attnlab.manifests import map_methods
+from attnlab.recorded_attacks import is_targeted
 from attnlab.records import Row
 from attnlab.report.description import Manifest, class_names, models_of, outcomes_of
 from attnlab.report.figures.analysis import seen_by

@@ -19,7 +19,8 @@ from attnlab.errors import UserError
 from attnlab.exports.views import views_of
 from attnlab.exports.write import Export
 from attnlab.files import file_of, write_whole
-from attnlab.manifests import map_methods, norm_of
+from attnlab.manifests import map_methods
+from attnlab.recorded_attacks import norm_of
 from attnlab.report.figures.analysis import eps_name, seen_by
 from attnlab.report.figures.overlay import resize_maps
 from attnlab.views import Pixels, ReplayedImage

@@ -15,6 +15,7 @@ from torch import Tensor
 from attnlab.arrays import Areas, Images, Labels, Logits
 from attnlab.attacks import CLEAN, Attack
 from attnlab.attacks.balls import column
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.gaze import gaze_results
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.others import Attacks, OtherAttack
@@ -141,6 +142,8 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
     for name, attack in attacks.items():
         if isinstance(attack, OtherAttack):
             results[name] = looked_at(target, attack(source, images, labels, seeds))
+        elif isinstance(attack, Corruption):
+            results[name] = looked_at(target, attack(images, seeds))
     return results
 
 
@@ -156,11 +159,16 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
         adversarial = perturb(
             target.source, target.images, target.labels, attack, seeds=target.seeds, targets=targets, truth=truth
         )
+    elif isinstance(attack, Corruption):
+        steps, targets, adversarial = 0, None, attack(target.images, target.seeds)
     else:
         steps, targets = 0, None
         adversarial = attack(target.source, target.images, target.labels, target.seeds)
     Run(folder).existing()
-    pixels = eight_bit(adversarial, target.images, attack.eps, attack.norm)
+    if isinstance(attack, Corruption):
+        pixels = (adversarial * 255).round().byte()  # whole levels as they are
+    else:
+        pixels = eight_bit(adversarial, target.images, attack.eps, attack.norm)
     for image_id, values, levels in zip(target.image_ids, adversarial.cpu(), pixels.cpu(), strict=True):
         array, picture = BytesIO(), BytesIO()
         np.save(array, values.numpy())

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.targets import shared_target
 from attnlab.attention import METHODS
 from attnlab.attention.lime import LimeSettings
@@ -20,6 +21,7 @@ from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
 from attnlab.pipelines.checks import (
     check_attackable,
+    check_corruptions,
     check_map_attacks,
     check_passes,
     check_regions,
@@ -81,7 +83,7 @@ class Analysis(Job[AnalyzeConfig]):
     SCHEMA = ATTENTION
 
     classifier: Classifier  # on its device
-    attacks: tuple[Attack, ...]  # one for each eps
+    attacks: tuple[Attack, ...] | tuple[Corruption]  # one for each eps, or the corruption
     defense: str = ""  # that the model was trained with, where it is a checkpoint, which says so
 
     def begin(self, run: Run, work: PendingParts) -> None:
@@ -116,7 +118,7 @@ class Analysis(Job[AnalyzeConfig]):
         """Content of run.json."""
         config, root, random_start = self.config, self.config.data.root, self.attacks[0].random_start
         attack, lime = asdict(self.attacks[0]), asdict(lime_settings(config.lime))
-        del attack["eps"]
+        attack.pop("eps", None)
         if not lime["patience"]:  # else the features decide the records too, and not the tables alone
             del lime["features"]
         del lime["sampling"], lime["fit"]  # which `recorded` has
@@ -171,7 +173,11 @@ def open_analysis(
     """Open data and model and settle every default; arguments and errors as of `analyze`."""
     attack = ready_attack(config.attack, config.data.name, config.methods)
     lime_settings(config.lime)  # refuses what it cannot be
-    attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
+    attacks: tuple[Attack, ...] | tuple[Corruption]
+    if isinstance(attack, Corruption):
+        attacks = (attack,)
+    else:
+        attacks = tuple(replace(attack, eps=eps) for eps in config.attack.eps or (attack.eps,))
     split = DATASETS[config.data.name].split
     images, used, about = open_images(config.data, config.run.seed, images, positions, split)
     named: dict[str, Any] = dict(about)
@@ -191,11 +197,13 @@ def open_analysis(
         METHODS[method].check(classifier)
     if config.lime.compile:
         classifier.compile_inference()
-    check_attackable(classifier)
+    if not isinstance(attack, Corruption):
+        check_attackable(classifier)
+    check_corruptions(attacks)
     check_map_attacks(attacks, classifier)
     if config.attack.target is not None:
         target = shared_target(config.attack.target, class_names(images, {name: classifier}))
-        attacks = tuple(replace(attack, target=target) for attack in attacks)
+        attacks = tuple(replace(one, target=target) for one in attacks if isinstance(one, Attack))
     check_regions(attacks, images)
     out = config.run.out or run_folder(config.data.name, config.data.split or split, model_title(name))
     eps = tuple(attack.eps for attack in attacks)

@@ -7,6 +7,7 @@ from typing import Any
 from attnlab.arrays import Labels
 from attnlab.attacks import Attack
 from attnlab.attacks.clean_pass import targets_of
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.objectives import margin
 from attnlab.boxes import pack
 from attnlab.config import AnalyzeConfig
@@ -26,7 +27,7 @@ def attention_records(
     classifier: Classifier,
     batches: Iterator[Batch],
     config: AnalyzeConfig,
-    attacks: Sequence[Attack],
+    attacks: Sequence[Attack | Corruption],
     has_boxes: bool,
     lime: LimeStage | None,
     done: set[int],

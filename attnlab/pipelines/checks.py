@@ -8,6 +8,7 @@ import torch
 
 from attnlab.arrays import Images, Labels, Logits, Maps
 from attnlab.attacks import CLEAN, Attack
+from attnlab.attacks.corruptions import Corruption, photographs
 from attnlab.attacks.others import OTHER_ATTACKS, Attacks, OtherAttack
 from attnlab.attacks.output_checks import has_gradient
 from attnlab.attention import METHODS
@@ -28,6 +29,7 @@ from attnlab.words import counted, none_usable
 LARGEST_BATCH, MOST_WORKERS = 65_536, 1_024
 #: an attack to propose where there are no gradients
 BLACK_BOX = next(name for name, attack in OTHER_ATTACKS.items() if not attack.gradient)
+Threat = Attack | OtherAttack | Corruption
 NO_GRADIENT = "no gradient by its images (a torch.no_grad or a detach in its forward?)"  # of a model
 
 
@@ -98,7 +100,13 @@ def check_attackable(classifier: Classifier) -> None:
     )
 
 
-def check_map_attacks(attacks: Iterable[Attack | OtherAttack | None], *classifiers: Classifier | None) -> None:
+def check_corruptions(attacks: Iterable[Threat | None]) -> None:
+    """Refuse frost without its photographs, before anything is computed."""
+    if any(isinstance(attack, Corruption) and attack.corruption == "frost" for attack in attacks):
+        photographs.folder()
+
+
+def check_map_attacks(attacks: Iterable[Threat | None], *classifiers: Classifier | None) -> None:
     """Refuse networks that do not allow the method of an attack on maps, before anything is computed."""
     for attack in attacks:
         if isinstance(attack, Attack) and attack.distance is not None:
@@ -106,7 +114,7 @@ def check_map_attacks(attacks: Iterable[Attack | OtherAttack | None], *classifie
                 METHODS[attack.method].check(classifier)
 
 
-def check_regions(attacks: Iterable[Attack | OtherAttack | None], images: ImageSet) -> str:
+def check_regions(attacks: Iterable[Threat | None], images: ImageSet) -> str:
     """Where the attacks may change the images, a name in WHERE; an image without that region is skipped by all.
 
     Raises:

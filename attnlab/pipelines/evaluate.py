@@ -19,6 +19,7 @@ from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
 from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
 from attnlab.pipelines.checks import (
+    check_corruptions,
     check_map_attacks,
     check_passes,
     check_regions,
@@ -192,6 +193,7 @@ def open_evaluation(
         source = source.place(hardware.own_device(run.device), run.precision, run.memory_format)
     images = seen_by(images, *models.values())
     models, source = _fitted_together(models, source, images, stop=config.attack.stop)
+    check_corruptions(attacks.values())
     check_map_attacks(attacks.values(), source, *models.values())
     if config.attack.target is not None:
         target = shared_target(config.attack.target, class_names(images, models))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
 from attnlab.attacks.clean_pass import clean_gradient, targets_of
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.several import Look, Maker
 from attnlab.hooks import frozen_eval
@@ -32,7 +33,7 @@ def fused_pass(
     classifier: Classifier,
     images: Images,
     labels: Labels,
-    attacks: Sequence[Attack],
+    attacks: Sequence[Attack | Corruption],
     targets: Mapping[str, str] = GRAD_CAM,
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
@@ -44,7 +45,7 @@ def fused_pass(
         classifier: Any; it is used in eval mode and given back as it was.
         images: Pixels in [0, 1], (N, C, H, W).
         labels: (N,).
-        attacks: One or more that differ in their eps alone.
+        attacks: One or more that differ in their eps alone; or a corruption.
         targets: Method whose maps are wanted, a name in METHODS -> class that they explain: the `true` label, or each
             image's own `predicted` class. There may be none.
         seeds: Of each image's random numbers, those of the attack and of the methods.
@@ -57,12 +58,15 @@ def fused_pass(
     with frozen_eval(classifier):
         look = maker.look(images, labels, numbers, cut=False)
         clean, aims = None, targets_of(attacks[0], look.logits.detach(), labels)
-        if attacks[0].starts_clean:
+        if isinstance(attacks[0], Attack) and attacks[0].starts_clean:
             clean = clean_gradient(look.logits, images, labels, attacks[0], aims)
         seen = _output(maker, images, look)
     adversarial = []
     for attack in attacks:
-        attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean, targets=aims, truth=truth)
+        if isinstance(attack, Corruption):
+            attacked = attack(images, range(len(images)) if seeds is None else seeds)
+        else:
+            attacked = perturb(classifier, images, labels, attack, seeds=seeds, clean=clean, targets=aims, truth=truth)
         with frozen_eval(classifier):
             adversarial.append(_output(maker, attacked, maker.look(attacked, labels, numbers, cut=True)))
     return seen, adversarial

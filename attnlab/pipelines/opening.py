@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption, is_corruption, one_corruption
 from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import parse_attacks, parse_one
 from attnlab.attention import METHODS
@@ -26,11 +27,14 @@ from attnlab.pipelines import hardware
 from attnlab.training.folder import tell_unfinished
 
 
-def ready_attack(options: MapAttackOptions, data: str, methods: Sequence[str] = ()) -> Attack:
-    """The attack that options name, or the one that stands in a name's place and comes with no options of its own.
+def ready_attack(options: MapAttackOptions, data: str, methods: Sequence[str] = ()) -> Attack | Corruption:
+    """The attack or corruption that options name, or the one in a name's place, which comes with no options of its own.
 
     One on maps is of --explain-method, or of the first of the `methods` whose maps have a gradient.
     """
+    if isinstance(options.name, str) and is_corruption(options.name):
+        _check_alone(options, {"attack"}, f"the corruption {options.name}, which has a severity alone")
+        return one_corruption(options.name)
     if isinstance(options.name, str):
         able = (method for method in methods if METHODS[method].differentiable)
         first = options.eps[0] if options.eps else None
@@ -50,13 +54,13 @@ def ready_attacks(options: EvaluatedAttackOptions, data: str) -> Attacks:
     return options.name
 
 
-def _check_alone(options: AttackOptions, allowed: set[str]) -> None:
-    """Refuse options of an attack's name beside an attack that is ready."""
+def _check_alone(options: AttackOptions, allowed: set[str], got: str = "an attack that is ready") -> None:
+    """Refuse options of an attack's name beside an attack that is ready, or a corruption."""
     values = options.flat()
     given = [leaf.name for leaf in options.leaves() if values[leaf.name] != leaf.field.default]
     extra = [name for name in given if name not in allowed]
     if extra:
-        raise UserError(f"expected {', '.join(extra)} with the name of an attack, got an attack that is ready")
+        raise UserError(f"expected {', '.join(extra)} with the name of an attack, got {got}")
 
 
 def open_images(

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from attnlab.attacks import Attack
+from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.pgd import perturb
 from attnlab.data import TRUTHS, load_dataset
 from attnlab.data.base import as_recorded
@@ -21,6 +22,7 @@ from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import checked_inputs, fitted, seen_by
 from attnlab.pipelines.provenance import describe_data
+from attnlab.recorded_attacks import is_corruption
 from attnlab.records import Row, rows_of
 from attnlab.runs import Run
 from attnlab.stores import Root
@@ -100,7 +102,8 @@ def replay(
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-    attack = Attack(**options["attack"])
+    known = options["attack"]
+    attack = Corruption(**known) if is_corruption(known) else Attack(**known)
     truth = options.get("truth", TRUTHS[0])
     prepared = ResizedDataset(images, classifier.input_size, options["resize"], truth, attack.where)
     rows, records = rows_of(run, wanted), dict[str, Row]()
@@ -113,7 +116,9 @@ def replay(
         with naming("images", batch.image_ids):
             attacked = [
                 _as_arrays(
-                    perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds, truth=batch.masks)
+                    attack(pixels, seeds)
+                    if isinstance(attack, Corruption)
+                    else perturb(classifier, pixels, labels, replace(attack, eps=eps), seeds=seeds, truth=batch.masks)
                 )
                 for eps in options["eps"]
             ]

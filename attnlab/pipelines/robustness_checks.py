@@ -66,7 +66,8 @@ def write_checks(
     A run that has the file, undamaged, keeps it. With `white_box` the attacks climb the gradients of the models
     themselves, so that their order means something.
     """
-    if read_checks(run.folder) is not None or all(attack is None for attack in attacks.values()):
+    bounded = [attack for attack in attacks.values() if isinstance(attack, Attack | OtherAttack)]
+    if read_checks(run.folder) is not None or not bounded:
         return
     records = read_evaluation(run.folder)
     known = {name: attack for name, attack in attacks.items() if isinstance(attack, Attack)}
@@ -74,7 +75,7 @@ def write_checks(
     on_maps = {name: attack for name, attack in known.items() if attack.distance is not None}
     others = {name: attack for name, attack in attacks.items() if isinstance(attack, OtherAttack)}
     blind = [name for name, attack in others.items() if not attack.uses_gradient]
-    least = min((attack for attack in attacks.values() if attack is not None), key=lambda attack: attack.eps)
+    least = min(bounded, key=lambda attack: attack.eps)
     found: Found = []
     for name, classifier in models.items():
         prepared = ResizedDataset(images, classifier.input_size, resize)

@@ -1,13 +1,15 @@
 """A run in words, from its manifest: what captions of tables and figures and the header of a page say of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab.attention import METHODS
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import FORMER_STAGES, is_targeted, map_methods, norm_of, where_of
+from attnlab.manifests import FORMER_STAGES, map_methods
+from attnlab.recorded_attacks import is_targeted, norm_of, where_of
+from attnlab.report.attack_words import eps_of, in_region, strength_of
 from attnlab.report.outcomes import CHANGED, KEPT, REACHED, Outcomes
-from attnlab.words import as_fraction, counted, in_norm, listed, model_title
+from attnlab.words import counted, in_norm, listed, model_title
 
 if TYPE_CHECKING:
     pass
@@ -54,12 +56,6 @@ def _about(method: str, explained: str) -> str:
     return f"maps of {explained}" if known is None or known.of_class else "maps, the same for every class"
 
 
-def falls_short(attack: Mapping[str, Any], eps: float) -> bool:
-    """Whether an attack, as a manifest describes it, cannot move any pixel from its start as far as eps allows."""
-    length = attack.get("step_size")  # attacks outside the loop have none
-    return length is not None and attack["steps"] * length < eps * (1 - 1e-6)
-
-
 def title(manifest: Manifest) -> str:
     """The models and the data, for the head of a page."""
     options = manifest["options"]
@@ -81,11 +77,6 @@ def data_of(options: Options) -> str:
 def models_of(options: Options) -> list[str]:
     """Names of the run's models; the model of an analysis without the folders it lies in."""
     return list(options.get("models") or [model_title(str(options["model"]))])
-
-
-def eps_of(budgets: Iterable[float]) -> str:
-    """Every eps as a fraction of 255 where it is one: `4/255, 16/255`."""
-    return ", ".join(map(as_fraction, budgets))
 
 
 def cells_of(model: Mapping[str, Any]) -> str:
@@ -123,14 +114,8 @@ def analysis_setting(manifest: Manifest, images: int, methods: Sequence[str], no
     """
     options, attack = manifest["options"], manifest["options"]["attack"]
     of_lime = [*methods] == ["lime"]
-    steps, length = counted(attack["steps"], "step"), attack["step_size"]
     details = [
-        options["attack_name"],
-        f"eps {in_norm(eps_of(options['eps']), norm_of(attack))}",
-        f"{steps} of {as_fraction(length)}" if length is not None else steps if attack["steps"] > 1 else "",
-        f"{attack['restarts']} random starts" if attack["restarts"] > 1 else "",
-        f"sigma {attack['sigma']:g}" if attack["sigma"] is not None else "",
-        f"label smoothing {attack['label_smoothing']:g}" if attack["label_smoothing"] else "",
+        *strength_of(options),
         towards(attack, manifest),
         in_region(attack),
         on_maps(attack),
@@ -161,7 +146,7 @@ def study_setting(manifest: Manifest) -> str:
     attack = options["attack"]
     details = [
         f"{models_of(options)[0]}, {data_of(options)}, {counted(options['images'], 'image')}",
-        f"{options['attack_name']}, eps {eps_of(options['eps'])}",
+        ", ".join(strength_of(options)[:2]),
         towards(attack, manifest),
         in_region(attack),
         on_maps(attack),
@@ -177,7 +162,7 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     """Setting of an evaluation, for the caption of a table; `note` as of `analysis_setting`."""
     options = manifest["options"]
     loops = loops_of(options)
-    norms = dict.fromkeys(norm_of(attack) for attack in options["attacks"].values() if attack)
+    norms = dict.fromkeys(norm_of(attack) for attack in options["attacks"].values() if attack and "eps" in attack)
     budgets = [_budgets_in(norm, options) for norm in norms]
     lengths = sorted({attack["step_size"] for attack in loops if attack["step_size"] is not None})
     restarts = max((attack["restarts"] for attack in loops), default=1)
@@ -199,15 +184,10 @@ def evaluation_setting(manifest: Manifest, note: str = "") -> str:
     return "; ".join(filter(None, details))
 
 
-def in_region(attack: Mapping[str, Any]) -> str:
-    """Where an attack, as a manifest describes it, may change pixels; empty for everywhere."""
-    where = where_of(attack)
-    return f"pixels {where} the ground truth alone" if where else ""
-
-
 def _budgets_in(norm: str, options: Options) -> str:
     """Every eps of an evaluation's attacks in a norm: `L-infinity eps 4/255, 8/255`."""
-    attacks = (attack for attack in options["attacks"].values() if attack and norm_of(attack) == norm)
+    attacks = (attack for attack in options["attacks"].values() if attack and "eps" in attack)
+    attacks = (attack for attack in attacks if norm_of(attack) == norm)
     title = "L-infinity" if norm == "linf" else norm.upper()
     return f"{title} eps {eps_of(sorted({attack['eps'] for attack in attacks}))}"
 

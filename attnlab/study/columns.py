@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from attnlab.attacks import Attack
-from attnlab.manifests import map_methods, norm_of, where_of
+from attnlab.manifests import map_methods
 from attnlab.measures import MEASURES
+from attnlab.recorded_attacks import norm_of, where_of
+from attnlab.records import at_eps
 from attnlab.report.description import cells_of, data_of, holds_prediction, models_of, predicted_labels
 from attnlab.report.figures.curves import compared_cells
 from attnlab.report.tables.iou import i_att
@@ -90,15 +92,17 @@ def settings_of(manifest: Manifest) -> About:
     )
 
 
-def _threat(name: str, settings: Mapping[str, Any], eps: float, manifest: Manifest) -> tuple[str, About]:
+def _threat(name: str, settings: Mapping[str, Any], eps: float | None, manifest: Manifest) -> tuple[str, About]:
     """An attack as a column is called by it, and its settings; those that older runs do not state are the default."""
     options = manifest["options"]
-    known = {**(asdict(Attack()) if "objective" in settings else {}), **settings, "eps": f"{eps:.9g}"}
+    budget = "none" if eps is None else f"{eps:.9g}"
+    known = {**(asdict(Attack()) if "objective" in settings else {}), **settings, "eps": budget}
     dropped = OF_MAPS if "objective" in settings and not known["distance"] else ()
     more = {"made on": options.get("transfer"), "saved": options.get("saved"), "stop": options.get("stop")}
     about = {name: value for name, value in (known | more).items() if name not in dropped}
     norm = about.setdefault("norm", norm_of(about))
-    words = [name, where_of(known), as_fraction(eps), "" if norm == "linf" else str(norm).upper()]
+    words = [name, where_of(known), "" if eps is None else as_fraction(eps)]
+    words.append("" if norm == "linf" else str(norm).upper())
     words.append(f"made on {options['transfer']}" if options.get("transfer") else "")
     said = {key: "yes" if value is True else str(value or "no") for key, value in sorted(about.items())}
     return " ".join(filter(None, words)), tuple((key.replace("_", " "), value) for key, value in said.items())
@@ -125,7 +129,7 @@ def _of_evaluation(run: Run, manifest: Manifest) -> Found:
         for attack, rows in of_model.groupby("attack", sort=False, observed=True):
             settings = attacks[str(attack)]
             if settings and not holds_prediction(settings):
-                threat, about = _threat(str(attack), settings, settings["eps"], manifest)
+                threat, about = _threat(str(attack), settings, settings.get("eps"), manifest)
                 yield title, Column("accuracy", "", threat, data + about), _correct(rows, "prediction")
 
 
@@ -141,7 +145,7 @@ def _of_analysis(run: Run, manifest: Manifest, method: str) -> Found:
     of_maps = (*data, ("method", method), ("class", options["target"][method])) if mapped else ()
     for eps in options["eps"]:
         threat, about = _threat(name, settings or {}, eps, manifest)
-        rows = records[records["eps"] == eps]
+        rows = at_eps(records, eps)
         if labelled and not holds_prediction(settings or {}):
             yield title, Column("accuracy", "", threat, data + about), _correct(rows, "adv_prediction")
         if mapped:

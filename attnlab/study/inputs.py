@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import UserError
-from attnlab.manifests import norm_of, where_of
+from attnlab.recorded_attacks import norm_of, where_of
 from attnlab.report.description import holds_prediction, models_of, with_names
 from attnlab.report.tables.sources import records_of_models
 from attnlab.runs import Run
@@ -163,7 +163,7 @@ def _outcomes(run: Run, name: str, manifest: Manifest) -> pd.DataFrame:
     records = records_of_models(run, models)
     used = records[records["clean_prediction"] == records["label"]].astype(dict.fromkeys(("model", "attack"), str))
     titles = {attack: _called(attack, settings or {}) for attack, settings in attacks.items()}
-    budgets = {attack: np.nan if settings is None else settings["eps"] for attack, settings in attacks.items()}
+    budgets = {attack: (settings or {}).get("eps", np.nan) for attack, settings in attacks.items()}
     return pd.DataFrame(
         {
             "run": name,

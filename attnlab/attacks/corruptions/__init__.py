@@ -149,8 +149,9 @@ class Corruption:
         CORRUPTIONS.expect(self.corruption)
         check_between(self.severity, 1, SEVERITIES, f"the severity of {self.corruption}")
 
-    uses_gradient = False
-    eps = None
+    uses_gradient, uses_maps, starts_clean, random_start = False, False, False, True
+    eps = distance = target = None
+    where, norm = "all", "linf"
 
     def __str__(self) -> str:
         return f"{self.corruption}{AT}{self.severity}"
@@ -178,6 +179,14 @@ def parse_corruptions(name: str) -> list[Corruption]:
     severities = [int(digits)] if at else range(1, SEVERITIES + 1)
     kinds = list(CORRUPTIONS) if kind == ALL else [kind]
     return [Corruption(one, severity) for one in kinds for severity in severities]
+
+
+def one_corruption(name: str) -> Corruption:
+    """The corruption of a name such as `fog@3`; a name that stands for several is refused."""
+    one, *more = parse_corruptions(name)
+    if more:
+        raise UserError(f"expected one corruption and severity, such as {one}, got {name!r}, which stands for several")
+    return one
 
 
 def known_corruptions() -> list[str]:

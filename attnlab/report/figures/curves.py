@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from attnlab.kept_maps import grid_of
+from attnlab.records import at_eps
 from attnlab.report.description import Manifest, data_of, outcomes_of, subject
 from attnlab.report.figures.drawing import Drawing
 from attnlab.report.figures.style import (
@@ -93,10 +94,10 @@ def success_against_iou(images: pd.DataFrame, manifest: Manifest) -> Drawing:
     figure = blank(COLUMN, 2.6)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
     for number, eps in enumerate(budgets):
-        rates = success_rates(images[images["eps"] == eps])
+        rates = success_rates(at_eps(images, eps))
         shift = 0.008 * (number - (len(budgets) - 1) / 2)
         errorbars(axes, rates["iou"] + shift, rates, "rate", *LINES[number % len(LINES)], f"ε = {as_fraction(eps)}")
-    counts = success_rates(images[images["eps"] == budgets[0]])
+    counts = success_rates(at_eps(images, budgets[0]))
     bars = below.bar(counts["iou"], counts["n"], 0.9 / RATE_BINS, color="0.75")
     below.bar_label(bars, fontsize=6, padding=0.5)
     below.margins(y=0.35)

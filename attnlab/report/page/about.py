@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from attnlab.report.description import Manifest, cells_of, data_of, eps_of, predicted_labels
+from attnlab.report.attack_words import strength_of
+from attnlab.report.description import Manifest, cells_of, data_of, predicted_labels
 from attnlab.words import as_fraction, counted
 
 #: options that have a line of their own, or whose line would say nothing
@@ -22,7 +23,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         attacks = options["attacks"].items()
         lines += [(f"attack {name}", _words(attack) if attack else "none") for name, attack in attacks]
     else:
-        attack = f"{options['attack_name']}, eps {eps_of(options['eps'])} ({_words(options['attack'])})"
+        attack = f"{', '.join(strength_of(options)[:2])} ({_words(options['attack'])})"
         lines.append(("attack", attack))
     for name, value in options.items():
         if name not in NAMED and value not in (None, False, [], {}):

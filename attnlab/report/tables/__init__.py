@@ -34,6 +34,7 @@ MEASURED = "measures"
 POINTS, A3, SEVERAL = "every point of its attacks", "an attack with +a3", "several models"
 GAZE = "an attack on maps"
 TARGETED = "a targeted attack"
+CORRUPTED = "a corruption"
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ IOU_ADV = Column("iou_ori_adv", "IoU_ori_adv", "IoU original / adversarial", top
 IOU_SEEDS = Column("iou_two_seeds", "IoU of two seeds", top=1)
 CONFIDENCE = Column("confidence", "Top 1 Confidence", "confidence in the label", top=1)
 ACCURACY = Column("accuracy", words="accuracy (%)", digits=2, top=100)
+MEAN_ACCURACY = Column("mean", words="mean accuracy (%)", digits=2, top=100)
 MODEL, DEFENSE, ATTACK = Column("model", "Model"), Column("defense", "Defense"), Column("attack")
 OF_CONTROLS = (
     EPS,
@@ -176,6 +178,7 @@ OF_TARGETED = (
     *(Column(name, digits=2) for name in ("ci_low", "ci_high")),
     Column("any_point", words="at any point (%)", digits=2),
 )
+OF_CORRUPTIONS = (MODEL, DEFENSE, Column("corruption"), Column("severities"), N, MEAN_ACCURACY, *INTERVAL)
 OF_PAIRS = (
     *(ATTACK, Column("first"), Column("second"), N),
     Column("only_first", words="only the first correct"),
@@ -256,6 +259,10 @@ TABLES: Registry[TableSpec] = Registry("--table", {
         "Gaze under attack", "evaluate", _here("accuracy:gaze"), PLAIN, OF_GAZE, (GAZE,), "{gaze}",
         title="Clean and attacked maps of the correctly classified images: IoU of their highest cells, and the "
         "distance that the attack is about",
+    ),
+    "corruptions": TableSpec(
+        "Corruptions", "evaluate", _here("accuracy:corruptions"), PLAIN, OF_CORRUPTIONS, (CORRUPTED,),
+        title="Mean classification accuracy (%) over the severities of each kind of corruption, and over the kinds",
     ),
     "paired": TableSpec(
         "Models against each other", "evaluate", _here("accuracy:paired"), PLAIN, OF_PAIRS, (SEVERAL,),

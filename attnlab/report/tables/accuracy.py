@@ -94,6 +94,33 @@ def gaze(records: pd.DataFrame, models: Models, map_attacks: Mapping[str, Mappin
     return TABLES["gaze"].tidy(rows)
 
 
+def corruptions(records: pd.DataFrame, models: Models, severities: Mapping[str, tuple[str, int]]) -> pd.DataFrame:
+    """Mean accuracy under each kind of corruption over its severities, in percent, and the mean of the kinds last.
+
+    Args:
+        records: As for `table6`.
+        models: As for `table6`.
+        severities: Of each attack that is a corruption its kind and severity.
+    """
+    kinds: dict[str, dict[str, int]] = {}
+    for attack, (kind, severity) in severities.items():
+        kinds.setdefault(kind, {})[attack] = severity
+    rows = []
+    for model in records["model"].unique():
+        own = records[records["model"] == model]
+        wide = {attack: _correct(group).set_axis(group["image_id"]) for _, attack, group in _pairs(own)}
+        shares = {
+            kind: pd.concat([wide[attack] for attack in of_kind], axis=1).mean(axis=1)
+            for kind, of_kind in kinds.items()
+        }
+        shares[f"mean of {len(kinds)}"] = pd.concat(shares, axis=1).mean(axis=1)
+        for kind, share in shares.items():
+            written = ", ".join(map(str, kinds.get(kind, {}).values()))
+            n, *mean = mean_interval(100 * share.to_numpy(float))
+            rows.append((model, models[model]["defense"], kind, written, n, *mean))
+    return TABLES["corruptions"].tidy(rows)
+
+
 def paired(records: pd.DataFrame) -> pd.DataFrame:
     """Each two models compared on the same images, by exact McNemar tests; empty with one model.
 

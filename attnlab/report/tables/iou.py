@@ -13,6 +13,7 @@ import pandas as pd
 
 from attnlab.boxes import iou_of_shared
 from attnlab.errors import UserError
+from attnlab.records import at_eps
 from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import mean_interval
 from attnlab.report.tables import CELL, CELLS, FEATURE, LOW_IOU, NONE, TABLES, Paper
@@ -135,7 +136,7 @@ def each_method(
     """Each eps with each method, and the images' rows of both; all rows are of the method where there is but one."""
     several = len(methods) > 1 and "method" in images
     for eps in budgets:
-        of_eps = images[images["eps"] == eps]
+        of_eps = at_eps(images, eps)
         for method in methods or [""]:
             yield eps, method, of_eps[of_eps["method"] == method] if several else of_eps
 

@@ -94,7 +94,7 @@ class _Images:
         for kind, name in sorted(self.values, key=lambda one: order[one[1]]):
             values = np.concatenate(self.values[kind, name])
             for group in GROUPS:
-                chosen = (budgets == eps) & (groups == group)
+                chosen = (np.isnan(budgets) if eps is None else budgets == eps) & (groups == group)
                 n, *mean = mean_of(MEASURES[name], values[chosen])
                 level = self._level(name, chance, chosen & ~np.isnan(values[:, 0])) if n else NONE
                 yield eps, method, name, kind, group, n, *mean, level

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from attnlab.manifests import is_targeted, norm_of, where_of
+from attnlab.recorded_attacks import is_targeted, norm_of, where_of
 from attnlab.report.tables import Paper
 
 #: the methods of the paper, and the class each explains
@@ -29,7 +29,7 @@ def published(manifest: Mapping[str, Any]) -> Paper | None:
     attack = {"objective": "least-likely", "steps": 1, "label_smoothing": 0.0, "sigma": None}
     setting = {"data": "imagenet", "split": "val", "model": "inception_v3", "weights": "default", "images": 50_000}
     same = all(options.get(key) == value for key, value in setting.items())
-    same &= all(options["attack"][key] == value for key, value in attack.items()) and _usual(options["attack"])
+    same &= all(options["attack"].get(key, "") == value for key, value in attack.items()) and _usual(options["attack"])
     same &= manifest["model"]["layer"] == "Mixed_7c"
     same &= all(options["target"].get(method, target) == target for method, target in TARGETS_OF_THE_PAPER.items())
     return numbers_of_the_paper() if same else None
@@ -44,7 +44,7 @@ def numbers_of_the_paper() -> Paper:
 def published6(manifest: Mapping[str, Any]) -> Paper | None:
     """The paper's numbers, if the run is the paper's: its network, split, eps, all images, one start."""
     options = manifest["options"]
-    budgets = {attack["eps"] for attack in options["attacks"].values() if attack}
+    budgets = {attack["eps"] for attack in options["attacks"].values() if attack and "eps" in attack}
     network, split, count, eps = PAPER6.get(options["data"], ("", "", 0, 0.0))
     same = _as_published(options, network, split, count) and budgets <= {eps}
     return numbers_of_the_paper() if same else None
@@ -56,7 +56,7 @@ def published7(manifest: Mapping[str, Any]) -> Paper | None:
     attacks = [attack for attack in options["attacks"].values() if attack]
     undefended = all(model["defense"] == "none" for model in options["models"].values())
     same = options["data"] == "imagenet" and _as_published(options, "inception_v3", "val", 50_000) and undefended
-    settings = {(attack["eps"], attack.get("steps")) for attack in attacks}
+    settings = {(attack.get("eps"), attack.get("steps")) for attack in attacks}
     sigmas = {attack.get("sigma") for attack in attacks} - {None}
     return numbers_of_the_paper() if same and settings == {(4 / 255, 3)} and sigmas == {10} else None
 

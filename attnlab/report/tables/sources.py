@@ -9,8 +9,9 @@ import pandas as pd
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.kept_maps import grid_of
-from attnlab.manifests import is_targeted, map_methods
+from attnlab.manifests import map_methods
 from attnlab.measures.recorded import measured_methods
+from attnlab.recorded_attacks import is_corruption, is_targeted
 from attnlab.records import ALIKE, SANITY, parts_of_evaluation, parts_of_records, unaware_methods
 from attnlab.registry import Lazy
 from attnlab.report.description import (
@@ -27,6 +28,7 @@ from attnlab.report.tables import (
     A3,
     BOXES,
     CELLS,
+    CORRUPTED,
     GAZE,
     LIME,
     MAPS,
@@ -186,6 +188,8 @@ def evaluation(run: Run) -> Source:
     manifest = with_names(run.manifest)
     options = manifest["options"]
     map_attacks = map_attacks_of(options)
+    corrupted = {name: attack for name, attack in options["attacks"].items() if attack and is_corruption(attack)}
+    severities = {name: (attack["corruption"], attack["severity"]) for name, attack in corrupted.items()}
     targeted = {name: aim_of(attack, manifest) for name, attack in options["attacks"].items() if is_targeted(attack)}
     has = {
         # files hold the last points alone; a targeted attack looks for its target on the way
@@ -194,12 +198,13 @@ def evaluation(run: Run) -> Source:
         SEVERAL: len(options["models"]) > 1,
         GAZE: bool(map_attacks) and not options.get("saved"),
         TARGETED: bool(targeted),
+        CORRUPTED: bool(severities) and not options.get("saved"),
     }
     records = records_of_models(run, options["models"], maps=has[GAZE], targets=has[TARGETED])
     conditions = {"table6": published6, "table7": published7}
     paper: Paper = {name: numbers_of_the_paper()[name] for name, holds in conditions.items() if holds(manifest)}
     given = {"records": records, "dataset": options["data"], "models": options["models"], "paper": paper}
-    given |= {"map_attacks": map_attacks, "attacks": targeted}
+    given |= {"map_attacks": map_attacks, "attacks": targeted, "severities": severities}
     words = {"steps_and_sigmas": steps_and_sigmas(options), "gaze": gaze_setting(options)}
     return Source(manifest, {need for need, present in has.items() if present}, given, words)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.records import CHECKS, SANITY, read_checks, under_random_weights
-from attnlab.report.description import eps_of, falls_short, predicted_labels
+from attnlab.report.attack_words import eps_of, falls_short
+from attnlab.report.description import predicted_labels
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
 from attnlab.report.tables.iou import each_method
 from attnlab.report.tables.sources import Source
@@ -74,7 +75,7 @@ def of_evaluation(run: Run, source: Source) -> list[str]:
     lines += _skipped(skipped)
     for name, attacks in source.manifest.get("left_out", {}).items():
         lines.append(f"{name}: left out {', '.join(attacks)}, which climb a gradient that its outputs do not have")
-    short = [name for name, attack in options["attacks"].items() if attack and falls_short(attack, attack["eps"])]
+    short = [name for name, attack in options["attacks"].items() if attack and falls_short(attack, attack.get("eps"))]
     if short:
         lines.append(f"{', '.join(short)}: too few or too short steps to reach eps; weaker than their eps says")
     lines += _checks(run.folder, "no sign of masked gradients was found, which proves nothing")

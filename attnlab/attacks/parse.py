@@ -111,10 +111,8 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     numbered = (f"{stem}{int(number)}" for stem in iterative if int(number or 0))
     written = {*ATTACKS, *numbered}
     written |= {stem + A3 for stem in written if not stem.startswith(tuple(without_a3()))}
-    known_names = {*written, *others, *known_corruptions()} - {name}
-    raise UserError(
-        f"expected an attack of {listed}; or a corruption, such as fog@3, got {name!r}{nearest(name, known_names)}"
-    )
+    near = nearest(name, {*written, *others, *known_corruptions()} - {name})
+    raise UserError(f"expected an attack of {listed}, got {name!r}{near}")
 
 
 def check_everywhere(name: str, where: str) -> None:

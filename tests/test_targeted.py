@@ -269,6 +269,13 @@ def test_the_tables_of_a_targeted_run(run):
     assert row["success"] == pytest.approx(100 * (records["prediction"] == 3).mean())
 
 
+def test_an_exported_table_has_the_target(run, attnlab, tmp_path):
+    attnlab("export", "csv", run, "--out", tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/records.csv")
+    assert (rows.loc[rows["attack"] == "pgd3", "target"] == 3).all()
+    assert rows.loc[rows["attack"] == "clean", "target"].isna().all()
+
+
 def test_the_table_of_targeted_attacks_by_hand():
     rows = [
         ("plain", "pgd5", 0, 0, 3, 3, 2),  # reached

@@ -198,7 +198,11 @@ def test_attacks_that_aim_otherwise_refuse_a_target(name, reason):
     assert message.startswith("expected --attack-target with attacks of fgsm, pgd, cw, mi-fgsm, ni-fgsm, di-fgsm")
     assert f"got {name}, which" in message
     assert reason in message
-    check_targetable(["clean", "pgd5+a3", "cw", "mi-fgsm7"])
+    check_targetable(["clean", "pgd5+a3", "cw", "mi-fgsm7", "fog"])
+    for alone in ("clean", "fog", "clean,fog"):
+        assert error_of(lambda alone=alone: EvaluateConfig.of(attacks=alone, attack_target="3")).endswith(
+            f"got {alone.replace(',', ', ')}"
+        )
 
 
 def test_an_attack_from_python_refuses_a_target_that_it_cannot_have():

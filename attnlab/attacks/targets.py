@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from attnlab.attacks import ATTACKS, CLEAN
+from attnlab.attacks import ATTACKS
 from attnlab.attacks.limits import LEAST_LIKELY, likely_rank
 from attnlab.attacks.others import OTHER_ATTACKS
 from attnlab.errors import UserError, nearest
@@ -14,17 +14,21 @@ SHOWN = 5  # how many classes a refusal lists
 
 
 def check_targetable(names: Iterable[str]) -> None:
-    """Refuse attacks that cannot aim at a class of the user's choice; what is no name of an attack is not looked at."""
+    """Refuse attacks that cannot aim at a class of the user's choice, and a list without one that can.
+
+    The names are known; what is no attack, such as `clean` and corruptions, may stand beside one.
+    """
     able = [name for name, attack in ATTACKS.items() if attack.targetable]
-    for name in names:
-        stem = name.partition("+")[0].rstrip("0123456789") if name not in OTHER_ATTACKS else name
-        if stem in able or name == CLEAN or (stem not in ATTACKS and name not in OTHER_ATTACKS):
-            continue
+    stems = {name: name if name in OTHER_ATTACKS else name.partition("+")[0].rstrip("0123456789") for name in names}
+    expected = f"expected {OPTION} with attacks of {', '.join(able)}"
+    for name, stem in stems.items():
         if name in OTHER_ATTACKS:
-            reason = ", which is run as published"
-        else:
-            reason = ", which is on maps" if ATTACKS[stem].distance else ", which aims at the least likely class itself"
-        raise UserError(f"expected {OPTION} with attacks of {', '.join(able)}, got {name}{reason}")
+            raise UserError(f"{expected}, got {name}, which is run as published")
+        if stem in ATTACKS and stem not in able:
+            reason = "is on maps" if ATTACKS[stem].distance else "aims at the least likely class itself"
+            raise UserError(f"{expected}, got {name}, which {reason}")
+    if not set(stems.values()) & set(able):
+        raise UserError(f"{expected}, got {', '.join(stems)}")
 
 
 def parse_target(written: int | str, names: Sequence[str], classes: int) -> int | str:

@@ -30,7 +30,7 @@ COLUMNS = {
     "prediction": "of the clean image",
     "adv_prediction": "of the attacked image",
     "defended": "1 of a model that was trained with a defence, 0 of another; empty where the run does not say",
-    "succeed": "1 where the attack changes the prediction, else 0",
+    "succeed": "1 where the attack changes the prediction, a targeted one to its target, else 0",
     "confidence": "softmax probability of the label",
     "log_odds": "log(p / (1 - p)) of that probability p, 1 - p being at least 2^-25",
     "margin": "logit of the label less the highest of the others; empty where the run does not record it",

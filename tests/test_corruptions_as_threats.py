@@ -13,6 +13,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.parse import parse_attack, parse_attacks
 from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
+from attnlab.exports.write import export
 from attnlab.pipelines.analyze import analyze
 from attnlab.pipelines.evaluate import evaluate
 from attnlab.pipelines.replay import replay
@@ -23,6 +24,7 @@ from attnlab.report.tables.export import make_tables
 
 def test_an_analysis_of_a_corruption_has_maps_without_a_budget_and_is_seen_again(tmp_path):
     run = analyze(AnalyzeConfig.of(attack="contrast@5", limit=4, out=tmp_path / "run", workers=0))
+    assert "got one of a corruption; `attnlab export csv` takes it" in error_of(lambda: export("coco", run.folder))
     options = json.loads((run.folder / "run.json").read_text())["options"]
     assert options["eps"] == [None]
     assert options["attack"] == {"corruption": "contrast", "severity": 5}

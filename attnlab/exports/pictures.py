@@ -31,9 +31,14 @@ IMAGES, MAPS = "images", "maps"
 Levels = npt.NDArray[np.uint8]
 
 
-def places(out: Path, budgets: list[float]) -> list[Path]:
-    """Folders of the clean images and of those of each eps."""
-    return [out, *(out / "adversarial" / eps_name(eps) for eps in budgets)]
+def places(out: Path, budgets: list[float | None]) -> list[Path]:
+    """Folders of the clean images and of those of each eps; a corruption, which has none, is refused."""
+    if None in budgets:
+        raise UserError(
+            "expected a run of an attack with an eps for this format, got one of a corruption; `attnlab export csv` "
+            "takes it, and `attnlab attack --attack fog@3` keeps corrupted images"
+        )
+    return [out, *(out / "adversarial" / eps_name(eps) for eps in budgets if eps is not None)]
 
 
 def picture_of(place: Path, image_id: str, kind: str = IMAGES) -> Path:

@@ -36,6 +36,7 @@ from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.pipelines.hardware import usable_cores
+from attnlab.pipelines.memory import keep_freed
 from attnlab.words import counted
 from benchmarks.timing import machine
 
@@ -206,10 +207,12 @@ def peak_memory(name: str, root: Path) -> float:
 def main(images: int, listed: int, readers: str, rounds: int, place: Path | None, memory: str | None) -> None:
     """Print images per second, seconds to open, and memory, by reader."""
     if memory and place:
+        keep_freed()
         read_all(load_dataset(memory, place, "val"), 0)
         click.echo(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
         return
     click.echo(machine())
+    keep_freed()  # as every run does
     with tempfile.TemporaryDirectory(dir=place) as made:
         root = Path(made)
         files = photographs(root / "files", images)

@@ -24,6 +24,7 @@ from attnlab.models import Classifier, load_model
 from attnlab.models.describe import ModelDescription, describe
 from attnlab.models.preprocessing import said_by
 from attnlab.pipelines import hardware
+from attnlab.pipelines.memory import keep_freed
 from attnlab.training.folder import tell_unfinished
 
 
@@ -102,7 +103,8 @@ def describe_as_asked(options: ModelOptions) -> ModelDescription:
 
 
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:
-    """A model on its device."""
+    """A model on its device, in a process that is ready for many batches."""
+    keep_freed()
     classifier = load_as_asked(name, weights, options)
     classifier = classifier.place(hardware.own_device(run.device), run.precision, run.memory_format)
     tell_unfinished(name if weights == "default" else weights)

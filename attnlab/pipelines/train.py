@@ -23,6 +23,7 @@ from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.zoos import from_anywhere
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import check_trainable, fitted, seen_by
+from attnlab.pipelines.memory import keep_freed
 from attnlab.pipelines.opening import load_as_asked, load_source, run_folder
 from attnlab.pipelines.provenance import describe_data, environment
 from attnlab.pipelines.robustness_checks import first_look, write_found
@@ -186,7 +187,8 @@ def _settled_plan(config: TrainConfig) -> Plan:
 
 
 def _device(run: TrainingRunOptions) -> torch.device:
-    """The device of this process; a UserError where several processes cannot train so."""
+    """The device of this process, which is made ready for many batches; a UserError where several cannot train so."""
+    keep_freed()
     device = hardware.own_device(run.device)
     if launched() > 1 and run.compiled:
         raise UserError("expected --compile in one process, got torchrun: nobody has seen the two together yet")

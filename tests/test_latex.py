@@ -60,6 +60,14 @@ FRAMES = {
          "chance": 0.5}
         for images, group in product(("clean", "attacked"), ("succeed", "fail"))
     ],
+    "targeted": [
+        {"model": "madry-aad-1", "defense": "madry+aad", "attack": "iter-stepll100", "target": "the least likely",
+         "n": 10000, "success": 100.0, "ci_low": 99.11, "ci_high": 100.0, "any_point": 100.0}
+    ],
+    "corruptions": [
+        {"model": "madry-aad-1", "defense": "madry+aad", "corruption": "elastic-transform",
+         "severities": "1, 2, 3, 4, 5", "n": 10000, "mean": 100.0, "ci_low": 99.11, "ci_high": 100.0}
+    ],
     "gaze": [
         {"model": "madry-aad-1", "defense": "madry+aad", "attack": "keep-map100", "prediction": "changed",
          "measure": "IoU of 10 cells", "of": 10000, "n": 9999, "mean": 0.123, "ci_low": 0.1, "ci_high": 0.2}

@@ -137,9 +137,14 @@ def without_a3() -> list[str]:
     return [name for name, attack in ATTACKS.items() if not attack.deviates]
 
 
+def stem_of(name: str) -> str:
+    """Name in ATTACKS of a name that is known, such as `pgd20+a3`: without its number of steps, and without +a3."""
+    return name.strip().partition("+")[0].rstrip("0123456789")
+
+
 def is_map_attack(name: str) -> bool:
     """Whether a name that is known, such as `explain20`, is of an attack on maps."""
-    return name.strip().rstrip("0123456789") in map_attacks()
+    return stem_of(name) in map_attacks()
 
 
 def attack_names() -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attnlab.attacks import ATTACKS
 from attnlab.attacks.limits import LEAST_LIKELY, likely_rank
 from attnlab.attacks.others import OTHER_ATTACKS
+from attnlab.attacks.parse import stem_of
 from attnlab.errors import UserError, nearest
 from attnlab.models.class_order import Name
 
@@ -19,7 +20,7 @@ def check_targetable(names: Iterable[str]) -> None:
     The names are known; what is no attack, such as `clean` and corruptions, may stand beside one.
     """
     able = [name for name, attack in ATTACKS.items() if attack.targetable]
-    stems = {name: name if name in OTHER_ATTACKS else name.partition("+")[0].rstrip("0123456789") for name in names}
+    stems = {name: name if name in OTHER_ATTACKS else stem_of(name) for name in names}
     expected = f"expected {OPTION} with attacks of {', '.join(able)}"
     for name, stem in stems.items():
         if name in OTHER_ATTACKS:

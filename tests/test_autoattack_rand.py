@@ -100,22 +100,26 @@ def test_dlr_equals_the_authors(images):
     torch.testing.assert_close(dlr(logits, labels), APGDAttack.dlr_loss(None, logits, labels))
 
 
-def test_the_suite_breaks_as_much_as_the_authors_does(images):
-    """The share of passes that are wrong at what either is left with: both draw other numbers."""
-    classifier, images, wrong, eps = drawing(0.05).float(), images.float(), [], EPS / 3
+def test_the_suite_breaks_as_much_as_the_authors_does():
+    """The share of passes that are wrong at what either is left with: both draw other numbers.
+
+    Of 64 images, five seeds of either: .49 to .53 by ours, .46 to .52 by theirs, .11 of the clean.
+    """
+    images = torch.rand(64, 3, 11, 11, generator=torch.Generator().manual_seed(3))
+    classifier, wrong, eps = drawing(0.05).float(), [], EPS / 2
     with torch.random.fork_rng():
         torch.manual_seed(1)
         labels = torch.stack([predictions(classifier, images) for _ in range(50)]).mode(0).values
         suite = AutoAttack(classifier, norm="Linf", eps=eps, version="rand", device="cpu")
         suite.apgd.n_iter, suite.apgd.eot_iter = 20, 5
-        theirs = suite.run_standard_evaluation(images, labels, batch_size=8)[0]
-        ours = autoattack_rand(classifier, images, labels, eps, SEEDS, steps=20, passes=5)
+        theirs = suite.run_standard_evaluation(images, labels, batch_size=64)[0]
+        ours = autoattack_rand(classifier, images, labels, eps, range(64), steps=20, passes=5)
         for adversarial in (ours, theirs, images):
             passes = [(predictions(classifier, adversarial) != labels).double().mean() for _ in range(200)]
             wrong.append(torch.stack(passes).mean().item())
-    assert wrong[2] < 0.1
-    assert 0.3 < wrong[1] < 0.95, "the test needs a budget at which some images hold"
-    assert wrong[0] == pytest.approx(wrong[1], abs=0.125)  # an image of eight
+    assert wrong[2] < 0.2
+    assert 0.35 < wrong[1] < 0.65, "the test needs a budget at which some images hold"
+    assert wrong[0] == pytest.approx(wrong[1], abs=0.1)
 
 
 # ------------------------------------------------------------------ invariants

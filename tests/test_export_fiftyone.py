@@ -51,9 +51,9 @@ def test_a_box_is_given_in_shares_of_the_image_and_a_mask_cut_to_it():
     assert truth_of({"mask": pack(mask & False), "boxes": []}, (4, 8)) == []
 
 
-def test_slices_are_named_after_their_eps_without_dots():
-    names = [slice_of(View(eps, 0, 0.0, None, "", None)) for eps in (None, 16 / 255, 0.3)]
-    assert names == ["clean", "eps 16/255", "eps 0_3"]
+def test_slices_are_named_after_their_views_without_dots():
+    names = [slice_of(View(name, None, 0, 0.0, None, "", None)) for name in ("clean", "eps 16/255", "eps 0.3", "fog@3")]
+    assert names == ["clean", "eps 16/255", "eps 0_3", "fog@3"]
 
 
 def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(small, monkeypatch):

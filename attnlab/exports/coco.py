@@ -1,4 +1,4 @@
-"""A run as data sets in COCO's layout: one of its clean images, and one of the attacked images of each eps.
+"""A run as data sets in COCO's layout: of its clean images, and of those of each eps or of the corruption.
 
 Coordinates are pixels of images at the model's size, as everywhere in a run. A category's id is the index of its class.
 """
@@ -28,7 +28,7 @@ def coco(export: Export) -> list[str]:
     """Write annotations.json, of each eps too unless without images; it comes last, when all pictures are there."""
     manifest, config = export.manifest, export.config
     shown = None if config.no_images else write_pictures(export, maps=True, instead=INSTEAD)
-    where = places(export.out, manifest["options"]["eps"])[: 1 if shown is None else None]
+    where = places(export.out, manifest["options"])[: 1 if shown is None else None]
     names = ClassNames(class_names(manifest))
     sets = [Instances(place, manifest, names) for place in where]
     for record in export.rows():
@@ -41,7 +41,8 @@ def coco(export: Export) -> list[str]:
         path = export.write(str((instances.place / FILE).relative_to(export.out)), instances.encoded())
     count = len(sets[0].images)
     line = f"{path}: {counted(count, 'image')}, {counted(len(sets[0].annotations), 'annotation')}"
-    return [line] if shown is None else [f"{line}; each eps likewise below {export.out / 'adversarial'}"]
+    attacked = "corrupted ones" if None in manifest["options"]["eps"] else "each eps likewise"
+    return [line] if shown is None else [f"{line}; {attacked} below {export.out / 'adversarial'}"]
 
 
 @dataclass
@@ -116,12 +117,13 @@ def runs_of(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _about(shown: int, views: Sequence[View], names: ClassNames) -> dict[str, Any]:
-    """What the model made of an image, as attributes; of the clean one also what it made of each eps."""
+    """What the model made of an image, as attributes; of the clean one also what it made of its other views."""
     own = _scalars(views[shown], names)
     if shown:
-        return {**own, "eps": views[shown].eps, "clean_prediction": names[views[0].prediction]}
+        how = {"corruption": views[shown].name} if views[shown].eps is None else {"eps": views[shown].eps}
+        return {**own, **how, "clean_prediction": names[views[0].prediction]}
     for view in views[1:]:
-        ending = view.title.translate(str.maketrans(" /.", "___"))
+        ending = view.name.translate(str.maketrans(" /.@-", "_____"))
         own |= {f"{key}_{ending}": value for key, value in _scalars(view, names).items()}
     return own
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlab.errors import UserError
 from attnlab.exports.pictures import picture_of, places, write_pictures
-from attnlab.exports.views import ClassNames, Record, Truth, View, has_labels, truth_of, views_of
+from attnlab.exports.views import CLEAN, ClassNames, Record, Truth, View, has_labels, truth_of, views_of
 from attnlab.exports.write import Export
 from attnlab.report.description import class_names
 from attnlab.words import counted
@@ -70,7 +70,7 @@ def _samples(export: Export, shown: set[str]) -> "Iterator[fo.Sample]":
     import fiftyone as fo
 
     manifest, names = export.manifest, ClassNames(class_names(export.manifest))
-    where = places(export.out.resolve(), manifest["options"]["eps"])
+    where = places(export.out.resolve(), manifest["options"])
     for record in export.rows():
         if record["image_id"] not in shown:
             continue
@@ -84,7 +84,7 @@ def _samples(export: Export, shown: set[str]) -> "Iterator[fo.Sample]":
 
 def slice_of(view: View) -> str:
     """Name of the slice of a group in which a view stands; without dots, which MongoDB does not take there."""
-    return view.title.replace(".", "_")
+    return view.name.replace(".", "_")
 
 
 def _fields(
@@ -98,7 +98,7 @@ def _fields(
     known = view.label_confidence if view.prediction == record["label"] else None
     detections = [fo.Detection(label=label, **cut_out(one, manifest["model"]["input_size"])) for one in truth]
     fields = {
-        "tags": ["clean" if view.eps is None else "adversarial"],
+        "tags": [CLEAN if view.clean else "adversarial" if view.eps is not None else "corrupted"],
         "image_id": record["image_id"],
         "label": fo.Classification(label=label) if has_labels(manifest) else None,
         "label_confidence": view.label_confidence,

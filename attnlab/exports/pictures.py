@@ -1,11 +1,11 @@
 """Pictures of a run's images: they are read and attacked again, since records hold no pixels.
 
 Below an export's folder lie images/ID.png and maps/ID.png of the clean images, and below adversarial/eps-.../ the same
-of each eps. A map is grey, 0 where nothing speaks for the class, 255 at the highest value of the image's maps, clean
-and attacked.
+of each eps, below adversarial/fog@3/ of a corruption. A map is grey, 0 where nothing speaks for the class, 255 at the
+highest value of the image's maps, clean and attacked.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -31,14 +31,10 @@ IMAGES, MAPS = "images", "maps"
 Levels = npt.NDArray[np.uint8]
 
 
-def places(out: Path, budgets: list[float | None]) -> list[Path]:
-    """Folders of the clean images and of those of each eps; a corruption, which has none, is refused."""
-    if None in budgets:
-        raise UserError(
-            "expected a run of an attack with an eps for this format, got one of a corruption; `attnlab export csv` "
-            "takes it, and `attnlab attack --attack fog@3` keeps corrupted images"
-        )
-    return [out, *(out / "adversarial" / eps_name(eps) for eps in budgets if eps is not None)]
+def places(out: Path, options: Mapping[str, Any]) -> list[Path]:
+    """Folders of the clean images and of those of each eps, or of the corruption, by the options of an analysis."""
+    names = (options["attack_name"] if eps is None else eps_name(eps) for eps in options["eps"])
+    return [out, *(out / "adversarial" / name for name in names)]
 
 
 def picture_of(place: Path, image_id: str, kind: str = IMAGES) -> Path:
@@ -63,7 +59,7 @@ def write_pictures(export: Export, *, maps: bool = False, instead: str = "") -> 
     from attnlab.pipelines.hardware import reading_processes
     from attnlab.pipelines.replay import replay
 
-    where = places(export.out, export.manifest["options"]["eps"])
+    where = places(export.out, export.manifest["options"])
     maps = maps and bool(map_methods(export.manifest))
     kinds = [IMAGES, MAPS] if maps else [IMAGES]
     there = {

@@ -20,6 +20,8 @@ from attnlab.words import as_fraction
 Record = Mapping[str, Any]
 Box = tuple[float, float, float, float]
 
+CLEAN = "clean"  # name of the view that nothing was done to
+
 
 class ClassNames:
     """Names of classes by their index, each another one: programs that know names alone would take two for one."""
@@ -44,9 +46,10 @@ def has_labels(manifest: Mapping[str, Any]) -> bool:
 
 
 class View(NamedTuple):
-    """An image as the model saw it, or its counterpart under the attack of one eps."""
+    """An image as the model saw it, or its counterpart under the attack of one eps, or under a corruption."""
 
-    eps: float | None  # None: the clean image
+    name: str  # `clean`, the eps, or the corruption
+    eps: float | None  # None: the clean image, and a corrupted one
     prediction: int
     label_confidence: float  # softmax probability of the label
     iou: float | None  # of the map's area with the ground truth
@@ -54,20 +57,21 @@ class View(NamedTuple):
     map: Map | None
 
     @property
-    def title(self) -> str:
-        """`clean`, or the eps."""
-        return "clean" if self.eps is None else f"eps {as_fraction(self.eps)}"
+    def clean(self) -> bool:
+        """Whether the image is as the data has it."""
+        return self.name == CLEAN
 
 
 def views_of(record: Record, manifest: Mapping[str, Any]) -> list[View]:
-    """The clean image, then that of each eps, from an image's row of the records."""
-    has_boxes, outcomes = manifest["data"]["has_boxes"], outcomes_of(manifest)
+    """The clean image, then that of each eps or the corrupted one, from an image's row of the records."""
+    has_boxes, outcomes, options = manifest["data"]["has_boxes"], outcomes_of(manifest), manifest["options"]
+    names = [CLEAN, *(options["attack_name"] if eps is None else f"eps {as_fraction(eps)}" for eps in options["eps"])]
     views = []
-    for eps, row in zip([None, *manifest["options"]["eps"]], [record, *record["adversarial"]], strict=True):
+    for name, eps, row in zip(names, [None, *options["eps"]], [record, *record["adversarial"]], strict=True):
         attention = None if row["map"] is None else shown_map(row, manifest)
         group = group_of(record, row, has_boxes)
-        group = "" if eps is None and group in GROUPS else outcomes.name(group)
-        views.append(View(eps, row["prediction"], row["confidence"], row["iou_att_gt"], group, attention))
+        group = "" if name == CLEAN and group in GROUPS else outcomes.name(group)
+        views.append(View(name, eps, row["prediction"], row["confidence"], row["iou_att_gt"], group, attention))
     return views
 
 

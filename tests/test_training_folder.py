@@ -79,6 +79,7 @@ DAMAGES = {
     "gone": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "changed": lambda path: path.write_bytes(path.read_bytes()[:-2] + b"\0\0"),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }
 

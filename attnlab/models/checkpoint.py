@@ -1,5 +1,6 @@
 """A whole model as a folder: model.json, which names its network, and its weights."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ STATED = (
     "input_size",
     "channels",
 )  # what a user may state of a model's images, in place of what the network says
+HASH = "weights_sha256"  # in model.json: SHA-256 of the weights' file; while that is replaced, of each that it may be
 LARGEST = 2_000_000  # bytes of a model.json; attnlab writes some two hundred, and the names of the classes
 
 
@@ -28,22 +30,65 @@ def save_checkpoint(classifier: Classifier, folder: Path, model: str, defense: s
     """Write a classifier, with its attention layer's name, so that `load_model(folder)` gives it back.
 
     `model` is the name that `load_model` builds the network from; a user's own file is named as seen from the folder,
-    so that both can be moved together, beside its SHA-256. `defense` is what it was trained with.
+    so that both can be moved together, beside its SHA-256. `defense` is what it was trained with. Of a checkpoint that
+    is replaced model.json names both weights meanwhile, so that it can be loaded wherever the process may end.
     """
     # copies, since the format refuses tensors that share memory
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.network.state_dict().items()}
-    write_whole(folder / WEIGHTS, save(state))
+    content = save(state)
+    _announce(folder, hashlib.sha256(content).hexdigest())
+    write_whole(folder / WEIGHTS, content)
     describe_checkpoint(classifier, folder, model, defense)
 
 
 def describe_checkpoint(classifier: Classifier, folder: Path, model: str, defense: str) -> None:
-    """Write model.json alone; arguments as for `save_checkpoint`."""
+    """Write model.json alone, of the weights that are there; arguments as for `save_checkpoint`."""
     code = {"code": classifier.code} if is_own_code(model) and classifier.code else {}
     named = _seen_from(folder, model) if code else model
     description = {"model": named, "layer": classifier.layer, "defense": defense, **code, **classifier.stated}
+    description[HASH] = _hash_of(folder / WEIGHTS)
     if labels := said_labels(classifier.network):  # by which logits and data are matched; libraries say them once
         description["labels"] = list(labels)
+    _write(folder, description)
+
+
+def _write(folder: Path, description: dict[str, Any]) -> None:
     write_whole(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+
+
+def _announce(folder: Path, sha256: str) -> None:
+    """Let model.json name the weights that are to come beside those that it names, where it names any."""
+    try:
+        known = read_description(folder)["weights"]
+    except UserError:  # there is none that could be loaded
+        return
+    if known:
+        written = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        _write(folder, {**written, HASH: list(dict.fromkeys([*known, sha256]))})
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checked_weights(folder: Path) -> Path:
+    """File of a checkpoint's weights, which is the one that model.json names; older ones name none.
+
+    Raises:
+        UserError: If it is another file, or `read_description` does.
+    """
+    path = folder / WEIGHTS
+    for _ in range(2):  # a training may have replaced it between both readings
+        known = read_description(folder)["weights"]
+        sha256 = _hash_of(path) if known else ""
+        if not known or sha256 in known:
+            return path
+    raise UserError(
+        f"expected {path} to have the SHA-256 {known[-1]}, as {DESCRIPTION} beside it says, got {sha256}: "
+        "it was damaged or replaced; copy the checkpoint again, or name the file itself, which is not checked: "
+        f"--weights {path}"
+    )
 
 
 def _seen_from(folder: Path, model: str) -> str:
@@ -61,6 +106,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
     The model of a user's own file comes with the file's whole path, and `code` is that file's SHA-256, else empty.
     `labels` are the names of the network's classes in the order of its logits; empty where they are not known.
+    `weights` are the SHA-256 that the file of weights may have; empty in older ones.
     """
     path = folder / DESCRIPTION
     for needed in (path, folder / WEIGHTS):
@@ -87,11 +133,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     labels = written.get("labels", [])
     if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
         raise _damaged(path, "a list of names under 'labels'")
+    weights = written.get(HASH, [])
+    weights = [weights] if isinstance(weights, str) else weights
+    if not (isinstance(weights, list) and all(isinstance(one, str) and one.isprintable() for one in weights)):
+        raise _damaged(path, f"a SHA-256 under {HASH!r}")
     model = description["model"]
     if "code" in written and is_own_code(model):
         model = str((folder / model).resolve())
     kept = {key: description[key] for key in ("layer", "defense", "code")}
-    return {"model": model, "stated": stated, "labels": tuple(labels), **kept}
+    return {"model": model, "stated": stated, "labels": tuple(labels), "weights": tuple(weights), **kept}
 
 
 def _damaged(path: Path, expected: str) -> UserError:

@@ -12,7 +12,7 @@ from attnlab.compat import torchvision  # noqa: F401 - zoos and users' own code 
 from attnlab.errors import UserError
 from attnlab.failures import one_line
 from attnlab.models import BUILT_IN
-from attnlab.models.checkpoint import DESCRIPTION, WEIGHTS, read_description
+from attnlab.models.checkpoint import DESCRIPTION, checked_weights, read_description
 from attnlab.models.classifier import Classifier
 from attnlab.models.names import plain_names, unknown_model
 from attnlab.models.normaliser import settle
@@ -64,7 +64,8 @@ def load_model(
     Raises:
         UserError: If the name is unknown, weights cannot be had or belong to another network, could be one or another
             part of their file, or are normalised otherwise than the network says, the layer does not exist, a user's
-            own function or network fails, or a checkpoint folder names code that is not trusted.
+            own function or network fails, or a checkpoint folder names code that is not trusted
+            or other weights than it holds.
     """
     stated: dict[str, Any] = {} if mean is None and std is None else {"mean": mean, "std": std}
     stated |= {} if channels is None else {"channels": channels}
@@ -77,8 +78,9 @@ def load_model(
         raise UserError(f"{path} is damaged: expected the name of a network under 'model', got {model!r}, a folder")
     own = weights == "default"
     check_trusted(model, path, trust_code, f"--model {model} --weights {folder if own else weights}")
-    file, layer = str(folder / WEIGHTS) if own else weights, layer or description["layer"]
+    layer = layer or description["layer"]
     try:
+        file = str(checked_weights(folder)) if own else weights
         labels = description["labels"] if own else ()
         classifier = _load(
             model, file, layer, description["stated"] | stated, 0, weights_key, trust_code, labels=labels
@@ -105,7 +107,7 @@ def _load(
     if weights not in ("default", "none") and folder.is_dir():
         description = read_description(folder)
         labels = description["labels"]
-        layer, saved_code, weights = layer or description["layer"], description["code"], str(folder / WEIGHTS)
+        layer, saved_code, weights = layer or description["layer"], description["code"], str(checked_weights(folder))
         stated = description["stated"] | stated
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random weights are the same in every run

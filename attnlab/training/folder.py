@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from attnlab.errors import UserError
 from attnlab.files import is_vacant, write_whole
 from attnlab.manifests import check_same, now, rename_former, tell_other_surroundings
-from attnlab.models.checkpoint import WEIGHTS, describe_checkpoint, read_description, save_checkpoint
+from attnlab.models.checkpoint import WEIGHTS, checked_weights, describe_checkpoint, read_description, save_checkpoint
 from attnlab.models.classifier import Classifier
 from attnlab.training.checkpointing import FILE as STATE
 from attnlab.training.log import LOG, read_epochs
@@ -129,13 +129,13 @@ def check_checkpoints(folder: Path, classifier: Classifier, model: str, defense:
         return
     epochs = read_epochs(folder / LOG)
     best = max((line["epoch"] for line in epochs if line["best"]), default=len(epochs))
-    kept = folder / SNAPSHOTS / f"{best:03d}" / WEIGHTS
+    kept = folder / SNAPSHOTS / f"{best:03d}"
     if best == len(epochs):
         save_checkpoint(classifier, folder, model, defense)
-    elif _has_weights(folder / WEIGHTS, classifier):
+    elif not _is_described(folder) and _has_weights(folder / WEIGHTS, classifier):
         describe_checkpoint(classifier, folder, model, defense)
-    elif _has_weights(kept, classifier):
-        write_whole(folder / WEIGHTS, kept.read_bytes())
+    elif _is_whole(kept, classifier):
+        write_whole(folder / WEIGHTS, (kept / WEIGHTS).read_bytes())
         describe_checkpoint(classifier, folder, model, defense)
     else:
         raise UserError(
@@ -148,10 +148,18 @@ def check_checkpoints(folder: Path, classifier: Classifier, model: str, defense:
 def _is_whole(folder: Path, classifier: Classifier) -> bool:
     """Whether a folder's checkpoint can be loaded into a network like the classifier's."""
     try:
+        return _has_weights(checked_weights(folder), classifier)
+    except UserError:
+        return False
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether a folder's model.json can be read."""
+    try:
         read_description(folder)
     except UserError:
         return False
-    return _has_weights(folder / WEIGHTS, classifier)
+    return True
 
 
 def _has_weights(path: Path, classifier: Classifier) -> bool:

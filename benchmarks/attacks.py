@@ -21,6 +21,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.fab import nearest_adversarial
 from attnlab.attacks.pgd import perturb
 from attnlab.models import Classifier, load_model
+from attnlab.pipelines.memory import keep_freed
 from benchmarks.timing import installed, machine, paired_ratio, ratio, side_by_side
 
 EPS = 8 / 255
@@ -74,6 +75,7 @@ def theirs(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) -
 def main(model: str, weights: str, device: str, precision: str, batch_size: int, steps: int, rounds: int) -> None:
     """Print milliseconds an image and step, and ratios."""
     warnings.filterwarnings("ignore")
+    keep_freed()  # as commands do
     fast = load_model(model, weights).place(device, precision)
     plain = load_model(model, weights).place(device, memory_format="contiguous")
     draw = torch.Generator().manual_seed(0)

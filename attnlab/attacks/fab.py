@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.linalg import vecdot
 
 from attnlab.arrays import Images, Labels, PerImage
 from attnlab.attacks.apgd import rivals
@@ -99,7 +100,7 @@ def _step(point: Images, centre: Images, lead: PerImage, gradient: Tensor, norm:
 
     The nearer the point's projection lies, in comparison with the image's, the less the image draws.
     """
-    offset = lead + _dot(gradient.flatten(1), (centre - point).flatten(1))
+    offset = lead + vecdot(gradient.flatten(1), (centre - point).flatten(1))
     own, other = ways_to_hyperplanes([(point, lead), (centre, offset)], gradient, norm)
     way, way_of_other = (norm.length(each).clamp_(min=SHORTEST) for each in (own, other))
     alpha = column((way / (way + way_of_other)).clamp_(max=ALPHA_MAX))
@@ -121,20 +122,16 @@ def ways_to_hyperplanes(starts: Sequence[tuple[Images, PerImage]], normals: Tens
     along = norm.steepest(normals).flatten(1)
     gain, slowness = along * normals.flatten(1), along.abs().clamp_(min=torch.finfo(along.dtype).tiny).reciprocal_()
     moved, free, ways = torch.empty_like(gain), torch.ones_like(gain), []
-    whole = _dot(gain, free)
+    whole = vecdot(gain, free)
     for points, offsets in starts:
         heading = along * torch.where(offsets >= 0, -1, 1)[:, None]
-        met = torch.where(heading > 0, 1 - points.flatten(1), points.flatten(1)).mul_(slowness)  # length to a bound
+        bound = torch.gt(heading, 0, out=torch.empty_like(heading))  # 1 or 0
+        met = bound.sub_(points.flatten(1)).abs_().mul_(slowness)  # length to it
         needed, before = offsets.abs(), whole
         length = (needed / whole).nan_to_num_(0)
-        while not torch.equal(slope := _dot(gain, torch.gt(met, length[:, None], out=free)), before):
-            reached = _dot(gain, torch.minimum(met, length[:, None], out=moved))
+        while not torch.equal(slope := vecdot(gain, torch.gt(met, length[:, None], out=free)), before):
+            reached = vecdot(gain, torch.minimum(met, length[:, None], out=moved))
             further = ((needed - reached) / slope).nan_to_num_(0)
             length, before = torch.maximum(length, (length + further).nan_to_num_()), slope
         ways.append(torch.minimum(met, length[:, None]).mul_(heading).view(shape))
     return ways
-
-
-def _dot(first: Tensor, second: Tensor) -> PerImage:
-    """Scalar product of each row, (N,)."""
-    return torch.bmm(first[:, None], second[:, :, None])[:, 0, 0]

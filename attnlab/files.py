@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
 
@@ -35,16 +35,19 @@ WITHOUT_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # .
 def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
     """Write a file, and the folders above it, so that it is there whole or not at all, whenever the process may end.
 
-    With `sync` not even a power failure cuts it short; False is for files in numbers.
+    With `sync` not even a power failure cuts it short; False is for files in numbers, whose folder `remove_leftovers`
+    has to clear.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with _beside(path, content, sync=sync) as written:
                 written.replace(path)
-            return
+            break
         except FileNotFoundError:
             if attempt == ATTEMPTS:
                 raise
+    if sync:
+        remove_leftovers(path.parent, path.name)
 
 
 def create_whole(path: Path, content: bytes) -> bool:
@@ -79,7 +82,35 @@ def _beside(path: Path, content: bytes | memoryview, *, sync: bool = True) -> It
         error.filename, error.filename2 = str(path), None  # the name that means something to a user
         raise
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be removed either, the error above is what counts
+            unfinished.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what killed processes of this machine left below a folder of files that were not whole.
+
+    With a file's `name` those of that file alone, beside it. Living processes keep theirs.
+    """
+    mine = re.compile(
+        rf"{re.escape(f'.{name[:40]}')}.*{re.escape(f'.{platform.node()[:40]}.')}(\d+)\.[0-9a-f]+\.tmp", re.DOTALL
+    )
+    with suppress(OSError):
+        for path in folder.glob(".*.tmp") if name else folder.rglob(".*.tmp"):
+            if (found := mine.fullmatch(path.name)) and _is_dead(int(found[1])):
+                path.unlink(missing_ok=True)
+
+
+def _is_dead(process: int) -> bool:
+    """Whether no process has this number; False where that cannot be asked without harm."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
 
 
 def safe_cell(text: str) -> str:

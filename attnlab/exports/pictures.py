@@ -18,7 +18,7 @@ from PIL import Image
 from attnlab.errors import UserError
 from attnlab.exports.views import views_of
 from attnlab.exports.write import Export
-from attnlab.files import file_of, write_whole
+from attnlab.files import file_of, remove_leftovers, write_whole
 from attnlab.manifests import map_methods
 from attnlab.recorded_attacks import norm_of
 from attnlab.report.figures.analysis import eps_name, seen_by
@@ -84,6 +84,9 @@ def write_pictures(export: Export, *, maps: bool = False, instead: str = "") -> 
             call_in_workers(reading_processes(), calls(count))
         except UserError as error:
             raise UserError(f"{error}{instead}") from None
+    for place in where:
+        for kind in kinds:
+            remove_leftovers(place / kind)
     return there
 
 

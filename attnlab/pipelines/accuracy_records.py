@@ -51,6 +51,7 @@ class AttackBatch(NamedTuple):
         return None if attack.target is None else self.targets[attack.target]
 
 
+ADVERSARIAL = ARRAYS, IMAGES = "arrays", "images"  # folders of a run that keep adversarial images
 EIGHT_BIT = " 8-bit"  # what the outcome of 8-bit images is called: the attack's name and this
 HALVINGS = 20  # of the share of a perturbation that whole grey levels keep within an L2 ball
 AttackRunner = Callable[[AttackBatch], dict[str, AttackResult]]  # what attacks make of a batch, by their names
@@ -177,8 +178,8 @@ def save_adversarial(target: AttackBatch, folder: Path, attacks: Attacks) -> dic
             Image.fromarray(levels.permute(1, 2, 0).squeeze(2).numpy()).save(picture, "PNG")
         else:
             np.save(picture, np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
-        write_whole(file_of(folder / "arrays", image_id, ".npy"), array.getvalue(), sync=False)
-        write_whole(file_of(folder / "images", image_id, suffix), picture.getvalue(), sync=False)
+        write_whole(file_of(folder / ARRAYS, image_id, ".npy"), array.getvalue(), sync=False)
+        write_whole(file_of(folder / IMAGES, image_id, suffix), picture.getvalue(), sync=False)
     return {
         name: looked_at(target, adversarial, steps, targets),
         name + EIGHT_BIT: looked_at(target, pixels.to(adversarial) / 255, steps, targets),

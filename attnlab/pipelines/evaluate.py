@@ -13,11 +13,12 @@ from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.errors import UserError
+from attnlab.files import remove_leftovers
 from attnlab.manifests import FORMER_STAGES
 from attnlab.models.checkpoint import trained_as
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
-from attnlab.pipelines.accuracy_records import accuracy_rows, only_attack, run_attacks, save_adversarial
+from attnlab.pipelines.accuracy_records import ADVERSARIAL, accuracy_rows, only_attack, run_attacks, save_adversarial
 from attnlab.pipelines.checks import (
     check_corruptions,
     check_map_attacks,
@@ -123,6 +124,8 @@ class Evaluation(Job[EvaluateConfig]):
 
     def conclude(self, run: Run) -> None:
         """Look for masked gradients and slips of protocol in the models and their records."""
+        for name in ADVERSARIAL if self.save else ():
+            remove_leftovers(self.out / name)
         if self.config.check:
             first = self.positions[: self.config.run.batch_size or 1]
             resize, white_box = self.config.data.resize, self.source is None

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.files import file_of, write_whole
+from attnlab.files import file_of, remove_leftovers, write_whole
 from attnlab.manifests import map_methods
 from attnlab.report.description import Manifest
 from attnlab.report.figures.analysis import boxes_of, eps_parts, mask_of, method_parts, seen_by, shown_map
@@ -42,9 +42,11 @@ def write_overlays(
         for picture in _pictures(target, image, manifest, method, names)
     )
     try:
-        return call_in_workers(workers, calls)
+        count = call_in_workers(workers, calls)
     except OSError as error:
         raise UserError(f"cannot write to {target} ({error.strerror}); choose another folder with --out") from None
+    remove_leftovers(target)
+    return count
 
 
 def write_overlay(

@@ -48,6 +48,7 @@ def call_in_workers(workers: int, calls: Iterable[Callable[[], None]]) -> int:
 def _begin_worker() -> None:
     """Leave interrupts to the parent, and end when it ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # with which a pool ends the others where one was lost
     parent = multiprocessing.parent_process()
     assert parent is not None
 

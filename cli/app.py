@@ -1,12 +1,17 @@
 """The `attnlab` command. No module here imports torch before a command runs, so that `--help` answers at once."""
 
+import _thread
 import errno
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import click
 
@@ -29,6 +34,9 @@ from .sweep import sweep
 from .tables import tables
 from .train import train
 
+#: what makes a file unwritable that the user can mend, and how
+MENDED = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "let its folder be written"}
+SHORTLY = 0.05  # seconds after which a lost interrupt is repeated
 THREAD_PATIENCE = 3.0  # seconds that threads of a model's own code have to end in
 
 
@@ -58,6 +66,22 @@ for command in (
     app.add_command(command)
 
 
+def _ignore_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt_again(report: Callable[[Any], object], lost: Any) -> None:
+    """Repeat an interrupt that Python lost, since it came where nothing can be raised; report anything else."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        report(lost)
+        return
+    again = threading.Timer(SHORTLY, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
+
+
 def _show_warning(message: Warning | str, *_place: object) -> None:
     click.echo(f"Warning: {printable(without_secrets(' '.join(str(message).splitlines())))}", err=True)
 
@@ -67,7 +91,10 @@ def main() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by the process that began this one
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
     before, code = threading.enumerate(), None
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what clusters send before they kill is a Ctrl-C
     try:
         _run()
     except SystemExit as end:
@@ -122,10 +149,11 @@ def _run() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:  # the reader of the output has seen enough, as `head` does
             sys.exit(1)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; finished parts are kept: make room and repeat the command to resume" if full else ""
+        mend = MENDED.get(error.errno or 0)
+        hint = f"; finished parts are kept: {mend} and repeat the command to resume" if mend else ""
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}{hint}")
     except (KeyboardInterrupt, click.Abort):  # Abort is a RuntimeError
+        _ignore_signals()  # a second Ctrl-C would put a traceback in place of the line
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -269,6 +270,8 @@ def evaluated(twins, tmp_path_factory) -> Path:
 def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
     """The command in this process, in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: object) -> Printed:
         monkeypatch.setattr(sys, "argv", ["attnlab", *map(str, words)])
@@ -277,6 +280,8 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
             attnlab_cli.main()
         except SystemExit as end:
             code = end.code
+        for number, handler in handlers.items():  # which the command, being about to end its process, leaves changed
+            signal.signal(number, handler)
         return Printed(code, *capsys.readouterr())
 
     return run

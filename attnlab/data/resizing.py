@@ -193,7 +193,7 @@ def load_batches(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=partial(_put, shared) if shared else collate,
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     read = iter(loader)  # processes start now
     return _warning(_taken(shared, read) if shared else read, warn)
@@ -237,5 +237,7 @@ def _in_one_line() -> Iterator[None]:
         raise kind(last.removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from None
 
 
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ignore Ctrl-C, and the first SIGTERM: clusters send it to all processes, and the parent may save first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -1,0 +1,55 @@
+"""Signals: a lost interrupt comes again, SIGTERM is a Ctrl-C, a second one leaves no traceback."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+from processes import start
+
+from attnlab.data import load_dataset
+from attnlab.data.resizing import ResizedDataset, load_batches
+
+#: `attnlab`, with work that ends by a signal alone
+WORK = """
+import os, signal, time
+from importlib import import_module
+
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+def work(**_):
+    {}
+    time.sleep(20)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
+import_module("attnlab_cli.app").app.main = work
+"""
+SECOND = """echo = import_module("click").echo
+    def twice(text, **how):
+        os.kill(os.getpid(), signal.SIGINT)
+        echo(text, **how)
+    import_module("click").echo = twice
+    os.kill(os.getpid(), signal.SIGINT)"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["Deleted()", "os.kill(os.getpid(), signal.SIGTERM)", SECOND],
+    ids=["an interrupt where Python loses it", "SIGTERM", "a second Ctrl-C"],
+)
+def test_a_signal_ends_a_command_with_one_line(what):
+    command = start("list", code=WORK.format(what))
+    assert command.wait() == 130
+    assert command.said == "Interrupted.\n"
+
+
+def test_processes_that_read_go_on_after_the_sigterm_that_clusters_send_to_all():
+    batches = load_batches(ResizedDataset(load_dataset("scenes"), (64, 64)), [[index] for index in range(12)], 1)
+    (reader,) = multiprocessing.active_children()
+    next(batches)
+    assert reader.pid is not None
+    os.kill(reader.pid, signal.SIGTERM)
+    assert sum(len(batch.positions) for batch in batches) == 11

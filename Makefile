@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint docs weights benchmarks gpu gpu-cifar clean
+.PHONY: demo test test-slow soak lint docs weights benchmarks gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -14,6 +14,11 @@ test: .venv/dev   ## the whole test suite, up to four tests at a time
 
 test-slow: .venv/dev   ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+SOAK ?= --count 200 --seed 0 --out runs/soak
+
+soak: .venv/dev   ## 200 seeded faults, each command repeated and compared byte for byte; done seeds are not tried again
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m endurance.soak $(SOAK)
 
 lint: .venv/dev   ## ruff and mypy
 	$(BIN)/ruff check .

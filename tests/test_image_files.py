@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -207,3 +208,37 @@ def test_damage_anywhere_in_a_file_never_raises_anything_but_unusable(tmp_path):
             path.write_bytes(damaged[: len(whole) if cut % 2 else cut].tobytes())
             with contextlib.suppress(Unusable):
                 assert decode(path).image.mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_uncompressed_tiff_is_turned_as_exif_says_and_no_row_is_misread(tmp_path, orientation):
+    """Pillow, given its name, maps the file into memory and reads rows of the turned picture's length."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey = gradient("L")
+    grey.save(tmp_path / "turned.tif", exif=exif)
+    grey.save(tmp_path / "turned.png", exif=exif)
+    read = decode(tmp_path / "turned.tif", upright=True).image
+    np.testing.assert_array_equal(np.asarray(read), np.asarray(decode(tmp_path / "turned.png", upright=True).image))
+
+
+def test_a_postscript_file_is_unusable_and_starts_no_program(tmp_path, monkeypatch):
+    gradient().save(tmp_path / "program.jpg", "EPS")
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(Unusable, match="a PostScript file, which is a program and is not run"):
+        decode(tmp_path / "program.jpg")
+
+
+def test_whatever_a_decoder_raises_of_a_damaged_file_the_image_is_unusable(tmp_path):
+    gradient().save(tmp_path / "damaged.dds")
+    content = bytearray((tmp_path / "damaged.dds").read_bytes())
+    content[80:84] = bytes(4)  # flags of the pixels' format, for none of which Pillow has a NotImplementedError
+    (tmp_path / "damaged.dds").write_bytes(content)
+    with pytest.raises(Unusable, match="cannot be decoded: Unknown pixel format flags 0"):
+        decode(tmp_path / "damaged.dds")
+
+
+def test_an_icon_of_more_than_8_bits_is_refused_once_its_image_is_known(tmp_path):
+    Image.new("I;16", (16, 16), 40_000).save(tmp_path / "deep.icns")
+    with pytest.raises(Unusable, match=r"more than 8 bits a channel \(mode I;16\)"):
+        decode(tmp_path / "deep.icns")

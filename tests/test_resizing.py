@@ -253,6 +253,14 @@ def test_worker_processes_give_the_same_batches_in_the_same_order(resize):
     assert here[1].skipped == [Skipped(5, "image-5", "broken")]
 
 
+def test_an_image_that_crop_would_blow_up_out_of_all_proportion_is_skipped_and_squash_takes_it():
+    line = Example(Image.new("RGB", (9000, 1)), 0, torch.empty(0, 4, dtype=torch.float64))
+    images = Few(line)
+    reason = "9000x1 pixels, of which --resize crop would show less than 1/200; take --resize squash"
+    assert ResizedDataset(images, (8, 8), "crop")[0] == Skipped(0, images.image_ids[0], reason)
+    assert ResizedDataset(images, (8, 8))[0].pixels.shape == (3, 8, 8)
+
+
 def test_a_batch_of_unusable_images_holds_their_reasons_alone():
     (batch,) = load_batches(ResizedDataset(Few(Unusable("one"), Unusable("two")), (8, 8)), [[0, 1]], 0)
     assert (batch.positions, len(batch.pixels), len(batch.labels), len(batch.masks)) == ([], 0, 0, 0)

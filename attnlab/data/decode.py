@@ -1,6 +1,6 @@
 """One image file as 8-bit RGB, or its bands: one rule for each kind of file.
 
-- Orientation (EXIF): applied where the data set says so, else the pixels as they are stored.
+- Orientation (EXIF): applied where the data set says so, else the pixels as they are stored; Pillow turns each TIFF.
 - Transparency, of any mode: shown over white, and reported.
 - Several frames or pages: the first one, and reported.
 - More than 8 bits a channel, grey or colour, whole numbers or floats: the image is skipped with its reason. Which value
@@ -9,8 +9,9 @@
 - Palette, 1-bit, grey and CMYK: Pillow's conversion to RGB. Colour profiles (ICC) are not applied.
 """
 
-import contextlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ def decode(path: Path | StorePath, *, upright: bool = False, over_white: bool = 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as on damaged EXIF data
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path.open() if isinstance(path, StorePath) else path) as image:
+            with open_image(path) as image:
                 return _converted(image, upright, over_white)
     except StoreLost:  # of which the image is not to blame
         raise
@@ -52,14 +53,40 @@ def decode(path: Path | StorePath, *, upright: bool = False, over_white: bool = 
         raise Unusable("more pixels than Pillow's limit against decompression bombs") from None
     except UnidentifiedImageError:
         raise Unusable("no image that Pillow can read" if file_size(path) else "the file is empty") from None
-    except (OSError, SyntaxError, ValueError) as error:  # the decoders raise all three
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise Unusable(f"cannot be decoded: {reason}") from None
+    except Unusable:
+        raise
+    except Exception as error:  # of damaged files the decoders raise many kinds, RuntimeError and TypeError too
+        raise Unusable(f"cannot be decoded: {reason_of(error)}") from None
+
+
+@contextmanager
+def open_image(path: Path | StorePath) -> Iterator[Image.Image]:
+    """An image file opened by Pillow.
+
+    Not by its name: Pillow would map an uncompressed TIFF into memory and, where its orientation swaps width and
+    height, read rows of the wrong length (Pillow 11 to 13).
+    """
+    with path.open("rb") as file, Image.open(file) as image:
+        yield image
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be decoded, in a line."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def check_no_program(image: Image.Image, what: str = "") -> None:
+    """Refuse a file that Pillow would run Ghostscript for, whatever its suffix; `what` stands before the reason."""
+    if image.format == "EPS":
+        raise Unusable(f"{what}a PostScript file, which is a program and is not run; convert it to PNG")
 
 
 def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
     """An opened file's first frame as RGB."""
+    check_no_program(image)
     _check_eight_bits(image)
+    image.load()
+    _check_eight_bits(image)  # of an icon, whose image is known now
     notes = []
     picture = image
     if over_white and image.has_transparency_data:
@@ -67,13 +94,11 @@ def _converted(image: Image.Image, upright: bool, over_white: bool) -> Decoded:
         if picture.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]  # of one channel: two numbers
             notes.append("with transparent parts, shown over white")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if (image.format, image.mode) == ("JPEG", "RGB"):  # of one frame; a copy would take a tenth of its decoding
-        picture.load()
-    else:
+    if (image.format, image.mode) != ("JPEG", "RGB"):  # of one frame; a copy would take a tenth of its decoding
         picture = picture.convert("RGB")
     if upright:
         picture = _turned(picture, image)
-    with contextlib.suppress(EOFError, OSError, SyntaxError, ValueError):  # a later frame may be damaged
+    with suppress(EOFError, OSError, SyntaxError, ValueError):  # a later frame may be damaged
         # an MPO is a phone's JPEG with previews behind the photograph
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             notes.append("of several frames or pages, of which the first is used")

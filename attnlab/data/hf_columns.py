@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from attnlab.data.boxes_table import check_pixels
-from attnlab.data.decode import ORIENTATION
+from attnlab.data.decode import ORIENTATION, open_image
 from attnlab.errors import UserError
 from attnlab.stores import StorePath
 
@@ -145,7 +144,7 @@ def _names(kind: Any) -> Sequence[str] | None:
 def _size(picture: Path | StorePath | None) -> tuple[int, int] | None:
     """Height and width of a picture, turned upright; None where it cannot be read."""
     try:
-        with Image.open(picture.open() if isinstance(picture, StorePath) else picture) as image:  # type: ignore[arg-type]
+        with open_image(picture) as image:  # type: ignore[arg-type]
             turned = image.getexif().get(ORIENTATION, 1) in range(5, 9)
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # which is reported where the image is used

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from attnlab.boxes import frame_of, rasterise, same_aspect
-from attnlab.data.decode import file_size
+from attnlab.data.decode import check_no_program, file_size, open_image, reason_of
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import StoreLost, StorePath
 
@@ -72,7 +72,8 @@ class MaskFile:
         """The mask; its file must have the image's size."""
         name = self.path.name
         try:
-            with Image.open(self.path.open() if isinstance(self.path, StorePath) else self.path) as picture:
+            with open_image(self.path) as picture:
+                check_no_program(picture, f"its mask {name} is ")
                 if picture.format in LOSSY:
                     raise Unusable(f"its mask {name} is a JPEG, which changes values at edges; save it as PNG")
                 by_value = self.values or self.objects or self.at_least
@@ -80,12 +81,12 @@ class MaskFile:
                     raise Unusable(f"the first colour of its mask {name} is not black, so which is 0 is not known")
                 mode = "L" if self.at_least else picture.mode if picture.mode in ONE_CHANNEL else "RGBA"
                 stored = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-        except StoreLost:
+        except (StoreLost, Unusable):
             raise
         except UnidentifiedImageError:
             raise Unusable(f"its mask {name} is no image that Pillow can read") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise Unusable(f"its mask {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        except Exception as error:  # as of images
+            raise Unusable(f"its mask {name} cannot be read: {reason_of(error)}") from None
         if stored.shape[:2] != (height, width):
             raise Unusable(f"its mask {name} is {stored.shape[1]}x{stored.shape[0]} pixels, the image {width}x{height}")
         levels = stored if stored.ndim == 2 else stored[..., :3].astype(int) @ (1 << 16, 1 << 8, 1)

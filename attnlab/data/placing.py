@@ -13,7 +13,11 @@ from attnlab.boxes import Array, clipped, pixel_edges, rasterise
 from attnlab.data import RESIZINGS, Size
 from attnlab.data.bands import Bands
 from attnlab.data.masks import Mask
+from attnlab.errors import Unusable
 from attnlab.registry import loaded
+
+#: times the model's pixels, the most that an image is resized to; a line of 30,000 pixels would take 10 GB
+MOST_FRAME = 200
 
 
 def squash(_image: Size, size: Size) -> Size:
@@ -38,11 +42,16 @@ def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) ->
     """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size, each channel for itself.
 
     Returns pixels (C, H, W) uint8, the boxes that are still in the frame (B', 4) float32, and the share of the boxes'
-    area that is, NaN without boxes.
+    area that is, NaN without boxes; raises Unusable of an image whose frame would be out of all proportion.
     """
     bands = [image] if isinstance(image, Image.Image) else [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
     stored = (bands[0].height, bands[0].width)
     frame = _frame_of(resize)(stored, size)
+    if frame[0] * frame[1] > MOST_FRAME * size[0] * size[1]:
+        raise Unusable(
+            f"{stored[1]}x{stored[0]} pixels, of which --resize {resize} would show less than 1/{MOST_FRAME}; "
+            "take --resize squash"
+        )
     # Pillow itself: torchvision's functions, which call it, take a twentieth of the time on top
     bands = [band.resize(frame[::-1], Image.Resampling.BILINEAR) for band in bands]
     if frame != size:

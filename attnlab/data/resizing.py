@@ -94,15 +94,15 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             stored, notes = example.boxes, example.notes
             needed = self.truth == "mask" or not len(stored)
             mask, why = example.mask_that_counts() if needed else (None, ())
+            if mask is not None and not len(stored):
+                stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
+            boxes = usable(stored, *example.size)
+            pixels, moved, share = place(example.image, boxes, self.size, self.resize)
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
-        if mask is not None and not len(stored):
-            stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
         notes = (*notes, *why)
         if mask is not None and not mask.any():
             notes = (*notes, "with an empty mask")
-        boxes = usable(stored, *example.size)
-        pixels, moved, share = place(example.image, boxes, self.size, self.resize)
         if masked := self.truth == "mask" and mask is not None:
             truth, share = place_mask(mask, self.size, self.resize)
         else:

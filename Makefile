@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak lint docs weights benchmarks gpu gpu-cifar clean
+.PHONY: demo test test-slow soak lint docs weights bench gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -32,11 +32,8 @@ docs: .venv-docs/ready   ## the pages of docs/ as site/index.html; any broken li
 weights: .venv/attnlab   ## train the built-in model again
 	$(BIN)/python -m benchmarks.weights
 
-benchmarks: .venv/dev   ## speed and memory against what one would write today
-	$(BIN)/python -m benchmarks.analyze
-	$(BIN)/python -m benchmarks.lime
-	$(BIN)/python -m benchmarks.attacks
-	$(BIN)/python -m benchmarks.train
+bench: .venv/dev   ## every benchmark against peer and floor; DATA names a folder of photographs and weights
+	$(BIN)/python -m benchmarks.bench $(if $(DATA),--data $(DATA))
 
 # For a machine with a GPU whose Python has the packages already: nothing is installed. PYTHON names it, OUT the folder
 # of the results, ROOT that of CIFAR-10's files; the same command goes on with what is left.

@@ -25,7 +25,7 @@ from torch import Tensor
 from attnlab.attacks import ATTACKS
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.fused_pass import fused_pass
-from benchmarks.timing import installed, machine, ratio, side_by_side
+from benchmarks.timing import installed, machine, ratio, say_figures, side_by_side
 
 EPS = 16 / 255
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,6 +129,11 @@ def main(model: str, device: str, batch_size: int, rounds: int, memory: bool) ->
             f"({ratio(seconds, 'chain, spare', ours)} than the spare one), "
             f"{ratio(seconds, ours, f'floor {way}')} the floor"
         )
+        say_figures({f"analysis pass of {model}, {way}, to its floor": seconds[ours] / seconds[f"floor {way}"]})
+        if "chain" in seconds:
+            say_figures(
+                {f"analysis pass of {model}, {way}, to grad-cam and torchattacks": seconds[ours] / seconds["chain"]}
+            )
     if memory:
         peaks = ", ".join(f"{count} images {peak_memory(count):.0f} MiB" for count in (100, 1000))
         click.echo(f"peak memory of attnlab analyze on scenes: {peaks}")

@@ -22,7 +22,7 @@ from attnlab.attacks.fab import nearest_adversarial
 from attnlab.attacks.pgd import perturb
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.memory import keep_freed
-from benchmarks.timing import installed, machine, paired_ratio, ratio, side_by_side
+from benchmarks.timing import installed, machine, paired_ratio, ratio, say_figures, side_by_side
 
 EPS = 8 / 255
 
@@ -91,17 +91,25 @@ def main(model: str, weights: str, device: str, precision: str, batch_size: int,
     with torch.no_grad():
         right = fast(images).argmax(1)  # FAB passes over what is misclassified
     of_fab = ours_by_fab(fast, images, right, steps), floor(fast, images, right, steps, looks=True)
-    seconds = side_by_side(ways, rounds, device)
+    seconds, fab = side_by_side(ways, rounds, device), paired_ratio(*of_fab, rounds, device)
     click.echo(f"{model.rpartition('/')[2]}, {fast.input_size}, batch {batch_size}, PGD-{steps}, median of {rounds}")
     click.echo(machine(device, ("torch", "torchvision", "torchattacks")))
     for name, value in seconds.items():
         click.echo(f"{name:16} {1000 * value / batch_size:9.3f} ms an image")
     click.echo(
-        f"{ratio(seconds, 'attnlab', 'floor')} the floor, FAB {paired_ratio(*of_fab, rounds, device):.2f}x its own, "
+        f"{ratio(seconds, 'attnlab', 'floor')} the floor, FAB {fab:.2f}x its own, "
         f"{ratio(seconds, 'torchattacks', 'attnlab')} faster than torchattacks; "
         f"A3 at {ratio(seconds, '3 steps and A3', '3 steps')} its base attack "
         f"({'pooled head, closed form' if fast.head else 'generic head'})"
     )
+    name = model.rpartition("/")[2]
+    say_figures({
+        f"PGD-{steps} of {name} to its bare gradients": seconds["attnlab"] / seconds["floor"],
+        f"A3 of {name} to its base attack": seconds["3 steps and A3"] / seconds["3 steps"],
+        f"FAB-T of {name} to its bare passes": fab,
+    })  # fmt: skip
+    if "torchattacks" in seconds:
+        say_figures({f"PGD-{steps} of {name} to torchattacks": seconds["attnlab"] / seconds["torchattacks"]})
 
 
 if __name__ == "__main__":

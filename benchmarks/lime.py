@@ -26,7 +26,7 @@ from attnlab.attention.masked_inference import MaskedInference
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.hardware import lime_batch_size
 from attnlab.superpixels import superpixels
-from benchmarks.timing import installed, machine, ratio, side_by_side
+from benchmarks.timing import installed, machine, ratio, say_figures, side_by_side
 
 Photograph = np.ndarray
 
@@ -159,6 +159,9 @@ def main(
             f"{ours / (floor + cut):.2f}x of bare forwards and quickshift; "
             f"outside both {1000 * (ours - floor - cut) / samples:.2f} ms a sample"
         )
+        say_figures({f"LIME, {name}, to bare forwards and quickshift": ours / (floor + cut)})
+        if "lime" in seconds:
+            say_figures({f"LIME, {name}, to lime": ours / seconds["lime"]})
     if "lime" in seconds:
         outside = seconds["lime"] - seconds["bare lime"] - cut
         click.echo(f"lime outside its own bare forwards and quickshift: {1000 * outside / samples:.2f} ms a sample")

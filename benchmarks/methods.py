@@ -32,7 +32,7 @@ from attnlab.measures import faithfulness
 from attnlab.measures.faithfulness import STEPS
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.hardware import lime_batch_size
-from benchmarks.timing import installed, machine, side_by_side
+from benchmarks.timing import installed, machine, say_figures, side_by_side
 
 MODELS = {  # name -> what load_model takes, within the folder of data
     "MobileNetV2": ("{}/weights/mobilenet_v2_tf.py:build", "default"),
@@ -307,6 +307,9 @@ def main(
                 click.echo(f"{way:36} {1000 * value / comparison.images:10.2f} ms an image")
             for goal in comparison.goals:
                 click.echo(goal.line(seconds))
+                say_figures(
+                    {f"{title} on {name}: {goal.over} to {goal.under}": seconds[goal.over] / seconds[goal.under]}
+                )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Time several ways of doing one thing side by side, and say on what machine."""
 
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 import torch
 
 from attnlab.pipelines.provenance import cpu_name
+
+FIGURE = re.compile(r"figure: (.+) = ([0-9.]+)x")
 
 
 def side_by_side(
@@ -67,3 +70,14 @@ def _version(library: str) -> str:
         return version(library)
     except PackageNotFoundError:
         return "not installed"
+
+
+def say_figures(figures: Mapping[str, float]) -> None:
+    """Print ratios one a line, as `benchmarks.bench` collects them; what they are of comes first."""
+    for name, value in figures.items():
+        print(f"figure: {name} = {value:.4f}x", flush=True)
+
+
+def figures_in(printed: str) -> dict[str, float]:
+    """The ratios that a benchmark printed."""
+    return {name: float(value) for name, value in FIGURE.findall(printed)}

@@ -29,7 +29,7 @@ from attnlab.training.optim import optimizer_of
 from attnlab.training.parse import parse_defense
 from attnlab.training.recipes import Plan
 from attnlab.training.trainer import Session, Training
-from benchmarks.timing import installed, machine, ratio, side_by_side
+from benchmarks.timing import installed, machine, ratio, say_figures, side_by_side
 
 EPS = 8 / 255
 #: defence -> forward-equivalents of its floor beyond the attack's 2 K, and images in its passes, of N
@@ -146,6 +146,11 @@ def main(model: str, device: str, precision: str, compiled: bool, batch_size: in
             f"{2 * steps + more} F, {ratio(seconds, name, f'{name} passes')} its bare passes, "
             f"{ratio(seconds, f'{name} torchattacks', name)} as fast as around torchattacks"
         )
+        what = f"step of {name} on {model.rpartition('/')[2]}"
+        say_figures({f"{what} to {2 * steps + more} forward passes": seconds[name] / floor})
+        say_figures({f"{what} to its bare passes": seconds[name] / seconds[f"{name} passes"]})
+        if f"{name} torchattacks" in seconds:
+            say_figures({f"{what} to a loop around torchattacks": seconds[name] / seconds[f"{name} torchattacks"]})
 
 
 if __name__ == "__main__":

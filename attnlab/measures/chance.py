@@ -1,10 +1,10 @@
 """What maps score that know nothing of the image: chance levels of measures, from masks or numbers of cells."""
 
+from math import comb
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
-from scipy.stats import hypergeom
 
 from attnlab.boxes import iou_of_shared
 
@@ -45,5 +45,6 @@ def fifth(cells: int) -> int:
 def top_iou(cells: int) -> float:
     """Mean IoU of two random areas of a fifth of the cells each: what they share is hypergeometric."""
     area = fifth(cells)
-    shared = np.arange(area + 1)
-    return float(hypergeom(cells, area, area).pmf(shared) @ iou_of_shared(shared, area))
+    ways = [comb(area, shared) * comb(cells - area, area - shared) for shared in range(area + 1)]
+    chances = (count / sum(ways) for count in ways)  # of whole numbers: these may be beyond any float
+    return float(sum(iou_of_shared(shared, area) * chance for shared, chance in enumerate(chances)))

@@ -1,0 +1,50 @@
+"""`benchmarks.bench`: what it gathers of benchmarks, and what it says of the last time."""
+
+import importlib
+
+import pandas as pd
+import pytest
+
+from benchmarks import bench
+from benchmarks.timing import figures_in, say_figures
+
+
+def test_ratios_are_read_as_they_are_said(capsys):
+    say_figures({"A3 of lenet, b=2, to its base": 1.23456, "PGD = x": 0.5})
+    assert figures_in(f"n = 3\n{capsys.readouterr().out}") == {"A3 of lenet, b=2, to its base": 1.2346, "PGD = x": 0.5}
+
+
+def test_what_moved_by_more_than_a_twentieth_is_told():
+    now = pd.DataFrame({"benchmark": "a", "figure": list("rstu"), "ratio": [1.0, 1.04, 1.06, 2.0]})
+    last = pd.DataFrame({"benchmark": "a", "figure": list("rst"), "ratio": [1.1, 1.0, 1.0]})
+    both = bench.compared(now, last)
+    assert bench.told(both) == ["r: 1.10x -> 1.00x (-9%)", "t: 1.00x -> 1.06x (+6%)"]
+    assert bench.table(both, "a machine").splitlines()[-2:] == ["| t | 1.06x | 1.00x |", "| u | 2.00x |  |"]
+
+
+def test_the_section_alone_is_replaced():
+    page = f"# Speed\n{bench.BEGIN}\nold\n{bench.END}\nrest\n"
+    assert bench.with_section(page, "new") == f"# Speed\n{bench.BEGIN}\n\nnew\n\n{bench.END}\nrest\n"
+    assert bench.with_section(bench.PAGE.read_text(), "x").count("\nx\n") == 1
+
+
+def test_a_benchmark_that_fails_keeps_what_it_printed_and_is_run_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(bench.BENCHMARKS, "bad", ("timing_that_is_not_there",))
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"benchmark bad ended with exit code 1; .*bad\.part"):
+            bench.run("bad", None, tmp_path)
+    assert "No module named" in (tmp_path / "bad.part").read_text()
+
+
+@pytest.mark.parametrize("name", bench.BENCHMARKS)
+def test_every_benchmark_is_a_module_with_a_command(name, tmp_path):
+    _, _, module, *words = bench.command(name, tmp_path)
+    command = importlib.import_module(module).main
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_plot_is_drawn(tmp_path):
+    both = pd.DataFrame({"figure": ["a", "b"], "ratio": [1.0, 2.0], "ratio_last": [1.1, None]})
+    bench.draw(both, tmp_path / "plot.webp")
+    assert (tmp_path / "plot.webp").stat().st_size > 1000

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak lint docs weights bench gpu gpu-cifar clean
+.PHONY: demo test test-slow soak lint docs weights bench mutation gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -34,6 +34,9 @@ weights: .venv/attnlab   ## train the built-in model again
 
 bench: .venv/dev   ## every benchmark against peer and floor; DATA names a folder of photographs and weights
 	$(BIN)/python -m benchmarks.bench $(if $(DATA),--data $(DATA))
+
+mutation: .venv/dev   ## change the code 40 times a file, seeded, and print what no test notices
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutation
 
 # For a machine with a GPU whose Python has the packages already: nothing is installed. PYTHON names it, OUT the folder
 # of the results, ROOT that of CIFAR-10's files; the same command goes on with what is left.

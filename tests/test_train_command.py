@@ -1,5 +1,6 @@
 """`attnlab train`: what it leaves, how it resumes, its help."""
 
+import hashlib
 import json
 import os
 import re
@@ -39,7 +40,8 @@ def test_a_training_leaves_a_checkpoint_a_log_and_how_it_was_made(train, place):
     assert re.search(r"^epoch 2 of 2: held out clean \d+\.00 %, robust \d+\.00 %$", done.err, re.MULTILINE)
     description = json.loads(Path("out/model.json").read_text())
     assert {**description, "model": ""} == {
-        "model": "", "layer": "3", "defense": "alp+aad", "code": load_model(f"{place}/net.py:build").code
+        "model": "", "layer": "3", "defense": "alp+aad", "code": load_model(f"{place}/net.py:build").code,
+        "weights_sha256": hashlib.sha256(Path("out", WEIGHTS).read_bytes()).hexdigest(),
     }  # fmt: skip
     assert Path("out", description["model"]).resolve() == place / "net.py:build"
     manifest = json.loads(Path("out/training.json").read_text())

@@ -1,6 +1,7 @@
 """The shape of the project: one direction of imports, and what an installation holds."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -119,6 +120,15 @@ def test_the_list_of_packages_is_complete():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {name_of(path.parent / "__init__.py") for path in MODULES if path.name == "__init__.py"}
     assert set(setup["packages"]) == folders | {"attnlab_cli"}
+
+
+def test_the_extra_all_holds_every_extra_of_users():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    held = set(extras["all"][0].removeprefix("attnlab[").removesuffix("]").split(","))
+    parts = {
+        name for extra in held for name in re.findall(r"attnlab\[(.*)\]", extras[extra][0]) for name in name.split(",")
+    }
+    assert held | parts == extras.keys() - {"all", "test", "dev"}
 
 
 def test_torchvision_is_usable_beside_this_torch():

@@ -117,7 +117,7 @@ class Run:
     def _note(self, number: int) -> None:
         """Note in this process's session that it makes a part."""
         with suppress(FileNotFoundError):  # none was begun, or another process found all parts whole and removed it
-            noted = json.loads(self._session.read_text())
+            noted = json.loads(self._session.read_text(encoding="utf-8"))
             if number not in noted["parts"]:
                 write_whole(self._session, json.dumps({**noted, "parts": [*noted["parts"], number]}).encode())
 
@@ -258,7 +258,7 @@ class Run:
         sessions = []
         for path in files:
             with suppress(FileNotFoundError):  # another process has noted it
-                sessions.append(json.loads(path.read_text()))
+                sessions.append(json.loads(path.read_text(encoding="utf-8")))
         manifest = self.existing()  # read behind the sessions: who removes them has noted them in it
         noted = manifest.get("sessions", [])
         known = {session.get("worker") for session in noted}

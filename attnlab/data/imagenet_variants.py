@@ -78,7 +78,7 @@ def _inner(root: Anywhere, name: str) -> Anywhere:
 @cache
 def _places(mark: str) -> dict[str, int]:
     """Wnid -> index among ImageNet's classes, of those with a mark; of all without one."""
-    lines = Path(__file__).with_name("imagenet_wnids.txt").read_text().splitlines()
+    lines = Path(__file__).with_name("imagenet_wnids.txt").read_text(encoding="utf-8").splitlines()
     marked = [(*line.split(), "")[:2] for line in lines]
     return {wnid: index for index, (wnid, marks) in enumerate(marked) if mark in marks}
 

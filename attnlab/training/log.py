@@ -33,7 +33,7 @@ class Log:
 
     def write(self, line: Line) -> None:
         """Add a line."""
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
         for listener in self.listeners:
             listener(line)
@@ -46,7 +46,7 @@ def read_log(path: Path | str) -> list[Line]:
         UserError: If another line is none of a log.
     """
     lines: list[Line] = []
-    for number, text in enumerate(Path(path).read_text(errors="replace").split("\n")[:-1], 1):
+    for number, text in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").split("\n")[:-1], 1):
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):

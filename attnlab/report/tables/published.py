@@ -37,7 +37,7 @@ def published(manifest: Mapping[str, Any]) -> Paper | None:
 
 def numbers_of_the_paper() -> Paper:
     """All published numbers."""
-    numbers: Paper = json.loads(files("attnlab.report").joinpath("paper.json").read_text())
+    numbers: Paper = json.loads(files("attnlab.report").joinpath("paper.json").read_text(encoding="utf-8"))
     return numbers
 
 

@@ -72,6 +72,13 @@ def _ignore_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+def _interrupted() -> int:
+    """Print that the command was interrupted, whatever signals follow; return its exit code."""
+    _ignore_signals()
+    click.echo("Interrupted.", err=True)
+    return 130
+
+
 def _interrupt_again(report: Callable[[Any], object], lost: Any) -> None:
     """Repeat an interrupt that Python lost, since it came where nothing can be raised; report anything else."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
@@ -103,6 +110,9 @@ def main() -> None:
         if not code and "torch" in sys.modules:
             code = 1
             _say("Error: the model's code called sys.exit, which ended the command before it was done")
+    except KeyboardInterrupt:  # amid the last line of another end
+        code = _interrupted()
+    _ignore_signals()  # from here on nothing is left that they could end
     _leave_threads(before, code)
     if code:
         sys.exit(code)
@@ -153,9 +163,7 @@ def _run() -> None:
         hint = f"; finished parts are kept: {mend} and repeat the command to resume" if mend else ""
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}{hint}")
     except (KeyboardInterrupt, click.Abort):  # Abort is a RuntimeError
-        _ignore_signals()  # a second Ctrl-C would put a traceback in place of the line
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(_interrupted())
     except RuntimeError as error:
         _fail_of_worker(error)
         from torch._dynamo.exc import TorchDynamoException

@@ -33,6 +33,13 @@ SECOND = """echo = import_module("click").echo
         echo(text, **how)
     import_module("click").echo = twice
     os.kill(os.getpid(), signal.SIGINT)"""
+LAST = """module = import_module("attnlab_cli.app")
+    leave = module._leave_threads
+    def slowly(*of):
+        os.kill(os.getpid(), signal.SIGTERM)
+        leave(*of)
+    module._leave_threads = slowly
+    raise module.UserError("expected a, got b")"""
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,12 @@ def test_a_signal_ends_a_command_with_one_line(what):
     command = start("list", code=WORK.format(what))
     assert command.wait() == 130
     assert command.said == "Interrupted.\n"
+
+
+def test_a_signal_behind_the_last_line_of_a_command_changes_nothing():
+    command = start("list", code=WORK.format(LAST))
+    assert command.wait() == 1
+    assert command.said == "Error: expected a, got b\n"
 
 
 def test_processes_that_read_go_on_after_the_sigterm_that_clusters_send_to_all():

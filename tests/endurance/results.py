@@ -11,6 +11,7 @@ MAY_DIFFER = {
     "seconds": "how long its last process took",
     "sessions": "one entry for each process that added parts; that all parts are named stays compared",
     "command": "the command line of the process that began: --workers and --shard stand in it",
+    "git": "commit of the checkout, which someone may edit meanwhile",
     "workers": "processes that read images",
 }
 MANIFESTS = ("run.json", "training.json")  # the files in which those stand

@@ -236,7 +236,9 @@ class Classifier(nn.Module):
         """
         self.prove_head()
         came, self._compiled = self.sha256, None
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        with warnings.catch_warnings():  # torch 2.9 announces another way to set them
+            warnings.filterwarnings("ignore", message="Please use the new API settings")
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.memory_format = loaded(MEMORY_FORMATS[memory_format])
         if memory_format == "folded":
             pairs = self.foldable()

@@ -99,23 +99,32 @@ def main() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
-    before, code = threading.enumerate(), None
+    before = threading.enumerate()
+    codes: list[object] = []
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what clusters send before they kill is a Ctrl-C
     try:
+        codes.append(_code_of_run())
+        _ignore_signals()  # from here on nothing is left that they could end
+    except KeyboardInterrupt:  # behind the command's end, where it changes nothing, or amid its last line
+        _ignore_signals()
+        codes = codes or [_interrupted()]
+    _leave_threads(before, codes[0])
+    if codes[0]:
+        sys.exit(codes[0])  # type: ignore[arg-type]
+
+
+def _code_of_run() -> object:
+    """Run the command and return its exit code."""
+    try:
         _run()
     except SystemExit as end:
-        code = end.code
         # attnlab itself exits with 0 for a shell's completion alone, before any model is there: else a model's code did
-        if not code and "torch" in sys.modules:
-            code = 1
-            _say("Error: the model's code called sys.exit, which ended the command before it was done")
-    except KeyboardInterrupt:  # amid the last line of another end
-        code = _interrupted()
-    _ignore_signals()  # from here on nothing is left that they could end
-    _leave_threads(before, code)
-    if code:
-        sys.exit(code)
+        if end.code or "torch" not in sys.modules:
+            return end.code
+        _say("Error: the model's code called sys.exit, which ended the command before it was done")
+        return 1
+    return None
 
 
 def _leave_threads(before: list[threading.Thread], code: object) -> None:

@@ -34,11 +34,11 @@ SECOND = """echo = import_module("click").echo
     import_module("click").echo = twice
     os.kill(os.getpid(), signal.SIGINT)"""
 LAST = """module = import_module("attnlab_cli.app")
-    leave = module._leave_threads
-    def slowly(*of):
+    def slowly():
+        module._ignore_signals = ignore
         os.kill(os.getpid(), signal.SIGTERM)
-        leave(*of)
-    module._leave_threads = slowly
+        ignore()
+    ignore, module._ignore_signals = module._ignore_signals, slowly
     raise module.UserError("expected a, got b")"""
 
 

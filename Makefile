@@ -20,6 +20,9 @@ SOAK ?= --count 200 --seed 0 --out runs/soak
 soak: .venv/dev   ## 200 seeded faults, each command repeated and compared byte for byte; done seeds are not tried again
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m endurance.soak $(SOAK)
 
+fuzz: .venv/dev   ## 10,000 generated cases: damaged images and tables, odd options, broken runs and networks
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m endurance.fuzz $(FUZZ)
+
 lint: .venv/dev   ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -11,6 +11,9 @@ SECRETS = (
     re.compile(r"(\bhttps?://[^\s?'\"]*)\?[^\s'\"]*"),
 )
 
+#: a word longer than any path, such as a number of 5,000 digits
+ENDLESS = re.compile(r"(\S{60})\S{500,}")
+
 
 class UserError(ValueError):
     """Wrong input that the user can mend; the command line prints its text as one line and exits with 1."""
@@ -58,6 +61,11 @@ def nearest(value: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), lower, n=1)
     return f"; did you mean {lower[near[0]]!r}?" if near else ""
+
+
+def shortened(text: str) -> str:
+    """The text with words of more than 560 characters cut, as they stand in an error that quotes what it was given."""
+    return ENDLESS.sub(r"\1...", text)
 
 
 def without_secrets(text: str) -> str:

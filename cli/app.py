@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from attnlab import __version__
-from attnlab.errors import UserError, printable, without_secrets
+from attnlab.errors import UserError, printable, shortened, without_secrets
 
 from .analyze import analyze
 from .attack import attack
@@ -90,7 +90,7 @@ def _interrupt_again(report: Callable[[Any], object], lost: Any) -> None:
 
 
 def _show_warning(message: Warning | str, *_place: object) -> None:
-    click.echo(f"Warning: {printable(without_secrets(' '.join(str(message).splitlines())))}", err=True)
+    click.echo(f"Warning: {printable(shortened(without_secrets(' '.join(str(message).splitlines()))))}", err=True)
 
 
 def main() -> None:
@@ -204,4 +204,4 @@ def _fail(message: str) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(printable(without_secrets(line)), err=True)
+    click.echo(printable(shortened(without_secrets(line))), err=True)

@@ -101,6 +101,7 @@ def test_annotations_that_cannot_be_used_concern_their_image_alone(tmp_path):
     assert reason_of(root, f"{image},n02000000 1 2 3") == "a box of 3 numbers instead of 4"
     assert reason_of(root, f"{image},n02000000 1 2 3 x") == "malformed boxes 'n02000000 1 2 3 x'"
     assert reason_of(root, f"{image},n09999999 1 2 3 4") == "wnid n09999999 is not among the classes"
+    assert reason_of(root, f"{image},{'n' * 9000} 1 2 3 4") == f"wnid {'n' * 40} is not among the classes"
     assert reason_of(root, f"{image},") == "no object in its annotation"
     assert reason_of(root, image) == "no object in its annotation"  # a row that ends before its second column
     assert reason_of(root, "") == "no annotation for this image"

@@ -22,6 +22,11 @@ def test_control_characters_are_shown_escaped(text, shown):
     assert printable(text) == shown
 
 
+def test_a_word_of_thousands_of_characters_is_cut_in_an_error(attnlab):
+    error = attnlab("evaluate", "--eps", "x" * 9000).error
+    assert error == f"expected eps as a number or a fraction such as 8/255, got '{'x' * 59}..."
+
+
 def test_an_escape_sequence_in_a_name_reaches_neither_errors_nor_warnings(attnlab, monkeypatch):
     def fail(*_arguments, **_options):
         warnings.warn("skipped \x1b[2Jone", stacklevel=1)

@@ -118,6 +118,8 @@ def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
         (lambda: samples("many"), "expected --lime-samples to be a whole number or auto, got 'many'"),
         (lambda: parse_attack("pgd" + "9" * 5000), "expected an attack of "),
         (lambda: parse_attack("pgd99999999"), "expected steps of at most 100000, got 99999999"),
+        (lambda: EvaluateConfig.of(sigma=float("inf")), "expected --sigma of at least 0, got inf"),
+        (lambda: AnalyzeConfig.of(sigma=float("nan")), "expected --sigma of at least 0, got nan"),
         (lambda: check_passes(10**30, 0), "expected --batch-size of at most 65536"),
         (lambda: check_passes(8, -1), "expected --workers of at least 0, got -1"),
         (lambda: check_passes(8, 2**31), "expected --workers of at most 1024"),

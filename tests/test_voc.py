@@ -201,11 +201,16 @@ def test_what_cannot_be_used_concerns_its_image_alone(tmp_path):
     put(tmp_path / "doctype.xml", f"<!DOCTYPE lolz [<!ENTITY lol 'lol'>]>{xml([DOG])}")
     put(tmp_path / "empty.xml", xml([]))
     put(tmp_path / "polygon.xml", "<annotation><object><name>dog</name><polygon/></object></annotation>")
+    endless = "<annotation><object><name>dog</name><bndbox><xmin>{}</xmin></bndbox></object></annotation>"
+    put(tmp_path / "endless.xml", endless.format("9" * 5000 + "x"))
+    show(tmp_path / "endless.png")
     put(tmp_path / "turned.xml", xml([DOG], (WIDTH, HEIGHT)))
     samples = ResizedDataset(load_dataset("voc", tmp_path), (HEIGHT, WIDTH))
     reasons = {sample.image_id: getattr(sample, "reason", "") for sample in samples}
     assert reasons.pop("cut").startswith("malformed annotation cut.xml: unclosed token")
     assert reasons.pop("polygon").startswith("malformed annotation polygon.xml: could not convert")
+    quoted = "malformed annotation endless.xml: could not convert string to float: '"
+    assert reasons.pop("endless") == quoted.ljust(len("malformed annotation endless.xml: ") + 200, "9")
     assert reasons == {
         "bare": "no annotation for this image",
         "doctype": "malformed annotation doctype.xml: it has a DOCTYPE, which annotations do not",

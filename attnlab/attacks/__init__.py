@@ -11,6 +11,7 @@ from attnlab.attacks.limits import (
     MOST_STEPS,
     check_budget,
     check_margin,
+    check_sigma,
     check_softplus,
     check_target,
 )
@@ -180,8 +181,8 @@ class Attack:
         check_between(self.restarts, 1, MOST_RESTARTS, "restarts")
         if self.restarts > 1 and not self.random_start:
             raise UserError(f"expected restarts of at least 1, more only with a random start, got {self.restarts}")
-        if self.sigma is not None and not 0 <= self.sigma < float("inf"):
-            raise UserError(f"expected sigma of at least 0, got {self.sigma:g}")
+        if self.sigma is not None:
+            check_sigma(self.sigma, "sigma")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"expected label smoothing in [0, 1), got {self.label_smoothing:g}")
         if self.label_smoothing and (self.distance or not OBJECTIVES[self.objective].smooths):

@@ -16,6 +16,12 @@ def check_margin(value: float, what: str = "--keep-prediction") -> None:
         )
 
 
+def check_sigma(value: float, what: str = "--sigma") -> None:
+    """Refuse a weight of A3's attention deviation that is none."""
+    if not 0 <= value < float("inf"):
+        raise UserError(f"expected {what} of at least 0, got {value:g}")
+
+
 def check_softplus(value: float, what: str = "--explain-softplus") -> None:
     """Refuse a sharpness of softplus that makes no smooth ReLU."""
     if not 0 < value < float("inf"):

@@ -5,7 +5,7 @@ from typing import Any
 
 from attnlab.attacks import Attack
 from attnlab.attacks.corruptions import Corruption, is_corruption, one_corruption, parse_corruptions
-from attnlab.attacks.limits import check_budget, check_margin, check_softplus
+from attnlab.attacks.limits import check_budget, check_margin, check_sigma, check_softplus
 from attnlab.attacks.others import Attacks
 from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
 from attnlab.attacks.targets import check_targetable
@@ -85,7 +85,7 @@ class AttackOptions(Options):
     target: str | None = option(None, name="attack_target", metavar="CLASS", kinds=("aims",))
     restarts: int = option(1, smoke=1)
     where: str = option(WHERE[0], choices=WHERE)
-    sigma: float = SIGMA
+    sigma: float = option(SIGMA, check=check_sigma)
     explain_method: str | None = option(None, names="methods")
     explain_distance: str | None = option(None, names="distances")
     keep_prediction: float = option(0.0, check=check_margin)

@@ -79,7 +79,7 @@ def _entry(path: Path | StorePath, annotation: Annotation | Unusable, wnids: Map
         return annotation
     wnid, boxes, size = annotation
     if wnid not in wnids:
-        return Unusable(f"wnid {wnid} is not among the classes")
+        return Unusable(f"wnid {wnid[:40]} is not among the classes")
     return Entry(path, wnids[wnid], torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4), size)
 
 
@@ -130,7 +130,8 @@ def _from_csv(path: Path | StorePath) -> Iterator[tuple[str, Annotation | Unusab
     _, rows = read_rows(path)
     headings = [heading.strip() for heading in next(rows, (0, []))[1]]
     if not {"ImageId", "PredictionString"} <= set(headings):
-        raise UserError(f"expected the columns ImageId,PredictionString in {path}, got {','.join(headings) or 'none'}")
+        got = ",".join(headings)[:80] or "none"
+        raise UserError(f"expected the columns ImageId,PredictionString in {path}, got {got}")
     known: set[str] = set()
     for line, row in rows:
         values = dict(zip(headings, row, strict=False))  # a row may end early

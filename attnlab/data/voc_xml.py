@@ -9,6 +9,7 @@ from attnlab.errors import Unusable
 from attnlab.stores import StoreLost, StorePath
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+MOST = 200  # characters of an error that are shown, which may quote what a file has in place of a number
 
 
 class VocAnnotation(NamedTuple):
@@ -41,7 +42,7 @@ def read_annotation(path: Path | StorePath) -> VocAnnotation | Unusable:
     except StoreLost:
         raise
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last: an unknown encoding
-        return Unusable(f"malformed annotation {path.name}: {error}")
+        return Unusable(f"malformed annotation {path.name}: {str(error)[:MOST]}")
     except OSError as error:
         return Unusable(f"the annotation {path.name} cannot be read: {error.strerror}")
 

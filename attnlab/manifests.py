@@ -166,22 +166,29 @@ def check_same(
 
     `defaults` are the values of options that a manifest lacks, as they were before there were such options.
     """
-    asked = json.loads(json.dumps(dict(manifest)))
-    known = json.loads(json.dumps(dict(defaults or {})))
-    if before.get("kind") != asked.get("kind"):
+    if before.get("kind") != manifest.get("kind"):
         raise UserError(
-            f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {asked.get('kind')!r}); "
+            f"{folder} holds a run of another command (kind was {before.get('kind')!r}, is {manifest.get('kind')!r}); "
             "choose another --out"
         )
-    old, new = before.get("options"), asked.get("options")
-    sections = {"": (_filled(old, new, known), _filled(new, old, known))}
-    sections |= {key: (before.get(key), asked.get(key)) for key in ("data", "model")}
-    different = [text for name, both in sections.items() for text in _differences(name, *both)]
-    for key in BATCHES:  # older manifests of other kinds have none
-        if before.get(key) is not None and asked.get(key) is not None:
-            different += _differences(key, before[key], asked[key])
+    different = list(chain.from_iterable(differing(before, manifest, defaults).values()))
     if different:
         raise UserError(f"{folder} holds a run with other options ({'; '.join(different)}); choose another --out")
+
+
+def differing(
+    before: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, list[str]]:
+    """What of options, data, model and batch sizes differs, in words; arguments as of `check_same`."""
+    asked = json.loads(json.dumps(dict(manifest)))
+    known = json.loads(json.dumps(dict(defaults or {})))
+    old, new = before.get("options"), asked.get("options")
+    found = {"options": list(_differences("", _filled(old, new, known), _filled(new, old, known)))}
+    found |= {key: list(_differences(key, before.get(key), asked.get(key))) for key in ("data", "model")}
+    both = [
+        key for key in BATCHES if before.get(key) is not None and asked.get(key) is not None
+    ]  # older ones have none
+    return {**found, "batches": [text for key in both for text in _differences(key, before[key], asked[key])]}
 
 
 def _filled(options: Any, others: Any, defaults: Any) -> Any:
@@ -195,19 +202,20 @@ def _filled(options: Any, others: Any, defaults: Any) -> Any:
 
 def tell_other_surroundings(folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Warn where a run that is not finished was begun by other versions, on another device, or with other threads."""
-    if other := _other_surroundings(before, manifest):
+    if other := other_surroundings(before, manifest):
         warnings.warn(f"{folder} was begun in other surroundings: {'; '.join(other)}", stacklevel=2)
 
 
 def refused_surroundings(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
     """Versions and threads that differ between processes that add to one run at the same time, in words."""
     names = [name for name in SURROUNDINGS if name != "device"]  # many clusters have several kinds
-    return _other_surroundings(before, manifest, names)
+    return other_surroundings(before, manifest, names)
 
 
-def _other_surroundings(
+def other_surroundings(
     before: Mapping[str, Any], manifest: Mapping[str, Any], names: Sequence[str] = SURROUNDINGS
 ) -> list[str]:
+    """Versions, device and threads that differ, in words."""
     old, new = ({name: values.get(name) for name in names} for values in (before, manifest))
     return list(_differences("", old, json.loads(json.dumps(new))))
 

@@ -192,8 +192,11 @@ class Run:
 
     def image_ids(self, number: int) -> list[str]:
         """Names of the images of a part that is whole."""
-        table = self._read_part(self.part(number), self.manifest, ["image_id"])
-        return list(table["image_id"].to_pylist())
+        return [row["image_id"] for row in self.rows(number, ["image_id"])]
+
+    def rows(self, number: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Records of a part that is whole."""
+        return list(self._read_part(self.part(number), self.manifest, columns).to_pylist())
 
     def damaged(self, path: Path, reason: str) -> UserError:
         """Error for a damaged part: its name, and how to make it again."""
@@ -294,5 +297,4 @@ def _owner(manifest: Mapping[str, Any]) -> bytes:
     """Hash that the parts of one run share and those of another do not."""
     options, data = manifest["options"], manifest["data"]
     own = [manifest["kind"], data.get("sha256"), data.get("used"), options.get("eps"), options.get("order")]
-    own.append(list(options.get("attacks", {})))
-    return hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16].encode()
+    return hashlib.sha256(json.dumps([*own, list(options.get("attacks", {}))]).encode()).hexdigest()[:16].encode()

@@ -57,6 +57,7 @@ ATTENTION = pa.schema(
         "prediction": pa.int32(),
         "confidence": pa.float32(),  # softmax probability of the label
         "margin": pa.float32(),  # logit of the label less the highest of the others; null in older runs
+        "pixels_sha256": pa.binary(),  # of the image at the model's size, (H, W, C) uint8; null in older runs
         "boxes": pa.list_(pa.list_(pa.float32())),  # half-open pixels at the model's size
         "mask": pa.binary(),  # ground truth at the model's size, see `attnlab.boxes.pack`; null: it is the boxes
         "dropped_boxes": pa.int32(),
@@ -88,6 +89,7 @@ EVALUATION = pa.schema(
         "image_id": pa.string(),
         "skipped": pa.string(),  # the reason; all that follows is null then
         "model": pa.string(),
+        "pixels_sha256": pa.binary(),  # of the image at the model's size, (H, W, C) uint8; null in older runs
         "label": pa.int32(),
         "prediction": pa.int32(),  # of the clean image, as margin and loss
         "margin": pa.float32(),

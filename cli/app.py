@@ -33,6 +33,7 @@ from .study import study
 from .sweep import sweep
 from .tables import tables
 from .train import train
+from .verify import verify
 
 #: what makes a file unwritable that the user can mend, and how
 MENDED = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "let its folder be written"}
@@ -59,6 +60,7 @@ for command in (
     study,
     leaderboard,
     export,
+    verify,
     models,
     list_names,
     doctor,

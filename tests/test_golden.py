@@ -29,7 +29,7 @@ RUNS = ("analysis", "evaluation")
 DIGITS, ROUNDING = 1e-3, 1e-9
 
 
-NEWER = ("margin",)  # columns that the version which made the kept folders did not have
+NEWER = ("margin", "pixels_sha256")  # columns that the version which made the kept folders did not have
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from attnlab.config.figures import FiguresConfig
 from attnlab.config.leaderboard import LeaderboardConfig
 from attnlab.config.study import StudyConfig
 from attnlab.config.train import SweepConfig, TrainConfig
+from attnlab.config.verify import VerifyConfig
 
 __all__ = [
     "AnalyzeConfig",
@@ -18,4 +19,5 @@ __all__ = [
     "StudyConfig",
     "SweepConfig",
     "TrainConfig",
+    "VerifyConfig",
 ]

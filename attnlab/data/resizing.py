@@ -1,5 +1,6 @@
 """Images at the model's size: the samples that are made of a data set, and batches of them."""
 
+import hashlib
 import signal
 import warnings
 from collections import defaultdict
@@ -36,6 +37,7 @@ class Sample(NamedTuple):
     dropped_boxes: int  # number of boxes that were empty, inverted or outside the image
     mask: Tensor  # ground truth: the object's mask where it has one, else the union of the boxes, (H, W), bool
     box_share: float  # share of the ground truth's area that the crop left in the frame; NaN without any
+    sha256: bytes  # of the pixels, row by row, (H, W, C)
     masked: bool = False  # whether the ground truth is the object's mask
     notes: tuple[str, ...] = ()  # warnings that are shown once, in words that follow "3 of 12 images"
 
@@ -64,6 +66,7 @@ class Batch(NamedTuple):
     labels: Labels
     masks: Areas
     skipped: list[Skipped]
+    sha256: Sequence[bytes] = ()
     masked: Sequence[bool] = ()
     notes: Sequence[tuple[str, ...]] = ()
 
@@ -118,6 +121,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             dropped_boxes=len(stored) - len(boxes),
             mask=truth,
             box_share=share,
+            sha256=hashlib.sha256(pixels.permute(1, 2, 0).numpy().tobytes()).digest(),
             masked=masked,
             notes=(*notes, *doubts(stored, *example.size)),
         )
@@ -148,6 +152,7 @@ def _about(items: "Sequence[Sample | Skipped]") -> dict[str, list[Any]]:
         "box_shares": [sample.box_share for sample in samples],
         "labels": [sample.label for sample in samples],
         "skipped": [item for item in items if isinstance(item, Skipped)],
+        "sha256": [sample.sha256 for sample in samples],
         "masked": [sample.masked for sample in samples],
         "notes": [sample.notes for sample in samples],
     }

@@ -96,6 +96,7 @@ def accuracy_rows(
         rows[position] = {
             "image_id": batch.image_ids[index],
             "model": name,
+            "pixels_sha256": batch.sha256[index],
             "label": int(labels[index]),
             **{field: values[index] for field, values in clean_columns.items()},
             "attacks": [

@@ -14,7 +14,7 @@ from attnlab.data import DATASETS, TRUTHS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.manifests import BATCHES
-from attnlab.measures import of_one, of_two
+from attnlab.measures import MEASURES, of_one, of_two
 from attnlab.models.checkpoint import stated_defense
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
@@ -130,7 +130,11 @@ class Analysis(Job[AnalyzeConfig]):
             "target": {method: config.target_of(method) for method in config.methods},
             "resize": config.data.resize,
             **({"truth": config.data.truth} if config.data.truth != TRUTHS[0] else {}),
-            **({"seed": config.run.seed} if random_start or any(map(draws, config.methods)) else {}),
+            **(
+                {"seed": config.run.seed}
+                if random_start or any(map(draws, (*config.methods, *config.measures)))
+                else {}
+            ),
             **({"keep_maps": True} if config.keep_maps else {}),
             **(measured(config.measures) if config.measures else {}),
             **({"lime": lime, **config.lime.recorded()} if config.with_lime else {}),
@@ -159,9 +163,11 @@ def measured(names: Sequence[str] = ()) -> dict[str, list[str]]:
     return {"measures": of_one(names), "pair_measures": of_two(names)}
 
 
-def draws(method: str) -> bool:
-    """Whether a method may draw random numbers, so that the seed decides its results."""
-    return METHODS[method].needs == "passes" or METHODS[method].at == "pixels"
+def draws(name: str) -> bool:
+    """Whether a method or a measure may draw random numbers, so that the seed decides its results."""
+    if name in MEASURES:
+        return MEASURES[name].family == "faithfulness"
+    return METHODS[name].needs == "passes" or METHODS[name].at == "pixels"
 
 
 def open_analysis(

@@ -119,6 +119,7 @@ def _rows(
             "image_id": batch.image_ids[index],
             "label": int(labels[index]),
             "margin": margins[index],
+            "pixels_sha256": batch.sha256[index],
             "boxes": batch.boxes[index],
             "mask": pack(batch.masks[index].numpy()) if batch.masked[index] else None,
             "dropped_boxes": batch.dropped_boxes[index],

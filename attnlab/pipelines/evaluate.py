@@ -165,6 +165,7 @@ class Evaluation(Job[EvaluateConfig]):
             "batch_size": config.run.batch_size,
             "workers": config.run.workers,
             **({"left_out": left_out} if left_out else {}),
+            "root": str(config.data.root.resolve()) if config.data.root else None,
         }
 
 

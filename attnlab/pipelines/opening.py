@@ -41,7 +41,8 @@ def ready_attack(options: MapAttackOptions, data: str, methods: Sequence[str] = 
         first = options.eps[0] if options.eps else None
         named = parse_one(options.name, data, eps=first, **options.strength(next(able, None)))
         return replace(named, label_smoothing=options.label_smoothing)
-    _check_alone(options, {"attack", "eps"})
+    alike = {"norm"} if options.norm == options.name.norm else set()
+    _check_alone(options, {"attack", "eps"} | alike)
     return options.name
 
 

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from secrets import token_hex
 
 from filelock import FileLock, Timeout
@@ -124,7 +124,7 @@ def file_of(folder: Path, image_id: str, ending: str) -> Path:
 
     A name too long for a file system is cut, and a hash of it keeps it apart from others.
     """
-    if ".." in PurePosixPath(image_id).parts or PurePosixPath(image_id).is_absolute():
+    if ".." in PureWindowsPath(image_id).parts or PurePosixPath(image_id).is_absolute():
         raise UserError(f"expected names of images below their folder, got {image_id!r}")
     path = folder / f"{image_id}{ending}"
     if len(os.fsencode(path.name)) > LONGEST_NAME:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 
 import hypothesis
@@ -90,6 +91,10 @@ def browser():
         browser = started.chromium.launch(executable_path=chromium)
         yield browser
         browser.close()
+        for (
+            left
+        ) in active_children():  # a process forked since holds the driver's pipe open, and its end would be waited for
+            left.kill()
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_two_models_are_held_against_each_other(attnlab, tmp_path):
         (["--attacks", "clean,pgd+a4"], "expected an attack of ", "got 'pgd+a4'; did you mean 'pgd+a3'?"),
         (["--attacks", ""], "expected ", ""),
         (["--attacks", "clean,,fgsm"], "expected ", ""),
-        (["--attacks", "pgd+a3", "--sigma", "-1"], "expected sigma of at least 0, got -1", ""),
+        (["--attacks", "pgd+a3", "--sigma", "-1"], "expected --sigma of at least 0, got -1", ""),
         (["--attacks", "pgd", "--restarts", "0"], "expected --restarts of at least 1", "got 0"),
         (["--split", "tset"], "expected --split to be one of", "did you mean 'test'?"),
         (["--model", "resnet8x"], "expected --model to be ", "did you mean 'resnet8'?"),

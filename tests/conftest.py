@@ -91,9 +91,8 @@ def browser():
         browser = started.chromium.launch(executable_path=chromium)
         yield browser
         browser.close()
-        for (
-            left
-        ) in active_children():  # a process forked since holds the driver's pipe open, and its end would be waited for
+        # a process forked since holds the driver's pipe open, so that its end would be waited for
+        for left in active_children():
             left.kill()
 
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak lint docs weights bench mutation gpu gpu-cifar clean
+.PHONY: demo test test-slow soak fuzz lint docs weights bench mutation gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo

@@ -87,8 +87,8 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _is_networks(error: BaseException) -> bool:
-    """Whether a module of the network, or torch's differentiation of one, raised it."""
-    for frame in _frames(error):
+    """Whether a module of the network, or torch's differentiation of one, raised it, or what it was made of."""
+    for frame in _frames(error) + (_frames(error.__cause__) if error.__cause__ else []):
         of_network = not type(frame.f_locals.get("self")).__module__.startswith(OWN)
         if _module(frame).startswith("torch.autograd") or (frame.f_code.co_name == "_call_impl" and of_network):
             return True

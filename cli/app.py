@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -121,8 +122,8 @@ def _code_of_run() -> object:
     try:
         _run()
     except SystemExit as end:
-        # attnlab itself exits with 0 for a shell's completion alone, before any model is there: else a model's code did
-        if end.code or "torch" not in sys.modules:
+        *_, (frame, _line) = walk_tb(end.__traceback__)  # in which it was raised
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in (__name__.partition(".")[0], "click"):
             return end.code
         _say("Error: the model's code called sys.exit, which ended the command before it was done")
         return 1

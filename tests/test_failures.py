@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from common import error_of
+from nets import Small
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
 from attnlab.failures import NetworkFailed, WorkerLost, is_lost_worker, keeping, lost_worker, naming
-from attnlab.models import load_model
+from attnlab.models import Classifier, load_model
 from attnlab.superpixels import segmenting
 
 #: networks for the scenes
@@ -60,6 +61,20 @@ class Without(Small):
     def forward(self, x):
         with torch.no_grad():
             return super().forward(x)
+
+class Crowded(Small):
+    def forward(self, x):
+        if len(x) > 3:
+            raise ValueError
+        return super().forward(x)
+
+class Fewer(Small):
+    def forward(self, x):
+        return super().forward(x)[:, : 10 if len(x) < 3 else 3]
+
+class Sparse(Small):
+    def forward(self, x):
+        return super().forward(x).to_sparse()
 
 class Untrainable(Small):
     def forward(self, x):
@@ -117,6 +132,41 @@ def test_a_network_that_fails_in_training_is_told_with_the_step_and_what_is_kept
 
 def test_an_error_of_the_networks_own_derivative_is_told(command):
     assert "(RuntimeError: no way back)" in last(command("analyze", "Forward"))
+
+
+@pytest.mark.parametrize(
+    ("words", "network", "said"),
+    [
+        (("analyze", "--method", "lime"), "Crowded", "the network failed on 4 images, tried as a batch (ValueError)"),
+        (
+            ("analyze",),
+            "Fewer",
+            "expected 10 logits of each image, as the network returned at first, got 3: its classes",
+        ),
+        (
+            ("evaluate",),
+            "Sparse",
+            "expected the network to return dense logits, got torch.sparse_coo; wrap the network",
+        ),
+    ],
+)
+def test_a_network_that_fails_where_it_is_only_tried_is_one_line_too(command, words, network, said):
+    assert last(command(words[0], network, *words[1:])).startswith(said)
+
+
+def test_a_network_that_fails_while_its_norms_are_folded_is_one_line(monkeypatch):
+    classifier = Classifier(Small())
+    monkeypatch.setattr(Small, "forward", lambda self, x: next(iter(())))
+    assert error_of(classifier.place, "cpu", "fp32", "folded") == (
+        "the network failed on images of noise (StopIteration)"
+    )
+
+
+def test_a_network_that_ends_the_process_while_it_is_described_is_one_line(attnlab, tmp_path):
+    text = NETWORKS.replace('RuntimeError("a shape that this network cannot take")', "SystemExit(3)")
+    (tmp_path / "nets.py").write_text(text.replace("len(x) == 3 and self.calls > 12", "self.calls > 5"))
+    done = attnlab("models", "nets.py:Later")
+    assert done.error == "the model's code called sys.exit, which ended the command before it was done"
 
 
 def test_memory_and_errors_of_attnlab_are_passed_on_as_they_are():

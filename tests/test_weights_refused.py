@@ -43,6 +43,26 @@ def test_damage_anywhere_in_a_weights_file_raises_nothing_but_user_errors(tmp_pa
         refused(f"{net}:build", path)
 
 
+@pytest.mark.parametrize("summed", [True, False])
+def test_a_flipped_bit_of_a_tensor_is_told_where_the_file_has_checksums(tmp_path, net, state, summed):
+    path = tmp_path / "weights.pth"
+    torch.serialization.set_crc32_options(summed)
+    try:
+        torch.save(state, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_model(f"{net}:build", path).network.state_dict().keys() == state.keys()
+    content = bytearray(path.read_bytes())
+    content[content.index(state["head.weight"].numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(content)
+    if summed:
+        line = refused(f"{net}:build", path)
+        assert line.startswith(f"cannot read weights from {path}: damaged, or no weights file (Bad CRC-32 for file")
+    else:
+        loaded = load_model(f"{net}:build", path).network.state_dict()["head.weight"]
+        assert not torch.equal(loaded, state["head.weight"])  # nothing in the file says so
+
+
 class Trap:
     """Calls a function when it is unpickled."""
 

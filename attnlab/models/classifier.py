@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.arrays import Images, Logits
+from attnlab.errors import UserError
+from attnlab.failures import naming
 from attnlab.hooks import find_layer, frozen_eval
 from attnlab.models import MEMORY_FORMATS, PRECISIONS
 from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
@@ -21,6 +23,8 @@ from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
 from attnlab.models.wrappers import unwrapped, weights_of
 from attnlab.registry import loaded
+
+NOISE = "images of noise"  # on which a network is tried
 
 
 class Classifier(nn.Module):
@@ -91,10 +95,12 @@ class Classifier(nn.Module):
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.class_order: tuple[int, ...] = ()
+        self._outputs = 0  # logits of the network; not known yet
         images = self.noise()
         with torch.no_grad(), frozen_eval(self):
             logits = self(images)
             self.classes: int = logits.shape[1]
+            self._outputs = self.classes
             self.labels = labels_of(network, self.classes)
             layer = layer or getattr(network, "attention_layer", None)
             self.feature_map = read = find_feature_map(network, self, images, logits, layer)
@@ -118,6 +124,11 @@ class Classifier(nn.Module):
     def logits(self, normalised: Tensor, rows: int | None = None) -> Logits:
         """Logits of images that are normalised already, (N, K); as many as `rows` where a hook multiplies images."""
         logits = logits_of(self.network(normalised), len(normalised) if rows is None else rows)
+        if self._outputs not in (0, logits.shape[1]):
+            raise UserError(
+                f"expected {self._outputs} logits of each image, as the network returned at first, got "
+                f"{logits.shape[1]}: its classes must not depend on its images"
+            )
         return logits[:, self.places] if self.class_order else logits
 
     def in_order(self, indices: Sequence[int]) -> "Classifier":
@@ -234,14 +245,16 @@ class Classifier(nn.Module):
 
         The network itself is changed: cast, and in the format "folded" without the batch norms that could be folded.
         """
-        self.prove_head()
+        with naming(NOISE):
+            self.prove_head()
         came, self._compiled = self.sha256, None
         with warnings.catch_warnings():  # torch 2.9 announces another way to set them
             warnings.filterwarnings("ignore", message="Please use the new API settings")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.memory_format = loaded(MEMORY_FORMATS[memory_format])
         if memory_format == "folded":
-            pairs = self.foldable()
+            with naming(NOISE):
+                pairs = self.foldable()
             fold_batch_norms(self.network.eval().cpu().double(), pairs)  # rounding is left to the cast below
             self.folded += len(pairs)
         self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.memory_format)  # type: ignore[call-overload]

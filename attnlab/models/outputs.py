@@ -19,6 +19,8 @@ def logits_of(output: object, count: int) -> Logits:
     (0, z), whose softmax is the sigmoid of z.
     """
     logits = output if isinstance(output, Tensor) else _inside(output)
+    if logits.layout != torch.strided:
+        raise UserError(f"expected the network to return dense logits, got {logits.layout}; {WRAPPER}")
     if not logits.is_floating_point():
         raise UserError(f"expected the network to return floating-point logits, got {_shape(logits)}; {WRAPPER}")
     if logits.ndim != 2 or not logits.shape[1]:

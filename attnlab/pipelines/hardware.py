@@ -13,10 +13,12 @@ from attnlab.data import DATASETS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import Batch
 from attnlab.errors import UserError
+from attnlab.failures import naming
 from attnlab.hooks import frozen_eval
 from attnlab.models.classifier import Classifier
 from attnlab.shards import launched
 from attnlab.superpixels import grid, superpixels
+from attnlab.words import counted
 
 #: pixels of a batch: small batches keep a CPU's caches warm, large ones fill a GPU
 PIXELS = {"cpu": 500_000, "cuda": 4_000_000}
@@ -89,7 +91,8 @@ def fastest_batch(run: Callable[[int], int], device: torch.device) -> tuple[int,
 
 def _timed(run: Callable[[int], int], size: int) -> tuple[int, float]:
     start = perf_counter()
-    fits = run(size)
+    with naming(f"{counted(size, 'image')}, tried as a batch"):
+        fits = run(size)
     return fits, perf_counter() - start
 
 

@@ -127,7 +127,7 @@ def coco_case(draw: Random, folder: Path) -> str:
     mutations = draw.choice((0, 1, 1, 2))
     content = copy.deepcopy(content)
     for _ in range(mutations):
-        _mutate(draw, content)
+        mutate(draw, content)
     data = file_text(json.dumps(content, ensure_ascii=draw.random() < 0.5))
     damaged = draw.random() < 0.3
     if damaged:
@@ -140,7 +140,7 @@ def coco_case(draw: Random, folder: Path) -> str:
     )
 
 
-def _mutate(draw: Random, content: Any) -> None:
+def mutate(draw: Random, content: Any) -> None:
     """Replace, leave out or repeat one value, wherever it stands."""
     while True:
         keys = list(content) if isinstance(content, dict) else list(range(len(content)))

@@ -44,13 +44,16 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "images": Kind("images", "image_case", 3200),
-    "csv": Kind("tables", "csv_case", 1500),
-    "voc": Kind("annotations", "voc_case", 700),
+    "images": Kind("images", "image_case", 2900),
+    "csv": Kind("tables", "csv_case", 1400),
+    "voc": Kind("annotations", "voc_case", 600),
     "coco": Kind("annotations", "coco_case", 1000),
-    "yolo": Kind("annotations", "yolo_case", 700),
+    "yolo": Kind("annotations", "yolo_case", 600),
     "imagenet": Kind("annotations", "imagenet_case", 500),
-    "options": Kind("options", "options_case", 1500),
+    "options": Kind("options", "options_case", 1400),
+    "folders": Kind("folders", "folder_case", 800),
+    "checkpoints": Kind("folders", "checkpoint_case", 300),
+    "networks": Kind("networks", "network_case", 500),
 }
 
 

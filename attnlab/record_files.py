@@ -6,6 +6,7 @@ have neither, and are read without.
 """
 
 import hashlib
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -141,3 +142,13 @@ def read_pieces(path: Path) -> Pieces:
 
 def _checksum(piece: bytes) -> bytes:
     return CRC + zlib.crc32(piece).to_bytes(4, "little")
+
+
+def warn_of_lost(folder: Path, found: int, images: object, again: str) -> None:
+    """Warn of a finished run that has records of fewer images than it had, as where a part was deleted."""
+    if isinstance(images, int) and found < images:
+        warnings.warn(
+            f"{folder} has lost the records of {images - found} of {images} images, and its numbers are of the others "
+            f"alone: {again} to make them again",
+            stacklevel=1,  # one place, so that a command prints it once however often it reads
+        )

@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 from attnlab import manifests
 from attnlab.errors import UserError
 from attnlab.files import create_whole, safe_cell, write_whole
-from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
+from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces, warn_of_lost
 from attnlab.schema import SCHEMAS
 from attnlab.shards import WHOLE, Shard
 
@@ -163,11 +163,12 @@ class Run:
             UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again. In
                 the end, if an image has several records.
         """
-        manifest, hashes, empty = self.manifest, array("q"), True
+        manifest, hashes, listed, empty = self.manifest, array("q"), set[int](), True
         names = ["image_id", "model"] if manifest["kind"] == "evaluate" else ["image_id"]
         for table in self._tables(manifest, columns and list(dict.fromkeys([*columns, *names, "skipped"]))):
             empty = False
             hashes.extend(map(hash, _used(table, names)))
+            listed.update(map(hash, table["image_id"].to_pylist()))  # skipped images too
             yield table.select(columns) if columns else table
         if empty:
             raise UserError(f"{self.folder} holds no records yet")
@@ -176,6 +177,8 @@ class Run:
             for (image_id, *_), count in counts.items():
                 if count > 1:
                     raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
+        if manifest["finished"] is not None:
+            warn_of_lost(self.folder, len(listed), manifest["options"]["images"], manifests.again(manifest))
 
     def _tables(self, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Tables of the parts, and of the pieces of those that are not whole."""
@@ -200,9 +203,8 @@ class Run:
 
     def damaged(self, path: Path, reason: str) -> UserError:
         """Error for a damaged part: its name, and how to make it again."""
-        command = manifests.command_of(self.manifest)
-        again = f"repeat `{command}`" if command else "repeat the call that made the run"
-        return UserError(f"{path} is a damaged part ({reason}); delete it and {again} to make its images again")
+        what = f"delete it and {manifests.again(self.manifest)} to make its images again"
+        return UserError(f"{path} is a damaged part ({reason}); {what}")
 
     def _read_part(self, path: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:
         try:

@@ -92,15 +92,19 @@ def _interrupt_again(report: Callable[[Any], object], lost: Any) -> None:
     again.start()
 
 
-def _show_warning(message: Warning | str, *_place: object) -> None:
-    click.echo(f"Warning: {printable(shortened(without_secrets(' '.join(str(message).splitlines()))))}", err=True)
+def _show_warning(shown: set[str], message: Warning | str, *_place: object) -> None:
+    """Print a warning once, however often a command comes upon it."""
+    text = printable(shortened(without_secrets(" ".join(str(message).splitlines()))))
+    if text not in shown:
+        shown.add(text)
+        click.echo(f"Warning: {text}", err=True)
 
 
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by the process that began this one
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = partial(_show_warning, set())
     sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
     before = threading.enumerate()
     codes: list[object] = []

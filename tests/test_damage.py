@@ -287,3 +287,21 @@ def test_every_value_of_a_manifest_that_is_of_another_kind_is_one_line_or_plays_
         (folder / "run.json").write_text(json.dumps(manifest))
         error = found(lambda: make_tables(Run(folder)))
         assert not isinstance(error, str) or "\n" not in error
+
+
+def test_a_finished_run_that_lost_a_part_says_so_in_every_command_that_reads_it(attnlab, tmp_path):
+    run = begun_run(tmp_path / "run")
+    manifest = json.loads((run.folder / "run.json").read_text())
+    manifest["options"]["images"] = len(ROWS)
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    run.write_part(0, ROWS[:4])
+    run.write_part(1, ROWS[4:])
+    run.finish(1.0)
+    run.table()  # whole: no warning
+    run.part(1).unlink()
+    line = (
+        f"Warning: {run.folder} has lost the records of 2 of 6 images, and its numbers are of the others alone: repeat "
+        "the call that made the run to make them again"
+    )
+    for words in (("tables",), ("measure",), ("leaderboard",), ("export", "csv"), ("report", "--no-images")):
+        assert attnlab(*words, run.folder).err.splitlines().count(line) == 1, words

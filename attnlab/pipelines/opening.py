@@ -19,8 +19,10 @@ from attnlab.data import load_dataset
 from attnlab.data.base import ImageSet
 from attnlab.data.sampling import choose
 from attnlab.errors import UserError
+from attnlab.failures import naming
 from attnlab.manifests import recorded
 from attnlab.models import Classifier, load_model
+from attnlab.models.classifier import NOISE
 from attnlab.models.describe import ModelDescription, describe
 from attnlab.models.preprocessing import said_by
 from attnlab.pipelines import hardware
@@ -100,7 +102,8 @@ def describe_as_asked(options: ModelOptions) -> ModelDescription:
         classifier = load_as_asked(name, weights, options)
         classifier.warn_of_maps()
     notes = [" ".join(str(warning.message).split()) for warning in told if warning.category is UserWarning]
-    return describe(classifier, name, weights, stated=options.mean is not None, notes=notes)
+    with naming(NOISE):
+        return describe(classifier, name, weights, stated=options.mean is not None, notes=notes)
 
 
 def open_model(name: str, weights: str, options: ModelOptions | ModelsOptions, run: RunOptions) -> Classifier:

@@ -159,12 +159,6 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return f"attnlab {options}" if program in PROGRAMS else ""
 
 
-def again(manifest: Mapping[str, Any]) -> str:
-    """What makes a run's lost records again, in words."""
-    command = command_of(manifest)
-    return f"repeat `{command}`" if command else "repeat the call that made the run"
-
-
 def check_same(
     folder: Path, before: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> None:

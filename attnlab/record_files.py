@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,11 +144,17 @@ def _checksum(piece: bytes) -> bytes:
     return CRC + zlib.crc32(piece).to_bytes(4, "little")
 
 
-def warn_of_lost(folder: Path, found: int, images: object, again: str) -> None:
+def again(command: str) -> str:
+    """What makes a run's records again, in words; the command is empty where it was none of attnlab's."""
+    return f"repeat `{command}`" if command else "repeat the call that made the run"
+
+
+def warn_of_lost(folder: Path, manifest: Mapping[str, Any], found: int, command: str) -> None:
     """Warn of a finished run that has records of fewer images than it had, as where a part was deleted."""
-    if isinstance(images, int) and found < images:
+    images = manifest["options"]["images"]
+    if manifest["finished"] is not None and isinstance(images, int) and found < images:
         warnings.warn(
             f"{folder} has lost the records of {images - found} of {images} images, and its numbers are of the others "
-            f"alone: {again} to make them again",
+            f"alone: {again(command)} to make them again",
             stacklevel=1,  # one place, so that a command prints it once however often it reads
         )

@@ -32,10 +32,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attnlab import manifests
+from attnlab import manifests, record_files
 from attnlab.errors import UserError
 from attnlab.files import create_whole, safe_cell, write_whole
-from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces, warn_of_lost
+from attnlab.record_files import Damaged, decode_part, encode_part, encode_piece, in_schema, read_pieces
 from attnlab.schema import SCHEMAS
 from attnlab.shards import WHOLE, Shard
 
@@ -163,22 +163,20 @@ class Run:
             UserError: If there are none yet, or a part is damaged; the text names it and the way to make it again. In
                 the end, if an image has several records.
         """
-        manifest, hashes, listed, empty = self.manifest, array("q"), set[int](), True
+        manifest, hashes, listed = self.manifest, array("q"), array("q")
         names = ["image_id", "model"] if manifest["kind"] == "evaluate" else ["image_id"]
         for table in self._tables(manifest, columns and list(dict.fromkeys([*columns, *names, "skipped"]))):
-            empty = False
             hashes.extend(map(hash, _used(table, names)))
-            listed.update(map(hash, table["image_id"].to_pylist()))  # skipped images too
+            listed.extend(map(hash, table["image_id"].to_pylist()))  # skipped images too
             yield table.select(columns) if columns else table
-        if empty:
+        if not listed:
             raise UserError(f"{self.folder} holds no records yet")
         if len(np.unique(hashes)) < len(hashes):
             counts = Counter(image for table in self._tables(manifest, None) for image in _used(table, names))
-            for (image_id, *_), count in counts.items():
-                if count > 1:
-                    raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
-        if manifest["finished"] is not None:
-            warn_of_lost(self.folder, len(listed), manifest["options"]["images"], manifests.again(manifest))
+            (image_id, *_), count = counts.most_common(1)[0]
+            if count > 1:  # else two names of one hash
+                raise UserError(f"{self.folder} is damaged: its records hold image {image_id!r} {count} times")
+        record_files.warn_of_lost(self.folder, manifest, len(np.unique(listed)), manifests.command_of(manifest))
 
     def _tables(self, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Tables of the parts, and of the pieces of those that are not whole."""
@@ -203,8 +201,8 @@ class Run:
 
     def damaged(self, path: Path, reason: str) -> UserError:
         """Error for a damaged part: its name, and how to make it again."""
-        what = f"delete it and {manifests.again(self.manifest)} to make its images again"
-        return UserError(f"{path} is a damaged part ({reason}); {what}")
+        todo = record_files.again(manifests.command_of(self.manifest))
+        return UserError(f"{path} is a damaged part ({reason}); delete it and {todo} to make its images again")
 
     def _read_part(self, path: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:
         try:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -165,8 +166,16 @@ def test_a_network_that_fails_while_its_norms_are_folded_is_one_line(monkeypatch
 def test_a_network_that_ends_the_process_while_it_is_described_is_one_line(attnlab, tmp_path):
     text = NETWORKS.replace('RuntimeError("a shape that this network cannot take")', "SystemExit(3)")
     (tmp_path / "nets.py").write_text(text.replace("len(x) == 3 and self.calls > 12", "self.calls > 5"))
-    done = attnlab("models", "nets.py:Later")
-    assert done.error == "the model's code called sys.exit, which ended the command before it was done"
+    assert attnlab("models", "nets.py:Later").error.startswith(
+        "the network failed on images of noise (it calls sys.exit(3)"
+    )
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_other_code_that_ends_the_process_is_one_line_whatever_its_exit_code(attnlab, monkeypatch, code):
+    monkeypatch.setattr("attnlab.pipelines.analyze.open_analysis", lambda _: sys.exit(code))
+    line = "the model's code called sys.exit, which ended the command before it was done"
+    assert attnlab("analyze", "--limit", 1).error == line
 
 
 def test_memory_and_errors_of_attnlab_are_passed_on_as_they_are():

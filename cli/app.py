@@ -87,9 +87,18 @@ def _interrupt_again(report: Callable[[Any], object], lost: Any) -> None:
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         report(lost)
         return
-    again = threading.Timer(SHORTLY, _thread.interrupt_main)
+    again = threading.Timer(SHORTLY, _interrupt_main)
     again.daemon = True
     again.start()
+
+
+def _interrupt_main() -> None:
+    """Interrupt the main thread, also where it waits for the system: `interrupt_main` alone would let it wait on."""
+    main_thread = threading.main_thread().ident
+    if main_thread is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main_thread, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()
 
 
 def _show_warning(shown: set[str], message: Warning | str, *_place: object) -> None:

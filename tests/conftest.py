@@ -284,8 +284,9 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
             attnlab_cli.main()
         except SystemExit as end:
             code = end.code
-        for number, handler in handlers.items():  # which the command, being about to end its process, leaves changed
-            signal.signal(number, handler)
+        finally:
+            for number, handler in handlers.items():  # which a command, being about to end its process, leaves changed
+                signal.signal(number, handler)
         return Printed(code, *capsys.readouterr())
 
     return run

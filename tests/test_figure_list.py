@@ -87,5 +87,5 @@ def test_one_more_line_is_one_more_figure(attnlab, run, tmp_path, monkeypatch):
     assert message == {f"mine-eps-{n}-255.txt": f"{ {n / 255} } is {[n / 255]}\n" for n in (4, 16)}
     copied = Path(shutil.copytree(run, tmp_path / "run"))
     (copied / "records/part-00000.parquet").unlink()
-    message = attnlab("figures", copied, "--only", "mine").error
-    assert message == f"mine cannot be drawn of {copied}: it needs luck"
+    *_, message = attnlab("figures", copied, "--only", "mine").err.splitlines()
+    assert message == f"Error: mine cannot be drawn of {copied}: it needs luck"

@@ -24,7 +24,9 @@ def work(**_):
     {}
     time.sleep(20)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
+# whatever the processes before this one ignore, as a shell's background job does Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 import_module("attnlab_cli.app").app.main = work
 """
 SECOND = """echo = import_module("click").echo

@@ -185,10 +185,8 @@ def differing(
     old, new = before.get("options"), asked.get("options")
     found = {"options": list(_differences("", _filled(old, new, known), _filled(new, old, known)))}
     found |= {key: list(_differences(key, before.get(key), asked.get(key))) for key in ("data", "model")}
-    both = [
-        key for key in BATCHES if before.get(key) is not None and asked.get(key) is not None
-    ]  # older ones have none
-    return {**found, "batches": [text for key in both for text in _differences(key, before[key], asked[key])]}
+    said = [key for key in BATCHES if None not in (before.get(key), asked.get(key))]  # older ones say none
+    return {**found, "batches": [text for key in said for text in _differences(key, before[key], asked[key])]}
 
 
 def _filled(options: Any, others: Any, defaults: Any) -> Any:

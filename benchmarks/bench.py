@@ -2,24 +2,25 @@
 
     python -m benchmarks.bench [--data DIR] [--only analyze] [--out runs/bench]
 
-Each prints its ratios to a peer or a floor as lines `figure: ... = 1.08x` (benchmarks.timing). They are gathered here,
-held against those of the last time (benchmarks/figures.csv), and written into benchmarks/results.md and a plot. A
-command that was interrupted goes on with the benchmarks that are left; remove --out to measure all again.
+Each prints its ratios to a peer or a floor as lines `figure: ... = 1.08x` (benchmarks.timing). This program compares
+them with the last ones (benchmarks/figures.csv) and writes them into benchmarks/results.md and a plot. Repeat it to run
+the benchmarks that are missing, and remove --out to measure all again.
 """
 
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import pandas as pd
 
+from benchmarks.pieces import ROOT, Results, Step, run_all
+from benchmarks.sections import write_section
 from benchmarks.timing import figures_in, machine
 
-ROOT = Path(__file__).resolve().parents[1]
 LAST, PAGE, PLOT = ROOT / "benchmarks/figures.csv", ROOT / "benchmarks/results.md", ROOT / "docs/images/bench.webp"
-BEGIN, END = "<!-- begin: made by benchmarks.bench -->", "<!-- end: made by benchmarks.bench -->"
-MOVED = 0.05  # share by which a ratio differs that is told
+MOVED = 0.05  # the share by which a ratio must differ from the last one to be printed
+LONGEST = 3600.0  # seconds that a benchmark may take
 
 #: name -> module and arguments; one more is a line here. {data} is the folder of photographs and weights
 BENCHMARKS: dict[str, tuple[str, ...]] = {
@@ -34,28 +35,17 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
 }
 
 
-def command(name: str, data: Path | None) -> list[str]:
-    """The command line of a benchmark."""
+def step(name: str, data: Path | None) -> Step:
+    """The command of a benchmark."""
     module, *words = BENCHMARKS[name]
-    return [sys.executable, "-m", f"benchmarks.{module}", *(word.format(data=data) for word in words)]
+    return Step(name, ("-m", f"benchmarks.{module}", *(word.format(data=data) for word in words)), LONGEST)
 
 
-def measured(log: Path) -> dict[str, float]:
-    """Ratios in a benchmark's log, which ends with them once it is whole; none of one that was interrupted."""
-    return figures_in(log.read_text()) if log.exists() else {}
-
-
-def run(name: str, data: Path | None, out: Path) -> dict[str, float]:
-    """The ratios of a benchmark, run unless its log is whole."""
-    log = out / f"{name}.log"
-    if not log.exists():
-        part = log.with_suffix(".part")
-        with part.open("w") as file:
-            code = subprocess.run(command(name, data), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
-        if code:
-            raise SystemExit(f"Error: benchmark {name} ended with exit code {code}; {part} has what it printed")
-        part.rename(log)
-    return measured(log)
+def measured(results: Results, steps: Sequence[Step]) -> pd.DataFrame:
+    """Ratios that benchmarks printed the last time that they succeeded."""
+    found = {line["step"]: line["output"] for line in results.lines() if line["rc"] == 0}
+    rows = [(one.name, *pair) for one in steps for pair in figures_in(found.get(one.name, "")).items()]
+    return pd.DataFrame(rows, columns=["benchmark", "figure", "ratio"])
 
 
 def compared(figures: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
@@ -82,12 +72,6 @@ def table(both: pd.DataFrame, where: str) -> str:
                       "|---|---|---|", *rows])  # fmt: skip
 
 
-def with_section(page: str, section: str) -> str:
-    """A page with what stands between the marks replaced."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{section}\n\n{END}{rest.split(END)[1]}"
-
-
 def draw(both: pd.DataFrame, path: Path) -> None:
     """A dot for each ratio on a logarithmic scale, with the last time's as a ring."""
     from matplotlib.figure import Figure
@@ -112,24 +96,20 @@ def draw(both: pd.DataFrame, path: Path) -> None:
 def main(data: Path | None, only: tuple[str, ...], out: Path) -> None:
     """Run benchmarks, print what moved, and write table and plot unless only some were run."""
     out.mkdir(parents=True, exist_ok=True)
-    found = []
-    for name in only or [name for name in BENCHMARKS if data or name != "methods"]:
-        click.echo(f"{name}: {' '.join(command(name, data)[1:])}")
-        for figure, ratio in run(name, data, out).items():
-            click.echo(f"  {figure} = {ratio:.2f}x")
-            found.append((name, figure, ratio))
-    figures = pd.DataFrame(found, columns=["benchmark", "figure", "ratio"])
+    results = Results(out / "results.jsonl")
+    steps = [step(name, data) for name in only or [name for name in BENCHMARKS if data or name != "methods"]]
+    whole = run_all(steps, results, LONGEST * len(steps) / 60, click.echo)
+    figures = measured(results, steps)
     last = pd.read_csv(LAST) if LAST.exists() else figures[:0]
     both = compared(figures, last)
     moved = told(both)
-    click.echo(
-        "\n".join([f"moved by more than {MOVED:.0%}:" if moved else f"nothing moved by more than {MOVED:.0%}", *moved])
-    )
-    if not only:
-        PAGE.write_text(with_section(PAGE.read_text(), table(both, machine())))
+    click.echo("\n".join([f"{'these' if moved else 'none'} moved by more than {MOVED:.0%}", *moved]))
+    if whole and not only:
+        write_section(PAGE, "benchmarks.bench", table(both, machine()))
         draw(both, PLOT)
         kept = last[~last["figure"].isin(figures["figure"])]
         pd.concat([figures, kept]).to_csv(LAST, index=False)
+    sys.exit(not whole)
 
 
 if __name__ == "__main__":

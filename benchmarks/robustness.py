@@ -21,7 +21,8 @@ from pathlib import Path
 import click
 
 from attnlab.report.tables.published import numbers_of_the_paper
-from benchmarks.robustness_page import accuracies, attention, cost, differences, write
+from benchmarks.robustness_page import accuracies, attention, cost, differences
+from benchmarks.sections import write_section
 from benchmarks.trainings import BLOCKS, Training, recorded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +95,7 @@ def main(
     if analyzed:
         sections.insert(2, attention(analyzed))
     place = page or ROOT / f"docs/results/{block}.md"
-    write(place, "\n\n".join("\n".join(section) for section in sections if section))
+    write_section(place, "benchmarks.robustness", "\n\n".join("\n".join(section) for section in sections if section))
     click.echo(f"{place}: {len(there)} of {len(trainings)} trainings")
 
 

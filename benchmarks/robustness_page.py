@@ -4,12 +4,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import pandas as pd
 
 from attnlab.boxes import iou_of_shared
-from attnlab.files import write_whole
 from attnlab.records import read_evaluation, read_records
 from attnlab.report.tables.accuracy import paired
 from attnlab.report.tables.export import write_tables
@@ -24,7 +22,6 @@ from benchmarks.trainings import NO_TERMS, Training
 KINDS = ("pgd", "cw")  # kinds of attacks the p-values are of: each one's longest
 #: cells of the clean and attacked maps that are compared, as in Table 3
 CELLS = 10
-BEGIN, END = "<!-- begin: made by benchmarks.robustness -->", "<!-- end -->"
 
 
 def accuracies(trainings: Sequence[Training], paper: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -164,13 +161,6 @@ def cost(trainings: Sequence[Training]) -> list[str]:
         "",
         *_markdown(["defence", "train", "evaluate"], lines),
     ]
-
-
-def write(page: Path, text: str) -> None:
-    """Put the text between the marks of a page; a page without them gets them at its end."""
-    before = page.read_text() if page.exists() else f"# {page.stem}\n"
-    head, _, rest = before.partition(BEGIN)
-    write_whole(page, f"{head.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2] or chr(10)}".encode())
 
 
 def _spread(mean: float, deviation: float, sign: str = "", digits: int = 2) -> str:

@@ -1,9 +1,12 @@
 """What several tests call: the line a user reads, a picture, a user's own model."""
 
 import re
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import attnlab_cli
 from attnlab.config import AnalyzeConfig
 from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
@@ -44,6 +48,21 @@ class Printed(NamedTuple):
         assert len(lines) == 1
         assert lines[0].startswith("Error: ")
         return lines[0].removeprefix("Error: ")
+
+
+def run_here(words: Iterable[object]) -> int:
+    """Run the command in this process and return its exit code; signals, hook and arguments are as before then."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    borrowed = mock.patch.multiple(sys, argv=["attnlab", *map(str, words)], unraisablehook=sys.unraisablehook)
+    try:
+        with borrowed:
+            attnlab_cli.main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    finally:
+        for number, handler in handlers.items():  # which a command, being about to end its process, leaves changed
+            signal.signal(number, handler)
+    return 0
 
 
 def error_of(call: Callable[..., object], *arguments: object) -> str:

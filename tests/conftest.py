@@ -2,8 +2,6 @@
 
 import gc
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from multiprocessing import active_children
 from pathlib import Path
@@ -12,10 +10,9 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from common import NET, Printed, analyze_images
+from common import NET, Printed, analyze_images, run_here
 from torch import Tensor, nn
 
-import attnlab_cli
 from attnlab.data import load_dataset
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.replay import replay
@@ -274,22 +271,7 @@ def evaluated(twins, tmp_path_factory) -> Path:
 def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
     """The command in this process, in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words: object) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["attnlab", *map(str, words)])
-        code = 0
-        try:
-            attnlab_cli.main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for number, handler in handlers.items():  # which a command, being about to end its process, leaves changed
-                signal.signal(number, handler)
-        return Printed(code, *capsys.readouterr())
-
-    return run
+    return lambda *words: Printed(run_here(words), *capsys.readouterr())
 
 
 @pytest.fixture

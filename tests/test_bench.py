@@ -4,8 +4,11 @@ import importlib
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from benchmarks import bench
+from benchmarks.pieces import Results
+from benchmarks.sections import END, begin, write_section
 from benchmarks.timing import figures_in, say_figures
 
 
@@ -22,23 +25,28 @@ def test_what_moved_by_more_than_a_twentieth_is_told():
     assert bench.table(both, "a machine").splitlines()[-2:] == ["| t | 1.06x | 1.00x |", "| u | 2.00x |  |"]
 
 
-def test_the_section_alone_is_replaced():
-    page = f"# Speed\n{bench.BEGIN}\nold\n{bench.END}\nrest\n"
-    assert bench.with_section(page, "new") == f"# Speed\n{bench.BEGIN}\n\nnew\n\n{bench.END}\nrest\n"
-    assert bench.with_section(bench.PAGE.read_text(), "x").count("\nx\n") == 1
+def test_the_section_alone_is_replaced(tmp_path):
+    page, mark = tmp_path / "page.md", begin("benchmarks.bench")
+    page.write_text(f"# Speed\n\n{mark}\nold\n{END}\nrest\n")
+    write_section(page, "benchmarks.bench", "new")
+    assert page.read_text() == f"# Speed\n\n{mark}\n\nnew\n\n{END}\nrest\n"
+    assert bench.PAGE.read_text().count(mark) == 1
 
 
 def test_a_benchmark_that_fails_keeps_what_it_printed_and_is_run_again(tmp_path, monkeypatch):
-    monkeypatch.setitem(bench.BENCHMARKS, "bad", ("timing_that_is_not_there",))
-    for _ in range(2):
-        with pytest.raises(SystemExit, match=r"benchmark bad ended with exit code 1; .*bad\.part"):
-            bench.run("bad", None, tmp_path)
-    assert "No module named" in (tmp_path / "bad.part").read_text()
+    monkeypatch.setitem(bench.BENCHMARKS, "start", ("timing_that_is_not_there",))
+    for count in (1, 2):
+        done = CliRunner().invoke(bench.main, ["--only", "start", "--out", str(tmp_path)])
+        assert done.exit_code == 1
+        assert "start: exit code 1" in done.output
+        lines = Results(tmp_path / "results.jsonl").lines()
+        assert len(lines) == count
+        assert "No module named" in lines[-1]["output"]
 
 
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
 def test_every_benchmark_is_a_module_with_a_command(name, tmp_path):
-    _, _, module, *words = bench.command(name, tmp_path)
+    _, module, *words = bench.step(name, tmp_path).words
     command = importlib.import_module(module).main
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= known

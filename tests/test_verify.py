@@ -16,7 +16,7 @@ from attnlab.pipelines.verify import verify
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION, EVALUATION
 
-NAMES = [f"{number}.bmp" for number in range(6)]  # a bitmap's size says nothing of its pixels
+NAMES = [f"{number}.bmp" for number in range(6)]  # all BMP files of one size have as many bytes
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     dropped_boxes: int  # number of boxes that were empty, inverted or outside the image
     mask: Tensor  # ground truth: the object's mask where it has one, else the union of the boxes, (H, W), bool
     box_share: float  # share of the ground truth's area that the crop left in the frame; NaN without any
-    sha256: bytes  # of the pixels, row by row, (H, W, C)
+    sha256: bytes | None  # of the pixels, row by row, (H, W, C); None where nobody asked
     masked: bool = False  # whether the ground truth is the object's mask
     notes: tuple[str, ...] = ()  # warnings that are shown once, in words that follow "3 of 12 images"
 
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     labels: Labels
     masks: Areas
     skipped: list[Skipped]
-    sha256: Sequence[bytes] = ()
+    sha256: Sequence[bytes | None] = ()
     masked: Sequence[bool] = ()
     notes: Sequence[tuple[str, ...]] = ()
 
@@ -81,7 +81,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
 
     With `truth` "mask" the ground truth of an image is its object's mask where it has one, else its boxes; with "box"
     its boxes, or where it has none the frame around its mask. An image without the region `where` an attack may change
-    it, a name in WHERE, is skipped.
+    it, a name in WHERE, is skipped. `hashed` images come with the SHA-256 of their pixels, for records.
     """
 
     images: ImageSet
@@ -89,6 +89,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
     resize: str = "squash"
     truth: str = TRUTHS[0]
     where: str = WHERE[0]
+    hashed: bool = False
 
     def __getitem__(self, index: int) -> "Sample | Skipped":
         image_id = self.images.image_ids[index]
@@ -121,7 +122,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             dropped_boxes=len(stored) - len(boxes),
             mask=truth,
             box_share=share,
-            sha256=hashlib.sha256(pixels.permute(1, 2, 0).numpy().tobytes()).digest(),
+            sha256=hashlib.sha256(pixels.permute(1, 2, 0).numpy().tobytes()).digest() if self.hashed else None,
             masked=masked,
             notes=(*notes, *doubts(stored, *example.size)),
         )

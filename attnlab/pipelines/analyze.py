@@ -96,9 +96,8 @@ class Analysis(Job[AnalyzeConfig]):
         """Compute and write the parts that are missing."""
         config, classifier, has_boxes = self.config, self.classifier, self.images.has_boxes
         workers = config.run.workers or 0
-        prepared = ResizedDataset(
-            self.images, classifier.input_size, config.data.resize, config.data.truth, self.attacks[0].where
-        )
+        size, where = classifier.input_size, self.attacks[0].where
+        prepared = ResizedDataset(self.images, size, config.data.resize, config.data.truth, where, hashed=True)
         with segmenting(workers if config.with_lime else 0) as cut:
             lime = LimeStage(classifier, config, cut) if config.with_lime else None
             batches = load_batches(prepared, work.batches(config.run.batch_size or 1), workers)

@@ -112,7 +112,8 @@ class Evaluation(Job[EvaluateConfig]):
         for number, (name, classifier) in enumerate(self.models.items()):
             own = work.among(range(number * each, (number + 1) * each))
             where = check_regions(self.attacks.values(), self.images)
-            prepared = ResizedDataset(self.images, classifier.input_size, self.config.data.resize, where=where)
+            size, resize = classifier.input_size, self.config.data.resize
+            prepared = ResizedDataset(self.images, size, resize, where=where, hashed=True)
             batches = load_batches(prepared, own.batches(run.batch_size or 1), run.workers or 0)
             rows = partial(accuracy_rows, name, classifier, self.source, seed=seed, attacks=self.able[name])
             attack = (

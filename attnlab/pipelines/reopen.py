@@ -11,19 +11,15 @@ from attnlab.attacks.others import OtherAttack
 from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.config.analyze import AUTO
 from attnlab.config.export import ReplayOptions
-from attnlab.data import load_dataset
-from attnlab.data.base import ImageSet, as_recorded
+from attnlab.data.base import ImageSet
 from attnlab.errors import UserError
-from attnlab.models.load import runs_code
-from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines.analyze import Analysis, open_analysis
 from attnlab.pipelines.evaluate import Evaluation, open_evaluation
 from attnlab.pipelines.pairs import RESERVED
-from attnlab.recorded_attacks import is_corruption
+from attnlab.pipelines.recorded_inputs import NEEDED, check_code, check_said, recorded_images, recorded_threat
 from attnlab.stores import parse_root
 
 Opened = TypeVar("Opened", Analysis, Evaluation)
-NEEDED = ("data", "split", "precision", "memory_format")  # of the options of a run that is opened again
 
 
 def reopen(
@@ -37,10 +33,9 @@ def reopen(
     """
     options = manifest["options"]
     needed = (*NEEDED, "models" if manifest["kind"] == "evaluate" else "model")
-    if missing := [name for name in needed if name not in options]:
-        raise UserError(
-            f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be made again"
-        )
+    check_said(folder, options, needed, "made again")
+    images, _ = recorded_images(manifest, how.root)
+    check_code(folder, _models_of(options), trusted=how.trust_code)
     root = how.root if how.root is not None else manifest.get("root")
     root = parse_root(root) if isinstance(root, str) else root
     shared = {
@@ -54,12 +49,6 @@ def reopen(
         "workers": workers,
         "trust_code": how.trust_code,
     }
-    images, _ = as_recorded(
-        load_dataset(options["data"], root, options["split"], options.get("label")), manifest["data"]
-    )
-    for name in _models_of(options):
-        if not how.trust_code or is_code(name):  # of a checkpoint folder, load_model warns itself
-            check_trusted(runs_code(name), folder / "run.json", how.trust_code)
     if manifest["kind"] == "analyze":
         return _analysis(manifest, images, shared)
     return _evaluation(manifest, images, shared)
@@ -87,11 +76,9 @@ def _analysis(manifest: Mapping[str, Any], images: ImageSet, shared: dict[str, A
             "lime_batch_size": manifest.get("lime_batch_size"),
             "features": tuple(manifest["features"]),
         }
-    threat: Attack | Corruption
-    if is_corruption(attack):
-        threat = Corruption(**attack)
-    else:
-        threat = Attack(**attack, eps=eps[0])
+    threat = recorded_threat(attack)
+    if isinstance(threat, Attack):
+        threat = replace(threat, eps=eps[0])
         given |= {"norm": threat.norm, "eps": tuple(eps)}
     config = AnalyzeConfig.of(
         **shared,
@@ -147,11 +134,9 @@ def _threat(known: Mapping[str, Any] | None) -> Attack | OtherAttack | Corruptio
     """An attack as run.json describes it; its stages are those of the method."""
     if known is None:
         return None
-    if is_corruption(known):
-        return Corruption(**known)
     if "method" in known and "objective" not in known:
         return OtherAttack(**{name: value for name, value in known.items() if name != "stages"})
-    return Attack(**known)
+    return recorded_threat(known)
 
 
 def _named(job: Opened, options: Mapping[str, Any]) -> Opened:

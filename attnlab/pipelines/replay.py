@@ -7,22 +7,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from attnlab.attacks import Attack
 from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.pgd import perturb
-from attnlab.data import TRUTHS, load_dataset
-from attnlab.data.base import as_recorded
+from attnlab.data import TRUTHS
 from attnlab.data.resizing import ResizedDataset, Skipped, load_batches
 from attnlab.errors import UserError
 from attnlab.failures import naming
 from attnlab.manifests import check_same
 from attnlab.models import load_model
-from attnlab.models.load import runs_code
-from attnlab.models.own_code import check_trusted, is_code
 from attnlab.pipelines import hardware
 from attnlab.pipelines.checks import checked_inputs, fitted, seen_by
 from attnlab.pipelines.provenance import describe_data
-from attnlab.recorded_attacks import is_corruption
+from attnlab.pipelines.recorded_inputs import NEEDED, check_code, check_said, recorded_images, recorded_threat
 from attnlab.records import Row, rows_of
 from attnlab.runs import Run
 from attnlab.stores import Root
@@ -63,22 +59,14 @@ def replay(
     if manifest["kind"] != "analyze":
         raise UserError(f"expected a run of `attnlab analyze`, got one of `attnlab {manifest['kind']}` in {folder}")
     options = manifest["options"]
-    needed = ("data", "split", "model", "weights", "precision", "memory_format")
-    missing = [name for name in needed if name not in options]
-    if missing:
-        raise UserError(
-            f"{folder} does not say with which {', '.join(missing)} it was made, so it cannot be seen again"
-        )
+    check_said(run.folder, options, ("model", "weights", *NEEDED), "seen again")
     recorded = dict.fromkeys(row["image_id"] for row in rows_of(run, columns=["image_id"]))
     wanted = list(recorded) if image_ids is None else list(dict.fromkeys(image_ids))
     unknown = [image_id for image_id in wanted if image_id not in recorded]
     if unknown:
         raise UserError(f"{folder} has no record of image {unknown[0]!r}")
-    root = manifest.get("root") if root is None else root
-    images = load_dataset(options["data"], root, options["split"], options.get("label"))
-    images, earlier = as_recorded(images, manifest["data"])
-    if not trust_code or is_code(options["model"]):  # of a checkpoint folder, load_model warns itself
-        check_trusted(runs_code(options["model"]), Path(folder) / "run.json", trust_code)
+    images, earlier = recorded_images(manifest, root)
+    check_code(run.folder, [options["model"]], trusted=trust_code)
     known = manifest["model"]
     classifier = load_model(
         options["model"],
@@ -102,8 +90,7 @@ def replay(
     positions = [position for position, image_id in enumerate(images.image_ids) if image_id in chosen]
     size = batch_size or hardware.batch_size(classifier.device, classifier.input_size)
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-    known = options["attack"]
-    attack = Corruption(**known) if is_corruption(known) else Attack(**known)
+    attack = recorded_threat(options["attack"])
     truth = options.get("truth", TRUTHS[0])
     prepared = ResizedDataset(images, classifier.input_size, options["resize"], truth, attack.where)
     rows, records = rows_of(run, wanted), dict[str, Row]()

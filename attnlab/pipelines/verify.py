@@ -14,6 +14,7 @@ from attnlab.errors import UserError
 from attnlab.files import file_of
 from attnlab.manifests import differing, map_methods, other_surroundings
 from attnlab.models.checkpoint import DESCRIPTION, checked_weights, read_description
+from attnlab.pipelines.accuracy_records import ARRAYS, IMAGES
 from attnlab.pipelines.analyze import Analysis
 from attnlab.pipelines.evaluate import Evaluation
 from attnlab.pipelines.pending_parts import PendingParts, Progress, quietly
@@ -194,11 +195,11 @@ def _values(
 
 def _of_files(folder: Path, again: Path, image_ids: Sequence[str]) -> Check:
     """Adversarial images that a run of `attack` kept beside those made again, to the byte."""
-    if not (folder / "arrays").is_dir():
+    if not (folder / ARRAYS).is_dir():
         return Check("files", "note", "a copy of a run: its adversarial images are not here")
     differ = []
     for name in image_ids:
-        for kept in (file_of(at, name, ending) for at, ending in ((Path("arrays"), ".npy"), (Path("images"), ".png"))):
+        for kept in (file_of(at, name, ending) for at, ending in ((Path(ARRAYS), ".npy"), (Path(IMAGES), ".png"))):
             made = again / kept
             if made.exists() and not ((folder / kept).exists() and made.read_bytes() == (folder / kept).read_bytes()):
                 differ.append(str(kept))

@@ -101,17 +101,7 @@ def table_of_images(
         images["low_iou"] = (images["iou_att_gt"] < LOW_IOU).where(images["iou_att_gt"].notna()).astype(float)
         # the ground truth of a LIME area is scaled to its size, that of the centred frame is not
         images["less_centred"] = (images["iou_att_gt"] - images["centred"]).where(images["method"] != LIME)
-    left = [
-        "group",
-        "centred",
-        "has_map",
-        "has_lime",
-        "has_mask",
-        "dropped_boxes",
-        "box_share",
-        "pixels_sha256",
-        *LISTS,
-    ]
+    left = ["group", "centred", "has_map", "has_lime", "has_mask", "dropped_boxes", "box_share", *LISTS]
     return images.drop(columns=left, errors="ignore")
 
 

@@ -6,29 +6,23 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from random import Random
+from shlex import split
 
 import torch
+from common import Printed
 from endurance.annotations import mutate
 from endurance.cases import ACCEPTED, REFUSED, check_message, damage, noted
-from endurance.command import Printed, attnlab
+from endurance.command import attnlab, notes
 
 from attnlab.errors import UserError
 from attnlab.models import load_model
 
-FEW = ["--device", "cpu", "--workers", "0", "--batch-size", "4"]
+FEW = "--device cpu --workers 0 --batch-size 4"
 #: how each folder is made, in the folder above it; the same command resumes it
 MAKERS = {
-    "analysis": ["analyze", *FEW, *["--limit", "10", "--part-size", "4", "--split", "val", "--out", "analysis"]],
-    "evaluation": [
-        "evaluate",
-        *FEW,
-        *["--limit", "10", "--part-size", "4", "--attacks", "clean,fgsm", "--out", "evaluation"],
-    ],
-    "training": [
-        "train",
-        *FEW,
-        *["--limit", "40", "--held-out", "8", "--epochs", "1", "--steps", "1", "--out", "training"],
-    ],
+    "analysis": split(f"analyze {FEW} --limit 10 --part-size 4 --split val --out analysis"),
+    "evaluation": split(f"evaluate {FEW} --limit 10 --part-size 4 --attacks clean,fgsm --out evaluation"),
+    "training": split(f"train {FEW} --limit 40 --held-out 8 --epochs 1 --steps 1 --out training"),
 }
 RUNS = ("tables {} --format json", "report {} --no-images", "leaderboard {} --out board", "export csv {} --out there")
 #: commands that read a folder, apart from the one that made it
@@ -73,7 +67,7 @@ def folder_case(draw: Random, folder: Path) -> str:
     if printed.code:
         return REFUSED
     what = f"{' '.join(_words(name, reader))} of {', '.join(damaged)}"
-    said = {*printed.notes} - {*whole.notes}
+    said = {*notes(printed)} - {*notes(whole)}
     if reader == "again" and name != "training":
         again = attnlab(folder, _words(name, READERS[name][0]))
         assert again.out == _whole(name, READERS[name][0]).out, f"resumed with other numbers: {what}"

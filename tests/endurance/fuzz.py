@@ -160,9 +160,7 @@ def main() -> int:
         counts[block.kind] += ended
         for number, what in failed.items():
             print(f"FAILED {block.kind} {number}: {what}")
-            print(
-                f"  python -m tests.endurance.fuzz --seed {block.seed} --only {block.kind} --case {number}", flush=True
-            )
+            print(f"  {COMMAND} --seed {block.seed} --only {block.kind} --case {number}", flush=True)
         failures += len(failed)
     for kind, ended in counts.items():
         print(f"{kind:<12}" + ", ".join(f"{count} {how}" for how, count in ended.most_common()))

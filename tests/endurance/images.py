@@ -18,25 +18,9 @@ from attnlab.data.placing import place
 from attnlab.errors import Unusable
 
 MODES = (
-    "1",
-    "L",
-    "P",
-    "RGB",
-    "RGBA",
-    "CMYK",
-    "YCbCr",
-    "LAB",
-    "HSV",
-    "I",
-    "F",
-    "LA",
-    "PA",
-    "RGBX",
-    "RGBa",
-    "La",
-    "I;16",
+    "1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16",
     "I;16B",
-)
+)  # fmt: skip
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".JPG", ".npy")
 #: formats that keep every value, and modes in which they do
 LOSSLESS = {"PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "PCX", "SGI", "DIB"}

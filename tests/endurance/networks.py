@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from random import Random
+from shlex import split
 
 from endurance.cases import ACCEPTED, REFUSED
 from endurance.command import attnlab
@@ -85,20 +86,7 @@ class Net(nn.Module):
             {fault}
         return y
 """
-FEW = [
-    "--limit",
-    "5",
-    "--batch-size",
-    "3",
-    "--workers",
-    "0",
-    "--device",
-    "cpu",
-    "--out",
-    "out",
-    "--model",
-    "net.py:Net",
-]
+FEW = split("--limit 5 --batch-size 3 --workers 0 --device cpu --out out --model net.py:Net")
 COMMANDS = (
     ["analyze", "--split", "val"],
     ["analyze", "--split", "val", "--method", "lime", "--lime-samples", "10", "--lime-superpixels", "grid"],

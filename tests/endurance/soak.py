@@ -2,8 +2,8 @@
 
     python -m endurance.soak --count 200 --seed 0 --jobs 2 --out DIR
 
-A seed is a case: it decides the command, the faults and their moments. The journal in DIR keeps the seeds that are
-done; the same command goes on with those that are not, or failed.
+A seed is a case: it decides the command, the faults and their moments. The journal in DIR keeps the results of all
+seeds. Repeat the command to try those that failed or were not reached.
 """
 
 import json

@@ -49,9 +49,9 @@ from attnlab.report.tables.published import numbers_of_the_paper, published, pub
 from attnlab.runs import Run
 from attnlab.words import counted, listed
 
-#: columns of records that hold several numbers each
+#: columns of records that hold several numbers each, or a hash
 WIDE = [
-    *("boxes", "mask", "map", "full", "measures", "lime", "lime_again"),
+    *("pixels_sha256", "boxes", "mask", "map", "full", "measures", "lime", "lime_again"),
     *("shared_cells", "adv_map", "adv_full", "adv_measures", "pair_measures", "adv_lime"),
 ]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 import attnlab_cli
 from attnlab.config import AnalyzeConfig
 from attnlab.data.base import ImageSet
+from attnlab.doctor import Finding
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.analyze import analyze
@@ -50,6 +51,14 @@ class Printed(NamedTuple):
         return lines[0].removeprefix("Error: ")
 
 
+def last(message: Printed) -> str:
+    """The one line of the error; warnings and progress before it aside."""
+    assert message.code == 1, message
+    assert "Traceback" not in message.err
+    (line,) = [line for line in message.err.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
+
+
 def run_here(words: Iterable[object]) -> int:
     """Run the command in this process and return its exit code; signals, hook and arguments are as before then."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -63,6 +72,11 @@ def run_here(words: Iterable[object]) -> int:
         for number, handler in handlers.items():  # which a command, being about to end its process, leaves changed
             signal.signal(number, handler)
     return 0
+
+
+def states(findings: Iterable[Finding]) -> dict[str, str]:
+    """State of each finding of the doctor, by its name."""
+    return {finding.name: finding.state for finding in findings}
 
 
 def error_of(call: Callable[..., object], *arguments: object) -> str:

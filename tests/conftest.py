@@ -1,22 +1,19 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
 import gc
-import shutil
 from collections.abc import Callable
-from multiprocessing import active_children
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+from browsing import browser, expect, report, visit  # noqa: F401 - fixtures
 from common import NET, Printed, analyze_images, run_here
 from torch import Tensor, nn
 
 from attnlab.data import load_dataset
 from attnlab.models import Classifier, load_model
-from attnlab.pipelines.replay import replay
-from attnlab.report.page.write import write_report
 from attnlab.training import trainer
 
 pytest.register_assert_rewrite("trainings", "twins")
@@ -75,56 +72,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     }
     analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **options)
     return out
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium, driven by playwright; nothing is downloaded for it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium)
-        yield browser
-        browser.close()
-        # a process forked since holds the driver's pipe open, so that its end would be waited for
-        for left in active_children():
-            left.kill()
-
-
-@pytest.fixture(scope="session")
-def expect(browser):
-    """Assertions that retry until the page fulfils them; its policy forbids injected scripts."""
-    from playwright.sync_api import expect
-
-    return expect
-
-
-@pytest.fixture(scope="session")
-def report(run, tmp_path_factory) -> Path:
-    """That run's page."""
-    return write_report(run, replay(run), tmp_path_factory.mktemp("browser") / "report.html")
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page, and hold against it in the end what it complained about and asked for."""
-    pages, troubles = [], []
-
-    def open_page(path: Path, fragment: str = "", **options):
-        page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(asked.url))
-        page.goto(f"{path.as_uri()}{fragment}")
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert troubles == []
 
 
 class TwoConvolutions(nn.Module):

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import states
 from packaging.requirements import Requirement
 from PIL import Image
 
 from attnlab.data.base import UNLABELLED, Entry, FileSet
 from attnlab.data.masks import BoxMask
-from attnlab.doctor import Finding, data, machine, places, software
-from attnlab.doctor.data import in_root
+from attnlab.doctor import Finding, machine, places, software
 from attnlab.doctor.drawing import draw_truth
 from attnlab.doctor.finding import from_error
 from attnlab.errors import Unusable, UserError
@@ -37,10 +37,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 def quick(monkeypatch) -> None:
     """Precisions that are not measured."""
     monkeypatch.setattr(machine, "seconds_of", lambda name, device: {"fp64": 4.0, "bf16": 0.5}.get(name, 1.0))
-
-
-def states(findings) -> dict[str, str]:
-    return {finding.name: finding.state for finding in findings}
 
 
 # ------------------------------------------------------------------ the command
@@ -210,79 +206,6 @@ def test_measuring_a_precision_leaves_the_settings_as_they_were():
     before = torch.backends.cudnn.allow_tf32
     assert machine.seconds_of("tf32", torch.device("cpu")) > 0
     assert torch.backends.cudnn.allow_tf32 == before
-
-
-# ------------------------------------------------------------------ data
-
-
-def test_what_lies_in_a_root_is_told_and_what_does_not_is_no_problem(place, tmp_path):
-    root = Path(shutil.copytree(place, tmp_path / "mnist"))
-    found = {finding.name: finding for finding in in_root(root, ["mnist", "cifar10"])}
-    assert (found["mnist train"].state, found["mnist train"].text) == ("ok", f"60 images, in {root}")
-    assert found["mnist test"].state == "note"
-    assert "no cifar10 there" in found[""].text
-    (root / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01")
-    assert {finding.state for finding in in_root(root, ["mnist"])} == {"problem"}
-
-
-def test_a_root_with_nothing_in_it_that_is_known_tells_what_each_data_set_expects(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet", "folder", "mnist", "cifar10"])}
-    assert {finding.state for finding in found.values()} == {"problem"}
-    for name, words in (
-        ("imagenet", "LOC_val_solution.csv"),
-        ("folder", "boxes.csv"),
-        ("mnist", "MNIST/raw"),
-        ("cifar10", "cifar-10-batches-bin or cifar-10-batches-py"),
-    ):
-        assert words in found[name].text + found[name].advice
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("missing", "No such file"),
-        ("file", "Not a directory"),
-        ("x" * 300, "File name too long"),
-        ("empty", "an empty folder"),
-    ],
-    ids=["missing", "file", "too long", "empty"],
-)
-def test_a_root_that_cannot_be_read_is_a_problem_with_its_reason(tmp_path, name, reason):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    (finding,) = in_root(tmp_path / name, ["mnist"])
-    assert finding.state == "problem"
-    assert reason in finding.text
-    assert "--root" in finding.advice
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_root_without_permission_is_a_problem(tmp_path):
-    (tmp_path / "locked").mkdir(mode=0o000)
-    (finding,) = in_root(tmp_path / "locked", ["mnist"])
-    assert "Permission denied" in finding.text
-
-
-def test_boxes_of_imagenet_are_told_by_their_file_and_images_that_cannot_be_used_are_counted(tmp_path):
-    (tmp_path / "val").mkdir()
-    for number in (1, 2):
-        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / f"val/ILSVRC2012_val_0000000{number}.JPEG")
-    solution = tmp_path / "LOC_val_solution.csv"
-    solution.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 1 9 9 \n")
-    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
-    found = {finding.name: finding for finding in in_root(tmp_path, ["imagenet"])}
-    assert found["imagenet val"].text == f"1 image of 2 listed, boxes from {solution}, in {tmp_path}"
-    solution.write_text("ImageId,PredictionString\n")
-    (finding,) = [finding for finding in in_root(tmp_path, ["imagenet"]) if finding.state == "problem"]
-    assert finding.text == "none of the 2 images can be used"
-    assert finding.advice == "ILSVRC2012_val_00000001: no annotation for this image"
-
-
-def test_data_asked_for_without_a_root_is_a_problem_and_else_a_note():
-    assert states(data.data(asked="mnist")) == {"others": "problem"}
-    assert states(data.data()) == {"scenes val": "ok", "others": "note"}
-    assert states(data.data(asked="scenes")) == {"scenes val": "ok"}
 
 
 # ------------------------------------------------------------------ weights and output

@@ -34,7 +34,7 @@ SUITES = {
     "attnlab/boxes.py": "regions objects map_metrics masks formats",
     "attnlab/attention/map_metrics.py": "map_metrics measures",
     f"{MEASURES}/between_maps.py": "measures",
-    f"{MEASURES}/localisation.py": "localisation measures",
+    f"{MEASURES}/localisation.py": "localisation box_measures",
     f"{MEASURES}/with_object.py": "measures",
     f"{MEASURES}/one_map.py": "measures",
     f"{TABLES}/iou.py": "tables several_methods masks",

@@ -24,6 +24,7 @@ def attnlab(folder: Path, words: Sequence[str]) -> Printed:
     out, err = io.StringIO(), io.StringIO()
     shown = mock.patch.multiple(sys, stdout=out, stderr=err)
     with contextlib.chdir(folder), shown, warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of its own
         code = run_here(words)
     printed = Printed(code, out.getvalue(), err.getvalue())
     _check(printed)

@@ -142,6 +142,17 @@ def test_a_network_that_fails_where_it_is_only_tried_is_one_line_too(command, wo
     assert last(command(words[0], network, *words[1:])).startswith(said)
 
 
+def test_logits_have_the_networks_precision_whatever_its_last_line_makes_of_them():
+    network = Small()
+    network.register_forward_hook(lambda _module, _given, y: y.double() if torch.is_grad_enabled() else y.half())
+    classifier = Classifier(network)
+    images = torch.full((2, 3, 16, 16), 0.5)
+    with torch.no_grad():
+        assert classifier(images).dtype == torch.float32
+    assert classifier(images).dtype == torch.float32
+    assert classifier.double()(images.double()).dtype == torch.float64
+
+
 def test_a_network_that_fails_while_its_norms_are_folded_is_one_line(monkeypatch):
     classifier = Classifier(Small())
     monkeypatch.setattr(Small, "forward", lambda self, x: next(iter(())))

@@ -71,7 +71,7 @@ def folder_case(draw: Random, folder: Path) -> str:
     if reader == "again" and name != "training":
         again = attnlab(folder, _words(name, READERS[name][0]))
         assert again.out == _whole(name, READERS[name][0]).out, f"resumed with other numbers: {what}"
-    elif not said and "json" in reader:
+    elif not said and reader != "again":
         assert printed.out == whole.out, f"other numbers in silence: {what}"
     return ACCEPTED
 

@@ -62,8 +62,9 @@ def test_a_signal_behind_the_last_line_of_a_command_changes_nothing():
 
 
 def test_processes_that_read_go_on_after_the_sigterm_that_clusters_send_to_all():
+    before = set(multiprocessing.active_children())  # of tests that ended
     batches = load_batches(ResizedDataset(load_dataset("scenes"), (64, 64)), [[index] for index in range(12)], 1)
-    (reader,) = multiprocessing.active_children()
+    (reader,) = set(multiprocessing.active_children()) - before
     next(batches)
     assert reader.pid is not None
     os.kill(reader.pid, signal.SIGTERM)

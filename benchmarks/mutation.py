@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASURES, TABLES = "attnlab/measures", "attnlab/report/tables"
 #: files under test, and the names of the test files that are to notice, the quickest first
 SUITES = {
-    "attnlab/boxes.py": "regions objects map_metrics masks formats",
-    "attnlab/attention/map_metrics.py": "map_metrics measures",
+    "attnlab/boxes.py": "boxes regions objects map_metrics masks formats",
+    "attnlab/attention/map_metrics.py": "map_metrics measures interactive",
     f"{MEASURES}/between_maps.py": "measures",
     f"{MEASURES}/localisation.py": "localisation box_measures",
     f"{MEASURES}/with_object.py": "measures",

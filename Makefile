@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak fuzz lint docs weights bench mutation gpu gpu-cifar clean
+.PHONY: demo test test-slow soak fuzz lint docs weights bench coverage mutation gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -37,6 +37,12 @@ weights: .venv/attnlab   ## train the built-in model again
 
 bench: .venv/dev   ## every benchmark against peer and floor; DATA names a folder of photographs and weights
 	$(BIN)/python -m benchmarks.bench $(if $(DATA),--data $(DATA))
+
+coverage: .venv/dev   ## branch coverage of attnlab/ and cli/ by the test suite
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow" -n 2 --dist worksteal
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --sort=cover
 
 mutation: .venv/dev   ## change the code 40 times a file, seeded, and print what no test notices
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutation

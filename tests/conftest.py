@@ -1,6 +1,7 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
 import gc
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def pytest_collection_finish() -> None:
     """Search from now on, but not among what was imported: tests that count objects look through theirs alone."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Write what `make coverage` saw in this process: pytest-xdist kills it ten seconds after its last test."""
+    if (coverage := sys.modules.get("coverage")) and (measured := coverage.Coverage.current()):
+        measured.save()
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -71,7 +71,8 @@ def tables() -> str:
         asked = f" Made with `{spec.option}` or `--table {name}`." if spec.option else ""
         parts += [f"## {spec.heading}\n", f"{_plain(spec.title)}.\n"]
         parts += [f"`{name}.csv`, `{name}.tex` of runs of `attnlab {spec.kind}`{needs}.{asked}\n"]
-        parts += ["| column | |", "|---|---|", *(_row(column.name, column.words) for column in spec.columns), ""]
+        columns = [_row(column.name, column.words) for column in spec.columns]
+        parts += ["| column | what it holds |", "|---|---|", *columns, ""]
     return "\n".join(parts)
 
 

@@ -135,7 +135,11 @@ def _here(path: str) -> Lazy:
 
 def by_outcome(mean: Column) -> tuple[Column, ...]:
     """Columns of a table with a share of the images and a mean for each outcome of the attack."""
-    return (EPS, METHOD, GROUP, N, PERCENT, mean, *INTERVAL, Column("paper_percent"), Column(f"paper_{mean.name}"))
+    papers = (
+        Column("paper_percent", words="share, in the paper"),
+        Column(f"paper_{mean.name}", words=f"{mean.words}, in the paper"),
+    )
+    return (EPS, METHOD, GROUP, N, PERCENT, mean, *INTERVAL, *papers)
 
 
 def by_size(size: Column, mean: Column) -> tuple[Column, ...]:
@@ -147,7 +151,7 @@ EPS, METHOD = Column("eps", words="ε", sometimes=True), Column("method", "Metho
 GROUP, N, PAPER = Column("group"), Column("n"), Column("paper")
 CELL, FEATURE = Column("cells", "#cell", "cells"), Column("features", "#.Features", "superpixels")
 PERCENT = Column("percent", "Percentage", "share", digits=1, unit="%")
-INTERVAL = (Column("ci_low"), Column("ci_high"))
+INTERVAL = (Column("ci_low", words="95 % interval, from"), Column("ci_high", words="95 % interval, to"))
 IOU_GT = Column("iou_att_gt", "IoU_Att_GT", "IoU with ground truth", top=1)
 IOU_ADV = Column("iou_ori_adv", "IoU_ori_adv", "IoU original / adversarial", top=1)
 IOU_SEEDS = Column("iou_two_seeds", "IoU of two seeds", top=1)
@@ -175,7 +179,7 @@ OF_GAZE = (
 )
 OF_TARGETED = (
     *(MODEL, DEFENSE, ATTACK, Column("target"), N, Column("success", words="success (%)", digits=2, top=100)),
-    *(Column(name, digits=2) for name in ("ci_low", "ci_high")),
+    *(replace(column, digits=2) for column in INTERVAL),
     Column("any_point", words="at any point (%)", digits=2),
 )
 OF_CORRUPTIONS = (MODEL, DEFENSE, Column("corruption"), Column("severities"), N, MEAN_ACCURACY, *INTERVAL)

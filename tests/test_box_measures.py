@@ -26,6 +26,12 @@ def test_box_ious_by_hand():
     assert two[26].item() == pytest.approx(16 / 48)
 
 
+def test_an_image_without_boxes_has_no_iou_with_them():
+    ious = box_ious(noise(2, 6, 8), [[], [[0.0, 0.0, 8.0, 6.0]]])
+    assert ious.isnan().all(1).tolist() == [True, False]
+    assert not ious[1].isnan().any()
+
+
 def plain_box_ious(map_, boxes):
     """The definition: label what each threshold keeps, a box around each part, IoU with each box."""
     unit = (map_ - map_.min()) / (map_.max() - map_.min())

@@ -53,7 +53,9 @@ def test_a_constant_map_has_no_measure(name):
 
 
 def test_a_map_without_positive_values_has_no_measure_of_its_positive_part():
-    known = {key: -noise(2, 7, 7).abs() - 0.1 for key in ("maps", "grids", "first", "second")}
+    below = -noise(2, 7, 7).abs() - 0.1
+    below[1, 0, 0] = 0
+    known = dict.fromkeys(("maps", "grids", "first", "second"), below)
     masks = torch.ones(2, 7, 7, dtype=torch.bool)
     for name in ("mass", "ssim", "cosine", "emd", "shift", "entropy", "components", "components-half"):
         assert MEASURES[name](**known, masks=masks).isnan().all(), name
@@ -237,6 +239,7 @@ def test_components_by_hand():
     maps = torch.tensor([[[6.0, 0, 2], [0, 6, 0], [0, -9, 0]], [[6.0, 0, 2], [0, 0, 0], [0, -9, 6]]])
     assert components(maps).tolist() == [1, 3]
     assert components_half(maps).tolist() == [1, 2]
+    assert components_half(torch.tensor([[[6.0, 0, 3]]])).tolist() == [2]
 
 
 def test_components_equal_skimages():

@@ -236,6 +236,7 @@ def test_mean_and_sum_of_two_images_by_hand():
     mean, total = ATTENTION_LOSSES["mean"], ATTENTION_LOSSES["sum"]
     assert mean.preservation(MAPS, MOVED).tolist() == pytest.approx([(0.5 + 0.5 + 0 + 1) / 4, 2 / 4])
     assert total.preservation(MAPS, MOVED).tolist() == pytest.approx([0.5 + 0.5 + 0 + 1, 2])
+    assert total.preservation(MAPS[1:], MOVED[1:]).tolist() == pytest.approx([2])
     for reading in (mean, total):
         assert reading.rectification(LOGITS, MASKED).tolist() == pytest.approx([-(0.32**0.5), 0], abs=1e-6)
 
@@ -281,12 +282,14 @@ def test_sum_is_mean_times_the_cells_and_code_weighs_8_4_1(either, batch):
     torch.testing.assert_close(both, whole)  # grows with the batch
 
 
-def test_a_sum_over_several_processes_images_is_that_of_one(monkeypatch):
-    values, all_of_them = torch.tensor([1.0, 2.0, 6.0, 4.0]), torch.ones(4, dtype=torch.bool)
+def test_a_sum_and_a_mean_over_several_processes_images_are_those_of_one(monkeypatch):
+    values, valid = torch.tensor([1.0, 2.0, 6.0, 4.0]), torch.tensor([True, False, True, True])
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
-    shares = [sum_over(values[part], all_of_them[part]) for part in (slice(2), slice(2, 4))]
-    assert (sum(shares) / 2).item() == 13  # DDP takes the mean over the processes
+    monkeypatch.setattr(dist, "all_reduce", lambda count: count.fill_(3))
+    for over, expected in ((sum_over, 11), (mean_over, 11 / 3)):
+        shares = [over(values[part], valid[part]) for part in (slice(2), slice(2, 4))]
+        assert (sum(shares) / 2).item() == pytest.approx(expected)  # DDP takes the mean over the processes
 
 
 def test_the_codes_gradients_are_finite_where_a_map_has_no_gradient(either, batch):

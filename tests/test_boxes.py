@@ -46,9 +46,9 @@ def test_sizes_of_one_picture_may_be_a_pixel_off(other, same):
     assert same_aspect((200, 100), other) is same
 
 
-@pytest.mark.parametrize(("area", "box"), [(12, [1.5, 2, 4.5, 6]), (48, [0, 0, 6, 8]), (192, [-3, -4, 9, 12])])
+@pytest.mark.parametrize(("area", "box"), [(12, [2.5, 4, 5.5, 8]), (48, [1, 2, 7, 10]), (192, [-2, -2, 10, 14])])
 def test_a_box_of_an_area_is_the_frame_around_all_scaled_about_its_centre(area, box):
-    boxes = np.array([[0.0, 1, 2, 8], [4, 0, 6, 3]])  # framed by 0, 0, 6, 8: 48 pixels
+    boxes = np.array([[3.0, 2, 5, 10], [1, 5, 7, 6]])  # framed by 1, 2, 7, 10: 48 pixels
     assert matched_box(boxes, area).tolist() == [box]
 
 

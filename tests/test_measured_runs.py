@@ -17,7 +17,7 @@ from attnlab.measures.recorded import parts_of_measures
 from attnlab.pipelines.map_measures import paint
 from attnlab.pipelines.stored_measures import stored_measures
 from attnlab.records import read_records, rows_of
-from attnlab.report.statistics import bootstrap_total, mean_interval
+from attnlab.report.statistics import mean_interval
 from attnlab.report.tables.export import make_tables, measures_table
 from attnlab.report.tables.iou import i_att
 
@@ -205,16 +205,6 @@ def test_a_run_is_resumed_with_the_same_measures_alone(run, resnet8):
     assert analyzed(resnet8, run.folder, measures=NAMES).manifest["finished"]
     assert "measures" in error_of(lambda: analyzed(resnet8, run.folder, measures="iou"))
     assert "measures" in error_of(lambda: analyzed(resnet8, run.folder))
-
-
-def test_the_interval_of_a_total_is_that_of_resampled_images():
-    """Of a total that is a mean, both bootstraps give nearly the same."""
-    values = np.random.default_rng(3).random((50, 1))
-    whole, low, high = bootstrap_total(lambda numbers, weights: (weights @ numbers)[:, 0] / weights.sum(1), values)
-    _, mean, *interval = mean_interval(values[:, 0])
-    assert whole == pytest.approx(mean)
-    np.testing.assert_allclose([low, high], interval, atol=0.01)
-    assert np.isnan(bootstrap_total(lambda *_: np.ones(1), values[:1])[1:]).all()
 
 
 def test_the_command_writes_the_table_and_leaves_the_records(run, attnlab):

@@ -65,6 +65,29 @@ def test_a_p_value_of_pairs_is_the_share_of_all_signs():
     assert effects.sign_flip_p(np.array([*differences, 0.0])) == pytest.approx(share)  # no change is no evidence
 
 
+def test_a_mean_among_the_values_leaves_the_p_value_of_all_permutations():
+    # deviations from 2 are -2 ... 2: of ten pairs {0, 1} and {3, 4} alone lie as far out
+    assert permutation_p(np.array([0.0, 1]), np.array([2.0, 3, 4])) == pytest.approx(2 / 10)
+    assert permutation_p(np.array([7.0, 7]), np.array([7.0, 7])) == 1
+
+
+def test_two_pairs_have_a_p_value_and_one_has_none():
+    assert effects.sign_flip_p(np.array([1.0, 2])) == 2 / 4
+    assert effects.sign_flip_p(np.array([0.0, 0])) == 1
+    assert np.isnan(effects.sign_flip_p(np.array([1.0])))
+
+
+def test_the_found_signs_are_one_of_those_drawn():
+    # 40 differences of one sign: one in 2^39 draws lies as far out
+    assert effects.sign_flip_p(np.ones(40)) == 1 / 10_000
+
+
+def test_the_normal_limit_of_signs_by_hand():
+    """The sum of 3,000 of +1, 2,900 of -1 and 800 of 1/2 is 500 and varies by 5,900 + 200."""
+    differences = np.repeat([1, -1, 0.5], [3_000, 2_900, 800])
+    assert effects.sign_flip_p(differences) == pytest.approx(2 * stats.norm.sf(500 / np.sqrt(6_100)))
+
+
 def test_drawn_permutations_agree_with_scipys():
     draw = np.random.default_rng(2)
     first, second = draw.exponential(1, 60), draw.exponential(1.4, 80)
@@ -99,7 +122,7 @@ def test_holm_equals_statsmodels_and_leaves_out_what_is_not_known():
 def test_power_equals_statsmodels_and_is_what_is_detectable():
     assert power(0.02, 0.05, 4) == pytest.approx(normal_power(0.05 / 0.02, 1, 0.05 / 4), abs=1e-9)
     assert power(0.02, detectable(0.02, 4), 4) == pytest.approx(0.8, abs=1e-4)
-    assert np.isnan(power(0.0, 0.05, 1))
+    assert np.isnan([power(0.0, 0.05, 1), detectable(0.0, 1), detectable(np.nan, 1)]).all()
 
 
 def test_power_is_how_often_a_difference_is_seen():
@@ -115,12 +138,17 @@ def test_pairs_are_compared_value_by_value():
     assert found.difference == pytest.approx(7 / 4)
     assert found.error == pytest.approx(np.std([1, 0, 2, 4], ddof=1) / 2)
     assert found.p == pytest.approx(2 / 8)  # three differences that are not 0, all above it
+    # of 16 pairs of values the first is higher in 1 + 3 + 4 + 4, lower in 1, and 3 are ties
+    assert found.cliffs_delta == pytest.approx((12 - 1) / 16)
 
 
 def test_an_empty_group_has_no_effect():
     found = compare(np.array([]), SECOND)
     assert found[:2] == (0, 3)
     assert np.isnan(found[4:]).all()
+    pairs = compare_pairs(np.array([]), np.array([]))
+    assert pairs[:2] == (0, 0)
+    assert np.isnan(pairs[2:]).all()
 
 
 def coverage(runs: int, sizes: tuple[int, int] = (150, 300)) -> dict[str, float]:

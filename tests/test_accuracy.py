@@ -7,7 +7,7 @@ from evaluations import MODELS, manifest, rows, write
 from attnlab.records import read_evaluation
 from attnlab.report.statistics import wilson_interval
 from attnlab.report.tables import TABLES
-from attnlab.report.tables.accuracy import paired, table6, table7
+from attnlab.report.tables.accuracy import paired, table6, table6_worst, table7
 from attnlab.report.tables.layout import Value
 from attnlab.report.tables.published import numbers_of_the_paper
 
@@ -42,7 +42,7 @@ def test_table6_by_hand(records):
 
 
 def test_table6_of_the_worst_points_by_hand(records):
-    table = table6(records, "mnist", MODELS, worst=True)
+    table = table6_worst(records, "mnist", MODELS)
     assert list(table.columns) == TABLE6
     assert table["accuracy"].tolist() == [75, 25, 25, 100, 75, 50]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import click
 
 from attnlab.attacks.corruptions import CORRUPTIONS, SEVERITIES
-from attnlab.attacks.parse import OTHERS, attack_names
+from attnlab.attacks.parse import attack_names, other_names
 from attnlab.attention import METHODS
 from attnlab.data import DATASETS, RESIZINGS
 from attnlab.errors import UserError
@@ -18,7 +18,7 @@ from attnlab.training.parse import defense_names
 KINDS: dict[str, Callable[[], list[str]]] = {
     "data": lambda: list(DATASETS),
     "models": plain_names,
-    "attacks": lambda: [*OTHERS, *attack_names()],
+    "attacks": lambda: [*other_names(), *attack_names()],
     "corruptions": lambda: [f"{kind}@1-{SEVERITIES}" for kind in CORRUPTIONS],
     "defenses": defense_names,
     "methods": lambda: list(METHODS),

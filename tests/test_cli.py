@@ -14,7 +14,7 @@ import torch
 from common import tables_of
 from conftest import Printed
 
-from attnlab.attacks.parse import OTHERS
+from attnlab.attacks.parse import other_names
 from attnlab.data import DATASETS
 from attnlab.report.tables import BOXES, MAPS
 from attnlab_cli.app import app
@@ -76,7 +76,7 @@ def test_wrong_usage_of_the_module_exits_with_2_without_a_traceback():
 def test_list_runs_from_a_checkout():
     done = process("-m", "cli", "list", "attacks", cwd=CHECKOUT)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"attacks: {', '.join(OTHERS)}, fgsm, stepll, ")
+    assert done.out.startswith(f"attacks: {', '.join(other_names())}, fgsm, stepll, ")
 
 
 def test_list_names_what_there_is(attnlab):

@@ -12,7 +12,7 @@ from common import error_of
 
 from attnlab.attacks.corruptions import ALL as ALL_CORRUPTIONS
 from attnlab.attacks.corruptions import known_corruptions
-from attnlab.attacks.parse import OTHERS, known_attacks, parse_attack
+from attnlab.attacks.parse import known_attacks, other_names, parse_attack
 from attnlab.attention import METHODS
 from attnlab.compat import torchvision
 from attnlab.data import DATASETS, load_dataset
@@ -120,7 +120,7 @@ def test_commands_options_and_their_values_are_offered():
 
 
 def test_of_a_list_with_commas_the_last_name_is_completed_and_none_is_offered_twice():
-    every = (*OTHERS, *known_attacks(), ALL_CORRUPTIONS, *known_corruptions())
+    every = (*other_names(), *known_attacks(), ALL_CORRUPTIONS, *known_corruptions())
     of_p, of_f = ([name for name in every if name.startswith(letter)] for letter in "pf")
     assert "frost@3" in of_f
     assert offered("evaluate", "--attacks", "clean,p") == [f"clean,{name}" for name in of_p]

@@ -13,9 +13,10 @@ from attnlab.boxes import mask_of, usable
 from attnlab.compat import functional, torchvision, tv_tensors
 from attnlab.data import RESIZINGS, load_dataset
 from attnlab.data.base import Example
+from attnlab.data.mnist_cifar import ArraySet
 from attnlab.data.placing import place, place_boxes
 from attnlab.data.resizing import Batch, ResizedDataset, Skipped, load_batches, read_batch
-from attnlab.errors import Unusable
+from attnlab.errors import Unusable, UserError
 
 NO_BOXES = torch.empty(0, 4).double()
 
@@ -295,6 +296,13 @@ def test_read_batch_takes_the_images_in_the_order_asked_for():
     images = load_dataset("scenes", split="test")
     assert read_batch(images, (32, 48), [5, 2]).image_ids == [images.image_ids[5], images.image_ids[2]]
     assert read_batch(images, (32, 48), [5, 2]).pixels.shape == (2, 3, 32, 48)
+
+
+def test_read_batch_takes_no_more_images_than_a_set_has():
+    few = ArraySet("few", "val", np.zeros((3, 8, 8, 3), np.uint8), np.array([0, 1, 0]), ("a", "b"))
+    assert read_batch(few, (8, 8)).positions == [0, 1, 2]
+    with pytest.raises(UserError, match=r"^expected positions below 3, the number of images, got 3$"):
+        read_batch(few, (8, 8), range(4))
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop"])

@@ -18,7 +18,6 @@ from attnlab.words import listed
 
 SIGMA = 10.0  # sigma of Table 7
 TABLE6 = "clean,fgsm,pgd10,pgd20,pgd40,pgd100,cw10,cw20,cw40,cw100"  # attacks in the columns of Table 6
-OTHERS = (CLEAN, *OTHER_ATTACKS)  # names that are no attack of the loop, where an evaluation may have them
 DECIMAL_COMMA = re.compile(r"0,\d+")  # a number below 1 as it is written in many countries
 #: budgets that papers use, in grey levels; decimals and distance from which a number is taken for one of them
 USUAL = (1, 2, 4, 8, 16)
@@ -94,6 +93,11 @@ def parse_attack(name: str, *, steps: int | None = None, sigma: float = SIGMA, o
     return replace(attack, sigma=sigma) if deviates else attack
 
 
+def other_names() -> list[str]:
+    """Names that are no attack of the loop, where an evaluation may have them."""
+    return [CLEAN, *OTHER_ATTACKS]
+
+
 def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool]:
     """The attack's own name, its number of steps where the name carries one, and whether it climbs the deviation."""
     iterative = iterative_attacks()
@@ -101,7 +105,7 @@ def _parts(name: str, others: Sequence[str] = ()) -> tuple[str, int | None, bool
     known, digits = re.fullmatch(r"(.*?)(\d{0,9})", stem, re.DOTALL).groups()  # type: ignore[union-attr]
     if known in ATTACKS and (not digits or (known in iterative and int(digits) > 0)) and plus + rest in ("", A3):
         return known, int(digits) if digits else None, bool(plus)
-    if name in OTHERS and name not in others:
+    if name in other_names() and name not in others:
         raise UserError(
             f"expected an attack whose maps can be compared, of {', '.join(attack_names())}, got "
             f"{name!r}; `attnlab evaluate --attacks {name}` measures the accuracy under it"
@@ -211,7 +215,9 @@ def parse_attacks(
             check_everywhere(name, where)
             named[name] = OtherAttack(name, radius, norm=norm)
         else:
-            attack = parse_attack(name, steps=budget.steps if steps is None else steps, sigma=sigma, others=OTHERS)
+            attack = parse_attack(
+                name, steps=budget.steps if steps is None else steps, sigma=sigma, others=other_names()
+            )
             of_maps = (explain or {}) if attack.distance is not None else {}
             named[name] = replace(
                 attack,

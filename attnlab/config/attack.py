@@ -7,7 +7,7 @@ from attnlab.attacks import Attack
 from attnlab.attacks.corruptions import Corruption, is_corruption, one_corruption, parse_corruptions
 from attnlab.attacks.limits import check_budget, check_margin, check_sigma, check_softplus
 from attnlab.attacks.others import Attacks
-from attnlab.attacks.parse import OTHERS, SIGMA, is_map_attack, map_attacks, parse_attack, parse_budgets, parse_eps
+from attnlab.attacks.parse import SIGMA, is_map_attack, map_attacks, other_names, parse_attack, parse_budgets, parse_eps
 from attnlab.attacks.targets import check_targetable
 from attnlab.config.option import Leaf, Options, option
 from attnlab.data.regions import WHERE
@@ -29,8 +29,8 @@ def attacks(value: Any, _flag: str) -> None:
     for name in value.split(",") if isinstance(value, str) else ():
         if is_corruption(name.strip()):
             parse_corruptions(name.strip())
-        elif name.strip() not in OTHERS:
-            parse_attack(name.strip(), others=OTHERS)
+        elif name.strip() not in other_names():
+            parse_attack(name.strip(), others=other_names())
 
 
 def step_size(text: str) -> float:

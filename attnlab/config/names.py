@@ -7,7 +7,7 @@ from attnlab.attacks.corruptions import ALL as ALL_CORRUPTIONS
 from attnlab.attacks.corruptions import known_corruptions
 from attnlab.attacks.limits import LEAST_LIKELY, LIKELY
 from attnlab.attacks.norms import NORMS
-from attnlab.attacks.parse import OTHERS, attack_names, iterative_attacks, known_attacks, map_attacks
+from attnlab.attacks.parse import attack_names, iterative_attacks, known_attacks, map_attacks, other_names
 from attnlab.attention import CLASSES, METHODS
 from attnlab.data import DATASETS, RESIZINGS, split_names
 from attnlab.data.spec import DatasetSpec
@@ -29,10 +29,10 @@ KINDS: dict[str, Collection[str] | Callable[[], list[str]]] = {
     "models": plain_names,
     "devices": DEVICES,
     "methods": METHODS,
-    "measures": [*MEASURES, ALL],
+    "measures": lambda: [*MEASURES, ALL],
     "targets": CLASSES,
     "attacks": known_attacks,
-    "others": OTHERS,
+    "others": other_names,
     "corruptions": lambda: [ALL_CORRUPTIONS, *known_corruptions()],
     "distances": DISTANCES,
     "aims": [LEAST_LIKELY, f"{LIKELY}2"],

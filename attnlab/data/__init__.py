@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnlab.data.spec import Budget, DatasetSpec
+from attnlab.data.spec import Budget as Budget
+from attnlab.data.spec import DatasetSpec as DatasetSpec
 from attnlab.errors import UserError, check_one_of
 from attnlab.registry import Lazy, Registry
 from attnlab.stores import ARCHIVES, Root, open_root, parse_root

@@ -25,6 +25,8 @@ from attnlab.errors import Unusable, UserError
 from attnlab.failures import keeping
 from attnlab.words import counted
 
+FIRST = 8  # images of a batch that nobody chose
+
 
 class Sample(NamedTuple):
     """One image at the model's size."""
@@ -168,19 +170,30 @@ def _batch(about: dict[str, list[Any]], pixels: Tensor, masks: Tensor) -> Batch:
 
 
 def read_batch(
-    images: ImageSet, size: Size, positions: Iterable[int] = range(8), resize: str = "squash", truth: str = TRUTHS[0]
+    images: ImageSet,
+    size: Size,
+    positions: Iterable[int] | None = None,
+    resize: str = "squash",
+    truth: str = TRUTHS[0],
 ) -> Batch:
     """Put some images of a set side by side, at a model's size.
 
     Args:
         images: Any image set.
         size: Height and width the model wants: a classifier's `input_size`.
-        positions: Indices of the images; those that cannot be used are left out and listed.
+        positions: Indices of the images, by default the first eight; those that cannot be used are left out and listed.
         resize: A name in RESIZINGS.
         truth: A name in TRUTHS, see `ResizedDataset`.
+
+    Raises:
+        UserError: If the set has fewer images than a position asks for.
     """
+    count = len(images.image_ids)
+    chosen = range(min(FIRST, count)) if positions is None else list(positions)
+    if beyond := [position for position in chosen if not -count <= position < count]:
+        raise UserError(f"expected positions below {count}, the number of images, got {beyond[0]}")
     prepared = ResizedDataset(images, size, resize, truth)
-    return collate([prepared[position] for position in positions])
+    return collate([prepared[position] for position in chosen])
 
 
 def load_batches(

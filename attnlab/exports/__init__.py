@@ -4,7 +4,9 @@ One more format is a function from an `attnlab.exports.write.Export` to lines fo
 help of `attnlab export`, its completion and what it refuses come from there. What writes is imported when it is used.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from attnlab.registry import Lazy, Registry
 
@@ -23,7 +25,7 @@ class ExportSpec:
     """
 
     summary: str
-    write: Lazy
+    write: Callable[[Any], list[str]]
     kinds: tuple[str, ...] = ("analyze",)
     options: frozenset[str] = frozenset()
     package: str = ""

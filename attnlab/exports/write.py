@@ -103,7 +103,7 @@ def export(name: str, folder: Path, config: ExportConfig | None = None, progress
     out = config.out or folder / f"export-{name}"
     _take(out, name, identity, folder)
     made = Export(run, manifest, out, config, list(found), identity, progress or Export.progress)
-    lines: list[str] = spec.write(made)
+    lines = spec.write(made)
     if unlabelled := predicted_labels(manifest):
         lines.append(unlabelled)
     several = map_methods(manifest)

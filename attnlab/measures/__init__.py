@@ -1,6 +1,6 @@
 """Measures by name: numbers about a map, or two maps, of each image; what computes is imported when it is used."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Literal
@@ -43,16 +43,16 @@ class Measure:
         total: Function of an array (n, values) to the one number of n images, where that is not their mean.
     """
 
-    compute: Lazy
+    compute: Callable[..., Any]
     family: Family
     formula: str
     source: str
     better: Better = "higher"
     low: float | None = 0.0
     high: float | None = 1.0
-    chance: float | Lazy | None = None
+    chance: float | Callable[..., Any] | None = None
     values: int = 1
-    total: Lazy | None = None
+    total: Callable[..., Any] | None = None
 
     @property
     def summary(self) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,10 @@ class Classifier(nn.Module):
     """
 
     places: Tensor  # `class_order`, where there is one, on its device
+
+    if TYPE_CHECKING:  # a module's call is untyped in torch
+
+        def __call__(self, images: Images) -> Logits: ...  # noqa: D102
 
     def __init__(
         self,

@@ -6,14 +6,17 @@ its run. Where they do not suffice it raises LeftOut, without a text if what the
 more figure is its function's file and a line in FIGURES.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import UserError, check_one_of
 from attnlab.manifests import FILE, read_manifest
 from attnlab.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    from attnlab.report.figures.drawing import Drawing
 
 #: what figures are drawn of, and how people call it
 SOURCES = {
@@ -36,7 +39,7 @@ class FigureSpec:
     Attributes:
         of: What it is drawn of, a key of SOURCES.
         title: What it shows, in a few words.
-        draw: Its function, `module:name` below this package.
+        draw: Its function, or `module:name` below this package.
         choice: How its images are chosen: a key of `choose.CHOICES`, for checkpoints one of those of
             `attnlab.pipelines.comparison_examples`. Empty where it shows numbers alone.
         count: How many images it shows, of each group.
@@ -47,16 +50,18 @@ class FigureSpec:
 
     of: str
     title: str
-    draw: str
+    draw: str | Callable[..., "Drawing"]
     choice: str = ""
     count: int = 1
     each_eps: bool = False
     each_method: bool = False
     needs: str = ""
 
-    def __call__(self, *data: Any, **options: Any) -> Any:
-        """Draw it: a Drawing."""
-        return Lazy(f"{__name__}.{self.draw}")(*data, **options)
+    def __call__(self, *data: Any, **options: Any) -> "Drawing":
+        """Draw it."""
+        draw = Lazy(f"{__name__}.{self.draw}") if isinstance(self.draw, str) else self.draw
+        drawing: Drawing = draw(*data, **options)
+        return drawing
 
 
 FIGURES: Registry[FigureSpec] = Registry(

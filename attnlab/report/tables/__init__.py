@@ -4,7 +4,7 @@ One more table is a function from records to a tidy frame, and one entry in TABL
 the page, its caption and its place in the documentation come from there. What computes is imported when it is used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,14 +87,14 @@ class TableSpec:
 
     heading: str
     kind: Literal["analyze", "evaluate"]
-    compute: Lazy
-    layout: Lazy
+    compute: Callable[..., Any]
+    layout: Callable[..., Any]
     columns: tuple[Column, ...]
     needs: tuple[str, ...] = ()
     note: str = ""
     option: str = ""
     title: str = ""
-    measure: Lazy | None = None
+    measure: Callable[..., Any] | None = None
 
     @property
     def mean(self) -> Column:
@@ -123,7 +123,7 @@ class TableSpec:
         return layout
 
 
-def call(function: Lazy, given: Mapping[str, Any]) -> Any:
+def call(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
     """Call a table's function with what its parameters name."""
     code = loaded(function)
     return code(**{name: given[name] for name in signature(code).parameters if name in given})

@@ -1,6 +1,6 @@
 """Make a run's tables from its records, and write them as CSV and LaTeX."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def make_tables(
             raise UserError(f"expected a run of `{wanted}` for {option}, got {run.folder}, one of `{kind}`")
     source = evaluation(run) if kind == "evaluate" else analysis(run, cells, features, lime_gt, optional)
     frames: dict[str, pd.DataFrame] = {}
-    made: dict[str, Any] = {}
+    made: dict[Callable[..., Any], Any] = {}
     for name, spec in TABLES.items():
         if spec.kind != kind or (spec.option and name not in optional):
             continue
@@ -54,9 +54,9 @@ def make_tables(
                 needs = " and ".join(spec.needs)
                 raise UserError(f"expected {needs} for {spec.option}, got {run.folder}, which lacks one of them")
             continue
-        path = spec.compute.path
-        made[path] = made[path] if path in made else call(spec.compute, source.given)
-        frames[name] = made[path][name] if isinstance(made[path], dict) else made[path]
+        code = spec.compute
+        made[code] = made[code] if code in made else call(code, source.given)
+        frames[name] = made[code][name] if isinstance(made[code], dict) else made[code]
     lines = summary.of_evaluation(run, source) if kind == "evaluate" else summary.of_analysis(run, source, frames)
     return _report(lines, source, frames)
 

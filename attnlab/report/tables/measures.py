@@ -13,7 +13,7 @@ import pandas as pd
 from attnlab.boxes import ground_truth
 from attnlab.measures import MEASURES, Measure, of_one, of_two
 from attnlab.measures.recorded import COLUMNS, measured_methods, parts_of_measures
-from attnlab.registry import Lazy, loaded
+from attnlab.registry import loaded
 from attnlab.report.outcomes import GROUPS
 from attnlab.report.statistics import bootstrap_total, mean_interval
 from attnlab.report.tables import NONE, TABLES
@@ -67,7 +67,7 @@ class _Images:
         self.eps: list[Array] = []
         self.group: list[Any] = []
         self.values: dict[tuple[str, str], list[Array]] = {}
-        self.chance: dict[str, list[Array]] = {name: [] for name in own if isinstance(MEASURES[name].chance, Lazy)}
+        self.chance: dict[str, list[Array]] = {name: [] for name in own if callable(MEASURES[name].chance)}
 
     def add(self, images: pd.DataFrame, size: tuple[int, int], levels: dict[str, dict[str, float]]) -> None:
         """Take the images of a part; chance levels of those that are known stand in `levels`, and others join them."""
@@ -101,7 +101,7 @@ class _Images:
 
     def _level(self, name: str, chance: Mapping[str, Array], chosen: np.ndarray) -> float:
         level = MEASURES[name].chance
-        if level is None or isinstance(level, float):
+        if not callable(level):
             return NONE if level is None else level
         return float(chance[name][chosen].mean()) if name in chance else float(loaded(level)(self.cells))
 

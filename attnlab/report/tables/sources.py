@@ -13,7 +13,6 @@ from attnlab.manifests import map_methods
 from attnlab.measures.recorded import measured_methods
 from attnlab.recorded_attacks import is_corruption, is_targeted
 from attnlab.records import ALIKE, SANITY, parts_of_evaluation, parts_of_records, unaware_methods
-from attnlab.registry import Lazy
 from attnlab.report.description import (
     aim_of,
     analysis_setting,
@@ -178,7 +177,7 @@ def truth_of(images: pd.DataFrame) -> str:
     return " and ".join(f"{name} of {counted(count, 'image')}" for name, count in counts.items())
 
 
-def _measure(measure: Lazy, given: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame:
+def _measure(measure: Callable[..., Any], given: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame:
     frame: pd.DataFrame = call(measure, {**given, "images": images})
     return frame
 

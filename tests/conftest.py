@@ -2,8 +2,9 @@
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -33,6 +34,16 @@ def pytest_collection_finish() -> None:
     """Search from now on, but not among what was imported: tests that count objects look through theirs alone."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    """Let `make coverage` see what follows a test that ends all tracing, as pyautoattack does."""
+    tracer = sys.gettrace()
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 def pytest_sessionfinish() -> None:

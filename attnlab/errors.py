@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 #: what stands before the @ of a URL, also with a slash in its password, and the query of one of http
 SECRETS = (
@@ -54,6 +55,12 @@ def check_one_of(value: str, names: Iterable[str], what: str) -> str:
     if value in known:
         return value
     raise UserError(f"expected {what} to be one of {', '.join(known)}, got {value!r}{nearest(value, known)}")
+
+
+def check_installed(package: str, extra: str) -> None:
+    """Refuse with a UserError what needs a package of an extra that is not installed."""
+    if find_spec(package) is None:
+        raise UserError(f"expected the package {package}, got none: pip install 'attnlab[{extra}]'")
 
 
 def nearest(value: str, names: Iterable[str]) -> str:

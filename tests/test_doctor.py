@@ -137,13 +137,16 @@ def test_a_library_is_held_against_the_versions_attnlab_was_made_for(requirement
 
 
 def test_an_extra_that_is_not_installed_is_told_with_the_command_for_it(monkeypatch):
-    monkeypatch.setattr(software, "requires", lambda _: ["numpy>=2", "timm>=1; extra == 'timm'", "pip; extra == 'pip'"])
-    monkeypatch.setattr(software, "metadata", lambda _: type("M", (), {"get_all": lambda *_: ["timm", "pip"]})())
+    both = "attnlab[pip,timm]; extra == 'all'"
+    needed = ["numpy>=2", "timm>=1; extra == 'timm'", "pip; extra == 'pip'", both]
+    monkeypatch.setattr(software, "requires", lambda _: needed)
+    monkeypatch.setattr(software, "metadata", lambda _: type("M", (), {"get_all": lambda *_: ["timm", "pip", "all"]})())
     monkeypatch.setattr(software, "_version", lambda name: None if name == "timm" else "9")
     found = {finding.name: finding for finding in software.software()}
     assert found["[timm]"].text == "not installed: timm"
     assert "attnlab[timm]" in found["[timm]"].advice
     assert (found["[pip]"].text, found["[pip]"].advice) == ("installed", "")
+    assert found["[all]"].text == "not installed: timm"
     assert found["numpy"].text == "9"
     assert "timm" not in found
 

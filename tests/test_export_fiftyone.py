@@ -10,7 +10,6 @@ from exports import BUDGETS, analyzed, lay
 
 from attnlab.boxes import ground_truth, pack
 from attnlab.config import ExportConfig
-from attnlab.exports import write
 from attnlab.exports.fiftyone import cut_out, slice_of
 from attnlab.exports.views import ClassNames, Truth, View, truth_of
 from attnlab.exports.write import export
@@ -57,7 +56,7 @@ def test_slices_are_named_after_their_views_without_dots():
 
 
 def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(small, monkeypatch):
-    monkeypatch.setattr(write, "find_spec", lambda name: None)
+    monkeypatch.setattr("attnlab.errors.find_spec", lambda name: None)
     message = "expected the package fiftyone, got none: pip install 'attnlab[fiftyone]'"
     assert error_of(export, "fiftyone", small) == message
     assert not (small / "export-fiftyone").exists()

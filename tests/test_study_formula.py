@@ -119,5 +119,5 @@ def test_mistakes_of_the_command_are_one_line(folder, attnlab, tmp_path):
 
 
 def test_a_missing_package_is_named(folder, attnlab, monkeypatch):
-    monkeypatch.setattr("attnlab.study.write.find_spec", lambda name: None)
+    monkeypatch.setattr("attnlab.errors.find_spec", lambda name: None)
     assert attnlab("study", folder).error == "expected the package statsmodels, got none: pip install 'attnlab[study]'"

@@ -1,7 +1,7 @@
 """Versions: what is installed, and whether attnlab was made for it."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from packaging.requirements import Requirement
@@ -32,10 +32,20 @@ def software() -> Iterator[Finding]:
         advice = "in scripts of your own write `from attnlab.compat import torchvision`, before any other import of it"
         yield Finding(TOPIC, "torchvision", text, advice, "note")
     for extra in extras:
-        names = [item.name for item in needed if _wanted(item, extra) and not _wanted(item, "")]
-        missing = [name for name in names if _version(name) is None]
+        missing = [name for name in dict.fromkeys(_packages(extra, needed)) if _version(name) is None]
         text = f"not installed: {', '.join(missing)}" if missing else "installed"
         yield Finding(TOPIC, f"[{extra}]", text, f"pip install 'attnlab[{extra}]', if you need it" if missing else "")
+
+
+def _packages(extra: str, needed: Sequence[Requirement]) -> Iterator[str]:
+    """Packages of an extra, and of those that it names in turn, which attnlab does not need without it."""
+    for item in needed:
+        if _wanted(item, extra) and not _wanted(item, ""):
+            if item.name == "attnlab":
+                for other in sorted(item.extras):
+                    yield from _packages(other, needed)
+            else:
+                yield item.name
 
 
 def library(requirement: Requirement) -> Finding:

@@ -5,13 +5,12 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from attnlab import __version__
 from attnlab.config import ExportConfig
-from attnlab.errors import UserError
+from attnlab.errors import UserError, check_installed
 from attnlab.exports import EXPORTS
 from attnlab.files import is_vacant, write_whole
 from attnlab.manifests import map_methods
@@ -89,8 +88,8 @@ def export(name: str, folder: Path, config: ExportConfig | None = None, progress
             f"expected a run of {' or '.join(spec.kinds)} for {name}, got {folder}, one of {kind}, which is exported "
             f"as {others}"
         )
-    if spec.package and find_spec(spec.package) is None:
-        raise UserError(f"expected the package {spec.package}, got none: pip install 'attnlab[{spec.package}]'")
+    if spec.package:
+        check_installed(spec.package, spec.package)
     if config.method:
         number_of(folder, manifest, config.method)
     found = dict.fromkeys(row["image_id"] for row in rows_of(run, config.images or None, ["image_id"]))

@@ -3,12 +3,11 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
-from attnlab.errors import UserError, check_one_of
+from attnlab.errors import UserError, check_installed, check_one_of
 from attnlab.files import write_whole
 from attnlab.records import as_csv
 from attnlab.report.description import study_setting
@@ -157,8 +156,7 @@ def study(
         UserError: If statsmodels is not installed, a folder holds no readable run, runs share too few images, or a
             formula names what is no column.
     """
-    if find_spec("statsmodels") is None:
-        raise UserError("expected the package statsmodels, got none: pip install 'attnlab[study]'")
+    check_installed("statsmodels", "study")
     names = [str(name) for name in called or folders]
     for name in defended:
         check_one_of(name, names, "--defended")

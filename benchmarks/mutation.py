@@ -37,7 +37,7 @@ SUITES = {
     f"{MEASURES}/localisation.py": "localisation box_measures",
     f"{MEASURES}/with_object.py": "measures",
     f"{MEASURES}/one_map.py": "measures",
-    f"{TABLES}/iou.py": "tables several_methods masks",
+    f"{TABLES}/iou.py": "report tables targeted_runs",
     f"{TABLES}/accuracy.py": "accuracy evaluation_tables corruptions_as_threats targeted_runs gaze_under_attack",
     f"{TABLES}/controls.py": "controls",
     f"{TABLES}/escape.py": "escape",

@@ -76,6 +76,13 @@ def test_the_papers_values_stand_below_in_table_1_and_beside_in_table_3():
     ]
 
 
+def test_groups_are_headed_by_the_rows_names_and_without_rows_by_those_of_the_paper():
+    columns = ["cells", "group", "n", "iou_ori_adv", "ci_low", "ci_high", "paper"]
+    rows = [[5, "reached", 3, 0.4, 0.3, 0.5, None], [5, "missed", 1, 0.6, None, None, None]]
+    groups = [TABLES["table3"].lay_out(pd.DataFrame(some, columns=columns)).groups for some in (rows, [])]
+    assert groups == [["I_reached", "I_missed"], ["I_succeed", "I_fail"]]
+
+
 def test_no_number_is_cut_where_the_table_is_wider_than_the_page(capsys):
     heads = [f"attack-number-{number}" for number in range(20)]
     show_layout(Layout(["Model"], [], heads, [["net", *[Value(12.34, 2)] * 20]]), "wide")

@@ -98,12 +98,12 @@ def test_table2_by_hand_with_an_empty_group(records):
 
 
 def test_table3_by_hand(records):
-    table = table3(i_att(records), [EPS], cells=[1, 2])
+    table = table3(i_att(records), [EPS], cells=[1, 2, 3])
     assert list(table.columns) == ["cells", "group", "n", "iou_ori_adv", "ci_low", "ci_high", "paper"]
-    assert table["cells"].tolist() == [1, 1, 2, 2]
-    assert table["n"].tolist() == [2, 1, 2, 1]
-    # k = 1: a shares none, b one; c one.  k = 2: a 1/3, b 2/2; c 1/3
-    assert table["iou_ori_adv"].tolist() == pytest.approx([0.5, 1.0, (1 / 3 + 1) / 2, 1 / 3])
+    assert table["cells"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert table["n"].tolist() == [2, 1] * 3
+    # k = 1: a shares none, b one; c one.  k = 2: a 1/3, b 2/2; c 1/3.  k = 3 is the whole map
+    assert table["iou_ori_adv"].tolist() == pytest.approx([0.5, 1.0, (1 / 3 + 1) / 2, 1 / 3, 1, 1])
 
 
 def test_several_eps_gain_a_first_column(records):
@@ -222,9 +222,9 @@ def test_packaged_paper_numbers_equal_the_source(shared):
 
 
 def test_table2_takes_another_threshold(records):
-    images = i_att(records)
-    for below in (0.0, 0.5, 0.7, 1.1):
-        assert table2(images, [EPS], below=below)["n"].sum() == (images["iou_att_gt"] < below).sum()
+    images = i_att(records)  # of IoU 0.4, 0.8, 0.6 and none
+    counts = {below: table2(images, [EPS], below=below)["n"].sum() for below in (0.0, 0.4, 0.6, 0.7, 1.1)}
+    assert counts == {0.0: 0, 0.4: 0, 0.6: 1, 0.7: 2, 1.1: 3}
 
 
 @pytest.mark.parametrize("several", [False, True])

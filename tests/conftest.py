@@ -12,6 +12,7 @@ import pytest
 import torch
 from browsing import browser, expect, report, visit  # noqa: F401 - fixtures
 from common import NET, Printed, analyze_images, run_here
+from sparing import spared  # noqa: F401 - a fixture
 from torch import Tensor, nn
 
 from attnlab.data import load_dataset
@@ -237,15 +238,6 @@ def attnlab(monkeypatch, capsys, tmp_path) -> Callable[..., Printed]:
     """The command in this process, in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
     return lambda *words: Printed(run_here(words), *capsys.readouterr())
-
-
-@pytest.fixture
-def coarse(monkeypatch) -> None:
-    """Let figures have few dots, so that they are written sooner."""
-    from matplotlib.figure import Figure
-
-    savefig = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *to, **how: savefig(figure, *to, **how | {"dpi": 30}))
 
 
 @pytest.fixture

@@ -240,7 +240,6 @@ def test_all_images_have_as_many_channels_as_the_first_and_others_are_left_out(f
     assert batch.skipped[0].reason == "3 channels, where the data set has 5"
 
 
-@pytest.mark.usefixtures("coarse")
 def test_an_analysis_of_five_channels_says_in_pages_and_figures_which_three_it_shows(attnlab, folder):
     words = ("--data", "folder", "--root", folder, "--model", f"{folder}/net.py:build", "--weights", "none")
     done = attnlab("analyze", *words, "--method", "grad-cam,lime", "--lime-samples", 20, "--workers", 0, "--out", "out")

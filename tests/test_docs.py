@@ -126,7 +126,7 @@ def sandbox(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(sandbox, tmp_path, monkeypatch, coarse) -> Iterator[Path]:
+def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
     """A folder of the page's own, with DIR and net.py."""
     for path in sandbox.iterdir():
         (tmp_path / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, tmp_path)

@@ -12,16 +12,17 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from attnlab.errors import UserError
-from attnlab.report.figures import curves, models
+from attnlab.report.figures import curves, models, style
 from attnlab.report.figures.analysis import series_of
 from attnlab.report.figures.analyzed_images import figure1, figure3, figure13
 from attnlab.report.figures.models import figure2, figure12
 from attnlab.report.figures.overlay import overlay
 from attnlab.report.figures.panels import Panel, Row, class_name, difference, draw_panels, prediction_text, shares
-from attnlab.report.figures.style import COLUMN, MARK, PAGE, mark, save
+from attnlab.report.figures.style import COLUMN, DPI, MARK, PAGE, mark, save
 from attnlab.report.figures.sweep import figure8, sweep_grid
 from attnlab.views import Examples, MapSeries, MapView, ReplayedImage
 
+FONT_TYPE = style.STYLE["pdf.fonttype"]
 DRAW = np.random.default_rng(0)
 
 
@@ -303,12 +304,15 @@ def test_a_mark_has_a_line_of_its_own_and_moves_nothing_else():
     assert figure.texts[-1].get_position()[1] * taller < MARK
 
 
-def test_files_are_png_and_pdf_with_the_caption_and_always_the_same(tmp_path):
+def test_files_are_png_and_pdf_with_the_caption_and_always_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(style, "DPI", DPI)
+    monkeypatch.setitem(style.STYLE, "pdf.fonttype", FONT_TYPE)
     folder = tmp_path / "deep" / "figures"
     paths = save(figure8(TABLE).figure, folder, "figure8", "Figure 8.")
     assert [path.name for path in paths] == ["figure8.png", "figure8.pdf"]
     assert Image.open(paths[0]).size[0] == 300 * PAGE
     assert paths[1].read_bytes().startswith(b"%PDF")
+    assert b"/Subtype /Type0" in paths[1].read_bytes()  # a font, whose letters can be searched for
     assert (folder / "figure8.txt").read_text() == "Figure 8.\n"
     again = save(figure8(TABLE).figure, tmp_path / "again", "figure8")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]

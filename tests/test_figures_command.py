@@ -14,8 +14,6 @@ from attnlab.records import read_records
 from attnlab.report.figures import FIGURES
 from attnlab.report.tables.iou import i_att
 
-pytestmark = pytest.mark.usefixtures("coarse")
-
 
 def files(folder: Path | str) -> set[str]:
     """Names of figures that are there as PNG, PDF and caption."""

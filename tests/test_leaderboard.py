@@ -201,7 +201,7 @@ def test_wrong_input_is_refused_in_one_line(three, tmp_path):
     assert error_of(read_board, [three[0], run]).startswith("expected one label for each image, got ")
 
 
-def test_a_board_writes_its_files(attnlab, three, coarse):
+def test_a_board_writes_its_files(attnlab, three):
     done = attnlab("leaderboard", *three, "--out", "board", "--against", "poor")
     assert done.code == 0, done.err
     assert "less poor" in done.out

@@ -20,8 +20,6 @@ from attnlab.pipelines.model_comparison import Answers, ModelComparison, open_co
 from attnlab.seeding import seed_of
 from attnlab.views import Examples, LeftOut, MapSeries, quantile_examples
 
-pytestmark = pytest.mark.usefixtures("coarse")
-
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory, resnet8) -> list[str]:

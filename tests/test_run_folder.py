@@ -222,7 +222,6 @@ def test_a_damaged_checks_file_breaks_nothing_and_is_made_again(attnlab, content
 # ------------------------------------------------------------------ from Python, and odd streams
 
 
-@pytest.mark.usefixtures("coarse")
 def test_an_analysis_and_an_evaluation_made_from_python_have_tables_figures_and_pages(tmp_path, resnet8: Classifier):
     images = load_dataset("scenes")
     analyze_images(resnet8, images, tmp_path / "analysis", positions=range(12))

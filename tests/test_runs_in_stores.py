@@ -56,7 +56,6 @@ def test_tables_are_printed_and_not_written(places, place, run, evaluated, attnl
     assert (files_of(tmp_path), memory.find("/")) == before
 
 
-@pytest.mark.usefixtures("coarse")
 def test_report_and_figures_write_to_out_alone(places, attnlab, tmp_path):
     assert attnlab("report", places["zip"]).error.startswith("expected --out, a place to write to, with the run")
     assert attnlab("figures", places["analysis"]).error.startswith("expected --out, a place to write to")

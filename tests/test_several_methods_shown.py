@@ -49,7 +49,6 @@ def test_a_row_shows_the_map_of_any_of_its_methods(both):
         assert seen_by(row, "lime", manifest) is row
 
 
-@pytest.mark.usefixtures("coarse")
 def test_figures_are_drawn_of_each_method_and_say_so(both, tmp_path):
     drawn = draw_run(
         both, lambda names: replay(both, names), ["figure1", "success-against-iou", "figure3"], out=tmp_path

@@ -34,7 +34,6 @@ HALVES = {torch.float16: 2e-2, torch.bfloat16: 6e-2}  # how far a probability ma
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop"])
-@pytest.mark.usefixtures("coarse")
 def test_a_network_whose_images_are_not_square_goes_through_every_command(attnlab, tmp_path, resize):
     own_images(tmp_path / "data/train", 30)
     (tmp_path / "net.py").write_text(NET)

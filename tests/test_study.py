@@ -277,7 +277,7 @@ def test_an_attack_that_never_fails_is_said(tmp_path):
     assert np.isnan(row["difference"])
 
 
-def test_a_study_writes_its_files(tmp_path, coarse):
+def test_a_study_writes_its_files(tmp_path):
     made = study([studies.write(tmp_path / "run", studies.rows(60))])
     names = made.write(tmp_path / "out")
     assert {"images.csv", "claims.csv", "summary.md", "study.html", "claim1.png", "claim1.pdf", "claim1.tex"} <= {

@@ -97,7 +97,6 @@ def own(run, tmp_path, spy) -> Path:
 
 
 @pytest.mark.parametrize("words", [["report"], [*SOME], [*SOME, "--overlays"]], ids=" ".join)
-@pytest.mark.usefixtures("coarse")
 def test_a_run_that_names_code_shows_no_images_again_unless_the_code_is_trusted(attnlab, own, spy, words):
     message = attnlab(*words, own)  # the figure that needs no images is drawn
     assert (

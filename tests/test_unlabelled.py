@@ -50,7 +50,6 @@ def test_a_folder_of_images_needs_nothing_else(pictures):
         load_dataset("images", pictures / "a" / "none" if (pictures / "a/none").mkdir() else pictures / "a/none")
 
 
-@pytest.mark.usefixtures("coarse")
 def test_an_analysis_compares_maps_of_the_predicted_class(attnlab, pictures, resnet8):
     wanted = predictions(resnet8, load_dataset("images", pictures))
     done = attnlab("analyze", "--data", "images", "--root", pictures, "--model", "resnet8", "--out", "out")

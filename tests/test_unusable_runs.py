@@ -96,7 +96,6 @@ def test_overlays_name_an_image_that_is_gone(attnlab, gone):
     assert "overlays: 8 pictures" in message.out
 
 
-@pytest.mark.usefixtures("coarse")
 def test_a_figure_of_an_image_that_is_gone_says_so(attnlab, gone):
     message = attnlab("figures", "out", "--only", "figure1", "--images", "2.png", "--device", "cpu")
     assert "image 2.png cannot be read any more" in message.out + message.err

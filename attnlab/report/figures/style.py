@@ -18,6 +18,7 @@ from attnlab.files import write_whole
 #: width in inches of a column and of a page of two columns
 COLUMN, PAGE = 3.3, 7.0
 SUFFIXES = ("png", "pdf")
+DPI = 300  # dots per inch of pictures
 MARK = 0.15  # height in inches of the line that `mark` adds
 
 #: of Okabe and Ito (2008): distinct for the colour-blind too
@@ -94,7 +95,8 @@ def save(figure: Figure, folder: Path, name: str, caption: str = "") -> list[Pat
             content = BytesIO()
             # without a date, so that the same records give the same file
             metadata = {"CreationDate": None} if suffix == "pdf" else None
-            figure.savefig(content, format=suffix, dpi=300, metadata=metadata)
+            figure.savefig(content, format=suffix, dpi=DPI, metadata=metadata)
+            figure.set_layout_engine("none")  # the next file has the places that this one has, found once
             write_whole(folder / f"{name}.{suffix}", content.getvalue())
         if caption:
             write_whole(folder / f"{name}.txt", f"{caption}\n".encode())

@@ -11,6 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from attnlab.errors import UserError
 
+DRAWN = 65_521  # numbers that move weights, repeated in larger tensors; a prime, so that rows of weights differ
+
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
     """The module of that name; else a UserError lists the nearest names."""
@@ -168,16 +170,23 @@ def moved(model: nn.Module) -> Iterator[None]:
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
     own = [tensor.data for tensor in tensors]
     draw = torch.Generator().manual_seed(0)
+    factors, steps = torch.rand(DRAWN, generator=draw) + 0.5, torch.randn(DRAWN, generator=draw)
     try:
         for tensor, value in zip(tensors, own, strict=True):
-            tensor.data = value * (0.5 + torch.rand(value.shape, generator=draw).to(value))
+            tensor.data = value * _repeated(factors, value)
             if isinstance(tensor, nn.Parameter):  # variances stay positive
                 fan_in = max(1, value[0].numel() if value.ndim > 1 and len(value) else 1)
-                tensor.data += 0.1 * fan_in**-0.5 * torch.randn(value.shape, generator=draw).to(value)
+                tensor.data += 0.1 * fan_in**-0.5 * _repeated(steps, value)
         yield
     finally:
         for tensor, value in zip(tensors, own, strict=True):
             tensor.data = value
+
+
+def _repeated(drawn: Tensor, like: Tensor) -> Tensor:
+    """Drawn numbers, again and again, in the shape, type and place of a tensor."""
+    count = like.numel()
+    return drawn.to(like).repeat(-(-count // len(drawn)))[:count].view(like.shape)
 
 
 def norm_behind(

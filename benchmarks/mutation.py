@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mutation.jsonl"))
     asked = parser.parse_args()
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
-    import conftest  # noqa: F401 - torch and the package, once for all forks
+    import shared_fixtures  # noqa: F401 - torch and the package, once for all forks
 
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     with asked.out.open("a") as out:

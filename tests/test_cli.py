@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import tables_of
-from conftest import Printed
+from common import Printed, tables_of
 
 from attnlab.attacks.parse import other_names
 from attnlab.data import DATASETS

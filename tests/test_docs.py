@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Printed
+from common import Printed
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn

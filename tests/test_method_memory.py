@@ -25,6 +25,14 @@ def network(head: str) -> Classifier:
 NAMES = [name for name, method in METHODS.items() if method.maps]
 
 
+@pytest.fixture(scope="module")
+def alone() -> None:
+    """Look among no object of other tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("method", NAMES)
 def test_methods_keep_no_tensor_of_a_batch(method, head):

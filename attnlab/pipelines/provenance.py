@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "git": git_state(),
         "command": own_command(),
         "python": platform.python_version(),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "versions": dict(_versions()),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({cpu_name()})",
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Version of each of LIBRARIES, read once: a process keeps those that it has imported."""
+    return tuple((library, version(library)) for library in LIBRARIES)
 
 
 def own_command() -> str:

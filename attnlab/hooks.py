@@ -173,6 +173,7 @@ def moved(model: nn.Module) -> Iterator[None]:
     factors, steps = torch.rand(DRAWN, generator=draw) + 0.5, torch.randn(DRAWN, generator=draw)
     try:
         for tensor, value in zip(tensors, own, strict=True):
+            factors, steps = factors.roll(1), steps.roll(1)  # tensors of one shape are moved apart
             tensor.data = value * _repeated(factors, value)
             if isinstance(tensor, nn.Parameter):  # variances stay positive
                 fan_in = max(1, value[0].numel() if value.ndim > 1 and len(value) else 1)

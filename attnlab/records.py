@@ -1,12 +1,15 @@
-"""Read the records of a run as tables for pandas: a row per image."""
+"""Read the records of a run as tables for pandas: a row per image.
+
+pandas is imported where a table is made: a run begins without it, in half a second less.
+"""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +21,9 @@ from attnlab.recorded_attacks import is_targeted
 from attnlab.runs import Run
 from attnlab.schema import OUTCOME
 from attnlab.stores import Root, as_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: what the checks of an evaluation found, and its columns
 CHECKS = "checks.csv"
@@ -37,7 +43,7 @@ ADV_NAMES = {
 Row = dict[str, Any]
 
 
-def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
+def read_records(folder: Root | str, method: str | None = None) -> "pd.DataFrame":
     """Records of a run for pandas: one row per image, method that maps, and eps, skipped images left out.
 
     Columns: image_id, method (where the run has several that map, and none is named), label, prediction, confidence,
@@ -55,14 +61,18 @@ def read_records(folder: Root | str, method: str | None = None) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records, or the run has no maps of that method.
     """
+    import pandas as pd
+
     with as_folder(folder) as here:
         run = Run(here)
         options = run.manifest["options"]
         return pd.concat((with_measures(part, options) for part in parts_of_records(run, method)), ignore_index=True)
 
 
-def with_measures(frame: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+def with_measures(frame: "pd.DataFrame", options: Mapping[str, Any]) -> "pd.DataFrame":
     """Records with a column for each measure that options of a run name, in place of the lists of all."""
+    import pandas as pd
+
     columns = {
         f"{before}{name}": [None if numbers is None else _one_or_all(numbers[place]) for numbers in frame[column]]
         for column, before in (("measures", ""), ("adv_measures", "adv_"), ("pair_measures", ""))
@@ -79,8 +89,10 @@ def _one_or_all(numbers: Any) -> Any:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFrame]:
+def parts_of_records(run: Run, method: str | None = None) -> "Iterator[pd.DataFrame]":
     """What `read_records` gives, part by part."""
+    import pandas as pd
+
     manifest = run.manifest
     options, several = manifest["options"], manifests.map_methods(manifest)
     budgets, wanted = options["eps"], [number_of(run.folder, manifest, method)] if method else None
@@ -108,7 +120,7 @@ def parts_of_records(run: Run, method: str | None = None) -> Iterator[pd.DataFra
         yield pd.concat(frames).iloc[place.argsort(kind="stable")].reset_index(drop=True) if frames[1:] else frames[0]
 
 
-def at_eps(frame: pd.DataFrame, eps: float | None) -> pd.DataFrame:
+def at_eps(frame: "pd.DataFrame", eps: float | None) -> "pd.DataFrame":
     """Rows of an eps; None is that of a corruption, which has none."""
     return frame[frame["eps"].isna() if eps is None else frame["eps"] == eps]
 
@@ -121,7 +133,7 @@ def number_of(folder: Path, manifest: Mapping[str, Any], method: str) -> int:
     return names.index(method)
 
 
-def read_evaluation(folder: Root | str) -> pd.DataFrame:
+def read_evaluation(folder: Root | str) -> "pd.DataFrame":
     """Records of an evaluation for pandas: one row per model, image and attack, skipped images left out.
 
     Columns: model, image_id, label, clean_prediction, attack, prediction, margin, loss, steps_to_success, distance,
@@ -131,11 +143,13 @@ def read_evaluation(folder: Root | str) -> pd.DataFrame:
     Raises:
         UserError: If the folder holds no readable records.
     """
+    import pandas as pd
+
     with as_folder(folder) as here:
         return pd.concat(parts_of_evaluation(Run(here)), ignore_index=True)
 
 
-def parts_of_evaluation(run: Run) -> Iterator[pd.DataFrame]:
+def parts_of_evaluation(run: Run) -> "Iterator[pd.DataFrame]":
     """What `read_evaluation` gives, part by part."""
     columns = ["skipped", "model", "image_id", "label", "prediction", "attacks"]
     names = ["clean_prediction" if name == "prediction" else name for name in columns]
@@ -166,7 +180,7 @@ def rows_of(
         yield from of_method(table.filter(used), number, keep=keep).to_pylist()
 
 
-def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> pd.DataFrame:
+def _per_attack(table: pa.Table, attacks: str, names: Mapping[str, str]) -> "pd.DataFrame":
     """A row per image that was not skipped and per attack, whose fields stand in columns of these names."""
     table = table.filter(pc.is_null(table["skipped"])).drop_columns(["skipped"]).combine_chunks()
     attacked = table[attacks]
@@ -188,8 +202,10 @@ def read_checks(folder: Path) -> list[tuple[str, str]] | None:
     return [(model, found) for model, found in rows] if whole else None
 
 
-def read_sanity(folder: Path) -> pd.DataFrame | None:
+def read_sanity(folder: Path) -> "pd.DataFrame | None":
     """Rows of a run's sanity.csv, of SANITY_COLUMNS; None without a readable one."""
+    import pandas as pd
+
     try:
         frame = pd.read_csv(folder / SANITY, dtype={"method": str, "order": str, "layers": str}, keep_default_na=False,
                             na_values={"spearman": "", "ssim": ""})  # fmt: skip
@@ -216,10 +232,17 @@ def unaware_methods(folder: Path) -> list[str]:
     return [method for method, alike in under_random_weights(folder).items() if alike >= ALIKE]
 
 
-def as_csv(frame: pd.DataFrame) -> str:
+def as_csv(frame: "pd.DataFrame") -> str:
     """A frame as CSV, its texts as `safe_cell` has them."""
     safe = frame.map(lambda value: safe_cell(value) if isinstance(value, str) else value)
     return safe.to_csv(index=False, lineterminator="\n")
+
+
+def rows_as_csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of texts as `as_csv` writes them."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *(map(safe_cell, row) for row in rows)])
+    return text.getvalue()
 
 
 def skipped_images(run: Run) -> list[tuple[str, str]]:

@@ -19,22 +19,7 @@ import click
 from attnlab import __version__
 from attnlab.errors import UserError, printable, shortened, without_secrets
 
-from .analyze import analyze
-from .attack import attack
-from .doctor import doctor
-from .evaluate import evaluate
-from .export import export
-from .figures import figures
-from .leaderboard import leaderboard
-from .listing import list_names
-from .measure import measure
-from .models import models
-from .report import report
-from .study import study
-from .sweep import sweep
-from .tables import tables
-from .train import train
-from .verify import verify
+from .commands import COMMANDS, Commands, Imported
 
 #: what makes a file unwritable that the user can mend, and how
 MENDED = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "let its folder be written"}
@@ -42,31 +27,14 @@ SHORTLY = 0.05  # seconds after which a lost interrupt is repeated
 THREAD_PATIENCE = 3.0  # seconds that threads of a model's own code have to end in
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    commands=Imported(COMMANDS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="attnlab")
 def app() -> None:
     """What a classifier looks at, how an adversary moves that gaze, and how to train a model whose gaze holds."""
-
-
-for command in (
-    analyze,
-    train,
-    sweep,
-    evaluate,
-    attack,
-    measure,
-    tables,
-    figures,
-    report,
-    study,
-    leaderboard,
-    export,
-    verify,
-    models,
-    list_names,
-    doctor,
-):
-    app.add_command(command)
 
 
 def _ignore_signals() -> None:

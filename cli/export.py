@@ -45,7 +45,7 @@ attnlab export fiftyone runs/demo && fiftyone app launch demo
 @RUN
 @options_of(ExportConfig)
 def export(form: str, run: Path | Url, config: ExportConfig) -> None:
-    """Export a run."""
+    """Export a run to a format of other programs."""
     from attnlab.exports.write import export as export_run
 
     check_out(run, config.out)

@@ -56,6 +56,21 @@ def test_help_of_every_command_works_and_imports_no_torch():
     assert done.out.splitlines()[-1] == "imported: []"
 
 
+def test_the_help_of_all_commands_imports_none_of_them():
+    lines = [
+        "import sys",
+        "from attnlab_cli import main",
+        "sys.argv = ['attnlab', '--help']",
+        "main()",
+        "loaded = [name for name in sys.modules if name.startswith(('attnlab_cli.', 'attnlab.', 'rich', 'numpy'))]",
+        "print('imported:', *sorted(loaded))",
+    ]
+    done = process("-c", "\n".join(lines))
+    assert done.out.splitlines()[-1] == "imported: attnlab.errors attnlab_cli.app attnlab_cli.commands"
+    assert re.findall(r"^  ([a-z]+) +[A-Z]", done.out, re.MULTILINE) == sorted(app.commands)
+    assert {name: command.name for name, command in app.commands.items()} == {name: name for name in app.commands}
+
+
 @pytest.mark.parametrize(
     "words", [["analyze", "--ep", "1"], ["analyse"], ["tables"], ["analyze", "--precision", "fp8"]]
 )

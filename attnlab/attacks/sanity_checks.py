@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from attnlab.arrays import Images, Labels
 from attnlab.attacks import Attack
@@ -124,8 +123,10 @@ def _family(attack: Attack) -> Attack:
 
 def _blind(held: Held, blind: str, best: str) -> str:
     """Report an attack without gradients that leaves fewer images right than the best with gradients."""
+    from scipy.stats import binomtest  # which takes as long to import as a run to begin
+
     alone, other = int((~held[blind] & held[best]).sum()), int((held[blind] & ~held[best]).sum())
-    p = float(stats.binomtest(alone, alone + other).pvalue)
+    p = float(binomtest(alone, alone + other).pvalue)
     weak = "" if p < WEAK else ": weak evidence, more images or queries would decide"
     return (
         f"an attack without gradients beats those that have them: {_compared(held, blind, best)}; {alone} fall to "
@@ -138,7 +139,9 @@ def _lower(first: Right, second: Right) -> bool:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_second <= only_first:
         return False
-    test = stats.binomtest(only_second, only_first + only_second, alternative="greater")
+    from scipy.stats import binomtest
+
+    test = binomtest(only_second, only_first + only_second, alternative="greater")
     return float(test.pvalue) < SIGNIFICANT
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,11 +105,17 @@ def _contrasting_colour(pick: Any, grey: int) -> np.ndarray[Any, np.dtype[np.int
 @cache
 def _digits(split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Opacities 0 to 255, (D, 8, 8), uint8, and labels, (D,), of the split's own digits."""
-    from sklearn.datasets import load_digits
+    rows = np.loadtxt(_folder("sklearn") / "datasets/data/digits.csv.gz", delimiter=",")  # 64 pixels 0-16, and a label
+    own = rows[np.isin(np.arange(len(rows)) % 5, REMAINDERS[split])]
+    return (own[:, :-1].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), own[:, -1].astype(int)
 
-    bunch = load_digits()
-    own = np.isin(np.arange(len(bunch.target)) % 5, REMAINDERS[split])
-    return (bunch.images[own] * 255 / 16).astype(np.uint8), bunch.target[own]
+
+def _folder(package: str) -> Path:
+    """Where a package lies, without importing it: scikit-learn takes longer than all scenes of a run."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
 
 
 @cache

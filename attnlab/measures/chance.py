@@ -4,7 +4,6 @@ from math import comb
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from attnlab.boxes import iou_of_shared
 
@@ -34,6 +33,8 @@ def pointing(mask: Mask) -> float:
     """Share of the pixels that hit the mask within the tolerance; NaN of an empty mask."""
     if not mask.any():
         return float("nan")
+    from scipy.ndimage import distance_transform_edt  # which no run waits for
+
     return float((distance_transform_edt(~mask) <= tolerance(*mask.shape)).mean())
 
 

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.ndimage import label
 from torch import Tensor
 
 from attnlab.arrays import Areas, Maps, PerImage
@@ -50,5 +49,7 @@ def components_half(grids: Maps) -> PerImage:
 
 
 def _count(areas: Areas, grids: Maps) -> PerImage:
+    from scipy.ndimage import label  # which no run waits for
+
     counts = [label(area, EIGHT)[1] for area in areas.cpu().numpy()]
     return torch.tensor(counts, dtype=torch.float64).masked_fill(is_blank(grids).cpu(), torch.nan)

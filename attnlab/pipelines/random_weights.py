@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-import pandas as pd
 import torch
 
 from attnlab.arrays import Maps
@@ -62,4 +61,6 @@ def write_sanity(
         [stage.method, stage.order, stage.stage, " ".join(layer or "." for layer in stage.layers), *stage[4:]]
         for stage in found
     ]
+    import pandas as pd  # which no run waits for
+
     write_whole(run.folder / SANITY, as_csv(pd.DataFrame(rows, columns=SANITY_COLUMNS)).encode())

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-import pandas as pd
-
 from attnlab.attacks import Attack
 from attnlab.attacks.autoattack import LEAST_CLASSES
 from attnlab.attacks.others import Attacks, OtherAttack
@@ -18,7 +16,7 @@ from attnlab.failures import naming
 from attnlab.files import write_whole
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines.checks import checked_inputs
-from attnlab.records import CHECKS, CHECKS_COLUMNS, as_csv, read_checks, read_evaluation
+from attnlab.records import CHECKS, CHECKS_COLUMNS, read_checks, read_evaluation, rows_as_csv
 from attnlab.runs import Run
 
 TRIED = 32  # images that are read at most to find some that can be used
@@ -48,7 +46,7 @@ def first_look(
 
 def write_found(folder: Path, found: Found) -> None:
     """Write checks.csv: model, found."""
-    write_whole(folder / CHECKS, as_csv(pd.DataFrame(found, columns=CHECKS_COLUMNS)).encode())
+    write_whole(folder / CHECKS, rows_as_csv(CHECKS_COLUMNS, found).encode())
 
 
 def write_checks(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browsing import browser, expect, report, visit  # noqa: F401 - fixtures
-from common import NET, Printed, analyze_images, run_here
+from browsing import browser, expect, report, seen, visit  # noqa: F401 - fixtures
+from common import NET, SCENES, Printed, analyze_images, run_here
 from sparing import spared  # noqa: F401 - a fixture
 from torch import Tensor, nn
 
@@ -44,14 +44,7 @@ def scenes_batch() -> tuple[Tensor, Tensor]:
 def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     """A finished run of 300 scenes at two budgets: more than one part."""
     out = tmp_path_factory.mktemp("runs") / "scenes"
-    options = {
-        "split": "val",
-        "model": "resnet8",
-        "memory_format": "channels-last",
-        "eps": "4/255,16/255",
-        "batch_size": 50,
-    }
-    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **options)
+    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **SCENES)
     return out
 
 

@@ -1,6 +1,7 @@
 """The evaluation run: against attacks made one by one, in any batch size, cut short and resumed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -140,8 +141,19 @@ def test_an_image_that_is_lost_without_an_attack_is_lost_after_0_steps_of_one_th
 # ------------------------------------------------------------------ cut short
 
 
+#: clean images, and an attack read at two numbers of steps
+RESUMED = EVALUATION | {"attacks": {name: ATTACKS_USED[name] for name in ("clean", "pgd2", "pgd4")}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(twins, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("evaluations") / "uninterrupted"
+    run_evaluation(twins, out, RESUMED)
+    return out
+
+
 @pytest.mark.parametrize("calls", [2, 3, 6, 8])
-def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one(tmp_path, evaluated, twins, calls):
+def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one(tmp_path, uninterrupted, twins, calls):
     """In the first model and in the second, at the end of a part and amid one."""
     seen = []
 
@@ -151,13 +163,13 @@ def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one(tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_evaluation(twins, tmp_path / "r", batch_size=4, part_size=12, progress=interrupt)
+        run_evaluation(twins, tmp_path / "r", RESUMED, batch_size=4, part_size=12, progress=interrupt)
     done, seen = sum(seen), []
     assert Run(tmp_path / "r").manifest["finished"] is None
-    run_evaluation(twins, tmp_path / "r", batch_size=4, part_size=12, progress=seen.append)
+    run_evaluation(twins, tmp_path / "r", RESUMED, batch_size=4, part_size=12, progress=seen.append)
     assert seen[0] == done, "what was done before is counted as done"
     assert sum(seen) == 2 * COUNT
-    assert_same_records(read_evaluation(tmp_path / "r"), read_evaluation(evaluated))
+    assert_same_records(read_evaluation(tmp_path / "r"), read_evaluation(uninterrupted))
     assert list((tmp_path / "r/records").glob("*.unfinished")) == []
     assert Run(tmp_path / "r").manifest["finished"] is not None
 

@@ -35,7 +35,7 @@ LIME = {"method": "grad-cam,lime", "lime_samples": 50, "lime_superpixels": "slic
 @pytest.fixture(scope="module")
 def lime_run(tmp_path_factory, resnet8):
     out = tmp_path_factory.mktemp("lime") / "run"
-    analyze_images(resnet8, load_dataset("scenes"), out, **LIME, batch_size=5, lime_batch_size=16, positions=range(12))
+    analyze_images(resnet8, load_dataset("scenes"), out, **LIME, batch_size=5, lime_batch_size=16, positions=range(8))
     return read_records(out)
 
 
@@ -83,9 +83,9 @@ def test_each_image_explains_its_own_class_unless_the_label_is_asked_for(tmp_pat
     assert explained["lime_again"].isna().all()
 
 
-@pytest.mark.parametrize(("batch_size", "lime_batch_size", "workers"), [(1, 7, 0), (12, 400, 2)])
+@pytest.mark.parametrize(("batch_size", "lime_batch_size", "workers"), [(1, 7, 0), (8, 400, 2)])
 def test_batches_and_workers_change_no_explanation(tmp_path, lime_run, resnet8, batch_size, lime_batch_size, workers):
-    how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers, "positions": range(12)}
+    how = {"batch_size": batch_size, "lime_batch_size": lime_batch_size, "workers": workers, "positions": range(8)}
     analyze_images(resnet8, load_dataset("scenes"), tmp_path / "run", **LIME, **how)
     assert_same_explanations(read_records(tmp_path / "run"), lime_run)
 
@@ -114,7 +114,7 @@ def test_an_interruption_loses_at_most_the_image_at_hand(tmp_path, lime_run, res
             raise KeyboardInterrupt
 
     images, out = load_dataset("scenes"), tmp_path / "run"
-    how = {"batch_size": 5, "lime_batch_size": 16, "positions": range(12)}
+    how = {"batch_size": 5, "lime_batch_size": 16, "positions": range(8)}
     with pytest.raises(KeyboardInterrupt):
         analyze_images(resnet8, images, out, **LIME, progress=interrupt, **how)
     kept = Run(out).unfinished(0)

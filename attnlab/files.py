@@ -22,6 +22,11 @@ LOCK = ".lock"
 SHARD_LOCK = ".lock-{}-of-{}"
 ATTEMPTS = 5  # at a file whose temporary name another process removes, see `runs.LEFTOVERS`
 LONGEST_NAME = 255  # bytes of a file's name that file systems take
+WINDOWS = os.name == "nt"
+#: what Windows allows in no name: some characters, a dot or space at the end, and the names of devices
+UNFIT = re.compile(
+    r'[<>:"|?*\x00-\x1f]|[. ]$|^(?:CON|PRN|AUX|NUL|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])(?= *(?:\.|$))', re.IGNORECASE
+)
 #: what a file is called until it is whole: its name's beginning, host and process, and, as containers may have one
 #: name, what no other has
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]+\.tmp", re.DOTALL)
@@ -122,16 +127,22 @@ def safe_cell(text: str) -> str:
 def file_of(folder: Path, image_id: str, ending: str) -> Path:
     """Path of a file about an image, below the folder, or a UserError where the image's name leads elsewhere.
 
-    A name too long for a file system is cut, and a hash of it keeps it apart from others.
+    A name too long for a file system is cut, characters that Windows allows in no name are `_` there, and a hash of
+    the name keeps it apart from others.
     """
     if ".." in PureWindowsPath(image_id).parts or PurePosixPath(image_id).is_absolute():
         raise UserError(f"expected names of images below their folder, got {image_id!r}")
-    path = folder / f"{image_id}{ending}"
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        mark = f"~{hashlib.sha256(image_id.encode()).hexdigest()[:16]}{ending}"
-        kept = path.name.encode()[: LONGEST_NAME - len(mark.encode())].decode(errors="ignore")
-        path = path.with_name(kept + mark)
-    return path
+    *above, name = re.split(r"[/\\]" if WINDOWS else "/", image_id)
+    return folder.joinpath(*(_held(part, "", part) for part in above), _held(name, ending, image_id))
+
+
+def _held(name: str, ending: str, whole: str) -> str:
+    """A file's name that file systems here hold; a hash of `whole` marks one that was changed."""
+    fit = UNFIT.sub("_", name) if WINDOWS else name
+    if fit == name and len(os.fsencode(name + ending)) <= LONGEST_NAME:
+        return name + ending
+    mark = f"~{hashlib.sha256(whole.encode()).hexdigest()[:16]}{ending}"
+    return fit.encode()[: LONGEST_NAME - len(mark.encode())].decode(errors="ignore") + mark
 
 
 def is_vacant(folder: Path) -> bool:

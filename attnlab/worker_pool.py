@@ -20,9 +20,8 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Where one was killed, WorkerLost is raised.
     """
-    # forked workers start at once and share what is loaded; where there is no fork they import what they call alone
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and os.name == "posix" else "spawn"
-    with keeping(), ProcessPoolExecutor(workers, multiprocessing.get_context(method), _begin_worker) as pool:
+    # as Python starts processes here, or the user says: by fork on Linux, which shares what is loaded, else by spawn
+    with keeping(), ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
         try:
             yield pool
         except BaseException:

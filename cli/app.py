@@ -79,8 +79,8 @@ def _show_warning(shown: set[str], message: Warning | str, *_place: object) -> N
 
 def main() -> None:
     """Run the command; 0: done, 1: an error the user can act on, 2: wrong usage, 130: interrupted."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by the process that began this one
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed by the process that began this one
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     warnings.showwarning = partial(_show_warning, set())
     sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
     before = threading.enumerate()

@@ -1,5 +1,7 @@
 """Runs of which nothing can come are errors, not numbers of nothing; images that are gone are named, and counted."""
 
+from pathlib import PureWindowsPath
+
 import pytest
 from common import analyze_images, error_of
 from PIL import Image
@@ -174,3 +176,19 @@ def test_a_name_that_is_too_long_for_its_arrays_file_is_shortened_and_stays_its_
         path.touch()  # raises where a name is too long
     assert file_of(tmp_path, "ä/é.png", ".npy") == tmp_path / "ä" / "é.png.npy"
     assert len(file_of(tmp_path, "é" * 126, "-adversarial.png").name.encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    "image_id",
+    ["a:b.png", "12?.png", "CON.png", "aux", "con .tar.gz", "lpt1.x", "end.", "a|b/c.png", "C:\\x", "tab\t", "d./e"],
+)
+def test_names_that_windows_does_not_allow_are_others_there_and_kept_apart(image_id, tmp_path, monkeypatch):
+    assert file_of(tmp_path, image_id, ".png") == tmp_path / f"{image_id}.png"
+    monkeypatch.setattr("attnlab.files.WINDOWS", True)
+    path = file_of(tmp_path, image_id, ".png")
+    for part in path.relative_to(tmp_path).parts:
+        assert not set(part) & set('<>:"/\\|?*\t')
+        assert part[-1] not in ". "
+        assert not PureWindowsPath(part).is_reserved()
+    assert path != file_of(tmp_path, image_id.swapcase(), ".png")
+    assert file_of(tmp_path, "n1/console.com1.png", ".png") == tmp_path / "n1" / "console.com1.png.png"

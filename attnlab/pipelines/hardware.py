@@ -153,7 +153,7 @@ def usable_cores() -> int:
     """Cores that this process may use: those of the machine less what affinity and a container's quota take away."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = QUOTA.read_text().split()
+        quota, period = QUOTA.read_text(encoding="utf-8").split()
         return min(cores, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no container, or one without a limit (`max`)
         return cores

@@ -77,7 +77,7 @@ def cpu_name() -> str:
 def cpu_info(*names: str) -> str:
     """Value that Linux gives for the first processor under one of these names; empty where there is none."""
     try:
-        lines = CPU_INFO.read_text().splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")

@@ -48,7 +48,7 @@ def sweep(config: SweepConfig, watch: Watch = quietly) -> pd.DataFrame:
             _check_one_grid(out, folder)
             with watch(training) as shown:
                 training.run(*shown)
-        write_whole(out / TABLE, sweep_table(out).to_csv(index=False).encode())
+        write_whole(out / TABLE, sweep_table(out).to_csv(index=False, lineterminator="\n").encode())
     return sweep_table(out)
 
 

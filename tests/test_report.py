@@ -114,6 +114,17 @@ def test_several_eps_gain_a_first_column(records):
     assert table["n"].tolist() == [2, 1, 0, 3]
 
 
+def test_two_methods_have_rows_of_their_own(records):
+    half = records.assign(method="edges", iou_att_gt=records["iou_att_gt"] / 2)
+    both = i_att(pd.concat([records.assign(method="grad-cam"), half]))
+    table = table1(both, [EPS], methods=["grad-cam", "edges"])
+    assert table.columns[0] == "method"
+    assert table["method"].tolist() == ["grad-cam"] * 2 + ["edges"] * 2
+    assert table["n"].tolist() == [2, 1] * 2
+    assert table["percent"].tolist() == [75, 25] * 2
+    assert table["iou_att_gt"].tolist() == pytest.approx([0.6, 0.6, 0.3, 0.3])
+
+
 def lime_record(weights: list[float]) -> dict:
     """Four superpixels, the quarters of an image of 8x8 pixels."""
     labels = np.kron(np.array([[0, 1], [2, 3]], np.uint16), np.ones((4, 4), np.uint16))

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 from trainings import A_STEP, LOOKS, PASSES, PLAN, STEPS, assert_same_training, die, during, interrupt, training
 
 from attnlab.errors import UserError
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS
 from attnlab.training import trainer
-from attnlab.training.checkpointing import FILE, Progress, load_state
+from attnlab.training.checkpointing import FILE, Progress, load_state, save_state
 from attnlab.training.log import read_epochs
 from attnlab.training.optim import optimizer_of
 from attnlab.training.trainer import Training
@@ -148,6 +150,17 @@ def test_a_state_file_cut_short_is_refused_with_a_way_out(networks, tmp_path, wh
         training(networks, tmp_path, plan=whole.plan).run()
     assert str(error.value).startswith(f"{tmp_path / FILE} is damaged (")
     assert str(error.value).endswith("remove it to start again from the beginning, or choose another --out")
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": "3"}, {"step": 1.5}, {"epoch": 1.0, "step": 2.0}, {"best": None}])
+def test_progress_of_other_than_numbers_is_refused_by_that_reason(tmp_path, wrong):
+    network, stands = nn.Linear(2, 2), Progress(1, 2, 0.5)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    save_state(tmp_path, {"network": network}, optimizer, stands)
+    assert load_state(tmp_path, {"network": network}, optimizer) == stands
+    save_state(tmp_path, {"network": network}, optimizer, replace(stands, **wrong))
+    with pytest.raises(UserError, match=r"is damaged \(epoch and step are no numbers\); remove it"):
+        load_state(tmp_path, {"network": network}, optimizer)
 
 
 def test_no_state_is_the_beginning(networks, tmp_path):

@@ -22,7 +22,7 @@ def resize_maps(maps: Maps, size: tuple[int, int]) -> Maps:
 
 def top_k_mask(maps: Maps, counts: Tensor) -> Areas:
     """Areas of the `counts[n]` highest values of map n, 0 to h * w; of equal values the lower index comes first."""
-    if maps.is_cuda:
+    if maps.is_cuda:  # pragma: only on CUDA
         return _highest_by_sorting(maps, counts)
     areas = []
     for values, count in zip(maps.flatten(1), counts.tolist(), strict=True):

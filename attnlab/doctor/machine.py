@@ -57,7 +57,7 @@ def threads() -> Finding:
 
 def gpus() -> Iterator[Finding]:
     """The GPUs there are; where there are none, whether a driver says that there should be."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available():  # pragma: only on CUDA
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
             text = f"{about.name}, {about.total_memory / 2**30:.0f} GiB, compute capability {about.major}.{about.minor}"
@@ -88,7 +88,7 @@ def native(name: str, device: torch.device) -> bool:
     """Whether the hardware computes in that precision itself."""
     if name in ("fp32", "fp64"):
         return True
-    if device.type == "cuda":
+    if device.type == "cuda":  # pragma: only on CUDA
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return name == "bf16" and bool(BF16_FLAGS & set(cpu_info("flags", "Features").split()))
 
@@ -108,7 +108,7 @@ def seconds_of(name: str, device: torch.device) -> float:
             start = perf_counter()
             for _ in range(calls):
                 F.conv2d(images, kernel, padding=1)
-            if device.type == "cuda":
+            if device.type == "cuda":  # pragma: only on CUDA
                 torch.cuda.synchronize(device)
             best = min(best, (perf_counter() - start) / calls)
         return best

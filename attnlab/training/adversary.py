@@ -101,7 +101,7 @@ class Adversary:
         return Recording(graph, inputs, output)
 
 
-def is_recordable(work: Callable[[], object], device: torch.device) -> bool:
+def is_recordable(work: Callable[[], object], device: torch.device) -> bool:  # pragma: only on CUDA
     """Try some work on a GPU: whether it waits for it nowhere, draws no numbers on the host and takes little memory.
 
     Random numbers are as before afterwards. What torch does not know of, such as a wait that it does not make itself,

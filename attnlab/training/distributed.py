@@ -129,7 +129,7 @@ def world(device: torch.device) -> Iterator[ProcessGroup]:
     if launched() == 1:
         yield ProcessGroup(device=device)
         return
-    if device.type == "cuda":
+    if device.type == "cuda":  # pragma: only on CUDA
         torch.cuda.set_device(device)
     store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     # torchrun keeps its store over restarts: without a prefix a process would read addresses of those that have died

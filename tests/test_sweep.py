@@ -12,16 +12,24 @@ from trainings import own_images
 from attnlab.data import load_dataset
 from attnlab.pipelines.sweep import sweep_table
 from attnlab.pipelines.train import HELD_OUT_SEED
+from attnlab.report.figures import style
 from attnlab.training.images import hold_out
 from attnlab.training.log import Log, read_log
 
 
 @pytest.fixture
-def sweep(attnlab, place):
+def drawn(attnlab, place):
     """A short sweep into `out`, whatever else is asked for: an epoch of two steps a training."""
     words = ["--data", "mnist", "--root", place, "--model", f"{place}/net.py:build", "--epochs", 1, "--held-out", 40]
     words += ["--batch-size", 10, "--steps", 1, "--out", "out", "--device", "cpu"]
     return lambda *more: attnlab("sweep", *words, "--alphas", "0,0.5", "--betas", "0,20", *more)
+
+
+@pytest.fixture
+def sweep(drawn, monkeypatch):
+    """The same, whose figures are made and not written, which takes longer than the trainings."""
+    monkeypatch.setattr(style, "SUFFIXES", ())
+    return drawn
 
 
 @pytest.fixture
@@ -30,8 +38,8 @@ def grid(sweep) -> None:
     assert sweep("--alphas", "0.5", "--betas", "0").code == 0
 
 
-def test_a_sweep_trains_every_pair_and_tells_what_came_of_each(sweep, attnlab, place):
-    done = sweep()
+def test_a_sweep_trains_every_pair_and_tells_what_came_of_each(drawn, attnlab, place):
+    done = drawn()
     assert done.code == 0
     table = pd.read_csv("out/sweep.csv")
     assert list(table.columns) == ["alpha", "beta", "epoch", "n", "clean", "robust"]

@@ -14,6 +14,7 @@ from attnlab.attacks import Attack
 from attnlab.data import load_dataset
 from attnlab.errors import UserError
 from attnlab.manifests import check_same
+from attnlab.pipelines.pending_parts import PendingParts
 from attnlab.records import read_records
 from attnlab.report.tables.export import write_tables
 from attnlab.runs import Run
@@ -55,6 +56,13 @@ def test_a_run_that_is_killed_and_resumed_is_byte_equal_to_an_uninterrupted_one(
     tables = {path.stem for path in (whole / "tables").iterdir()}
     assert tables >= {"table1", "table2", "table3"}
     assert len(files_of(whole)) == 3 + 2 * len(tables) + 1
+
+
+def test_batches_that_are_known_whole_are_not_needed_again(tmp_path):
+    missing, row = {0: [0, 1, 2, 3], 1: [4, 5], 2: [6, 7]}, {"image_id": "a"}
+    known = {0: {0: row, 1: row}, 1: {4: row}, 2: {}}
+    assert PendingParts(Run(tmp_path), missing, known, []).batches(2) == [[2, 3], [4, 5], [6, 7]]
+    assert PendingParts(Run(tmp_path), missing, known, []).finished == {0, 1, 4}
 
 
 def test_an_interrupted_run_keeps_its_parts_and_says_how_to_go_on(tmp_path, resnet8):

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from attnlab.data import load_dataset
-from attnlab.data.bands import read_bands
+from attnlab.data.bands import channels_in, read_bands
 from attnlab.data.decode import decode
 from attnlab.data.placing import place
 from attnlab.data.resizing import read_batch
@@ -213,6 +213,21 @@ def test_deep_bands_of_a_tiff_are_left_out(tmp_path):
     tifffile.imwrite(path, PIXELS.astype(np.uint16), photometric="minisblack", planarconfig="contig")
     with pytest.raises(Unusable, match=r"more than 8 bits a channel \(uint16\)"):
         decode(path)
+
+
+def test_bands_with_an_opacity_are_left_out(tmp_path):
+    kinds = ["unspecified"] * 3 + ["unassalpha"]
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="minisblack", planarconfig="contig", extrasamples=kinds)
+    with pytest.raises(Unusable, match=r"a TIFF of 5 bands, one of them an opacity; write it without$"):
+        decode(tmp_path / "a.tif")
+
+
+def test_an_array_of_a_later_format_is_left_out_and_its_channels_are_not_known(tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, PIXELS, version=(3, 0))
+    with pytest.raises(Unusable, match=r"a \.npy of version 3\.0; np\.save writes 1\.0$"):
+        decode(tmp_path / "a.npy")
+    assert channels_in(tmp_path / "a.npy") is None
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop"])

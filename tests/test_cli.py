@@ -14,7 +14,9 @@ import torch
 from common import Printed, tables_of
 
 from attnlab.attacks.parse import other_names
+from attnlab.attention import METHODS
 from attnlab.data import DATASETS
+from attnlab.measures import MEASURES
 from attnlab.report.tables import BOXES, MAPS
 from attnlab_cli.app import app
 from attnlab_cli.console import image_progress
@@ -112,6 +114,18 @@ def test_list_names_what_there_is(attnlab):
     assert attnlab("list", "data").out.startswith(f"data: {', '.join(DATASETS)}\n")
     assert "stepll" not in attnlab("list", "data").out
     assert attnlab("list", "dataa").code == 2
+
+
+def test_methods_are_listed_with_what_they_take_and_measures_with_what_they_are(attnlab):
+    methods = dict(line.strip().split(": needs ", 1) for line in attnlab("list", "methods").out.splitlines()[1:])
+    assert list(methods) == list(METHODS)
+    layer = "maps at the layer's resolution"
+    assert methods["grad-cam"] == f"its gradient: 0 to 1 passes; {layer}; Selvaraju et al. 2017"
+    assert methods["eigen-cam"] == f"the pass alone; {layer}; Muhammad and Yeasin 2020"
+    assert methods["score-cam"] == f"passes of its own: 1 a channel; {layer}; Wang et al. 2020"
+    assert methods["captum:NAME"].startswith("passes of its own: as captum's; maps at the images' resolution; ")
+    measures = attnlab("list", "measures").out.splitlines()[1:]
+    assert [line.strip().partition(": ")[0] for line in measures] == list(MEASURES)
 
 
 # ------------------------------------------------------------------ what goes right

@@ -46,3 +46,10 @@ def test_settings_of_the_environment_stay(monkeypatch):
     monkeypatch.delenv("MALLOC_ARENA_MAX")
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
     assert not keep_freed()
+
+
+def test_another_malloc_stays_as_it_is(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: object())  # such as musl's, which has no mallopt
+    assert not keep_freed()

@@ -1,6 +1,5 @@
 """How LIME draws its samples, and the lime package as its engine."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,14 +136,6 @@ def test_the_lime_engine_refuses_nan_and_means_of_other_channels(resnet8, scenes
         explain_by_package(resnet8, images * torch.nan, classes, segments, shown, LimeSettings(4), 8)
     with pytest.raises(UserError, match="--lime-hide grey with --lime-engine lime for images of 1 channels"):
         explain_by_package(resnet8, images[:, :1], classes, segments, shown, LimeSettings(4, hide="mean"), 8)
-
-
-def test_without_the_lime_package_its_engine_is_refused_before_a_run_is_made(attnlab, monkeypatch):
-    monkeypatch.setattr("attnlab.errors.find_spec", lambda name: None)
-    words = ("--method", "lime", "--lime-engine", "lime", "--lime-samples", 4, "--limit", 1, "--out", "run")
-    error = attnlab("analyze", *words).error
-    assert error == "expected the package lime, got none: pip install 'attnlab[lime]'"
-    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("sampling", ["paired", "orthogonal"])

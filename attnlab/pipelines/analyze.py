@@ -13,7 +13,6 @@ from attnlab.config import AnalyzeConfig
 from attnlab.data import DATASETS, TRUTHS
 from attnlab.data.base import ImageSet
 from attnlab.data.resizing import ResizedDataset, load_batches
-from attnlab.errors import check_installed
 from attnlab.manifests import BATCHES
 from attnlab.measures import MEASURES, of_one, of_two
 from attnlab.models.checkpoint import stated_defense
@@ -179,8 +178,6 @@ def open_analysis(
     """Open data and model and settle every default; arguments and errors as of `analyze`."""
     attack = ready_attack(config.attack, config.data.name, config.methods)
     lime_settings(config.lime)  # refuses what it cannot be
-    if config.with_lime and config.lime.engine == "lime":
-        check_installed("lime", "lime")
     attacks: tuple[Attack, ...] | tuple[Corruption]
     if isinstance(attack, Corruption):
         attacks = (attack,)

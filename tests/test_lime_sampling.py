@@ -1,6 +1,5 @@
 """How LIME draws its samples, and the lime package as its engine."""
 
-
 import numpy as np
 import pytest
 import torch

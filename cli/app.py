@@ -46,6 +46,7 @@ def _ignore_signals() -> None:
 def _interrupted() -> int:
     """Print that the command was interrupted, whatever signals follow; return its exit code."""
     _ignore_signals()
+    sys.unraisablehook = lambda _lost: None  # what an interrupt left half made fails as it is deleted
     click.echo("Interrupted.", err=True)
     return 130
 

@@ -20,6 +20,15 @@ class Deleted:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
 
+class Half:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        self.workers = []
+
+    def __del__(self):
+        self.workers.clear()
+
 def work(**_):
     {}
     time.sleep(20)
@@ -46,8 +55,8 @@ LAST = """module = import_module("attnlab_cli.app")
 
 @pytest.mark.parametrize(
     "what",
-    ["Deleted()", "os.kill(os.getpid(), signal.SIGTERM)", SECOND],
-    ids=["an interrupt where Python loses it", "SIGTERM", "a second Ctrl-C"],
+    ["Deleted()", "os.kill(os.getpid(), signal.SIGTERM)", SECOND, "Half()"],
+    ids=["an interrupt where Python loses it", "SIGTERM", "a second Ctrl-C", "an object left half made"],
 )
 def test_a_signal_ends_a_command_with_one_line(what):
     command = start("list", code=WORK.format(what))

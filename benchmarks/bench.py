@@ -26,7 +26,7 @@ LONGEST = 3600.0  # seconds that a benchmark may take
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "start": ("start",),
     "analyze": ("analyze", "--no-memory"),
-    "lime": ("lime", "--rounds", "1", "--samples", "300", "--no-captum"),
+    "lime": ("lime", "--rounds", "1", "--samples", "100", "--no-captum"),
     "attacks": ("attacks", "--rounds", "9"),
     "attacks-lenet": ("attacks", "--model", "lenet", "--rounds", "21"),
     "train": ("train",),
@@ -62,13 +62,14 @@ def told(both: pd.DataFrame) -> list[str]:
     ]
 
 
-def table(both: pd.DataFrame, where: str) -> str:
-    """The section of the page: a row a ratio."""
+def table(both: pd.DataFrame, where: str, missing: Sequence[str]) -> str:
+    """The section of the page: a row a ratio; benchmarks that did not end are named."""
     rows = [
         f"| {row.figure} | {row.ratio:.2f}x | {'' if pd.isna(row.ratio_last) else f'{row.ratio_last:.2f}x'} |"
         for row in both.itertuples()
     ]
-    return "\n".join([f"{where}. Time of the first, as a multiple of the second:", "", "| | now | last time |",
+    left = f" Not measured: {', '.join(missing)}." if missing else ""
+    return "\n".join([f"{where}.{left} Time of the first, as a multiple of the second:", "", "| | now | last time |",
                       "|---|---|---|", *rows])  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def draw(both: pd.DataFrame, path: Path) -> None:
 @click.option("--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run these alone.")
 @click.option("--out", default=Path("runs/bench"), show_default=True, type=click.Path(path_type=Path))
 def main(data: Path | None, only: tuple[str, ...], out: Path) -> None:
-    """Run benchmarks, print what moved, and write table and plot unless only some were run."""
+    """Run benchmarks, print what moved, and write table and plot unless only some were asked for."""
     out.mkdir(parents=True, exist_ok=True)
     results = Results(out / "results.jsonl")
     steps = [step(name, data) for name in only or [name for name in BENCHMARKS if data or name != "methods"]]
@@ -104,8 +105,9 @@ def main(data: Path | None, only: tuple[str, ...], out: Path) -> None:
     both = compared(figures, last)
     moved = told(both)
     click.echo("\n".join([f"{'these' if moved else 'none'} moved by more than {MOVED:.0%}", *moved]))
-    if whole and not only:
-        write_section(PAGE, "benchmarks.bench", table(both, machine()))
+    if len(figures) and not only:
+        missing = [one.name for one in steps if not results.done(one)]
+        write_section(PAGE, "benchmarks.bench", table(both, machine(), missing))
         draw(both, PLOT)
         kept = last[~last["figure"].isin(figures["figure"])]
         pd.concat([figures, kept]).to_csv(LAST, index=False)

@@ -22,7 +22,9 @@ def test_what_moved_by_more_than_a_twentieth_is_told():
     last = pd.DataFrame({"benchmark": "a", "figure": list("rst"), "ratio": [1.1, 1.0, 1.0]})
     both = bench.compared(now, last)
     assert bench.told(both) == ["r: 1.10x -> 1.00x (-9%)", "t: 1.00x -> 1.06x (+6%)"]
-    assert bench.table(both, "a machine").splitlines()[-2:] == ["| t | 1.06x | 1.00x |", "| u | 2.00x |  |"]
+    lines = bench.table(both, "a machine", ["lime"]).splitlines()
+    assert lines[-2:] == ["| t | 1.06x | 1.00x |", "| u | 2.00x |  |"]
+    assert lines[0].startswith("a machine. Not measured: lime. Time of the first")
 
 
 def test_the_section_alone_is_replaced(tmp_path):

@@ -35,7 +35,7 @@ OTHERS = ("pip", "cd", "python3", "source")
 #: what makes hours of a benchmark seconds; the others are parsed by Click alone, for they time things
 SMOKE = {
     "benchmarks.robustness": [
-        *("--rows", "madry+aad", "--seeds", "0", "--out", "runs/robustness", "--page", "page.md"),
+        *("--rows", "madry+aad", "--seeds", "0", "--out", "runs/BLOCK", "--page", "page.md"),
         *("--train", "--smoke", "--evaluate", "--smoke --attacks clean,pgd2", "--analyze", "--smoke"),
     ]
 }
@@ -182,7 +182,8 @@ def run(words: list[str], output: str, attnlab: Callable[..., Printed]) -> None:
         benchmark = importlib.import_module(words[2]).main
         benchmark.make_context(words[2], words[3:])
         if words[2] in SMOKE:
-            benchmark.main([*words[3:], *SMOKE[words[2]]], standalone_mode=False)
+            short = [word.replace("BLOCK", words[3]) for word in SMOKE[words[2]]]
+            benchmark.main([*words[3:], *short], standalone_mode=False)
     elif words[0] == "torchrun":
         parse(words[words.index("-m") + 1 :])
     elif words[0] == "attnlab":

@@ -48,6 +48,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
     return out
 
 
+def in_float64(kind: type[nn.Module], seed: int) -> Classifier:
+    """A small network of colour images, with seeded weights."""
+    torch.manual_seed(seed)
+    network = kind()
+    network.input_size = (19, 23)
+    network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    return Classifier(network).double().eval()
+
+
 class TwoConvolutions(nn.Module):
     """A network whose head is not a pooled linear one: a hidden layer lies between, and an in-place ReLU."""
 
@@ -66,11 +75,7 @@ class TwoConvolutions(nn.Module):
 @pytest.fixture
 def small() -> Classifier:
     """The generic path's small network, in float64."""
-    torch.manual_seed(0)
-    network = TwoConvolutions()
-    network.input_size = (19, 23)
-    network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    return Classifier(network).double().eval()
+    return in_float64(TwoConvolutions, seed=0)
 
 
 class PooledHead(nn.Module):
@@ -92,11 +97,7 @@ class PooledHead(nn.Module):
 @pytest.fixture
 def pooled() -> Classifier:
     """The closed form's small network, in float64."""
-    torch.manual_seed(1)
-    network = PooledHead()
-    network.input_size = (19, 23)
-    network.mean, network.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    classifier = Classifier(network).double().eval()
+    classifier = in_float64(PooledHead, seed=1)
     assert classifier.head == "last"
     return classifier
 

@@ -7,7 +7,7 @@ evaluating adversarial robustness". A sign is no proof, and their absence is non
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -123,10 +123,8 @@ def _family(attack: Attack) -> Attack:
 
 def _blind(held: Held, blind: str, best: str) -> str:
     """Report an attack without gradients that leaves fewer images right than the best with gradients."""
-    from scipy.stats import binomtest  # which takes as long to import as a run to begin
-
     alone, other = int((~held[blind] & held[best]).sum()), int((held[blind] & ~held[best]).sum())
-    p = float(binomtest(alone, alone + other).pvalue)
+    p = _sign_test(alone, alone + other)
     weak = "" if p < WEAK else ": weak evidence, more images or queries would decide"
     return (
         f"an attack without gradients beats those that have them: {_compared(held, blind, best)}; {alone} fall to "
@@ -139,10 +137,14 @@ def _lower(first: Right, second: Right) -> bool:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_second <= only_first:
         return False
-    from scipy.stats import binomtest
+    return _sign_test(only_second, only_first + only_second, "greater") < SIGNIFICANT
 
-    test = binomtest(only_second, only_first + only_second, alternative="greater")
-    return float(test.pvalue) < SIGNIFICANT
+
+def _sign_test(successes: int, count: int, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
+    """P-value of so many successes of a fair coin."""
+    from scipy.stats import binomtest  # which takes as long to import as a run to begin
+
+    return float(binomtest(successes, count, alternative=alternative).pvalue)
 
 
 def _compared(held: Held, first: str, second: str) -> str:

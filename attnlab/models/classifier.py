@@ -128,9 +128,8 @@ class Classifier(nn.Module):
     def logits(self, normalised: Tensor, rows: int | None = None) -> Logits:
         """Logits of images that are normalised already, (N, K); as many as `rows` where a hook multiplies images."""
         logits = logits_of(self.network(normalised), len(normalised) if rows is None else rows)
-        logits = logits.to(
-            torch.promote_types(normalised.dtype, torch.float32)
-        )  # whatever it computes the last layer in
+        # in the images' precision, whatever the network computes its last layer in
+        logits = logits.to(torch.promote_types(normalised.dtype, torch.float32))
         if self._outputs not in (0, logits.shape[1]):
             raise UserError(
                 f"expected {self._outputs} logits of each image, as the network returned at first, got "

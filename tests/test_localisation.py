@@ -11,7 +11,7 @@ from attnlab.attention.blind_maps import centre_maps
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset
 from attnlab.measures import DELTAS, THRESHOLDS
-from attnlab.measures.localisation import box_ious
+from attnlab.measures.localisation import box_ious, boxes_around
 from attnlab.measures.totals import max_box_acc
 from attnlab.report.statistics import bootstrap_total
 
@@ -66,6 +66,36 @@ def test_max_box_acc_equals_the_authors_code_but_for_a_pixel_a_level_and_holes(s
     assert score == pytest.approx(own, abs=0.04)
     assert own <= whole
     assert 0.05 < score < 0.9
+
+
+#: maps of the tests of clovaai/wsolevaluation, and the box of the largest part that they expect at 0, .2, .4, .6 and .8
+EXPECTED = {
+    "one peak": (
+        "00000 04446 04A86 04446",
+        [(1, 1, 4, 3), (1, 1, 4, 3), (2, 1, 4, 3), (2, 2, 4, 3), (2, 2, 3, 3)],
+    ),
+    "several": (
+        "40222 44040 00040 A6822",
+        [(0, 0, 4, 3), (0, 0, 2, 2), (0, 3, 3, 3), (2, 3, 3, 3), (0, 3, 1, 3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_boxes_of_a_map_hold_the_one_that_the_authors_tests_expect(name):
+    rows, expected = EXPECTED[name]
+    tenths = np.array([[int(value, 16) for value in row] for row in rows.split()])
+    for threshold, box in zip((0, 2, 4, 6, 8), expected, strict=True):
+        # they keep what lies above a threshold, and a box ends a pixel behind its part, or at the frame
+        around = np.minimum(boxes_around(tenths > threshold), [4, 3, 4, 3])
+        assert box in set(map(tuple, around.tolist()))
+
+
+def test_iou_of_two_boxes_is_what_the_authors_tests_expect():
+    # (1, 2, 5, 6) and (3, 1, 4, 5), whose last pixels belong to them: 2 x 4 of 25 + 10 - 8
+    one = torch.zeros(1, 8, 8)
+    one[:, 2:7, 1:6] = 1
+    assert box_ious(one, [[[3, 1, 5, 6]]])[0, 50].item() == pytest.approx(8 / 27, abs=1e-12)
 
 
 def frames(side: int) -> list[tuple[int, int]]:

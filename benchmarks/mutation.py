@@ -41,7 +41,7 @@ SUITES = {
     f"{TABLES}/accuracy.py": "accuracy evaluation_tables corruptions_as_threats targeted_runs gaze_under_attack",
     f"{TABLES}/controls.py": "controls",
     f"{TABLES}/escape.py": "escape",
-    f"{TABLES}/lime.py": "report own_tables lime_stage",
+    f"{TABLES}/lime.py": "report masks lime_stage",
     f"{TABLES}/measures.py": "measured_runs",
     f"{TABLES}/layout.py": "formats latex tables",
     "attnlab/report/statistics.py": "statistics study_effects localisation",

@@ -1,12 +1,12 @@
-"""The export to FiftyOne: coordinates by hand, and the data set as FiftyOne itself loads it."""
+"""The export to FiftyOne: coordinates by hand, and the data set as FiftyOne itself loads it, or its calls in memory."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from common import error_of
 from exports import BUDGETS, analyzed, lay
+from fiftyone_in_memory import installed
 
 from attnlab.boxes import ground_truth, pack
 from attnlab.config import ExportConfig
@@ -25,18 +25,23 @@ def small(tmp_path_factory) -> Path:
     return analyzed(lay(place / "data"), place / "run").folder
 
 
-@pytest.fixture(scope="module")
-def fo(tmp_path_factory):
-    """FiftyOne with a database of its own; what it would send or draw is turned off."""
-    chosen = {"DO_NOT_TRACK": "true", "DATABASE_VALIDATION": "false", "SHOW_PROGRESS_BARS": "false"}
-    chosen["DATABASE_DIR"] = str(tmp_path_factory.mktemp("database"))
-    os.environ.update({f"FIFTYONE_{name}": value for name, value in chosen.items()})
-    library = pytest.importorskip("fiftyone", reason="fiftyone is not installed")
-    try:
-        library.list_datasets()
-    except library.core.config.FiftyOneConfigError as error:
-        pytest.skip(f"FiftyOne's database does not start: {error}")
-    return library
+@pytest.fixture(scope="module", params=["in memory", "fiftyone"])
+def fo(tmp_path_factory, request):
+    """FiftyOne with a database of its own, and what stands for it; what it would send or draw is turned off."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in memory":
+            yield installed(patch)
+            return
+        chosen = {"DO_NOT_TRACK": "true", "DATABASE_VALIDATION": "false", "SHOW_PROGRESS_BARS": "false"}
+        chosen["DATABASE_DIR"] = str(tmp_path_factory.mktemp("database"))
+        for name, value in chosen.items():
+            patch.setenv(f"FIFTYONE_{name}", value)
+        library = pytest.importorskip("fiftyone", reason="fiftyone is not installed")
+        try:
+            library.list_datasets()
+        except library.core.config.FiftyOneConfigError as error:
+            pytest.skip(f"FiftyOne's database does not start: {error}")
+        yield library
 
 
 def test_a_box_is_given_in_shares_of_the_image_and_a_mask_cut_to_it():
@@ -60,6 +65,13 @@ def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(small,
     message = "expected the package fiftyone, got none: pip install 'attnlab[fiftyone]'"
     assert error_of(export, "fiftyone", small) == message
     assert not (small / "export-fiftyone").exists()
+
+
+def test_a_database_that_does_not_start_is_one_line_before_pictures_are_made(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(installed(monkeypatch), "broken", True)
+    message = "FiftyOne's database does not start: Could not find mongod; set a database_uri"
+    assert error_of(export, "fiftyone", small, ExportConfig(out=tmp_path / "e")) == message
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_the_data_set_that_fiftyone_loads_is_the_run(small, fo):

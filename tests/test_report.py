@@ -1,6 +1,7 @@
 """Tables from hand-made records: every number can be checked by eye."""
 
 import json
+import math
 import shutil
 import zlib
 from importlib.resources import files
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from common import begun_run
+from common import begun_run, error_of
 
 from attnlab.boxes import matched_box
 from attnlab.errors import UserError
@@ -19,7 +20,7 @@ from attnlab.report.tables import TABLES
 from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.iou import i_att, table1, table2, table3
 from attnlab.report.tables.latex import as_latex
-from attnlab.report.tables.lime import lime_tables
+from attnlab.report.tables.lime import lime_ious, lime_tables
 from attnlab.report.tables.published import published
 from attnlab.run_opening import open_run
 from attnlab.schema import ATTENTION
@@ -157,6 +158,18 @@ def test_tables_4_and_5_by_hand(explained):
     assert tables["table4_adversarial"]["iou_att_gt"].tolist() == [0.0, 0.0, 0.0, 0.0]
     assert tables["table5"]["iou_ori_adv"].tolist() == [0.0, 1.0, 0.0, 1.0]
     assert tables["noise_floor"]["iou_two_seeds"].tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_an_explanation_that_is_missing_leaves_its_own_ious_nan(explained):
+    image = {**explained.iloc[0], "adv_lime": None}
+    ious = lime_ious(image, (8, 8), [1, 2], "box")
+    assert (ious["table4"], ious["noise_floor"]) == ({1: 0.5, 2: 1.0}, {1: 1.0, 2: 1.0})
+    assert all(math.isnan(ious[name][count]) for name in ("table4_adversarial", "table5") for count in (1, 2))
+
+
+def test_numbers_of_features_below_one_are_refused(explained):
+    message = "expected numbers of features from 1 on, got [3, 0]"
+    assert error_of(lime_tables, explained, [EPS], (8, 8), None, [3, 0]) == message
 
 
 def test_a_negative_superpixel_counts_among_the_strongest_but_not_to_the_area(explained):

@@ -37,6 +37,14 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file syst
 WITHOUT_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # ... or no hard links
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder that --out names, and those above it; raises UserError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another --out") from None
+
+
 def write_whole(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
     """Write a file, and the folders above it, so that it is there whole or not at all, whenever the process may end.
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from attnlab import manifests
 from attnlab.errors import UserError
-from attnlab.files import alone_in, is_vacant
+from attnlab.files import alone_in, is_vacant, make_folder
 from attnlab.runs import Run
 from attnlab.shards import WHOLE, Shard
 
@@ -27,7 +27,7 @@ def opened(
     if "\0" in str(folder):
         raise UserError(f"expected --out to be a path, got {str(folder)!r}")
     _check_free(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with alone_in(folder, shard):
         yield open_run(folder, manifest, schema, defaults, alone=shard.whole, free=free)
 

@@ -7,25 +7,26 @@ from pathlib import Path
 
 import click
 
+#: those whose module and function have their name
+NAMES = [
+    "analyze",
+    "train",
+    "sweep",
+    "evaluate",
+    "attack",
+    "measure",
+    "tables",
+    "figures",
+    "report",
+    "study",
+    "leaderboard",
+    "export",
+    "verify",
+    "models",
+    "doctor",
+]
 #: name -> module here, and its function
-COMMANDS = {
-    "analyze": "analyze:analyze",
-    "train": "train:train",
-    "sweep": "sweep:sweep",
-    "evaluate": "evaluate:evaluate",
-    "attack": "attack:attack",
-    "measure": "measure:measure",
-    "tables": "tables:tables",
-    "figures": "figures:figures",
-    "report": "report:report",
-    "study": "study:study",
-    "leaderboard": "leaderboard:leaderboard",
-    "export": "export:export",
-    "verify": "verify:verify",
-    "models": "models:models",
-    "list": "listing:list_names",
-    "doctor": "doctor:doctor",
-}
+COMMANDS = {name: f"{name}:{name}" for name in NAMES} | {"list": "listing:list_names"}
 
 
 class Imported(MutableMapping[str, click.Command]):

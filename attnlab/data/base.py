@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -219,9 +218,8 @@ class FileSet:
                     raise Unusable(f"annotated as {columns}x{rows} pixels, the image is {width}x{height}{turned}")
                 scaled = "of another size than annotated, to which boxes and masks are scaled"
                 example = replace(example, notes=(*notes, scaled, *entry.notes))
-            # as arrays: tensors take four times as long for a few boxes
-            boxes = entry.boxes.numpy() * np.array([width / columns, height / rows] * 2)
-            example = replace(example, boxes=torch.from_numpy(boxes))
+            boxes = entry.boxes * torch.tensor([width / columns, height / rows] * 2, dtype=torch.float64)
+            example = replace(example, boxes=boxes)
         return replace(example, mask=partial(entry.mask.decode, height, width)) if entry.mask else example
 
 

@@ -17,7 +17,7 @@ from attnlab.data.boxes_table import BOXES
 from attnlab.data.csv_folder import has_split
 from attnlab.data.summary import summarise
 from attnlab.errors import UserError
-from attnlab.files import alone_in, is_vacant
+from attnlab.files import alone_in, is_vacant, make_folder
 from attnlab.models import Classifier
 from attnlab.models.checkpoint import DESCRIPTION, trained_as
 from attnlab.models.zoos import from_anywhere
@@ -139,7 +139,7 @@ def prepare_training(
 
         def claim() -> None:
             if is_vacant(folder) or (folder / MANIFEST).exists():
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 stack.enter_context(alone_in(folder))
             open_training(folder, manifest, training_defaults())
             if read_checks(folder) is None:

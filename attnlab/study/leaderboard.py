@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnlab.files import write_whole
+from attnlab.files import make_folder, write_whole
 from attnlab.records import as_csv
 from attnlab.report.description import data_of, study_setting
 from attnlab.report.figures.style import save
@@ -13,7 +13,7 @@ from attnlab.report.tables.latex import as_latex
 from attnlab.report.tables.layout import Layout
 from attnlab.study.board import read_board
 from attnlab.study.columns import GROUPS
-from attnlab.study.page import Part, Sheet, as_svg, make_folder
+from attnlab.study.page import Part, Sheet, as_svg
 from attnlab.study.ranking import (
     Ranked,
     accuracies,

@@ -4,14 +4,12 @@ import base64
 from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from attnlab.errors import UserError
 from attnlab.report.figures.style import styled
 from attnlab.report.tables.escape import markdown_text
 from attnlab.report.tables.formats import markdown_table
@@ -86,14 +84,6 @@ class Sheet(NamedTuple):
                 lines += [f"![{part.name}]({part.key}.png)", "", markdown_text(part.caption), ""]
             lines.append(markdown_table(part.layout))
         return "\n".join(lines)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder to write to, or say that it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose another --out") from None
 
 
 @styled

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.errors import UserError, check_installed, check_one_of
-from attnlab.files import write_whole
+from attnlab.files import make_folder, write_whole
 from attnlab.records import as_csv
 from attnlab.report.description import study_setting
 from attnlab.report.figures.style import save
@@ -20,7 +20,7 @@ from attnlab.study.comparisons import comparisons
 from attnlab.study.forest import forest
 from attnlab.study.formula import fit_formula, parse_formula
 from attnlab.study.inputs import Inputs, read_runs
-from attnlab.study.page import Part, Sheet, as_svg, make_folder
+from attnlab.study.page import Part, Sheet, as_svg
 from attnlab.study.tables import formula_layout, of_claim, summary_layout
 
 PAGE, SUMMARY = "study.html", "summary.md"

@@ -22,6 +22,9 @@ from endurance.commands import COMMANDS, prepare_environment
 from endurance.faults import FAULTS, drawn
 from processes import start
 
+from attnlab.errors import UserError
+from attnlab.files import make_folder
+
 JOURNAL = "journal.jsonl"
 
 
@@ -34,7 +37,10 @@ JOURNAL = "journal.jsonl"
 def main(count: int, seed: int, only: str, jobs: int, out: Path) -> None:
     """Try so many cases; print counts by command and fault, and every seed that failed."""
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        make_folder(out)
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
     mounts = can_mount()  # before commands' server starts, which has to see what is mounted
     begin()
     seeds = cases(count, seed, only, mounts=mounts)

@@ -41,7 +41,7 @@ SUITES = {
     f"{TABLES}/accuracy.py": "accuracy evaluation_tables corruptions_as_threats targeted_runs gaze_under_attack",
     f"{TABLES}/controls.py": "controls",
     f"{TABLES}/escape.py": "escape",
-    f"{TABLES}/lime.py": "report masks lime_stage",
+    f"{TABLES}/lime.py": "lime_tables masks lime_stage",
     f"{TABLES}/measures.py": "measured_runs",
     f"{TABLES}/layout.py": "formats latex tables",
     "attnlab/report/statistics.py": "statistics study_effects localisation",
@@ -49,7 +49,7 @@ SUITES = {
     "attnlab/training/losses.py": "losses attention_terms terms",
     "attnlab/pipelines/pending_parts.py": "analyze_resume run_folder shards",
     "attnlab/record_files.py": "record_files damage run_folder analyze_resume",
-    "attnlab/runs.py": "run_folder damage analyze_resume shards",
+    "attnlab/runs.py": "run_folder safe_cells damage analyze_resume shards",
     "attnlab/training/checkpointing.py": "resume restart",
 }
 COMPARED = {"Lt": ("LtE", "GtE"), "LtE": ("Lt", "Gt"), "Gt": ("GtE", "LtE"), "GtE": ("Gt", "Lt"), "Eq": ("NotEq",)}

@@ -1,5 +1,7 @@
 """What several tests share: real data where it lies beside the repository, small networks, one finished run."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,6 +189,25 @@ def evaluated(twins, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluations") / "whole"
     run_evaluation(twins, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def exportable(tmp_path_factory) -> Path:
+    """The analysis of `exports`, with its data beside it."""
+    from exports import analyzed, lay
+
+    place = tmp_path_factory.mktemp("export")
+    return analyzed(lay(place / "data"), place / "run").folder
+
+
+@pytest.fixture
+def copied(exportable, tmp_path) -> Path:
+    """That run without what was exported of it; its data may be removed."""
+    shutil.copytree(exportable.parent / "data", tmp_path / "data")
+    run = Path(shutil.copytree(exportable, tmp_path / "run", ignore=shutil.ignore_patterns("export-*")))
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**manifest, "root": str(tmp_path / "data")}))
+    return run
 
 
 @pytest.fixture

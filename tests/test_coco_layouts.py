@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from coco_files import CATEGORIES, SQUARE, content, image, instance, lay
 from common import error_of, gradient
-from test_stores import facts, placed
+from stored import facts, placed
 
 from attnlab.data import load_dataset
 from attnlab.doctor.data import data as find

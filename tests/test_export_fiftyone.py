@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import error_of
-from exports import BUDGETS, analyzed, lay
+from exports import BUDGETS
 from fiftyone_in_memory import installed
 
 from attnlab.boxes import ground_truth, pack
@@ -17,12 +17,6 @@ from attnlab.records import rows_of
 from attnlab.runs import Run
 
 NAME = "attnlab test of exports"
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("fiftyone")
-    return analyzed(lay(place / "data"), place / "run").folder
 
 
 @pytest.fixture(scope="module", params=["in memory", "fiftyone"])
@@ -60,28 +54,28 @@ def test_slices_are_named_after_their_views_without_dots():
     assert names == ["clean", "eps 16/255", "eps 0_3", "fog@3"]
 
 
-def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(small, monkeypatch):
+def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(exportable, monkeypatch):
     monkeypatch.setattr("attnlab.errors.find_spec", lambda name: None)
     message = "expected the package fiftyone, got none: pip install 'attnlab[fiftyone]'"
-    assert error_of(export, "fiftyone", small) == message
-    assert not (small / "export-fiftyone").exists()
+    assert error_of(export, "fiftyone", exportable) == message
+    assert not (exportable / "export-fiftyone").exists()
 
 
-def test_a_database_that_does_not_start_is_one_line_before_pictures_are_made(small, tmp_path, monkeypatch):
+def test_a_database_that_does_not_start_is_one_line_before_pictures_are_made(exportable, tmp_path, monkeypatch):
     monkeypatch.setattr(installed(monkeypatch), "broken", True)
     message = "FiftyOne's database does not start: Could not find mongod; set a database_uri"
-    assert error_of(export, "fiftyone", small, ExportConfig(out=tmp_path / "e")) == message
+    assert error_of(export, "fiftyone", exportable, ExportConfig(out=tmp_path / "e")) == message
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_the_data_set_that_fiftyone_loads_is_the_run(small, fo):
-    (line,) = export("fiftyone", small, ExportConfig(name=NAME))
+def test_the_data_set_that_fiftyone_loads_is_the_run(exportable, fo):
+    (line,) = export("fiftyone", exportable, ExportConfig(name=NAME))
     assert line == f"{NAME}: 21 samples of 7 images; open it with: fiftyone app launch '{NAME}'"
     found = fo.load_dataset(NAME)
-    names = ClassNames(Run(small).manifest["data"]["classes"])
+    names = ClassNames(Run(exportable).manifest["data"]["classes"])
     assert (found.persistent, found.media_type) == (True, "group")
     assert found.group_slices == ["clean", "eps 4/255", "eps 16/255"]
-    records = list(rows_of(Run(small)))
+    records = list(rows_of(Run(exportable)))
     for index, slice_name in enumerate(found.group_slices):
         samples = list(found.select_group_slices(slice_name))
         for record, sample in zip(records, samples, strict=True):
@@ -107,23 +101,23 @@ def test_the_data_set_that_fiftyone_loads_is_the_run(small, fo):
     assert len(groups) == 7
 
 
-def test_a_data_set_of_the_same_run_is_replaced_and_another_left_alone(small, fo):
-    export("fiftyone", small, ExportConfig(name=NAME))
-    export("fiftyone", small, ExportConfig(name=NAME, images=("a.png",)))
+def test_a_data_set_of_the_same_run_is_replaced_and_another_left_alone(exportable, fo):
+    export("fiftyone", exportable, ExportConfig(name=NAME))
+    export("fiftyone", exportable, ExportConfig(name=NAME, images=("a.png",)))
     assert len(fo.load_dataset(NAME).select_group_slices()) == 3
     fo.Dataset("mine")
-    message = error_of(export, "fiftyone", small, ExportConfig(name="mine"))
+    message = error_of(export, "fiftyone", exportable, ExportConfig(name="mine"))
     assert message == (
-        f"FiftyOne has a data set 'mine' that is no export of {small} by this version; choose another --name"
+        f"FiftyOne has a data set 'mine' that is no export of {exportable} by this version; choose another --name"
     )
-    assert error_of(export, "fiftyone", small, ExportConfig(name="///")).endswith("choose another --name")
+    assert error_of(export, "fiftyone", exportable, ExportConfig(name="///")).endswith("choose another --name")
     assert sorted(name for name in fo.list_datasets() if name.startswith(NAME)) == [NAME]
 
 
-def test_a_failing_export_leaves_the_data_set_of_before(small, fo, monkeypatch):
-    export("fiftyone", small, ExportConfig(name=NAME))
+def test_a_failing_export_leaves_the_data_set_of_before(exportable, fo, monkeypatch):
+    export("fiftyone", exportable, ExportConfig(name=NAME))
     monkeypatch.setattr("attnlab.exports.fiftyone.cut_out", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export("fiftyone", small, ExportConfig(name=NAME))
+        export("fiftyone", exportable, ExportConfig(name=NAME))
     assert len(fo.load_dataset(NAME).select_group_slices()) == 21
     assert [name for name in fo.list_datasets() if name.startswith(NAME)] == [NAME]

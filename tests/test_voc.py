@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from common import error_of, gradient
 from PIL import Image
-from test_stores import facts, placed
+from stored import facts, placed
 
 from attnlab.compat import torchvision
 from attnlab.data import load_dataset

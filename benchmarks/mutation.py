@@ -49,7 +49,7 @@ SUITES = {
     "attnlab/training/losses.py": "losses attention_terms terms",
     "attnlab/pipelines/pending_parts.py": "analyze_resume run_folder shards",
     "attnlab/record_files.py": "record_files damage run_folder analyze_resume",
-    "attnlab/runs.py": "run_folder safe_cells damage analyze_resume shards",
+    "attnlab/runs.py": "run_records run_folder safe_cells damage analyze_resume shards",
     "attnlab/training/checkpointing.py": "resume restart",
 }
 COMPARED = {"Lt": ("LtE", "GtE"), "LtE": ("Lt", "Gt"), "Gt": ("GtE", "LtE"), "GtE": ("Gt", "Lt"), "Eq": ("NotEq",)}

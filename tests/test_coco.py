@@ -247,6 +247,12 @@ def test_what_names_no_image_or_no_category_is_said(tmp_path):
     assert sample_of(tmp_path, said).reason == "category 99 of an annotation is not among the categories"
 
 
+def test_one_file_for_two_images_is_refused(tmp_path):
+    twice = [image(1), {**image(2), "file_name": f"./{image(1)['file_name']}"}]
+    root = lay(tmp_path, content([instance(1, (2, 3, 10, 20)), instance(2, (1, 1, 9, 9))], twice))
+    assert error_of(load_dataset, "coco", root).endswith("to be another file, got 1 twice")
+
+
 def test_the_fingerprint_changes_with_boxes_masks_labels_and_sizes(tmp_path):
     base = {"segmentation": [SQUARE], "box": (20, 10, 15, 15)}
     moved = [[value + 0.25 for value in SQUARE]]

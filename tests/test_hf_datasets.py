@@ -234,3 +234,30 @@ def test_an_analysis_of_boxes_runs_to_its_records(tmp_path, monkeypatch):
     assert run.manifest["options"]["split"] == "test"
     boxes = [np.stack(list(record)).tolist() for record in read_records(run.folder)["boxes"]]
     assert boxes == [[[32, 32, 48, np.float32(21 * 64 / 30)]], [[0, 0, 32, 32]]]
+
+
+def test_a_class_that_another_split_alone_has_keeps_its_index(tmp_path):
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    texts = {"train": ["cat", "zebra"], "test": ["dog", "ape"]}
+    splits = {
+        split: datasets.Dataset.from_dict({"image": [picture(0), picture(1)], "label": labels}, kinds)
+        for split, labels in texts.items()
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "set")
+    for split, labels in (("train", [1, 3]), ("test", [2, 0])):
+        images = load_dataset(f"hf:{tmp_path / 'set'}", split=split)
+        assert list(images.classes) == ["ape", "cat", "dog", "zebra"]
+        assert [images.label_of(index) for index in range(2)] == labels
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[30.0, 20, 39, 29]], "expected a label for each box of {name}, got 1 and 2 in row 1"),
+        ([[30.0, 20, 39, 29], [30.0, 20, 39, None]], "expected boxes of four numbers in {name}, got others"),
+    ],
+)
+def test_boxes_that_fit_no_labels_or_are_no_four_numbers_are_refused(tmp_path, boxes, message):
+    objects = [{"bbox": [[30.0, 20, 39, 29]] * 2, "category": [0, 1]}, {"bbox": boxes, "category": [0, 1]}]
+    name = saved(tmp_path / "set", {"objects": objects}, BOXES)
+    assert error_of(load_dataset, name, None, "test").startswith(message.format(name=name))

@@ -17,6 +17,7 @@ from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.attention.map_metrics import above_mean
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
+from attnlab.models.layouts import Layout, has_aspect
 from attnlab.training.losses import preservation
 from attnlab.training.parse import parse_defense
 from attnlab.training.step import Step
@@ -306,3 +307,21 @@ def test_a_network_with_another_layout_is_analysed_and_trained_from_the_command_
     ended = attnlab("train", *words, *more, "--out", "trained")
     assert ended.code == 0, ended.err
     assert load_model("trained", trust_code=True).map_shape == (4, 6)
+
+
+def test_the_aspect_of_a_grid_is_the_images_to_one_cell():
+    assert has_aspect((7, 7), (224, 224))
+    assert not has_aspect((7, 8), (224, 224)), "exactly so where images are square"
+    assert has_aspect((6, 8), (48, 64))
+    assert has_aspect((6, 9), (48, 64)), "one column more than 8"
+    assert not has_aspect((6, 10), (48, 64))
+    assert has_aspect((13, 10), (64, 48)), "13 rows are 9.75 columns"
+    assert not has_aspect((8, 6), (48, 64))
+    assert not has_aspect((30, 60), (20, 80)), "more rows than pixels"
+
+
+def test_tokens_of_another_number_than_the_layout_has_are_refused():
+    layout = Layout("tokens", (2, 3), first=1, tokens=7)
+    values = torch.arange(14.0).reshape(1, 7, 2)
+    assert layout.spatial(values)[0, 0].tolist() == [[2, 4, 6], [8, 10, 12]]
+    assert error_of(layout.spatial, values[:, :6]) == "expected 7 tokens from the attention layer, got 6"

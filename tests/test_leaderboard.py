@@ -11,6 +11,7 @@ from common import error_of
 
 from attnlab.report.statistics import wilson_interval
 from attnlab.study.board import read_board
+from attnlab.study.columns import _of_maps
 from attnlab.study.leaderboard import leaderboard
 from attnlab.study.ranking import Ranked, by_condition, rank, short_layout, table
 
@@ -221,3 +222,31 @@ def test_a_board_of_one_model_has_no_differences(three):
     made = leaderboard(three[:1])
     assert made.ranked.differences.empty
     assert [str(cell) for cell in made.in_short().lines[0][4:]] == ["--", "--", "--"]
+
+
+def test_measures_of_a_run_are_columns_of_their_family_where_an_image_has_one_number():
+    names = ["pointing", "mass", "deletion", "pxap"]
+    manifest = {"options": {"measures": names, "pair_measures": ["emd"]}, "model": {"map_shape": [4, 4]}}
+    numbers = {
+        "iou_att_gt": [0.5, np.nan],
+        "adv_iou_att_gt": [0.25, 0.5],
+        "iou_ori_adv": [0.75, 1.0],
+        "emd": [0.1, 0.2],
+    }
+    numbers |= {"pointing": [1, 0], "adv_pointing": [0, 0], "deletion": [0.3, 0.4], "adv_deletion": [0.5, 0.6]}
+    images = pd.DataFrame(numbers, ["a", "b"])
+    found = list(_of_maps(images, manifest, "fgsm", ((("data", "x"),), (("eps", "1"),))))
+    assert [(column.group, column.name, values.to_dict()) for column, values in found] == [
+        ("object", "iou", {"a": 0.5}),
+        ("object", "iou fgsm", {"a": 0.25, "b": 0.5}),
+        ("object", "pointing", {"a": 1, "b": 0}),
+        ("object", "pointing fgsm", {"a": 0, "b": 0}),
+        ("faithfulness", "deletion", {"a": 0.3, "b": 0.4}),
+        ("faithfulness", "deletion fgsm", {"a": 0.5, "b": 0.6}),
+        ("deviation", "deviation fgsm", {"a": 0.25, "b": 0}),
+        ("deviation", "emd fgsm", {"a": 0.1, "b": 0.2}),
+    ]
+    abouts = [dict(column.about) for column, _ in found]
+    assert abouts[0] == {"data": "x"}
+    assert abouts[1] == {"data": "x", "eps": "1"}
+    assert [about["grid"] for about in abouts[-2:]] == ["4 x 4"] * 2

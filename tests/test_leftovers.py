@@ -1,5 +1,6 @@
 """What killed processes leave of files that were not whole: it goes, and nothing else does."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.files import remove_leftovers, write_whole
+from attnlab.files import ATTEMPTS, create_whole, remove_leftovers, write_whole
 
 #: a process that is killed amid its write of the file whose path it is given
 KILLED = """
@@ -58,3 +59,31 @@ def test_a_file_that_cannot_be_written_is_named_though_nothing_can_be_removed_ei
     with pytest.raises(OSError, match="Read-only file system") as error:
         write_whole(tmp_path / "run.json", b"content")
     assert error.value.filename == str(tmp_path / "run.json")
+
+
+def test_a_folder_that_goes_at_each_write_is_an_error_in_the_end(tmp_path, monkeypatch):
+    tried = []
+
+    def gone(written: Path, path: Path) -> None:
+        tried.append(written)
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "replace", gone)
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "run.json", b"content")
+    assert len(tried) == ATTEMPTS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_where_links_are_not_known_a_file_is_made_without_one(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fail)
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        create_whole(tmp_path / "a", b"content")
+    assert list(tmp_path.iterdir()) == []
+    number = errno.EPERM
+    assert create_whole(tmp_path / "a", b"content")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"content")]

@@ -1,6 +1,7 @@
 """Measures in runs: in the records, in their table, again from stored maps; what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from attnlab.records import read_records, rows_of
 from attnlab.report.statistics import mean_interval
 from attnlab.report.tables.export import make_tables, measures_table
 from attnlab.report.tables.iou import i_att
+from attnlab.report.tables.measures import measures
 
 COUNT = 6
 NAMES = "iou,emd,pointing,mass,max-box-acc,pxap,entropy,spearman,deletion,max-sensitivity"
@@ -117,6 +119,44 @@ def test_the_table_has_means_intervals_and_chance_by_outcome(run):
     np.testing.assert_allclose(numbers, mean_interval(images["adv_mass"]))
     masks = [ground_truth(record, 64, 64) for record in images.to_dict("records")]
     assert row["chance"].item() == pytest.approx(np.mean([chance.share(mask) for mask in masks]))
+
+
+def test_the_table_by_hand():
+    """Two methods, eps and masks, half and a quarter of the image; the second image's clean map has no mass."""
+    boxes = {"a": [[0.0, 0.0, 4.0, 2.0]], "b": [[0.0, 0.0, 2.0, 2.0]], "c": [[0.0, 0.0, 4.0, 2.0]]}
+    frame = pd.DataFrame(
+        [
+            (name, eps, 0, 0, int(name != "c"), 1.0, boxes[name], None, [[mass], [0.5]], [[0.1], [0.5]], [[0.25 + eps]])
+            for eps in (0.5, 0.25)
+            for name, mass in (("a", 0.75), ("b", np.nan), ("c", 0.25))
+        ],
+        columns=[
+            *("image_id", "eps", "label", "prediction", "adv_prediction", "box_share", "boxes", "mask"),
+            *("measures", "adv_measures", "pair_measures"),
+        ],
+    )
+    of = SimpleNamespace(manifest={"options": {"methods": ["grad-cam", "centre"]}, "data": {"has_boxes": True}})
+    table = measures(
+        of, [0.25, 0.5], (4, 4), (2, 5), ["mass", "auc", "top-iou"], lambda _method: [frame[:2], frame[2:]]
+    )
+    assert table["eps"].tolist() == [0.25] * 20 + [0.5] * 20
+    assert table["method"].tolist() == (["grad-cam"] * 10 + ["centre"] * 10) * 2
+    found = table[:10].set_index(["measure", "images", "group"])[["n", "mean", "chance"]].T.to_dict("list")
+    # of two cells in ten, 28, 16 and 1 of 45 pairs share none, one and both: IoU 0, 1/3 and 1
+    two_of_ten = pytest.approx((16 / 3 + 1) / 45)
+    assert found == {
+        ("mass", "clean", "succeed"): [1, 0.75, 0.5],
+        ("mass", "clean", "fail"): [1, 0.25, 0.5],
+        ("mass", "attacked", "succeed"): [2, 0.1, (0.5 + 0.25) / 2],
+        ("mass", "attacked", "fail"): [1, 0.1, 0.5],
+        ("auc", "clean", "succeed"): [2, 0.5, 0.5],
+        ("auc", "clean", "fail"): [1, 0.5, 0.5],
+        ("auc", "attacked", "succeed"): [2, 0.5, 0.5],
+        ("auc", "attacked", "fail"): [1, 0.5, 0.5],
+        ("top-iou", "pair", "succeed"): [2, 0.5, two_of_ten],
+        ("top-iou", "pair", "fail"): [1, 0.5, two_of_ten],
+    }
+    assert table["mean"][20:].to_numpy()[-1] == 0.75, "of the other eps"
 
 
 def test_a_measure_of_all_images_together_is_no_mean_of_theirs(run):

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import error_of
 
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.config import FiguresConfig
+from attnlab.data.base import Unusable
 from attnlab.errors import UserError
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
@@ -218,6 +220,10 @@ def test_several_checkpoints_give_the_comparisons(attnlab, checkpoints):
         (["--only", "figure7"], "/first to be one of figure2, figure12, figure6, got 'figure7'"),
         (["--images", "nobody"], "scenes test has no image 'nobody'; its names are like 'test-00000'"),
         (["--attack", "square"], "expected an attack whose maps can be compared, of fgsm, stepll"),
+        (
+            ["--attack", "fog@3"],
+            "expected --attack to name one attack by gradients, such as pgd or stepll, got",
+        ),
         (["--data", "mnist"], "data set 'mnist' needs --root DIR"),
         (["runs/nothing"], "expected an existing folder, got 'runs/nothing'"),
         (["."], "expected . to be a checkpoint, but it has no model.json"),
@@ -226,3 +232,62 @@ def test_several_checkpoints_give_the_comparisons(attnlab, checkpoints):
 )
 def test_bad_input_is_one_line(attnlab, checkpoints, words, message):
     assert message in attnlab("figures", checkpoints[0], *words).error
+
+
+OTHERS = """
+from torch import nn
+
+def small():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    network.input_size = (12, 16)
+    return network
+
+def flat():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 10))
+    network.input_size = (64, 64)
+    return network
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("small", "expected models of one input size, got (64, 64) and (12, 16) of "),
+        ("flat", "expected models with a spatial feature map, got "),
+    ],
+)
+def test_models_whose_maps_cannot_lie_side_by_side_are_refused(checkpoints, tmp_path, name, message):
+    (tmp_path / "others.py").write_text(OTHERS)
+    models, config = [checkpoints[0], f"{tmp_path / 'others.py'}:{name}"], FiguresConfig.of(limit=4, device="cpu")
+    assert error_of(open_comparison, models, config).startswith(message)
+
+
+def test_without_an_image_for_its_rule_a_figure_is_left_out(checkpoints, monkeypatch):
+    models = open_comparison(checkpoints[:2], FiguresConfig.of(limit=4, attack="stepll", device="cpu"))
+    wrong = np.zeros((2, 4), bool)
+    nothing = Answers(np.arange(4), wrong, wrong, np.full(4, 0.5))
+    for name in ("answers", "step_answers"):
+        monkeypatch.setitem(models.__dict__, name, nothing)
+    left = examples(models, [("steps", 2), ("compared", 2), ("defended", 2)])
+    assert [str(one) for one in left] == [
+        "no image is classified correctly",
+        "there is no image that all models classify correctly",
+        "no attack misleads the first model",
+    ]
+
+
+def test_an_image_that_cannot_be_used_is_named_and_the_others_are_compared(checkpoints, monkeypatch):
+    models = open_comparison(checkpoints[:1], FiguresConfig.of(limit=4, attack="stepll", device="cpu"))
+    read = type(models.images).read
+
+    def damaged(images, index):
+        if index == 2:
+            raise Unusable("cannot be decoded")
+        return read(images, index)
+
+    monkeypatch.setattr(type(models.images), "read", damaged)
+    with pytest.warns(UserWarning, match="image test-00002 cannot be used and is left out: cannot be decoded"):
+        (batch,) = models.batches([1, 2, 3])
+    assert batch.positions == [1, 3]
+    with pytest.warns(UserWarning, match="test-00002"):
+        assert list(models.batches([2])) == []

@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 
 import pytest
 from processes import start
 
 from attnlab.data import load_dataset
 from attnlab.data.resizing import ResizedDataset, load_batches
+from attnlab.training import signals
 
 #: `attnlab`, with work that ends by a signal alone
 WORK = """
@@ -78,3 +80,31 @@ def test_processes_that_read_go_on_after_the_sigterm_that_clusters_send_to_all()
     assert reader.pid is not None
     os.kill(reader.pid, signal.SIGTERM)
     assert sum(len(batch.positions) for batch in batches) == 11
+
+
+def test_a_second_interrupt_is_obeyed_at_once_but_not_one_passed_on_twice(monkeypatch):
+    now = iter([10.0, 10.5, 10.5, 11.5])
+    monkeypatch.setattr(signals, "monotonic", lambda: next(now))
+    before = signal.getsignal(signal.SIGTERM)
+    with signals.interruptions() as interrupted:
+        assert not interrupted()
+        for _ in range(2):  # at 10 s, and half a second later
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_nothing_is_listened_to():
+    seen: list[object] = []
+
+    def work() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with signals.interruptions() as interrupted:
+            seen.extend([interrupted(), signal.getsignal(signal.SIGTERM) == before])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, True]

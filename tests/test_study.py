@@ -301,3 +301,15 @@ def test_the_command_that_repeats_a_study_has_all_its_options(tmp_path):
     made = study([run], called=["a"], cells=3, smallest=0.1, defended=["a"])
     assert made.command == "attnlab study a --defended a --cells 3 --smallest 0.1"
     assert study([run], called=["a"]).command == "attnlab study a"
+
+
+def test_runs_without_boxes_or_whose_attack_holds_predictions_say_what_cannot_be_looked_at(tmp_path):
+    described = studies.manifest(40)
+    described["data"]["has_boxes"] = False
+    described["options"]["attack"] = {**studies.ATTACK, "objective": "move-map", "distance": "cosine"}
+    read = read_runs([studies.write(tmp_path / "r", studies.rows(40), described)], called=["r"])
+    assert read.notes == [
+        "r: its attack holds predictions, so no claim about its success is looked at",
+        "r has no boxes: claims 1 and 2 cannot be looked at",
+    ]
+    assert read.images["succeed"].isna().all()

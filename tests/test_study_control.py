@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from statsmodels.formula import api
 
-from attnlab.study.control import logistic, matched, separated, turned
+from attnlab.study.control import logistic, matched, same_image, separated, turned
 from attnlab.study.mediation import mediation
 
 CONTROLS = ("margin", "box_area")
@@ -131,3 +131,11 @@ def test_there_is_no_share_of_an_effect_that_is_not_there():
         mediation((draw.uniform(size=200) < 0.5).astype(float), draw.normal(size=200), draw.normal(size=200))
     ).all()
     assert np.isnan(mediation(np.array([0.0, 1, 1]), np.ones(3), np.arange(3.0))).all()
+
+
+def test_one_pair_has_no_mean_difference():
+    known = {"outcome": [1, 0, 1, 0], "measure": [0.75, 0.25, 0.5, 0.125], "image_id": ["a", "a", "b", "b"]}
+    frame = pd.DataFrame({**known, "area": [1.0, 1.0, 2.0, 3.0]})
+    count, *rest = same_image(frame, "outcome", "measure", ["area"])
+    assert (count, np.isnan(rest).all()) == (1, True)
+    assert same_image(frame, "outcome", "measure", [])[:2] == (2, (0.5 + 0.375) / 2)

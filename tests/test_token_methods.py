@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from common import error_of
 from explained import SEEDS, classifier_of, images_for, maps_of, state_of, tiny_vit
 from torch import Tensor, nn
 
-from attnlab.attention.token_methods import allows_tokens, attend, attention_rollout, chefer
+from attnlab.attention.token_methods import _attention, allows_tokens, attend, attention_rollout, chefer
 from attnlab.compat import torchvision
 from attnlab.errors import UserError
 from attnlab.hooks import frozen_eval
@@ -237,3 +238,21 @@ def test_a_layer_that_is_not_of_tokens_is_refused():
         UserError, match=r"gives the 17 tokens of the blocks, got channels-first, 4x4 cells of conv_proj"
     ):
         allows_tokens(classifier)
+
+
+def test_masked_attention_is_that_of_torch():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, 5, 4).unbind()
+    seen = torch.tensor([[True, True, False, True, False]])
+    kept: list[Tensor] = []
+    for mask in (seen, torch.where(seen, 0.5, -3.0)):
+        found = _attention(lambda weights: kept.append(weights) or weights, query, key, value, mask)
+        torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, mask))
+    assert [bool((weights[..., ~seen[0]] == 0).all()) for weights in kept] == [True, False]
+
+
+@pytest.mark.parametrize("given", [{"is_causal": True}, {"enable_gqa": True}])
+def test_attention_that_is_causal_or_grouped_is_refused(given):
+    message = "expected blocks that attend to all tokens alike, got causal or grouped attention"
+    tokens = torch.zeros(1, 2, 5, 4)
+    assert error_of(lambda: _attention(lambda weights: weights, tokens, tokens, tokens, **given)) == message

@@ -3,16 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from attnlab.config import VerifyConfig
+from attnlab.data.base import digest
 from attnlab.models import load_model
 from attnlab.models.checkpoint import WEIGHTS, save_checkpoint
 from attnlab.pipelines.record_differences import ELSEWHERE, SAME, compare_records
-from attnlab.pipelines.verify import verify
+from attnlab.pipelines.verify import _of_records, verify
 from attnlab.runs import Run
 from attnlab.schema import ATTENTION, EVALUATION
 
@@ -233,3 +235,21 @@ def test_elsewhere_a_tenth_of_the_attacked_images_may_differ(same, number, holds
     pairs = list(zip(before, now, strict=True))
     values = compare_records(pairs, {"attacks": ["attacked pgd"]}, "fp32", same=same)
     assert {value.name: value.holds for value in values}["attacked pgd prediction"] is holds
+
+
+@pytest.mark.parametrize(
+    ("parts", "used", "state", "text"),
+    [
+        ({0: ["a", "b"], 1: ["c"]}, "abc", "ok", "checksums of 2 parts fit, 3 records"),
+        ({0: ["a", "b"]}, "abc", "failed", "expected 3 in 1 part, got 2"),
+        ({0: ["a", "b"], 1: ["d"]}, "abc", "failed", "they are of other images than run.json says"),
+        ({0: ["a", "b"], 1: ["d"]}, None, "ok", "checksums of 2 parts fit, 3 records"),
+    ],
+    ids=["whole", "a part is gone", "other images", "an older run"],
+)
+def test_records_are_held_to_the_images_of_run_json(parts, used, state, text):
+    names = ["a", "b", "c", "d"]
+    job = SimpleNamespace(models_count=1, images=SimpleNamespace(image_ids=names))
+    known = None if used is None else digest(str(names.index(name)) for name in used)
+    check = _of_records({"options": {"images": 3}, "data": {"used": known}}, parts, job)
+    assert (check.name, check.state, check.text) == ("records", state, text)

@@ -115,6 +115,7 @@ A = {"a.png": picture(0)}
         ),
         ({**A, "a.cls": 1, "a.json": {"label": "cat"}}, "got class 0 in .json and class 1 in .cls"),
         ({**A, "a.jpg": picture(1), "a.cls": 0}, "expected one image for {tar}/a, got a.png and a.jpg"),
+        ({**A, "a.PNG": picture(1), "a.cls": 0}, "expected one .png for {tar}/a, got two"),
         ({**A, "a.cls": b"cat"}, "expected the .cls of {tar}/a to be a class index, got 'cat'"),
         ({**A, "a.cls": 7}, "expected the class in the .cls of {tar}/a to be below 2, got 7"),
         ({**A, "a.json": {"label": "cow"}}, "to be one of the 2 names in classes.txt, once, got 'cow'"),

@@ -12,6 +12,7 @@ from attnlab.errors import printable
 from .completion import names_of
 from .console import show_layout
 from .from_config import Command, option_of
+from .imports import uncollected
 
 if TYPE_CHECKING:
     from attnlab.models.describe import ModelDescription
@@ -51,7 +52,8 @@ def models(model: str, form: str, **given: Any) -> None:
     attnlab models robustbench:Wong2020Fast --weights none --format json
     """  # noqa: D301 - click wants the backspace itself
     options = ModelOptions(name=model, **given)
-    from attnlab.pipelines.opening import describe_as_asked
+    with uncollected():
+        from attnlab.pipelines.opening import describe_as_asked
 
     found = describe_as_asked(options)
     if form == "json":

@@ -12,6 +12,7 @@ from attnlab.manifests import recorded
 from attnlab.words import counted
 
 from .console import image_progress
+from .imports import uncollected
 from .tables import show_run
 
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ def run_job(config: AnalyzeConfig | EvaluateConfig | AttackConfig, **shown: Any)
 def _opened(config: AnalyzeConfig | EvaluateConfig | AttackConfig) -> "Iterator[Job[Any] | RayJob]":
     """The job of a configuration, on the engine that it names."""
     if config.processes.engine == "ray":
-        from attnlab.pipelines.job import on_ray
-
+        with uncollected():
+            from attnlab.pipelines.job import on_ray
         with on_ray(config) as job:
             yield job
     elif isinstance(config, AnalyzeConfig):
-        from attnlab.pipelines.analyze import open_analysis
-
+        with uncollected():
+            from attnlab.pipelines.analyze import open_analysis
         yield open_analysis(config)
     else:
-        from attnlab.pipelines.evaluate import open_evaluation
-
+        with uncollected():
+            from attnlab.pipelines.evaluate import open_evaluation
         yield open_evaluation(config)

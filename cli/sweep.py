@@ -9,6 +9,7 @@ from attnlab.config import SweepConfig
 
 from .console import Shown, show_layout, training_progress
 from .from_config import options_of
+from .imports import uncollected
 from .train import SMALLEST
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ def sweep(config: SweepConfig) -> None:
     \b
     attnlab sweep --data mnist --root DIR --alphas 0,0.01,0.1 --betas 0,0.01,0.1 --epochs 2
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.sweep import sweep as run
-    from attnlab.pipelines.sweep import sweep_folder
-    from attnlab.report.figures.run import draw_run
-    from attnlab.report.tables.layout import plain
+    with uncollected():
+        from attnlab.pipelines.sweep import sweep as run
+        from attnlab.pipelines.sweep import sweep_folder
+        from attnlab.report.figures.run import draw_run
+        from attnlab.report.tables.layout import plain
 
     table, folder = run(config, _watch), sweep_folder(config)
     drawn = draw_run(folder)

@@ -11,6 +11,7 @@ from attnlab.training.recipes import all_plans
 
 from .console import training_progress
 from .from_config import options_of
+from .imports import uncollected
 
 SMALLEST = "one epoch of 8 images under one step of attack"  # what --smoke runs
 
@@ -57,8 +58,9 @@ def train(config: TrainConfig) -> None:
     attnlab train --data cifar10 --root DIR --defense alp+aad --device cuda --precision bf16
     torchrun --nproc-per-node 8 -m attnlab_cli train --data imagenet --root DIR --defense alp+aad --precision bf16
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.models.own_code import is_own_code
-    from attnlab.pipelines.train import prepare_training
+    with uncollected():
+        from attnlab.models.own_code import is_own_code
+        from attnlab.pipelines.train import prepare_training
 
     with prepare_training(config) as training:
         if not training.world.first:

@@ -14,6 +14,7 @@ from attnlab.words import counted
 
 from .console import image_progress, show_layout
 from .from_config import options_of
+from .imports import uncollected
 from .options import RUN
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def verify(run: Path | Url, config: VerifyConfig, form: str | None) -> None:
     attnlab verify runs/demo
     attnlab verify runs/imagenet --root /data/imagenet --sample 100 --seed 7
     """  # noqa: D301 - click wants the backspace itself
-    from attnlab.pipelines.verify import verify as run_verification
+    with uncollected():
+        from attnlab.pipelines.verify import verify as run_verification
 
     with as_folder(run) as here, image_progress(0, None) as progress:
         found = run_verification(here, config, progress)

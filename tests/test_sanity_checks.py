@@ -80,6 +80,32 @@ def test_noise_too_weak_to_see_in_a_logit_is_told(batch, sigma, where):
     assert any("passes of the same images differ by up to" in sign for sign in message)
 
 
+def passes_of(network, images, **how):
+    """Sizes of the batches that the network meets under `check_outputs`, and what is found."""
+    classifier, sizes = Classifier(network).eval(), []
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    network.register_forward_pre_hook(lambda _network, inputs: sizes.append(len(inputs[0])))
+    return check_outputs(classifier, images, labels, **how), sizes
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_outputs_are_checked_in_three_passes_and_one_of_an_image_alone(batch, gradients):
+    assert passes_of(Convolution(), batch, gradients=gradients) == ([], [4, 4, 4, 1])
+
+
+def test_a_model_whose_differentiated_passes_take_other_kernels_is_not_random(batch):
+    network = Convolution(behind=lambda logits: logits * (1.001 if torch.is_grad_enabled() else 1))
+    assert passes_of(network, batch) == ([], [4, 4, 4, 4, 1])
+
+
+def test_a_model_that_is_random_where_gradients_are_taken_alone_is_told(batch):
+    drawn = lambda logits: logits + torch.randn_like(logits) if torch.is_grad_enabled() else logits  # noqa: E731
+    found, sizes = passes_of(Convolution(behind=drawn), batch)
+    assert "3 passes of the same images differ" in found[0]
+    assert sizes == [4, 4, 4, 4]
+
+
 def test_a_random_models_later_draws_are_as_if_nobody_had_looked(batch):
     network = Convolution(behind=lambda logits: logits + torch.rand_like(logits))
     classifier = Classifier(network).eval()

@@ -190,10 +190,14 @@ def _repeated(drawn: Tensor, like: Tensor) -> Tensor:
     return drawn.to(like).repeat(-(-count // len(drawn)))[:count].view(like.shape)
 
 
-def norm_behind(
-    model: nn.Module, run: Callable[[], object], consumers: type[nn.Module], producers: type[nn.Module]
-) -> list[tuple[str, str]]:
-    """Run the model once; name each consumer whose input is, untouched, a producer's output, and that producer."""
+@contextmanager
+def neighbours(
+    model: nn.Module, consumers: type[nn.Module], producers: type[nn.Module]
+) -> Iterator[list[tuple[str, str]]]:
+    """Yield a list that grows, as the model runs, by each consumer whose input is, untouched, a producer's output.
+
+    Each of its pairs holds the names of the consumer and the producer.
+    """
     pairs: list[tuple[str, str]] = []
     outputs: dict[int, tuple[str, object]] = {}  # the outputs are kept, so that no other takes their identity
     names = {module: name for name, module in model.named_modules()}
@@ -208,8 +212,7 @@ def norm_behind(
     handles = [module.register_forward_hook(keep) for module in names if isinstance(module, producers)]
     handles += [module.register_forward_pre_hook(look) for module in names if isinstance(module, consumers)]
     with _registered(*handles):
-        run()
-    return pairs
+        yield pairs
 
 
 def train_mode(model: nn.Module) -> None:

@@ -210,6 +210,32 @@ def test_folding_for_a_block_gives_everything_back_even_after_an_error():
     assert all(module.training for module in network.modules())
 
 
+def passing(network: nn.Module) -> list[int]:
+    """Sizes of the batches that the network meets from now on."""
+    sizes: list[int] = []
+    network.register_forward_pre_hook(lambda _network, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
+def test_one_pass_shows_the_layer_its_closed_form_and_the_norms():
+    network = resnet18()
+    network.input_size = (64, 64)
+    sizes = passing(network)
+    classifier = Classifier(network)
+    assert classifier.head == "fc"
+    assert sizes == [2, 2, 2]  # up to the first convolution, as it is, and with moved weights
+    assert len(classifier.foldable()) == 20
+    assert sizes == [2] * 5  # with moved weights, before and after
+
+
+def test_norms_are_looked_for_again_where_a_module_is_another_one():
+    network = resnet18()
+    network.input_size = (64, 64)
+    classifier = Classifier(network)
+    network.layer1[0].bn1 = nn.Identity()
+    assert len(classifier.foldable()) == 19
+
+
 def test_placing_tells_what_was_folded_and_keeps_the_weights_hash():
     classifier = load_model("resnet8")
     before = classifier.describe()

@@ -18,6 +18,7 @@ from attnlab.attention.map_metrics import above_mean
 from attnlab.models import Classifier, load_model
 from attnlab.models.checkpoint import save_checkpoint
 from attnlab.models.layouts import Layout, has_aspect
+from attnlab.models.trace import Trace
 from attnlab.training.losses import preservation
 from attnlab.training.parse import parse_defense
 from attnlab.training.step import Step
@@ -163,6 +164,19 @@ def test_nothing_is_proven_again_where_no_weight_changed(monkeypatch):
     grad_cam(classifier, noise(1), torch.tensor([2]))
     classifier.foldable()
     grad_cam(classifier, noise(1), torch.tensor([2]))
+
+
+def test_a_pass_keeps_an_output_unless_it_is_worked_on_in_place():
+    convolution = nn.Conv2d(3, 4, 3)
+    network = nn.Sequential(convolution, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    images = noise(2, (8, 8)).float()
+
+    def trace_of(layer: nn.Module | None) -> Trace:
+        with torch.no_grad():
+            return Trace.of(network, lambda: network(images), (8, 8), layer)
+
+    assert trace_of(convolution).output_of("0") is None
+    assert torch.equal(trace_of(None).output_of("1"), convolution(images).relu())
 
 
 # ------------------------------------------------------------------ two ways to read, and none

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attnlab.hooks import capture, moved, norm_behind
+from attnlab.hooks import capture, moved, neighbours
 
 TOLERANCE = 1e-4  # logits, and what is kept, may move by so much of their largest value
 
@@ -22,17 +22,25 @@ class ConvBN(NamedTuple):
 
 
 @torch.no_grad()
-def foldable(network: nn.Module, run: Callable[[], Tensor], keep: str | None = None) -> list[ConvBN]:
+def foldable(
+    network: nn.Module,
+    run: Callable[[], Tensor],
+    keep: str | None = None,
+    norms: Sequence[tuple[str, str]] | None = None,
+) -> list[ConvBN]:
     """The batch norms of a network in eval mode that can be folded, whatever its weights are.
 
     Those that directly follow a convolution, but for those whose folding changes the logits that `run` gives of a few
     images, or the output of the module `keep`, as it does where something else reads the convolution's output too.
+    `norms` names norms and the convolutions that they followed in such a pass, where one was made.
     """
-    neighbours = [ConvBN(*names) for names in norm_behind(network, run, nn.BatchNorm2d, nn.Conv2d)]
-    times = Counter(name for pair in neighbours for name in pair)
+    if norms is None:
+        with neighbours(network, nn.BatchNorm2d, nn.Conv2d) as norms:
+            run()
+    times = Counter(name for pair in norms for name in pair)
     pairs = [
         pair
-        for pair in neighbours
+        for pair in map(ConvBN._make, norms)
         if times[pair.conv] == times[pair.norm] == 1
         and _is_plain(network.get_submodule(pair.conv), nn.Conv2d)
         and _is_plain(network.get_submodule(pair.norm), nn.BatchNorm2d)

@@ -18,9 +18,10 @@ from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
 from attnlab.models.channels import channels_of
 from attnlab.models.class_order import labels_of
 from attnlab.models.feature_map import find_feature_map, prove, weights_key
-from attnlab.models.layouts import FIRST
+from attnlab.models.layouts import FIRST, split_layer
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
+from attnlab.models.trace import Trace
 from attnlab.models.wrappers import unwrapped, weights_of
 from attnlab.registry import loaded
 
@@ -102,16 +103,18 @@ class Classifier(nn.Module):
         self._outputs = 0  # logits of the network; not known yet
         images = self.noise()
         with torch.no_grad(), frozen_eval(self):
-            logits = self(images)
-            self.classes: int = logits.shape[1]
+            layer = layer or getattr(network, "attention_layer", None)
+            named = find_layer(network, split_layer(network, layer)[0]) if layer else None
+            trace = Trace.of(network, lambda: self(images), self.input_size, named)
+            self.classes: int = trace.logits.shape[1]
             self._outputs = self.classes
             self.labels = labels_of(network, self.classes)
-            layer = layer or getattr(network, "attention_layer", None)
-            self.feature_map = read = find_feature_map(network, self, images, logits, layer)
+            self.feature_map = read = find_feature_map(network, self, images, trace, layer)
         self.attention_layer = read.layer if read else None
         self.map_shape: tuple[int, ...] = read.layout.grid if read else ()
         self.head = read.head if read else None
         self._proven = weights_key(network)
+        self._norms: list[tuple[str, str]] | None = trace.norms  # of the weights that are proven
         self._doubts = read.doubts if read else ()
 
     def forward(self, images: Images) -> Logits:
@@ -220,7 +223,7 @@ class Classifier(nn.Module):
             with frozen_eval(self):
                 if not prove(self.network, run, read.layer, [(read.layout, self.head)]):
                     self.head = None
-            self._proven = now
+            self._proven, self._norms = now, None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Classifier":
         """Cast or move all tensors, as `to` and `double` do: the closed form stays as proven as it was."""
@@ -265,13 +268,15 @@ class Classifier(nn.Module):
             self.folded += len(pairs)
         self.network.to(dtype=loaded(PRECISIONS[precision]), memory_format=self.memory_format)  # type: ignore[call-overload]
         self.to(device)
-        self._placed, self._proven = (came, self.fingerprint()), weights_key(self.network)
+        self._placed = (came, self.fingerprint())
+        self._proven, self._norms = weights_key(self.network), None
         return self
 
     def foldable(self) -> list[ConvBN]:
         """The batch norms that `models.fold` can fold without a change of logits or maps."""
+        norms = self._norms if weights_key(self.network) == self._proven else None
         with frozen_eval(self):
-            return foldable(self.network, lambda: self(self.noise()), self.attention_layer)
+            return foldable(self.network, lambda: self(self.noise()), self.attention_layer, norms)
 
     @property
     def sha256(self) -> str:

@@ -34,7 +34,7 @@ class FeatureMap:
 
 
 def find_feature_map(
-    network: nn.Module, run: Callable[[Images], Logits], images: Images, logits: Logits, layer: str | None = None
+    network: nn.Module, run: Callable[[Images], Logits], images: Images, trace: Trace, layer: str | None = None
 ) -> FeatureMap | None:
     """Find the layer, unless it is named, and how its output lies; None where none is named and no output is a map.
 
@@ -43,9 +43,9 @@ def find_feature_map(
     kind of the module; the number of channels and the aspect of the image (see `layouts.readings`); of tokens the
     number and place of those that depend on the image.
 
-    The network is in eval mode, with frozen parameters; `run` makes a pass of images, two of noise, to their logits.
+    The network is in eval mode, with frozen parameters; `run` makes a pass of images, two of noise, to their logits,
+    and `trace` is of such a pass.
     """
-    trace = Trace.of(network, lambda: run(images), (images.shape[2], images.shape[3]), logits)
     if layer:
         return _read(network, run, images, trace, *split_layer(network, layer))[0]
     first = None
@@ -62,17 +62,17 @@ def _read(
 ) -> tuple[FeatureMap, bool]:
     """Read a layer, and find whether no cell of it reaches the logits."""
     again = partial(run, images)
-    with capture(network, name, cut=True) as outputs, torch.enable_grad():
-        logits = again()
-    if not outputs:
-        raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
-    output = outputs[-1]  # of a module that runs several times the last, as everywhere
+    kept = trace.output_of(name)
+    output, logits = (kept, trace.logits) if kept is not None else _with_graph(network, again, name)
     shape = tuple(output.shape)
     layouts = [read_as(name, shape, reading)] if reading else trace.layouts_of(name, shape)
     possible = both(shape) if len(shape) == 4 and not reading else layouts
     closed = prove(network, again, name, closed_forms(network, possible, output.detach(), logits.detach()))
     layout, head = closed[0] if closed else (_only(name, shape, layouts, len(logits)), None)
-    unread = head is None and _is_unread(network, again, name, layout, output, logits)
+    unread = False
+    if head is None:
+        output, logits = (output, logits) if kept is None else _with_graph(network, again, name)
+        unread = _is_unread(network, again, name, layout, output, logits)
     doubts = [_few(name, layout, trace)] if layout.grid[0] * layout.grid[1] < FEW_CELLS else []
     if unread:
         doubts.append(_unread(name, trace))
@@ -82,6 +82,15 @@ def _read(
             "scrambled; name another layer with --layer"
         )
     return FeatureMap(name, reading, layout, head, tuple(doubts)), unread
+
+
+def _with_graph(network: nn.Module, run: Callable[[], Logits], name: str) -> tuple[Tensor, Logits]:
+    """The layer's output, of one that runs several times the last, as everywhere, and logits with a graph to it."""
+    with capture(network, name, cut=True) as outputs, torch.enable_grad():
+        logits = run()
+    if not outputs:
+        raise UserError(f"layer {name!r} does not run in a forward pass; name another with --layer")
+    return outputs[-1], logits
 
 
 @torch.no_grad()

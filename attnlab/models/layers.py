@@ -53,12 +53,7 @@ def layers_of(classifier: Classifier) -> list[Layer]:
     images = classifier.noise()
     with frozen_eval(classifier):
         with torch.no_grad():
-            trace = Trace.of(
-                classifier.network,
-                lambda: _logits(classifier, images),
-                classifier.input_size,
-                _logits(classifier, images),
-            )
+            trace = Trace.of(classifier.network, lambda: _logits(classifier, images), classifier.input_size)
         aside = {seen.name for seen in trace.outputs if seen.aside} - {classifier.attention_layer}
         logits, outputs = _run(classifier, images)
         found = []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.arrays import Logits
-from attnlab.hooks import watch
+from attnlab.hooks import neighbours, watch
 from attnlab.models.layouts import TOKENS, Layout, Seen, grid_of, is_rowwise, readings, width_of
 
 FEW_CELLS = 16  # maps of fewer cells say little
@@ -22,38 +22,66 @@ class Trace:
 
     network: nn.Module
     size: tuple[int, int]  # height and width of the images
-    logits: Logits
+    known: Logits | None = None  # logits of an earlier pass, with which heads are found
+    logits: Logits = field(init=False)
     outputs: list[Seen] = field(default_factory=list)  # in the order in which the modules were finished
     grids: list[tuple[int, int]] = field(default_factory=list)  # height and width of four-dimensional outputs
     # number of tokens -> place and number of those among them that depend on the image, as first seen
     patches: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    norms: list[tuple[str, str]] = field(default_factory=list)  # batch norms right behind a convolution, and that
+    # the last output that is a map, or the last of the layer that was named: its module, and its version as it was made
+    last: tuple[nn.Module, Tensor, int] | None = None
 
     @classmethod
-    def of(cls, network: nn.Module, run: Callable[[], object], size: tuple[int, int], logits: Logits) -> "Trace":
-        """Run a network in eval mode once; `run` makes the pass, of two images of that size, whose logits are known."""
-        trace = cls(network, size, logits)
+    def of(
+        cls, network: nn.Module, run: Callable[[], Logits], size: tuple[int, int], layer: nn.Module | None = None
+    ) -> "Trace":
+        """Run a network in eval mode once, or twice where an output could be a convolutional head's.
+
+        `run` makes the pass, of two images of that size, and returns their logits; `layer` was named by the user.
+        """
+        trace = cls(network, size)
+        trace._run(run, layer)
+        classes = trace.logits.shape[1]
+        if any(len(seen.shape) == 4 and classes in (seen.shape[1], seen.shape[3]) for seen in trace.outputs):
+            trace = cls(network, size, trace.logits)
+            trace._run(run, layer)
+        return trace
+
+    def _run(self, run: Callable[[], Logits], layer: nn.Module | None) -> None:
+        """Make the pass, and note what its modules give."""
         last: list[tuple[Tensor, nn.Module]] = []  # the output before, and what made it
-        width, rowwise = 0, False
+        width, rowwise, logits = 0, False, list[Logits]()
 
         def see(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
             nonlocal width, rowwise
             maker = last[0][1] if last and last[0][0] is output else module
             last[:] = [(output, maker)]
             width = width_of(module) or width
-            if output.shape[:1] != logits.shape[:1]:  # windows, say
+            if output.shape[:1] != (2,):  # windows, say
                 return
             rowwise |= output.ndim in (3, 4) and is_rowwise(module, strictly=False)
             for tokens in (inputs, output):
                 if isinstance(tokens, Tensor) and tokens.ndim == 3 and len(tokens) == 2 and not tokens.is_meta:
-                    trace._note_patches(tokens)
-            aside = type(module).__name__.startswith(_PASSED_OVER) or trace._is_head(output)
+                    self._note_patches(tokens)
+            aside = type(module).__name__.startswith(_PASSED_OVER) or self._is_head(output)
             seen = Seen(name, module, tuple(output.shape), maker, width, rowwise, aside)
-            trace.outputs.append(seen)
+            self.outputs.append(seen)
             if output.ndim == 4:
-                trace.grids += [layout.grid for layout in readings(seen, size)]
+                self.grids += [layout.grid for layout in readings(seen, self.size)]
+            if module is layer or (layer is None and output.ndim == 4 and not aside and self.layouts(seen)):
+                self.last = None if output.is_inference() else (module, output, output._version)
 
-        watch(network, run, see)
-        return trace
+        with neighbours(self.network, nn.BatchNorm2d, nn.Conv2d) as self.norms:
+            watch(self.network, lambda: logits.append(run()), see)
+        self.logits = logits[0]
+
+    def output_of(self, name: str) -> Tensor | None:
+        """The named module's last output, if it was kept and nothing worked in place on it later."""
+        if self.last is None or self.last[0] is not self.network.get_submodule(name):
+            return None
+        _, output, version = self.last
+        return output if output._version == version else None
 
     def _note_patches(self, tokens: Tensor) -> None:
         """Remember which tokens differ between the two images: the patches. Others come from parameters alone."""
@@ -64,13 +92,14 @@ class Trace:
 
     def _is_head(self, output: Tensor) -> bool:
         """Whether the logits are the mean or the maximum of an output over its cells: a convolutional head."""
-        if output.is_meta or output.ndim != 4:
+        logits = self.known
+        if logits is None or output.is_meta or output.ndim != 4:
             return False
-        values = output.to(self.logits.dtype)
+        values = output.to(logits.dtype)
         return any(
-            close(pooled, self.logits, output.dtype)
+            close(pooled, logits, output.dtype)
             for axis, cells in ((1, (2, 3)), (3, (1, 2)))
-            if output.shape[axis] == self.logits.shape[1]
+            if output.shape[axis] == logits.shape[1]
             for maps in (values, values.relu())
             for pooled in (maps.mean(cells), maps.amax(cells))
         )

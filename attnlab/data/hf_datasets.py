@@ -17,7 +17,7 @@ from attnlab.data.objects import Annotated, Object, file_set, numbered, warn_of_
 from attnlab.errors import Unusable, UserError, check_one_of
 from attnlab.failures import one_line
 from attnlab.stores import StorePath
-from attnlab.stores.paths import Store
+from attnlab.stores.store import Store
 
 Tables = Mapping[str, Any]
 """Split -> its `datasets.Dataset`."""

@@ -16,8 +16,9 @@ from attnlab.data.base import WITHOUT, Entry, FileSet, as_id
 from attnlab.data.boxes_table import NAMES, Box, check_pixels, read_names
 from attnlab.errors import Unusable, UserError
 from attnlab.stores import Root, StorePath, Url, expand, is_archive, is_pattern, open_root
-from attnlab.stores.paths import Store
-from attnlab.stores.remote import beside, file_of, kind_of, one_answer, scan_tar
+from attnlab.stores.paths import beside, file_of
+from attnlab.stores.remote import kind_of, one_answer, scan_tar
+from attnlab.stores.store import Store
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")

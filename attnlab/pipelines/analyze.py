@@ -228,7 +228,7 @@ def open_analysis(
         attacks=attacks,
         defense=defense,
     )
-    analysis = settle_passes(analysis)
+    analysis = settle_passes(analysis, classifier)
     config = analysis.config
     sizes = (config.lime.batch_size or 1, config.map_batch_size or 1)
     check_passes(config.run.batch_size or 1, config.run.workers or 0, *sizes)

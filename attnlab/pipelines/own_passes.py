@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,20 +19,19 @@ from attnlab.measures.perturbed import NEAR
 from attnlab.measures.sanity import STAGES
 from attnlab.models.classifier import Classifier
 from attnlab.pipelines import hardware
+from attnlab.pipelines.job import Job
 from attnlab.pipelines.lime_stage import lime_settings
 from attnlab.pipelines.random_weights import SAMPLE
 from attnlab.superpixels import method_for, superpixels
 from attnlab.words import counted
 
-if TYPE_CHECKING:
-    from attnlab.pipelines.analyze import Analysis
-
+Analysis = TypeVar("Analysis", bound=Job[AnalyzeConfig])
 TRIED = 2  # images that are cut for the estimate of what LIME takes
 WORTH_TRYING = 10_000  # passes of a run's methods from which it pays to try how many images of a pass are fastest
 LIME_BYTES = 4_000  # bytes of an explanation in the records, at 299 px: compressed superpixels and weights
 
 
-def settle_passes(analysis: "Analysis") -> "Analysis":
+def settle_passes(analysis: Analysis, classifier: Classifier) -> Analysis:
     """The analysis with the images of LIME's and the methods' own passes, and a line of what each takes.
 
     A run that is resumed keeps its own, so that its last digits do not depend on the interruption; then nothing is
@@ -41,34 +40,34 @@ def settle_passes(analysis: "Analysis") -> "Analysis":
     lines = []
     for settle, needed in ((_settle_maps, analysis.config.own_methods), (_settle_lime, analysis.config.with_lime)):
         if needed:
-            config, line = settle(analysis)
+            config, line = settle(analysis, classifier)
             analysis = replace(analysis, config=config)
             lines.append(line)
     return replace(analysis, cost="\n".join(filter(None, lines)))
 
 
-def _settle_maps(analysis: "Analysis") -> tuple[AnalyzeConfig, str]:
+def _settle_maps(analysis: Job[AnalyzeConfig], classifier: Classifier) -> tuple[AnalyzeConfig, str]:
     """The images a pass, and what the methods take where their speed was tried."""
-    config, classifier = analysis.config, analysis.classifier
+    config = analysis.config
     if size := config.map_batch_size or recorded(analysis.out, "map_batch_size"):
         return config.having(map_batch_size=size), ""
     if recorded(analysis.out, "batch_size"):
         return config.having(map_batch_size=config.run.batch_size), ""  # as runs that know no other size have it
-    costs = _costs(analysis)
+    costs = _costs(analysis, classifier)
     if _maps(config, analysis.count) * sum(costs.values()) < WORTH_TRYING:
         return config.having(map_batch_size=config.run.batch_size), ""
     size, speed = hardware.map_batch_size(classifier)
     return config.having(map_batch_size=size), maps_cost(config, analysis.count, costs, speed)
 
 
-def _costs(analysis: "Analysis") -> dict[str, int]:
+def _costs(analysis: Job[AnalyzeConfig], classifier: Classifier) -> dict[str, int]:
     """Forward passes of an image that each method with passes of its own takes at most; of captum's others none."""
     costs = {name: METHODS[name].cost for name in analysis.config.own_methods}
     kinds = {cost.each for cost in costs.values()}
-    size, images = analysis.classifier.input_size, analysis.images
+    size, images = classifier.input_size, analysis.images
     number = {"": 1}
     if "channel" in kinds:
-        number["channel"] = _channels(analysis.classifier)
+        number["channel"] = _channels(classifier)
     if "superpixel" in kinds:
         tried = read_batch(images, size, analysis.positions[:TRIED], analysis.config.data.resize).pixels.numpy()
         cut = [superpixels(one / np.float32(255), method_for(images.channels, size), 0) for one in tried]
@@ -107,9 +106,9 @@ def maps_cost(config: AnalyzeConfig, images: int, costs: Mapping[str, int], spee
     )
 
 
-def _settle_lime(analysis: "Analysis") -> tuple[AnalyzeConfig, str]:
+def _settle_lime(analysis: Job[AnalyzeConfig], classifier: Classifier) -> tuple[AnalyzeConfig, str]:
     """The way of cutting and the samples a pass, and what LIME takes at most where its speed was tried."""
-    config, classifier, images, note = analysis.config, analysis.classifier, analysis.images, ""
+    config, images, note = analysis.config, analysis.images, ""
     if config.lime.superpixels == AUTO:
         before = (recorded(analysis.out, "options") or {}).get("lime", {}).get("superpixels")
         config = config.having(lime_superpixels=before or method_for(images.channels, classifier.input_size))

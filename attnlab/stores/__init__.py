@@ -12,7 +12,8 @@ from pathlib import Path
 
 from attnlab.errors import UserError
 from attnlab.stores.location import ARCHIVES, Url, expand, is_archive, is_pattern, parse_root
-from attnlab.stores.paths import StoreLost, StorePath, each
+from attnlab.stores.paths import StorePath, each
+from attnlab.stores.store import StoreLost
 
 __all__ = [
     "ARCHIVES",
@@ -78,7 +79,7 @@ def _open_url(url: Url, what: str) -> Path | StorePath:
         return _top(_archive(url, what))
     if "?" in url.text and url.text.startswith("http"):
         raise UserError(f"expected a query behind the URL of an archive alone, got {url} and a query")
-    return open_folder(url, what)
+    return StorePath(open_folder(url, what))
 
 
 def _archive(where: Path | Url, what: str) -> StorePath:
@@ -86,7 +87,7 @@ def _archive(where: Path | Url, what: str) -> StorePath:
 
     if isinstance(where, Path) and not where.is_file():
         raise UserError(f"expected {what} to be an existing archive, got {str(where)!r}")
-    return open_archive(where, what)
+    return StorePath(open_archive(where, what))
 
 
 def _top(top: StorePath) -> StorePath:

@@ -6,49 +6,16 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from attnlab.errors import UserError
 from attnlab.stores.location import Url
+from attnlab.stores.store import Member, Store
 
 Answer = TypeVar("Answer")
-
-
-class StoreLost(UserError):  # noqa: N818 - named after what happened
-    """A store that answered before cannot be read any more."""
-
-
-class Member(NamedTuple):
-    """Where a store has a file, and its bytes, unpacked."""
-
-    at: Any  # in a tar the place of its first byte; else what the store calls it
-    size: int
-
-
-@dataclass(frozen=True, eq=False)
-class Store:
-    """Files under a URL or in an archive; no open file is kept in it, so it may be copied to other processes."""
-
-    where: Path | Url
-    kind: str  # folder, zip, tar, tar.gz
-    members: dict[str, Member] = field(repr=False)  # by their paths below the top, in the store's order
-
-    @cached_property
-    def folders(self) -> dict[str, dict[str, None]]:
-        """Folder -> names in it."""
-        folders: dict[str, dict[str, None]] = {"": {}}
-        for name in self.members:
-            path, known = name, False
-            while path and not known:
-                above, _, last = path.rpartition("/")
-                known = above in folders
-                folders.setdefault(above, {})[last] = None
-                path = above
-        return folders
 
 
 @dataclass(frozen=True)
@@ -95,8 +62,6 @@ class StorePath:
         """The folder that it lies in; of a URL's top the files beside it, where they can be listed, else itself."""
         if self.inner:
             return StorePath(self.store, posixpath.dirname(self.inner))
-        from attnlab.stores.remote import beside
-
         above = beside(self.store.where) if self.store.kind == "folder" else None
         return above if isinstance(above, StorePath) else self
 
@@ -156,3 +121,26 @@ def each(function: Callable[[Any], Answer], paths: list[Any]) -> list[Answer]:
         return list(map(function, paths))
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, paths))
+
+
+def file_of(named: Path | Url | StorePath) -> Path | Url:
+    """A file that a store of files or this machine holds, to be read as an archive."""
+    if isinstance(named, StorePath):
+        if named.store.kind != "folder" or not isinstance(named.store.where, Url):
+            raise UserError(f"expected an archive that lies in no other, got {named}; unpack the outer one")
+        return named.store.where.below(named.inner)
+    if isinstance(named, Path) and not named.is_file():
+        raise UserError(f"expected --root to name existing files, got {str(named)!r}")
+    return named
+
+
+def beside(where: Path | Url) -> Path | StorePath | None:
+    """The folder that a file or folder lies in, with what lies directly in it; None where that cannot be listed."""
+    if isinstance(where, Path):
+        return where.parent
+    from attnlab.stores.remote import open_folder
+
+    try:
+        return StorePath(open_folder(where.above(), "--root", 1))
+    except UserError:  # such as where only the folder below may be read
+        return None

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -24,8 +24,10 @@ from fsspec.core import url_to_fs
 from attnlab.errors import UserError, without_secrets
 from attnlab.failures import one_line
 from attnlab.stores.location import Url
-from attnlab.stores.paths import Answer, Member, Store, StoreLost, StorePath
+from attnlab.stores.store import Member, Store, StoreLost
 from attnlab.words import counted
+
+Answer = TypeVar("Answer")
 
 PATIENCE = 30.0  # seconds that a store may take for its first answer
 TRIES = 3  # of a read, since networks fail now and then
@@ -106,8 +108,8 @@ def _look(where: Path | Url, what: str) -> None:
         answer.result(PATIENCE)
 
 
-def open_folder(url: Url, what: str, depth: int | None = None) -> StorePath:
-    """The top of what lies under a URL, listed once, as deep as is said."""
+def open_folder(url: Url, what: str, depth: int | None = None) -> Store:
+    """What lies under a URL, listed once, as deep as is said."""
     _look(url, what)
     files, path = file_system(url)
     start = f"{path.strip('/')}/"
@@ -119,32 +121,11 @@ def open_folder(url: Url, what: str, depth: int | None = None) -> StorePath:
     unknown = [full for full, size in sizes.items() if size is None]  # such as of a web server's list
     sizes.update(zip(unknown, _fetch(str(url), lambda: files.sizes(unknown)), strict=True))
     members = ((full.strip("/")[len(start) :], Member(full, size or 0)) for full, size in sizes.items())
-    return StorePath(Store(url, "folder", _inside(url, members)))
+    return Store(url, "folder", _inside(url, members))
 
 
-def file_of(named: Path | Url | StorePath) -> Path | Url:
-    """A file that a store of files or this machine holds, to be read as an archive."""
-    if isinstance(named, StorePath):
-        if named.store.kind != "folder" or not isinstance(named.store.where, Url):
-            raise UserError(f"expected an archive that lies in no other, got {named}; unpack the outer one")
-        return named.store.where.below(named.inner)
-    if isinstance(named, Path) and not named.is_file():
-        raise UserError(f"expected --root to name existing files, got {str(named)!r}")
-    return named
-
-
-def beside(where: Path | Url) -> Path | StorePath | None:
-    """The folder that a file or folder lies in, with what lies directly in it; None where that cannot be listed."""
-    if isinstance(where, Path):
-        return where.parent
-    try:
-        return open_folder(where.above(), "--root", 1)
-    except UserError:  # such as where only the folder below may be read
-        return None
-
-
-def open_archive(where: Path | Url, what: str) -> StorePath:
-    """The top of an archive, whose members are listed once; a damaged one is refused."""
+def open_archive(where: Path | Url, what: str) -> Store:
+    """An archive, whose members are listed once; a damaged one is refused."""
     with one_answer(where, what):
         kind = kind_of(where, what)
         found: Iterable[tuple[str, Member | None]]
@@ -159,7 +140,7 @@ def open_archive(where: Path | Url, what: str) -> StorePath:
     if kind == "tar.gz" and len(members) > UNSORTED and list(members) != sorted(members):
         text = "a file behind which another has been read is reached from the beginning; .zip and .tar are quicker"
         warnings.warn(f"{where} holds its files in another order than that of their names: {text}", stacklevel=4)
-    return StorePath(Store(where, kind, members))
+    return Store(where, kind, members)
 
 
 def kind_of(where: Path | Url, what: str = "--root") -> str:

@@ -1,6 +1,6 @@
 """Run a job that writes records, with its progress, and show its tables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +44,15 @@ def run_job(config: AnalyzeConfig | EvaluateConfig | AttackConfig, **shown: Any)
 @contextmanager
 def _opened(config: AnalyzeConfig | EvaluateConfig | AttackConfig) -> "Iterator[Job[Any] | RayJob]":
     """The job of a configuration, on the engine that it names."""
+    open_job: Callable[[Any], Job[Any]]
+    with uncollected():
+        if isinstance(config, AnalyzeConfig):
+            from attnlab.pipelines.analyze import open_analysis as open_job
+        else:
+            from attnlab.pipelines.evaluate import open_evaluation as open_job
+        from attnlab.pipelines.on_ray import on_ray
     if config.processes.engine == "ray":
-        with uncollected():
-            from attnlab.pipelines.job import on_ray
-        with on_ray(config) as job:
+        with on_ray(config, open_job) as job:
             yield job
-    elif isinstance(config, AnalyzeConfig):
-        with uncollected():
-            from attnlab.pipelines.analyze import open_analysis
-        yield open_analysis(config)
     else:
-        with uncollected():
-            from attnlab.pipelines.evaluate import open_evaluation
-        yield open_evaluation(config)
+        yield open_job(config)

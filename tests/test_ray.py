@@ -15,7 +15,7 @@ from processes import ended, start
 
 from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
 from attnlab.failures import WorkerLost
-from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.pipelines.evaluate import evaluate
 
 ray = pytest.importorskip("ray")
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_is_started_again_and_the_bytes_are_those_of_one
     config = AnalyzeConfig.of(**SMALL, engine="ray", num_workers=2, out=tmp_path / "r")
     ray.init(cluster.address, log_to_driver=False)  # as a notebook does; the command leaves it as it is
     killed, seen = [], []
-    with ray_job(config) as job:
+    with ray_job(config, open_analysis) as job:
         first, second = pids(job)
 
         def kill(images: int) -> None:

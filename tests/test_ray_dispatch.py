@@ -8,7 +8,7 @@ from common import error_of
 
 from attnlab.config import AnalyzeConfig
 from attnlab.failures import WorkerLost
-from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.analyze import analyze, open_analysis
 
 ray = pytest.importorskip("ray")
 
@@ -67,7 +67,7 @@ def test_a_resumed_run_computes_only_what_is_missing(tmp_path, monkeypatch, whol
         part.unlink()
     again = in_process(monkeypatch)
     seen: list[int] = []
-    with ray_job(config) as job:
+    with ray_job(config, open_analysis) as job:
         assert (job.count, sorted(job.parts.items())) == (7, [(0, 2), (1, 2), (2, 2), (3, 1)])
         assert (job.cost, "7 images" in job.summary) == ("", True)
         run = job.run(seen.append)

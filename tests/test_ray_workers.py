@@ -8,7 +8,7 @@ from processes import start
 
 from attnlab.config import AnalyzeConfig
 from attnlab.errors import UserError
-from attnlab.pipelines.analyze import analyze
+from attnlab.pipelines.analyze import analyze, open_analysis
 from attnlab.run_opening import open_run
 from attnlab.schema import ATTENTION
 
@@ -87,20 +87,20 @@ def test_torchrun_and_ready_objects_are_refused(monkeypatch, resnet8):
 def test_a_folder_that_a_machine_does_not_share_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_worker, "PATIENCE", 0.0)
     config = AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu")
-    worker = Worker(config, str(tmp_path), 1)
+    worker = Worker(config, open_analysis, str(tmp_path), 1)
     (tmp_path / "r").mkdir()
     message = error_of(worker.check_folder, ".mark")
     assert message.startswith(f"expected {tmp_path / 'r'} to be one folder for all machines of the cluster")
     (tmp_path / "r" / ".mark").touch()
     worker.check_folder(".mark")
-    elsewhere = Worker(config, str(tmp_path / "gone"), 1)
+    elsewhere = Worker(config, open_analysis, str(tmp_path / "gone"), 1)
     assert "start the command in a folder that all machines of the cluster share" in error_of(elsewhere.describe)
 
 
 @pytest.mark.parametrize("name", ["attnlab", "threads"])
 def test_a_worker_of_another_version_is_refused(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), str(tmp_path), 1)
+    worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), open_analysis, str(tmp_path), 1)
     manifest = worker.describe().manifest
     worker.check_surroundings(manifest | {"device": "another"})
     with pytest.raises(UserError, match=rf"expected the same versions and threads .*{name} was"):
@@ -112,7 +112,7 @@ def test_warnings_of_workers_are_taken_once(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
-        worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), str(tmp_path), 1)
+        worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), open_analysis, str(tmp_path), 1)
         worker.describe()
         warnings.warn("look here", stacklevel=1)
         assert worker.warnings() == ["look here"]
@@ -129,6 +129,6 @@ def test_warnings_of_the_first_look_reach_the_driver(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("attnlab.pipelines.analyze.first_look", look)
     with warnings.catch_warnings():
-        worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), str(tmp_path), 1)
+        worker = Worker(AnalyzeConfig.of(limit=2, out=tmp_path / "r", device="cpu"), open_analysis, str(tmp_path), 1)
         open_run(tmp_path / "r", worker.describe().manifest, ATTENTION)
         assert worker.begin() == ["look at this"]

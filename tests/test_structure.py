@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,18 @@ def test_imports_point_downwards(path):
         if module.split(".")[0] == "attnlab" and room_of(module) != mine:
             assert FLOOR_OF[room_of(module)] < FLOOR_OF[mine] or FLOOR_OF[mine] == 0, f"{path} imports {module}"
         assert module.split(".")[0] not in ("click", "attnlab_cli", "cli"), path
+
+
+def test_no_imports_run_in_a_circle():
+    """Those in functions and for types counted too, but for those of registries, which are a package's face."""
+    names = {name_of(path) for path in MODULES if path.name != "__init__.py"}
+    taken = {}
+    for path in MODULES:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        found = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        inner = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+        taken[name_of(path)] = (inner | imports_of(path)) & names
+    TopologicalSorter(taken).prepare()  # raises CycleError, which names the circle
 
 
 def test_report_stands_on_records_and_geometry_alone():

@@ -29,9 +29,10 @@ from attnlab.pipelines.checks import (
     fitted,
     seen_by,
 )
-from attnlab.pipelines.job import Job, run_on_ray
+from attnlab.pipelines.job import Job
 from attnlab.pipelines.lime_stage import LimeStage, lime_settings
 from attnlab.pipelines.map_measures import chosen_measures
+from attnlab.pipelines.on_ray import run_on_ray
 from attnlab.pipelines.opening import open_images, open_model, ready_attack, run_folder, settled
 from attnlab.pipelines.own_passes import settle_passes
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
@@ -72,7 +73,7 @@ def analyze(
             or no image can be used.
     """
     if config.processes.engine == "ray":
-        return run_on_ray(config, progress, classifier, images, positions)
+        return run_on_ray(config, open_analysis, progress, classifier, images, positions)
     return open_analysis(config, classifier, images, positions).run(progress)
 
 

@@ -29,7 +29,8 @@ from attnlab.pipelines.checks import (
     runnable_attacks,
     seen_by,
 )
-from attnlab.pipelines.job import Job, run_on_ray
+from attnlab.pipelines.job import Job
+from attnlab.pipelines.on_ray import run_on_ray
 from attnlab.pipelines.opening import load_source, open_images, open_model, ready_attacks, run_folder, settled
 from attnlab.pipelines.pairs import RESERVED, Pair, pair_up
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, quietly
@@ -71,7 +72,7 @@ def evaluate(
             early whose images are made on another classifier.
     """
     if config.processes.engine == "ray":
-        return run_on_ray(config, progress, models, images, source, positions)
+        return run_on_ray(config, open_evaluation, progress, models, images, source, positions)
     return open_evaluation(config, models, images, source=source, positions=positions).run(progress)
 
 

@@ -2,19 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
+from attnlab.config import AnalyzeConfig, EvaluateConfig
 from attnlab.data import TRUTHS
 from attnlab.data.base import ImageSet
 from attnlab.data.summary import summarise
-from attnlab.errors import UserError
 from attnlab.failures import keeping
 from attnlab.pipelines.checks import check_usable
 from attnlab.pipelines.pending_parts import Done, PendingParts, Progress, cut_in_parts, pending_parts, quietly
@@ -22,9 +20,6 @@ from attnlab.records import skipped_images
 from attnlab.run_opening import opened
 from attnlab.runs import Run
 from attnlab.shards import Shard, own_shard
-
-if TYPE_CHECKING:
-    from attnlab.pipelines.ray_engine import RayJob
 
 Config = TypeVar("Config", AnalyzeConfig, EvaluateConfig)
 
@@ -135,22 +130,3 @@ class Job(ABC, Generic[Config]):
         manifest = run.manifest
         sizes = {name: manifest[name] for name in self.chosen if name in manifest}
         return replace(self, config=self.config.having(**sizes))
-
-
-def on_ray(config: AnalyzeConfig | EvaluateConfig | AttackConfig) -> "AbstractContextManager[RayJob]":
-    """A configuration's job, open on the workers of a Ray cluster for the time of the context, see `ray_job`."""
-    try:
-        from attnlab.pipelines.ray_engine import ray_job
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise UserError("expected Ray for --engine ray, but it is not installed: pip install 'attnlab[ray]'") from None
-    return ray_job(config)
-
-
-def run_on_ray(config: AnalyzeConfig | EvaluateConfig | AttackConfig, progress: Progress, *objects: object) -> Run:
-    """Compute the job of a configuration on a Ray cluster; `objects` is what the caller has in place of names."""
-    if any(item is not None for item in objects):
-        raise UserError("expected names of models and data with --engine ray, whose workers open them, got objects")
-    with on_ray(config) as job:
-        return job.run(progress)

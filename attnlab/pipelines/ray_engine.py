@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -15,6 +15,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from attnlab.errors import UserError
 from attnlab.failures import WorkerLost, keeping
+from attnlab.pipelines.job import Job
 from attnlab.pipelines.pending_parts import Progress, quietly
 from attnlab.pipelines.provenance import own_command
 from attnlab.pipelines.ray_cluster import (
@@ -27,7 +28,7 @@ from attnlab.pipelines.ray_cluster import (
     tell,
     workers_asked_for,
 )
-from attnlab.pipelines.ray_worker import AnyConfig, Description, Worker
+from attnlab.pipelines.ray_worker import Description, Worker
 from attnlab.run_opening import opened
 from attnlab.runs import Run
 from attnlab.schema import SCHEMAS
@@ -101,12 +102,12 @@ class RayJob:
 
 
 @contextmanager
-def ray_job(config: AnyConfig) -> Iterator[RayJob]:
-    """Open a job on the workers of a cluster, for the time of the context.
+def ray_job(config: Any, open_job: Callable[[Any], Job[Any]]) -> Iterator[RayJob]:
+    """Open a job on the workers of a cluster, each by `open_job` of the configuration, for the time of the context.
 
     Raises:
         UserError: If Ray is not installed, the cluster cannot be reached or has too little for the workers, versions
-            differ among its machines; and as `open_analysis` and `open_evaluation`.
+            differ among its machines; and as `open_job`.
     """
     options = config.processes
     if launched() > 1:
@@ -117,7 +118,7 @@ def ray_job(config: AnyConfig) -> Iterator[RayJob]:
         machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU" if gpus else "CPU")]
         beside = ceil(number / max(1, len(machines)))
         actor: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, scheduling_strategy="SPREAD")(Worker)
-        workers = [actor.remote(config, os.getcwd(), beside) for _ in range(number)]
+        workers = [actor.remote(config, open_job, os.getcwd(), beside) for _ in range(number)]
         try:
             described = answers([worker.describe.remote() for worker in workers])[0]
             answers([worker.check_surroundings.remote(described.manifest) for worker in workers])

@@ -3,23 +3,19 @@
 import os
 import platform
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from attnlab.config import AnalyzeConfig, AttackConfig, EvaluateConfig
 from attnlab.errors import UserError
 from attnlab.manifests import refused_surroundings
-from attnlab.pipelines.analyze import open_analysis
-from attnlab.pipelines.evaluate import open_evaluation
 from attnlab.pipelines.job import Job
 from attnlab.pipelines.pending_parts import Done
 from attnlab.runs import Run
 
-AnyConfig = AnalyzeConfig | EvaluateConfig | AttackConfig
 PATIENCE = 30.0  # seconds until what another machine wrote must be seen in a shared folder
 
 
@@ -41,12 +37,14 @@ class Worker:
 
     Args:
         config: Of the job.
+        open_job: Opens it from the configuration.
         folder: Working directory of the driver, which paths are relative to.
         beside: Number of workers on this machine, which share its cores.
     """
 
-    def __init__(self, config: AnyConfig, folder: str, beside: int) -> None:
+    def __init__(self, config: Any, open_job: Callable[[Any], Job[Any]], folder: str, beside: int) -> None:
         self.config = config
+        self.open_job = open_job
         self.folder = folder
         self.told: list[str] = []
         os.environ["LOCAL_WORLD_SIZE"] = str(beside)
@@ -62,8 +60,7 @@ class Worker:
                 f"expected {self.folder} on {platform.node()} too, got {error.strerror}: start the command in a folder "
                 "that all machines of the cluster share"
             ) from None
-        config = self.config
-        return open_analysis(config) if isinstance(config, AnalyzeConfig) else open_evaluation(config)
+        return self.open_job(self.config)
 
     @cached_property
     def begun(self) -> tuple[Job[Any], Run]:

@@ -27,7 +27,7 @@ CONFIGS: dict[str, type[Options]] = {
 #: where the heavy work of these commands starts
 STARTS = (
     "attnlab.pipelines.job.Job.run",
-    "attnlab.pipelines.job.on_ray",
+    "attnlab.pipelines.on_ray.on_ray",
     "attnlab.training.trainer.Training.run",
 )
 #: likely values by the type of the field, and texts

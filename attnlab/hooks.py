@@ -171,23 +171,30 @@ def moved(model: nn.Module) -> Iterator[None]:
     own = [tensor.data for tensor in tensors]
     draw = torch.Generator().manual_seed(0)
     factors, steps = torch.rand(DRAWN, generator=draw) + 0.5, torch.randn(DRAWN, generator=draw)
+    twice = torch.stack([factors, steps]).repeat(1, 2)
     try:
-        for tensor, value in zip(tensors, own, strict=True):
-            factors, steps = factors.roll(1), steps.roll(1)  # tensors of one shape are moved apart
-            tensor.data = value * _repeated(factors, value)
+        for turn, (tensor, value) in enumerate(zip(tensors, own, strict=True), 1):
+            first = -turn % DRAWN  # tensors of one shape are moved apart
+            factors, steps = twice[:, first : first + DRAWN].to(value)
+            size = 0.0
             if isinstance(tensor, nn.Parameter):  # variances stay positive
                 fan_in = max(1, value[0].numel() if value.ndim > 1 and len(value) else 1)
-                tensor.data += 0.1 * fan_in**-0.5 * _repeated(steps, value)
+                size = 0.1 * fan_in**-0.5
+            tensor.data = _along(value, factors, size * steps)
         yield
     finally:
         for tensor, value in zip(tensors, own, strict=True):
             tensor.data = value
 
 
-def _repeated(drawn: Tensor, like: Tensor) -> Tensor:
-    """Drawn numbers, again and again, in the shape, type and place of a tensor."""
-    count = like.numel()
-    return drawn.to(like).repeat(-(-count // len(drawn)))[:count].view(like.shape)
+def _along(value: Tensor, factors: Tensor, steps: Tensor) -> Tensor:
+    """A tensor times factors plus steps, both of DRAWN numbers, again and again."""
+    made = torch.empty_like(value, memory_format=torch.contiguous_format)
+    before, after, whole = value.reshape(-1), made.view(-1), value.numel() // DRAWN
+    rows, rest = (whole, DRAWN), value.numel() - whole * DRAWN
+    torch.mul(before[: whole * DRAWN].view(rows), factors, out=after[: whole * DRAWN].view(rows)).add_(steps)
+    torch.mul(before[whole * DRAWN :], factors[:rest], out=after[whole * DRAWN :]).add_(steps[:rest])
+    return made
 
 
 @contextmanager

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from rich.box import HORIZONTALS
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from attnlab.errors import printable
 from attnlab.shards import WHOLE, Shard
 from attnlab.words import counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from attnlab.report.tables.layout import Layout, Value
 
 Count = Callable[[int], None]  # to be called with the number of images newly done
@@ -77,6 +75,7 @@ def _lines(total: int, whose: str) -> Callable[[int], None]:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -93,7 +92,11 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
 
 def show_layout(layout: "Layout", title: str, note: str = "") -> None:
     """Print a table as the paper sets it, a note below; a line wider than the terminal is left to it to fold."""
+    from rich.box import HORIZONTALS
+    from rich.console import Console
     from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=HORIZONTALS)
     columns = layout.columns()
@@ -114,8 +117,10 @@ def show_layout(layout: "Layout", title: str, note: str = "") -> None:
     console.print()
 
 
-def _number(value: "Value") -> Text:
+def _number(value: "Value") -> "Text":
     """A number with its interval fainter behind it."""
+    from rich.text import Text
+
     return Text(value.text()).append(f" {value.interval()}" if value.interval() else "", style="dim")
 
 
@@ -132,6 +137,8 @@ def training_progress(epochs: int, steps: int, out: Path) -> Iterator[Shown]:
 
     Yields functions to call with each line of the log, and with the number of steps made so far after each step.
     """
+    from rich.console import Console
+
     drawn = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
     how = _training_bar(epochs, steps) if drawn else nullcontext(_training_lines(epochs, steps))
     try:
@@ -174,9 +181,10 @@ def _training_lines(epochs: int, steps: int) -> Shown:
 @contextmanager
 def _training_bar(epochs: int, steps: int) -> Iterator[Shown]:
     """A bar of all steps with the last terms below it, and the epochs' lines above."""
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     columns = (TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
     left = (TimeRemainingColumn(), TextColumn("left"))

@@ -76,7 +76,9 @@ def main(rounds: int) -> None:
     say_figures(
         {
             "attnlab --help to a bare interpreter": seconds["attnlab --help"] / seconds["interpreter"],
-            "analyze to its first batch, to imports and network": seconds["analyze to its first batch"]
+            "analyze to its first batch, to imports and network that leave at once": seconds[
+                "analyze to its first batch"
+            ]
             / seconds["torch, torchvision, network"],
         }
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from attnlab.attention.gradcam import grad_cam
-from attnlab.hooks import frozen_eval
+from attnlab.hooks import DRAWN, frozen_eval, moved
 from attnlab.models import Classifier, load_model
 from attnlab.models.bn_folding import fold_batch_norms, foldable, folded
 
@@ -208,6 +208,20 @@ def test_folding_for_a_block_gives_everything_back_even_after_an_error():
     assert dict(network.named_modules()).items() == modules.items()  # modules compare by identity
     assert all(parameter is parameters[name] for name, parameter in network.named_parameters())
     assert all(module.training for module in network.modules())
+
+
+def test_moved_weights_are_the_weights_times_drawn_numbers_plus_others_again_and_again():
+    network = nn.Sequential(nn.Linear(400, 300), nn.BatchNorm1d(300))  # 120,000 weights: a turn and a part of one
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    factors, steps = torch.rand(DRAWN, generator=draw) + 0.5, torch.randn(DRAWN, generator=draw)
+    weight, variance = torch.arange(120_000) - 1, torch.arange(300) - 6  # the first tensor, and the sixth
+    with moved(network):
+        now = {name: value.clone() for name, value in network.state_dict().items()}
+    expected = own["0.weight"].flatten() * factors[weight % DRAWN] + 0.1 / 20 * steps[weight % DRAWN]
+    torch.testing.assert_close(now["0.weight"].flatten(), expected)
+    torch.testing.assert_close(now["1.running_var"], factors[variance % DRAWN])
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
 
 
 def passing(network: nn.Module) -> list[int]:

@@ -30,18 +30,23 @@ class Samples(list[Sample]):
 
 
 class FiftyOneConfigError(Exception):
-    """The database does not start."""
+    """There is no database."""
+
+
+class ServiceException(Exception):  # noqa: N818 - its own name
+    """It does not start."""
 
 
 def in_memory() -> dict[str, ModuleType]:
-    """The modules, with a database of their own; while `library.broken` it does not start."""
-    library, core, config = (ModuleType(f"fiftyone{name}") for name in ("", ".core", ".core.config"))
+    """The modules, with a database of their own; each call raises `library.broken`, if it is an error."""
+    names_of_modules = ("", ".core", ".core.config", ".core.service")
+    library, core, config, service = (ModuleType(f"fiftyone{name}") for name in names_of_modules)
     library.__spec__ = ModuleSpec("fiftyone", None)
     stored: dict[str, Any] = {}
 
     def names() -> dict[str, Any]:
         if library.broken:
-            raise FiftyOneConfigError("Could not find mongod;\n set a database_uri")
+            raise library.broken
         return stored
 
     class Dataset:
@@ -86,11 +91,12 @@ def in_memory() -> dict[str, ModuleType]:
     names_of_parts = ("Classification", "Detection", "Heatmap")
     parts = {name: type(name, (SimpleNamespace,), {"mask": None}) for name in names_of_parts}
     library.__dict__.update(parts, Detections=SimpleNamespace, Dataset=Dataset, Group=Group, Sample=Sample)
-    library.__dict__.update(broken=False, core=core, load_dataset=lambda name: names()[name])
+    library.__dict__.update(broken=None, core=core, load_dataset=lambda name: names()[name])
     library.__dict__.update(dataset_exists=lambda name: name in names(), list_datasets=lambda: sorted(names()))
     library.delete_dataset = lambda name: names()[name].delete()
-    core.config, config.FiftyOneConfigError = config, FiftyOneConfigError
-    return {module.__name__: module for module in (library, core, config)}
+    core.config, core.service = config, service
+    config.FiftyOneConfigError, service.ServiceException = FiftyOneConfigError, ServiceException
+    return {module.__name__: module for module in (library, core, config, service)}
 
 
 def installed(patch: pytest.MonkeyPatch) -> ModuleType:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +126,8 @@ def test_the_command_is_among_the_others():
 @pytest.mark.parametrize(
     ("requirement", "state", "message"),
     [
-        ("torch>=2.0", "ok", torch.__version__),
-        ("torch<2.0", "problem", f"{torch.__version__}, expected <2.0"),
+        ("torch>=2.0", "ok", version("torch")),
+        ("torch<2.0", "problem", f"{version('torch')}, expected <2.0"),
         ("no-such-library-as-this>=1", "problem", "not installed"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from common import error_of
 from exports import BUDGETS
-from fiftyone_in_memory import installed
+from fiftyone_in_memory import FiftyOneConfigError, ServiceException, installed
 
 from attnlab.boxes import ground_truth, pack
 from attnlab.config import ExportConfig
@@ -33,7 +33,7 @@ def fo(tmp_path_factory, request):
         library = pytest.importorskip("fiftyone", reason="fiftyone is not installed")
         try:
             library.list_datasets()
-        except library.core.config.FiftyOneConfigError as error:
+        except (library.core.config.FiftyOneConfigError, library.core.service.ServiceException) as error:
             pytest.skip(f"FiftyOne's database does not start: {error}")
         yield library
 
@@ -61,9 +61,13 @@ def test_without_fiftyone_its_command_is_proposed_before_anything_is_made(export
     assert not (exportable / "export-fiftyone").exists()
 
 
-def test_a_database_that_does_not_start_is_one_line_before_pictures_are_made(exportable, tmp_path, monkeypatch):
-    monkeypatch.setattr(installed(monkeypatch), "broken", True)
-    message = "FiftyOne's database does not start: Could not find mongod; set a database_uri"
+@pytest.mark.parametrize(
+    "error",
+    [FiftyOneConfigError("Could not find\n mongod"), ServiceException("failed to bind to port")],
+)
+def test_a_database_that_does_not_start_is_one_line_before_pictures_are_made(exportable, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(installed(monkeypatch), "broken", error)
+    message = f"FiftyOne's database does not start: {' '.join(str(error).split())}"
     assert error_of(export, "fiftyone", exportable, ExportConfig(out=tmp_path / "e")) == message
     assert not list(tmp_path.rglob("*.png"))
 

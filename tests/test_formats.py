@@ -121,7 +121,7 @@ def test_json_is_one_object_of_name_to_rows(attnlab, finished):
     tables = json.loads(done.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert list(tables) == NAMES
     for name, rows in tables.items():
-        frame = pd.read_csv(finished / f"tables/{name}.csv")
+        frame = pd.read_csv(finished / f"tables/{name}.csv", float_precision="round_trip")
         pd.testing.assert_frame_equal(pd.DataFrame(rows), frame, check_dtype=False, check_exact=True)
     assert tables["table1"][0]["paper_percent"] is None
 

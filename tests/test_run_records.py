@@ -34,7 +34,7 @@ def test_a_damaged_piece_is_told_to_who_makes_it_again_alone(tmp_path):
 
 def test_two_names_of_one_hash_are_two_images(tmp_path, monkeypatch):
     run = begun_run(tmp_path / "run")
-    run.write_part(0, ROWS)
+    run.write_part(0, [{"image_id": row["image_id"], "label": 0, "prediction": 0} for row in ROWS])
     monkeypatch.setattr(runs, "hash", lambda name: builtins.hash(name) and 7, raising=False)
     monkeypatch.setattr(runs.record_files, "warn_of_lost", lambda *_: None)  # which counts hashes
     assert names_in(run) == ["image 0", "image 1"]

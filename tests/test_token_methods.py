@@ -99,7 +99,7 @@ def test_rollout_equals_numpy_from_attention_captured_by_other_means(kind):
             flow = (mean / mean.sum(1, keepdims=True)) @ flow
         expected = flow[read].mean(0)[first : first + 16].reshape(4, 4)
         np.testing.assert_allclose(map_.numpy(), expected, rtol=1e-6)
-        assert np.ptp(expected) > 1e-4
+        assert np.ptp(expected) > 1e-5
 
 
 class Plain(nn.Module):

@@ -25,11 +25,12 @@ def fiftyone(export: Export) -> list[str]:
     """Make the data set, in place of one that the same run was exported to; it is there whole or not at all."""
     import fiftyone as fo
     from fiftyone.core.config import FiftyOneConfigError
+    from fiftyone.core.service import ServiceException
 
     name = export.config.name or export.run.folder.resolve().name
     try:
         _check_name(name, export)
-    except FiftyOneConfigError as error:
+    except (FiftyOneConfigError, ServiceException) as error:
         raise UserError(f"FiftyOne's database does not start: {' '.join(str(error).split())}") from None
     shown = write_pictures(export)
     made = fo.Dataset(f"{name} {token_hex(4)}")

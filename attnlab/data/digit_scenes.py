@@ -47,9 +47,8 @@ class Scenes:
         return tuple(f"{self.split}-{index:05d}" for index in range(LENGTHS[self.split]))
 
     def label_of(self, index: int) -> int | None:
-        """Label of an image without making it: the digit is the first draw."""
-        _, labels = _digits(self.split)
-        return int(labels[int(self._draws(index).random() * len(labels))])
+        """Label of an image without making it."""
+        return _label(self.split, index)
 
     def fingerprint(self) -> str:
         """SHA-256 of the split's names; the images follow from them."""
@@ -58,7 +57,7 @@ class Scenes:
     def read(self, index: int) -> Example:
         """Make the image of that index."""
         glyphs, labels = _digits(self.split)
-        draw = self._draws(index).random
+        draw = _draws(self.split, index).random
 
         def pick(count: int) -> int:
             return int(draw() * count)
@@ -76,13 +75,21 @@ class Scenes:
         image = Image.fromarray(background.astype(np.uint8))
         return Example(image, int(labels[which]), torch.tensor([box], dtype=torch.float64))
 
-    def _draws(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([list(LENGTHS).index(self.split), index])
-
 
 def scenes(root: object, split: str) -> Scenes:
     """Open a split of the built-in set; `root` is not used."""
     return Scenes(split)
+
+
+def _draws(split: str, index: int) -> np.random.Generator:
+    return np.random.default_rng([list(LENGTHS).index(split), index])
+
+
+@cache  # every training of a process asks for those of all images
+def _label(split: str, index: int) -> int:
+    """The digit is the first draw."""
+    _, labels = _digits(split)
+    return int(labels[int(_draws(split, index).random() * len(labels))])
 
 
 def _texture_crop(pick: Any) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -5,9 +5,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
-from common import SCENES, analyze_images
 
-from attnlab.data import load_dataset
 from attnlab.pipelines.replay import replay
 from attnlab.report.page.write import write_report
 
@@ -37,17 +35,9 @@ def expect(browser):
 
 
 @pytest.fixture(scope="session")
-def seen(resnet8, tmp_path_factory) -> Path:
-    """A finished run of 150 scenes at two budgets: more than a page draws before it is scrolled."""
-    out = tmp_path_factory.mktemp("seen") / "scenes"
-    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(150), **SCENES)
-    return out
-
-
-@pytest.fixture(scope="session")
-def report(seen, tmp_path_factory) -> Path:
-    """That run's page."""
-    return write_report(seen, replay(seen), tmp_path_factory.mktemp("browser") / "report.html")
+def report(run, tmp_path_factory) -> Path:
+    """The page of the finished run."""
+    return write_report(run, replay(run), tmp_path_factory.mktemp("browser") / "report.html")
 
 
 @pytest.fixture

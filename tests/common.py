@@ -87,16 +87,6 @@ def error_of(call: Callable[..., object], *arguments: object) -> str:
     return str(error.value)
 
 
-#: how the runs of many scenes that several tests look at are made
-SCENES = {
-    "split": "val",
-    "model": "resnet8",
-    "memory_format": "channels-last",
-    "eps": "4/255,16/255",
-    "batch_size": 50,
-}
-
-
 def begun_run(folder: Path, *, alone: bool = True) -> Run:
     """An analysis of which nothing is recorded yet."""
     attack = {

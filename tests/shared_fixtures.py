@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browsing import browser, expect, report, seen, visit  # noqa: F401 - fixtures
-from common import NET, SCENES, Printed, analyze_images, run_here
+from browsing import browser, expect, report, visit  # noqa: F401 - fixtures
+from common import NET, Printed, analyze_images, run_here
 from sparing import spared  # noqa: F401 - a fixture
 from torch import Tensor, nn
 
@@ -44,9 +44,11 @@ def scenes_batch() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, resnet8: Classifier) -> Path:
-    """A finished run of 300 scenes at two budgets: more than one part."""
+    """A finished run of 200 scenes at two budgets: more than one part, and than a page draws before it is scrolled."""
     out = tmp_path_factory.mktemp("runs") / "scenes"
-    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(300), **SCENES)
+    options = {"split": "val", "model": "resnet8", "memory_format": "channels-last", "eps": "4/255,16/255"}
+    options |= {"batch_size": 50, "part_size": 160}
+    analyze_images(resnet8, load_dataset("scenes"), out, positions=range(200), **options)
     return out
 
 

@@ -111,7 +111,7 @@ def test_a_run_from_before_there_were_step_rules_is_one_by_the_sign(tmp_path):
 
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(run, resnet8):
     with pytest.raises(UserError, match=r"eps was .*, is \[0\.5\].*--out"):
-        analyze_images(resnet8, load_dataset("scenes"), run, eps=(0.5,), positions=range(300))
+        analyze_images(resnet8, load_dataset("scenes"), run, eps=(0.5,), positions=range(200))
 
 
 def test_the_size_of_parts_changes_no_record_and_stands_in_the_manifest(tmp_path, resnet8):

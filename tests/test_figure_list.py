@@ -75,7 +75,7 @@ def test_sources_are_told_by_what_a_folder_holds(run, evaluated, tmp_path):
 
 def test_one_more_line_is_one_more_figure(attnlab, run, tmp_path, monkeypatch):
     def mine(images: pd.DataFrame, manifest: Mapping[str, Any]) -> Drawing:
-        if len(images) < 250:
+        if len(images) < 150:
             raise LeftOut
         return Drawing(Figure(), f"{set(images['eps'])} is {manifest['options']['eps']}")
 

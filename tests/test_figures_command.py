@@ -35,7 +35,7 @@ def of_analysis(*, images: bool) -> set[str]:
 
 @pytest.fixture
 def mine(run, tmp_path) -> Path:
-    """A copy of the run of 300 scenes at two budgets, to write into and to spoil."""
+    """A copy of the run of 200 scenes at two budgets, to write into and to spoil."""
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
@@ -109,8 +109,8 @@ def test_an_unfinished_run_is_drawn_and_marked(attnlab, mine):
     changed(mine, finished=None)
     done = attnlab("figures", mine, "--only", "success-against-iou", "--out", "elsewhere")
     assert done.code == 0
-    assert "unfinished: 256 of 300 images" in done.out
-    assert "Unfinished: 256 of 300 images." in Path("elsewhere/success-against-iou.txt").read_text()
+    assert "unfinished: 160 of 200 images" in done.out
+    assert "Unfinished: 160 of 200 images." in Path("elsewhere/success-against-iou.txt").read_text()
     assert not (mine / "figures").exists()
 
 

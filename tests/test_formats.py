@@ -22,7 +22,7 @@ NAMES = tables_of("analyze", MAPS, BOXES)
 
 @pytest.fixture
 def finished(run, tmp_path) -> Path:
-    """A copy of the finished run of 300 scenes at two budgets."""
+    """A copy of the finished run of 200 scenes at two budgets."""
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
@@ -137,7 +137,7 @@ def test_csv_of_several_tables_has_their_names_above_and_empty_lines_between(att
 def test_one_chosen_table_as_csv_is_its_file_and_nothing_else(attnlab, finished):
     done = attnlab("tables", finished, "--format", "csv", "--table", "table3")
     assert done.out == (finished / "tables/table3.csv").read_text()
-    assert "300 of 300 images recorded" in done.err
+    assert "200 of 200 images recorded" in done.err
     assert "table1.csv, table1.tex" in done.err  # all are written
 
 

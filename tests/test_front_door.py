@@ -48,7 +48,7 @@ def test_each_name_is_there_and_documented(name):
 def test_a_run_and_its_tables_show_themselves_in_a_notebook(run):
     shown = Run(run)._repr_html_()
     assert f"<td>{run}</td>" in shown
-    assert "<th>images</th><td>300</td>" in shown
+    assert "<th>images</th><td>200</td>" in shown
     report = make_tables(Run(run))
     page = report._repr_html_()
     assert page.count("<table") == len(report.frames)

@@ -32,8 +32,8 @@ from attnlab.runs import Run
 
 
 @pytest.fixture(scope="module")
-def page(run, tmp_path_factory) -> str:
-    return write_report(run, replay(run), tmp_path_factory.mktemp("page") / "report.html").read_text()
+def page(report) -> str:
+    return report.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_the_first_numbers_are_means_of_the_tables_images(run, page):
     images = i_att(read_records(run))
     of_eps = images[images["eps"] > 0.02]
     shown = re.search(r'<dl class="highlights" data-eps="16/255">(.*?)</dl>', page, re.DOTALL)[1]
-    accuracy = 100 * images["image_id"].nunique() / 300
+    accuracy = 100 * images["image_id"].nunique() / 200
     moved = f"{of_eps['iou_att_gt'].mean():.3f} → {of_eps['adv_iou_att_gt'].mean():.3f}"
     shared = of_eps["shared_cells"].str[9]
     expected = [f"{accuracy:.1f} %", f"{100 * (of_eps['group'] == 'succeed').mean():.1f} %", moved]
@@ -199,7 +199,7 @@ def test_a_page_without_pictures_needs_neither_data_nor_model(run, tmp_path, mon
     monkeypatch.setitem(sys.modules, "attnlab.data", None)
     text = write_report(run, None, tmp_path / "report.html").read_text()
     assert "made without pictures" in text
-    assert len(data_of(text)["images"]) == 300
+    assert len(data_of(text)["images"]) == 200
     assert '<script type="text/plain" id="pictures"></script>' in text
 
 
@@ -209,7 +209,7 @@ def test_an_unfinished_run_is_marked(run, page, tmp_path):
     (copied / "run.json").write_text(json.dumps({**manifest, "finished": None}))
     (copied / "records/part-00001.parquet").unlink()
     text = write_report(copied).read_text()
-    assert "<strong>Unfinished.</strong> 256 of 300 images recorded" in text
+    assert "<strong>Unfinished.</strong> 160 of 200 images recorded" in text
     assert "Unfinished" not in page
 
 

@@ -31,19 +31,19 @@ def values(records: pd.DataFrame, names: list[str], column: str) -> list[float]:
     return records.loc[names, column].tolist()
 
 
-def test_all_images_are_shown_and_nothing_is_asked_for(visit, seen, report):
+def test_all_images_are_shown_and_nothing_is_asked_for(visit, run, report):
     page = visit(report)
-    assert page.locator("#count").inner_text() == "150 of 150 images"
+    assert page.locator("#count").inner_text() == "200 of 200 images"
     assert page.locator(".card").count() < 60  # drawn as the page is scrolled
-    assert shown(page) == records_of(seen, 4 / 255)["image_id"].tolist()
+    assert shown(page) == records_of(run, 4 / 255)["image_id"].tolist()
     drawn = "[...document.images].every((image) => image.hidden || !image.src || image.naturalWidth === 64)"
     while not page.evaluate(drawn):
         page.wait_for_timeout(30)
 
 
-def test_filters_choose_what_the_records_say(visit, seen, report):
+def test_filters_choose_what_the_records_say(visit, run, report):
     page = visit(report)
-    records = records_of(seen, 16 / 255)
+    records = records_of(run, 16 / 255)
     page.select_option("[name=eps]", "16/255")
     page.check("[name=group][value=succeed]", force=True)
     assert shown(page) == records.query("group == 'succeed'")["image_id"].tolist()
@@ -63,9 +63,9 @@ def test_filters_choose_what_the_records_say(visit, seen, report):
     assert page.locator("#empty").is_visible()
 
 
-def test_sorting_follows_the_records_both_ways(visit, seen, report):
+def test_sorting_follows_the_records_both_ways(visit, run, report):
     page = visit(report)
-    records = records_of(seen, 4 / 255)
+    records = records_of(run, 4 / 255)
     page.select_option("[name=sort]", "iou_adversarial")
     rising = values(records, shown(page), "adv_iou_att_gt")
     known = [value for value in rising if value == value]
@@ -76,11 +76,11 @@ def test_sorting_follows_the_records_both_ways(visit, seen, report):
     assert falling[: len(known)] == known[::-1]
 
 
-def test_another_eps_shows_its_figures_groups_and_distributions(visit, seen, report):
+def test_another_eps_shows_its_figures_groups_and_distributions(visit, run, report):
     page = visit(report)
     for text, eps in [("4/255", 4 / 255), ("16/255", 16 / 255)]:
         page.select_option("[name=eps]", text)
-        record = records_of(seen, eps).iloc[0]
+        record = records_of(run, eps).iloc[0]
         card = page.locator(".card").first
         assert card.locator(".badge").text_content() == (
             record["group"] if record["group"] == record["group"] else "misclassified"
@@ -90,10 +90,10 @@ def test_another_eps_shows_its_figures_groups_and_distributions(visit, seen, rep
         assert [chart.get_attribute("data-eps") for chart in page.locator(".charts:visible").all()] == [text]
 
 
-def test_an_image_opens_large_with_its_figures_and_closes_again(visit, expect, seen, report):
+def test_an_image_opens_large_with_its_figures_and_closes_again(visit, expect, run, report):
     page = visit(report)
     page.locator(".card").nth(3).click()
-    record = records_of(seen, 4 / 255).iloc[3]
+    record = records_of(run, 4 / 255).iloc[3]
     assert page.locator("#view-name").inner_text() == record["image_id"]
     message = page.locator("#view-figures").inner_text()
     assert f"IoU with ground truth\t{record['iou_att_gt']:.3f}\t{record['adv_iou_att_gt']:.3f}" in message
@@ -112,7 +112,7 @@ def test_the_slider_divides_clean_from_adversarial(visit, report):
     assert clips(page) == ["inset(0px 100% 0px 0px)", "inset(0px 0px 0px 0%)"]  # all adversarial
     page.keyboard.press("ArrowRight")
     assert slide.input_value() == "1"
-    assert page.locator("#view-place").inner_text() == "1 of 150"
+    assert page.locator("#view-place").inner_text() == "1 of 200"
     frame = page.locator("#stage").bounding_box()
     page.mouse.click(frame["x"] + 0.75 * frame["width"], frame["y"] + frame["height"] / 2)
     assert slide.input_value() == "75"
@@ -125,7 +125,7 @@ def clips(page) -> list[str]:
     return page.eval_on_selector_all("#stage .layer", "all => all.map((one) => getComputedStyle(one).clipPath)")
 
 
-def test_maps_are_drawn_where_the_records_have_their_highest_cell(visit, seen, report):
+def test_maps_are_drawn_where_the_records_have_their_highest_cell(visit, run, report):
     page = visit(report)
     brightest = """(canvas) => {
       const { width, height } = canvas;
@@ -134,7 +134,7 @@ def test_maps_are_drawn_where_the_records_have_their_highest_cell(visit, seen, r
       const at = sums.indexOf(Math.max(...sums));
       return [Math.floor(at / width) / height, (at % width) / width];
     }"""
-    for card, (_, record) in zip(page.locator(".card").all(), records_of(seen, 4 / 255)[:5].iterrows(), strict=False):
+    for card, (_, record) in zip(page.locator(".card").all(), records_of(run, 4 / 255)[:5].iterrows(), strict=False):
         for canvas, name in zip(card.locator("canvas").all(), ("map", "adv_map"), strict=True):
             row, column = canvas.evaluate(brightest)
             cells = record[name].reshape(8, 8)
@@ -188,13 +188,13 @@ def test_the_fragment_restores_what_was_seen(visit, expect, report):
     assert not again.is_checked("[name=boxes]")
     assert again.evaluate("location.hash") == fragment
     again.evaluate("location.hash = ''")  # as the browser's back button does
-    expect(again.locator("#count")).to_have_text("150 of 150 images")
+    expect(again.locator("#count")).to_have_text("200 of 200 images")
     assert again.locator("#view").is_hidden()
 
 
 def test_a_fragment_of_nonsense_shows_all(visit, report):
     page = visit(report, "#eps=9&group=x&sort=%3Cb%3E&order=&low=a&open=nobody&theme=red&slide=x")
-    assert page.locator("#count").inner_text() == "150 of 150 images"
+    assert page.locator("#count").inner_text() == "200 of 200 images"
 
 
 def test_lime_areas_and_a_page_without_pictures(visit, tmp_path):
@@ -247,7 +247,7 @@ def test_on_a_phone_the_large_view_has_its_buttons_under_the_thumb_and_closes_by
         assert box["y"] > 844 * 2 / 3
         assert box["y"] + box["height"] <= 844
     page.click("#after")
-    assert page.locator("#view-place").inner_text() == "2 of 150"
+    assert page.locator("#view-place").inner_text() == "2 of 200"
     page.mouse.click(195, 30)
     assert page.locator("#view").is_hidden()
 

@@ -25,7 +25,7 @@ from attnlab.runs import Run
 
 def test_views_are_the_images_that_were_measured(run, resnet8):
     views = list(replay(run, batch_size=37))
-    assert [view.record["image_id"] for view in views] == list(load_dataset("scenes").image_ids[:300])
+    assert [view.record["image_id"] for view in views] == list(load_dataset("scenes").image_ids[:200])
     for place, key in [(None, "clean"), (0, "4/255"), (1, "16/255")]:
         pixels = np.stack([view.clean if place is None else view.adversarial[place] for view in views])
         seen = resnet8(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(1)
@@ -44,8 +44,8 @@ def test_adversarial_views_lie_at_their_eps(run):
 
 def test_views_come_in_the_order_of_the_run_each_once(run):
     names = load_dataset("scenes").image_ids
-    views = list(replay(run, [names[200], names[3], names[200], names[77]], batch_size=2))
-    assert [view.record["image_id"] for view in views] == [names[3], names[77], names[200]]
+    views = list(replay(run, [names[180], names[3], names[180], names[77]], batch_size=2))
+    assert [view.record["image_id"] for view in views] == [names[3], names[77], names[180]]
 
 
 def test_random_starts_are_those_of_the_run(tmp_path, resnet8):

@@ -218,7 +218,7 @@ def test_tables_are_written_as_csv_and_latex(run):
         assert r"\toprule" in (run / "tables" / f"{name}.tex").read_text()
     assert "resnet8, scenes val" in report.captions["table1"]
     assert "eps 4/255, 16/255" in report.captions["table1"]
-    assert "300 of 300 images recorded" in report.summary[0]
+    assert "200 of 200 images recorded" in report.summary[0]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

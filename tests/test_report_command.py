@@ -16,8 +16,8 @@ from attnlab.report.page.write import write_report
 def test_the_command_writes_the_page_and_tells_its_size(attnlab, run, tmp_path):
     message = attnlab("report", run, "--out", "deep/page.html")
     assert (message.code, message.out) == (0, f"deep/page.html: {Path('deep/page.html').stat().st_size / 1e6:.1f} MB\n")
-    assert "300 of 300 images" in message.err
-    assert len(pictures_of(Path("deep/page.html").read_text())) == 300
+    assert "200 of 200 images" in message.err
+    assert len(pictures_of(Path("deep/page.html").read_text())) == 200
 
 
 def test_moved_data_is_told_with_both_ways_out(attnlab, tmp_path):
@@ -41,7 +41,7 @@ def test_an_interrupted_report_leaves_none(attnlab, run, monkeypatch):
     monkeypatch.setattr("attnlab.report.page.cards.as_jpeg", stop)
     message = attnlab("report", run, "--out", "report.html")
     assert message.code == 130
-    assert message.err.splitlines()[0] == "0 of 300 images; nothing was written."
+    assert message.err.splitlines()[0] == "0 of 200 images; nothing was written."
     assert list(Path().iterdir()) == []
 
 

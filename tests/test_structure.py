@@ -144,11 +144,6 @@ def test_the_extra_all_holds_every_extra_of_users():
     assert held | parts == extras.keys() - {"all", "test", "dev"}
 
 
-def test_torchvision_is_usable_beside_this_torch():
-    code = "from attnlab.compat import functional, tv_tensors, torchvision; torchvision.models.resnet18()"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-
-
 def test_torchvision_is_mended_when_its_operators_are_missing(tmp_path):
     """The failure of protocol: a compiled part that does not load, met once, then two operators declared."""
     package = tmp_path / "torchvision"

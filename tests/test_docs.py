@@ -1,7 +1,8 @@
 """README and docs do what they say: their commands run, and their Python runs.
 
-Commands run in a folder with miniature data sets in DIR, long ones with --smoke, and a small network stands for those
-whose weights torchvision would download and for the files of weights that a page names.
+Commands run in a folder with miniature data sets in DIR, long ones with --smoke, the strongest attacks in few steps,
+and a small network stands for those whose weights torchvision would download and for the files of weights that a page
+names.
 """
 
 import importlib
@@ -22,6 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from attnlab.attacks.others import OTHER_ATTACKS
 from attnlab.attention.lime import LimeSettings
 from attnlab_cli.app import app
 
@@ -39,6 +41,10 @@ SMOKE = {
         *("--train", "--smoke", "--evaluate", "--smoke --attacks clean,pgd2", "--analyze", "--smoke"),
     ]
 }
+
+#: what makes the strongest attacks quick
+FEW = {"autoattack": {"steps": 2, "queries": 10}, "square": {"queries": 10}}
+MANY_STEPS = re.compile(r"(?<=pgd)\d{3,}")
 
 NET = """
 from torch import nn
@@ -133,6 +139,10 @@ def here(sandbox, tmp_path, monkeypatch) -> Iterator[Path]:
 
     monkeypatch.setattr("attnlab.models.zoos.torchvision.build", lambda wanted: small())
     monkeypatch.setattr("attnlab.interactive.LimeSettings", partial(LimeSettings, samples=20))  # as with --smoke
+    for name, few in FEW.items():
+        monkeypatch.setitem(
+            OTHER_ATTACKS, name, OTHER_ATTACKS[name]._replace(run=partial(OTHER_ATTACKS[name].run, **few))
+        )
     monkeypatch.setattr("attnlab.study.inputs.FEWEST", 1)  # --smoke makes runs of four images
     yield tmp_path
     sys.modules.pop("net", None)  # other tests have a net.py of their own
@@ -192,6 +202,7 @@ def run(words: list[str], output: str, attnlab: Callable[..., Printed]) -> None:
         if {"cuda", "ray"} & {*words}:  # workers of Ray would have the true networks
             return
         has = {option for parameter in app.commands[words[1]].params for option in parameter.opts}
+        words = [MANY_STEPS.sub("3", word) for word in words]
         done = attnlab(*words[1:], *(["--smoke"] if "--smoke" in has else []))
         assert done.code == (1 if "Error: " in output else 0), f"{shlex.join(words)}\n{done.out}\n{done.err}"
     else:

@@ -9,6 +9,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor
 
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
+from attnlab.compat import torchvision
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
@@ -20,12 +21,15 @@ SIDE = 128
 @cache
 def loaded(name: str) -> Classifier:
     """A network that several tests look at; those that change it take a copy."""
-    return load_model(name, "default" if name == "resnet8" else "none")
+    if name == "resnet8":
+        return load_model(name)
+    torch.manual_seed(0)
+    options = {"init_weights": False} if name == "inception_v3" else {}
+    return Classifier(torchvision.models.get_model(name, weights=None, **options).eval(), input_size=SIDE)
 
 
 def noise(classifier: Classifier, seed: int) -> Tensor:
-    size = [min(SIDE, side) for side in classifier.input_size]
-    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(2, 3, *classifier.input_size, generator=torch.Generator().manual_seed(seed))
 
 
 def captum_map(classifier, images, classes):

@@ -29,7 +29,8 @@ from attnlab.schema import ATTENTION
 from attnlab.seeding import seed_of
 from attnlab.superpixels import superpixels
 
-LIME = {"method": "grad-cam,lime", "lime_samples": 50, "lime_superpixels": "slic"}
+SAMPLES = 30
+LIME = {"method": "grad-cam,lime", "lime_samples": SAMPLES, "lime_superpixels": "slic"}
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,10 @@ def test_a_record_is_what_the_engine_says_of_the_image(lime_run, resnet8):
     for name, seed in (("lime", 0), ("lime_again", SECOND_SEED)):
         segments = superpixels(image[0].numpy(), "slic", seed_of(seed, record["image_id"]))
         assert np.array_equal(np.frombuffer(zlib.decompress(record[name]["segments"]), np.uint16), segments.ravel())
-        shown = perturbations(record["image_id"], int(segments.max()) + 1, 50, seed)
+        shown = perturbations(record["image_id"], int(segments.max()) + 1, SAMPLES, seed)
         labels = torch.tensor(segments.astype(np.int64))[None]
-        sampler = MaskedInference(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", 50)
-        (expected,) = explain(sampler, [shown], LimeSettings(50, "slic"))
+        sampler = MaskedInference(resnet8, image, torch.tensor([record["prediction"]]), labels, "grey", SAMPLES)
+        (expected,) = explain(sampler, [shown], LimeSettings(SAMPLES, "slic"))
         np.testing.assert_allclose(record[name]["weights"], expected.weights, atol=1e-5)
 
 
@@ -172,11 +173,13 @@ def test_labels_are_known_without_reading_the_images(shared):
 
 def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
     logits = type(resnet8).logits
-    monkeypatch.setattr(type(resnet8), "logits", lambda self, x: logits(self, x) * (torch.nan if len(x) == 50 else 1))
+    monkeypatch.setattr(
+        type(resnet8), "logits", lambda self, x: logits(self, x) * (torch.nan if len(x) == SAMPLES else 1)
+    )
     settings = LIME | {"method": "lime"}
     with pytest.raises(UserError, match="perturbed copy of image val-0000"):
         analyze_images(
-            resnet8, load_dataset("scenes"), tmp_path / "run", **settings, lime_batch_size=50, positions=range(3)
+            resnet8, load_dataset("scenes"), tmp_path / "run", **settings, lime_batch_size=SAMPLES, positions=range(3)
         )
 
 

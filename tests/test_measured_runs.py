@@ -23,7 +23,7 @@ from attnlab.report.tables.export import make_tables, measures_table
 from attnlab.report.tables.iou import i_att
 from attnlab.report.tables.measures import measures
 
-COUNT = 6
+COUNT = 4
 NAMES = "iou,emd,pointing,mass,max-box-acc,pxap,entropy,spearman,deletion,max-sensitivity"
 
 

@@ -1,6 +1,7 @@
 """Of every attention method: it keeps nothing of an image, and its maps depend on the class where METHODS says so."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from explained import tiny_vit
 from torch import Tensor, nn
 
 from attnlab.attacks import ATTACKS
-from attnlab.attention import METHODS
+from attnlab.attention import METHODS, captum_methods
+from attnlab.attention.captum_methods import SETTINGS
 from attnlab.errors import UserError
 from attnlab.models import Classifier
 from attnlab.pipelines.fused_pass import fused_pass
@@ -23,6 +25,11 @@ def network(head: str) -> Classifier:
 
 
 NAMES = [name for name, method in METHODS.items() if method.maps]
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    monkeypatch.setattr(captum_methods, "SETTINGS", replace(SETTINGS, samples=60))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import argparse
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
 from urllib.error import URLError
 
@@ -33,8 +34,9 @@ def download(monkeypatch):
     return set_outcome
 
 
+@cache
 def published(name: str) -> nn.Module:
-    """A network as torchvision publishes its weights: with the auxiliary heads; random here."""
+    """A network as torchvision publishes its weights: with the auxiliary heads; random here, and not to be changed."""
     options = {"init_weights": False, "aux_logits": True} if name in ("inception_v3", "googlenet") else {}
     torch.manual_seed(3)
     network = torchvision.models.get_model(name, weights=None, **options)

@@ -1,5 +1,6 @@
 """A3, the attention-augmented attack: by hand, against plain autograd, finite differences, and at sigma 0."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -7,14 +8,18 @@ import torch
 from torch import Tensor
 
 from attnlab.attacks import ATTACKS, Attack
+from attnlab.attacks.clean_pass import clean_areas
 from attnlab.attacks.context import start_of
 from attnlab.attacks.objectives import attention_deviation
 from attnlab.attacks.pgd import perturb
+from attnlab.attacks.trajectory import attack_results
 from attnlab.attention.gradcam import grad_cam, logits_and_maps
 from attnlab.attention.map_metrics import above_mean, normalize_max
 from attnlab.errors import UserError
 from attnlab.hooks import find_layer
 from attnlab.models import Classifier, load_model
+from attnlab.pipelines.accuracy_records import AttackBatch, run_attacks
+from attnlab.pipelines.fused_pass import fused_pass
 
 EPS = 0.05
 
@@ -245,6 +250,47 @@ def state_of(classifier: Classifier) -> list[object]:
         [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters],
         {name: value.clone() for name, value in classifier.state_dict().items()},
     ]
+
+
+@pytest.fixture
+def resnet8_passes(resnet8) -> Iterator[list[int]]:
+    """Sizes of the batches that pass ResNet8."""
+    sizes: list[int] = []
+    handle = resnet8.network.register_forward_pre_hook(lambda _network, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    handle.remove()
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_areas_of_a_clean_pass_made_before_change_nothing(resnet8, scenes_batch, random_start):
+    attack = replace(ATTACKS["iter-stepll"], eps=EPS, steps=2, sigma=10.0, random_start=random_start)
+    clean = clean_areas(resnet8, *scenes_batch)
+    assert torch.equal(perturb(resnet8, *scenes_batch, attack, clean=clean), perturb(resnet8, *scenes_batch, attack))
+
+
+@pytest.mark.parametrize(("target", "clean_passes"), [("true", 1), ("predicted", 2)])
+def test_an_analysis_passes_the_clean_images_for_a3_once_for_all_eps(
+    resnet8, scenes_batch, resnet8_passes, target, clean_passes
+):
+    attacks = [Attack(eps=eps, steps=3, sigma=10.0, random_start=True) for eps in (EPS, 2 * EPS)]
+    _, adversarial = fused_pass(resnet8, *scenes_batch, attacks, {"grad-cam": target})
+    assert len(resnet8_passes) == clean_passes + 2 * (3 + 1)
+    for attack, seen in zip(attacks, adversarial, strict=True):
+        assert torch.equal(seen.images, perturb(resnet8, *scenes_batch, attack))
+
+
+def test_an_evaluation_passes_the_clean_images_once_for_every_a3(resnet8, scenes_batch, resnet8_passes):
+    images, labels = scenes_batch
+    with torch.no_grad():
+        logits = resnet8(images)
+    attacks = {name: replace(ATTACKS[name], eps=EPS, steps=2, sigma=10.0) for name in ("pgd", "iter-stepll")}
+    target = AttackBatch(resnet8, resnet8, [], images, labels, logits, list(range(len(images))), {})
+    resnet8_passes.clear()
+    together = run_attacks(target, attacks)
+    assert len(resnet8_passes) == 1 + 2 * (2 + 1)
+    for name, attack in attacks.items():
+        alone = attack_results(resnet8, images, labels, attack, [2], logits, target.seeds)
+        assert torch.equal(together[name].margins, alone[2].margins)
 
 
 def assert_same_state(first: list[object], second: list[object]) -> None:

@@ -8,14 +8,13 @@ from torch import Tensor
 
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps
 from attnlab.attacks import MAP_OBJECTIVES, Attack
-from attnlab.attacks.clean_pass import CleanGradient
+from attnlab.attacks.clean_pass import CleanPass, clean_areas
 from attnlab.attacks.limits import MOST_STEPS
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.seeding import reseed, uniform
 from attnlab.attention import METHODS
 from attnlab.attention.gradcam import logits_and_maps
-from attnlab.attention.map_metrics import above_mean
 from attnlab.data.regions import WHERE, region_of
 from attnlab.errors import UserError
 from attnlab.models.classifier import Classifier
@@ -53,7 +52,7 @@ def attack_context(
     images: Images,
     labels: Labels,
     attack: Attack,
-    clean: CleanGradient | None = None,
+    clean: CleanPass | None = None,
     targets: Labels | None = None,
     truth: Areas | None = None,
 ) -> AttackContext:
@@ -61,8 +60,7 @@ def attack_context(
 
     The clean images pass the borrowed classifier only where needed.
     """
-    areas, region = None, None
-    logits = None if clean is None else clean.logits
+    region = None
     if attack.where != WHERE[0]:
         if truth is None:
             raise UserError(f"expected the ground truth of the images for an attack {attack.where} it, got none")
@@ -70,18 +68,18 @@ def attack_context(
     if attack.distance is not None:
         return _map_context(classifier, images.detach(), labels, attack)._replace(region=region)
 
+    if attack.sigma is not None and (clean is None or clean.areas is None):
+        clean = clean_areas(classifier, images, labels)
+
     def clean_logits() -> Tensor:
-        if logits is not None:
-            return logits
+        if clean is not None:
+            return clean.logits
         with torch.no_grad():
             made: Tensor = classifier(images)
         return made
 
-    if attack.sigma is not None:
-        logits, maps = logits_and_maps(classifier, images, labels, detach_input=True)
-        logits, maps = logits.detach(), maps.relu()
-        areas = above_mean(maps) & (maps.amax((1, 2), keepdim=True) > 0)  # eq. 3; a map of zeros has no area
     target = attack.climbed.aim(clean_logits, labels) if targets is None else targets
+    areas = None if clean is None or attack.sigma is None else clean.areas
     return AttackContext(images, labels, target, areas, region=region)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnlab.arrays import Areas, Images, Labels, Logits, PerImage
 from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, RULES, Attack, State
-from attnlab.attacks.clean_pass import CleanGradient
+from attnlab.attacks.clean_pass import CleanPass
 from attnlab.attacks.context import AttackContext, attack_context, start_of
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
@@ -32,7 +32,7 @@ def perturb(
     attack: Attack,
     *,
     seeds: Sequence[int] | Tensor | None = None,
-    clean: CleanGradient | None = None,
+    clean: CleanPass | None = None,
     targets: Labels | None = None,
     truth: Areas | None = None,
 ) -> Images:
@@ -44,8 +44,8 @@ def perturb(
     Args:
         seeds: Of each image's random starts; by default its place in the batch. Or what the start of an attack without
             restarts is made from: numbers drawn uniformly from [0, 1), (N, C, H, W).
-        clean: The attack's `clean_gradient`, if it was made already: it saves the first step's. Not for an attack that
-            starts elsewhere, or uses maps.
+        clean: A pass over these images that was made already: it saves the attack's own, and with the attack's
+            `clean_gradient` the first step's. Not for an attack on maps.
         targets: Of a targeted attack, the class that each image is moved to, (N,), if `targets_of` gave it already.
         truth: Ground truth of the images, (N, H, W), for an attack that goes outside or inside it alone: the other
             pixels of an image stay as they are, to the bit.
@@ -118,7 +118,7 @@ def pgd_steps(
     start: Images,
     aim: AttackContext,
     attack: Attack,
-    clean: CleanGradient | None = None,
+    clean: CleanPass | None = None,
     state: State = (),
 ) -> Iterator[Iterate]:
     """Yield the point after each step: climb by the step rule, and step back into the ball and the pixel range.
@@ -131,7 +131,7 @@ def pgd_steps(
     inside = norm.ball(images, attack.eps)
     for step in range(attack.steps):
         seen = point if rule.look is None else rule.look(point, state, attack.step_length)
-        if step == 0 and clean is not None:
+        if step == 0 and clean is not None and clean.gradient is not None:
             logits, gradient = None, clean.gradient
         elif best is not None:
             logits, gradient, scores = _map_gradient(classifier, seen, aim, attack)

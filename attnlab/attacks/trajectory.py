@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attnlab.arrays import Areas, Images, Labels, Logits, PerImage
 from attnlab.attacks import Attack, State
+from attnlab.attacks.clean_pass import CleanPass
 from attnlab.attacks.context import AttackContext, attack_context, start_of
 from attnlab.attacks.objectives import lead, margin
 from attnlab.attacks.pgd import pgd_steps
@@ -65,6 +66,7 @@ def attack_results(
     *,
     source: Classifier | None = None,
     stop: bool = False,
+    clean: CleanPass | None = None,
     targets: Labels | None = None,
     truth: Areas | None = None,
 ) -> dict[int, AttackResult]:
@@ -76,7 +78,8 @@ def attack_results(
 
     The gradients of a transfer attack are the `source`'s: the victim then sees the clean image and each reading's last
     point alone, and steps are counted by these. With `stop`, not with a source, an image leaves the attack at the
-    first point at which it succeeds, which is then its last. `targets` and `truth` as of `perturb`.
+    first point at which it succeeds, which is then its last. `clean`, of the source, `targets` and `truth` as of
+    `perturb`.
     """
     source = victim if source is None else source
     if stop and source is not victim:
@@ -84,7 +87,7 @@ def attack_results(
     attack = replace(attack, steps=max(readings))
     results: dict[int, AttackResult] = {}
     with frozen_eval(victim), frozen_eval(source):
-        aim = attack_context(source, images, labels, attack, targets=targets, truth=truth)._replace(seeds=seeds)
+        aim = attack_context(source, images, labels, attack, clean, targets, truth)._replace(seeds=seeds)
         active = torch.arange(len(images), device=images.device)
         for restart in range(attack.restarts):
             own_seeds = [seeds[index] for index in active.tolist()] if restart else seeds

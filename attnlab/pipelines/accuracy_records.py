@@ -15,6 +15,7 @@ from torch import Tensor
 from attnlab.arrays import Areas, Images, Labels, Logits
 from attnlab.attacks import CLEAN, Attack
 from attnlab.attacks.balls import column
+from attnlab.attacks.clean_pass import CleanPass, clean_areas
 from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.gaze import gaze_results
 from attnlab.attacks.norms import NORMS
@@ -135,8 +136,13 @@ def run_attacks(target: AttackBatch, attacks: Attacks, *, stop: bool = False) ->
             family = replace(attack, steps=1, step_size=attack.step_length)
             families.setdefault(family, {})[name] = attack.steps
     results: dict[str, AttackResult] = {}
+    clean = CleanPass(clean_logits) if source is victim else None
+    if any(family.sigma is not None for family in families):  # one pass for every A3
+        with frozen_eval(source):
+            made = clean_areas(source, images, labels)
+        clean = made if clean is None else clean._replace(areas=made.areas)
     for family, steps in families.items():
-        plain = partial(attack_results, stop=stop, targets=target.targets_of(family))
+        plain = partial(attack_results, stop=stop, clean=clean, targets=target.targets_of(family))
         run = plain if family.distance is None else gaze_results
         readings = set(steps.values())
         by_steps = run(victim, images, labels, family, readings, clean_logits, seeds, source=source, truth=truth)

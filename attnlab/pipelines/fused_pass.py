@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps
 from attnlab.attacks import Attack
-from attnlab.attacks.clean_pass import clean_gradient, targets_of
+from attnlab.attacks.clean_pass import CleanPass, attended, clean_areas, clean_gradient, targets_of
 from attnlab.attacks.corruptions import Corruption
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.several import Look, Maker
@@ -60,6 +60,11 @@ def fused_pass(
         clean, aims = None, targets_of(attacks[0], look.logits.detach(), labels)
         if isinstance(attacks[0], Attack) and attacks[0].starts_clean:
             clean = clean_gradient(look.logits, images, labels, attacks[0], aims)
+        elif isinstance(attacks[0], Attack) and attacks[0].sigma is not None:
+            if targets.get("grad-cam") == "true":
+                clean = CleanPass(look.logits.detach(), areas=attended(look.maps["grad-cam"]))
+            else:
+                clean = clean_areas(classifier, images.detach(), labels)
         seen = _output(maker, images, look)
     adversarial = []
     for attack in attacks:

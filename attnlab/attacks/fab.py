@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vecdot
 
-from attnlab.arrays import Images, Labels, PerImage
+from attnlab.arrays import Images, Labels, Logits, PerImage
 from attnlab.attacks.apgd import rivals
 from attnlab.attacks.balls import column
 from attnlab.attacks.norms import NORMS, Norm
@@ -59,18 +59,18 @@ def nearest_adversarial(
     """
     images, measure = images.detach(), NORMS[norm]
     with frozen_eval(classifier):
-        with torch.no_grad():
-            logits = classifier(images)
+        watched, logits = _pass(classifier, images)
         right = logits.argmax(1) == labels
         nearest, distances = images.clone(), torch.zeros_like(images[:, 0, 0, 0]).masked_fill_(right, torch.inf)
+        targets = rivals(logits.detach(), labels, target_rank)
         rows = right.nonzero()[:, 0]
-        targets = rivals(logits, labels, target_rank)
-        point = images[rows]
-        for _ in range(steps):
+        point = centre = images[rows]
+        for step in range(steps):
             if not len(rows):
                 break
-            centre = images[rows]
-            lead, gradient = _lead(classifier, point, labels[rows], targets[rows])
+            if step or len(rows) < len(images):  # else the pass over the images is the first step's
+                watched, logits = _pass(classifier, point)
+            lead, gradient = _lead(watched, logits, labels[rows], targets[rows])
             point = _step(point, centre, lead, gradient, measure)
             with torch.no_grad():
                 beyond = classifier(point).argmax(1) != labels[rows]
@@ -78,18 +78,23 @@ def nearest_adversarial(
             far = measure.length(away)
             nearer = beyond & (far < distances[rows])
             nearest[rows[nearer]], distances[rows[nearer]] = point[nearer], far[nearer]
-            point = torch.where(column(beyond), centre + BACKWARD * away, point)
+            point = torch.where(column(beyond), away.mul_(BACKWARD).add_(centre), point)
             if bool((nearer & (far <= enough)).any()):
                 left = distances[rows] > enough
-                rows, point = rows[left], point[left]
+                rows, point, centre = rows[left], point[left], centre[left]
     return nearest, distances
 
 
-def _lead(classifier: Classifier, point: Images, labels: Labels, targets: Labels) -> tuple[PerImage, Tensor]:
-    """z_t - z_y at each point, (n,), and its gradient: the boundary to the target is where it is 0."""
+def _pass(classifier: Classifier, point: Images) -> tuple[Images, Logits]:
+    """Points that require a gradient, and their logits with a graph."""
     point = point.detach().requires_grad_()
     with torch.enable_grad():
-        logits = classifier(point)
+        return point, classifier(point)
+
+
+def _lead(point: Images, logits: Logits, labels: Labels, targets: Labels) -> tuple[PerImage, Tensor]:
+    """z_t - z_y at each point, (n,), and its gradient: the boundary to the target is where it is 0."""
+    with torch.enable_grad():
         lead = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None]))[:, 0]
         (gradient,) = torch.autograd.grad(lead.sum(), point)
     return lead.detach().to(point.dtype), gradient
@@ -120,17 +125,22 @@ def ways_to_hyperplanes(starts: Sequence[tuple[Images, PerImage]], normals: Tens
     """
     shape = normals.shape
     along = norm.steepest(normals).flatten(1)
-    gain, slowness = along * normals.flatten(1), along.abs().clamp_(min=torch.finfo(along.dtype).tiny).reciprocal_()
-    moved, free, ways = torch.empty_like(gain), torch.ones_like(gain), []
-    whole = vecdot(gain, free)
+    gain = along * normals.flatten(1)
+    slowness = None if norm.even else along.abs().clamp_(min=torch.finfo(along.dtype).tiny).reciprocal_()
+    # in place, and without a product where a sum of some will do: a CPU waits for memory here
+    part, free, none, ways = torch.empty_like(gain), torch.empty_like(gain, dtype=torch.bool), gain.new_zeros(()), []
+    whole = gain.sum(1)
     for points, offsets in starts:
-        heading = along * torch.where(offsets >= 0, -1, 1)[:, None]
-        bound = torch.gt(heading, 0, out=torch.empty_like(heading))  # 1 or 0
-        met = bound.sub_(points.flatten(1)).abs_().mul_(slowness)  # length to it
+        heading, flat = along * torch.where(offsets >= 0, -1, 1)[:, None], points.flatten(1)
+        met = torch.where(torch.gt(heading, 0, out=free), 1 - flat, flat)  # length to the bound
+        met = met if slowness is None else met.mul_(slowness)
         needed, before = offsets.abs(), whole
         length = (needed / whole).nan_to_num_(0)
-        while not torch.equal(slope := vecdot(gain, torch.gt(met, length[:, None], out=free)), before):
-            reached = vecdot(gain, torch.minimum(met, length[:, None], out=moved))
+        while True:
+            slope = torch.where(torch.gt(met, length[:, None], out=free), gain, none, out=part).sum(1)
+            if torch.equal(slope, before):
+                break
+            reached = torch.minimum(met, length[:, None], out=part).mul_(gain).sum(1)
             further = ((needed - reached) / slope).nan_to_num_(0)
             length, before = torch.maximum(length, (length + further).nan_to_num_()), slope
         ways.append(torch.minimum(met, length[:, None]).mul_(heading).view(shape))

@@ -21,14 +21,20 @@ class Norm(NamedTuple):
     ball: Callable[["Images", float], Callable[["Tensor"], "Images"]]
     # (numbers drawn uniformly from [0, 1), (N, C, H, W); eps) -> perturbations to start from
     start: Callable[["Tensor", float], "Tensor"]
+    even: bool = False  # directions hold -1, 0 and 1 alone
 
 
-_IN = "attnlab.attacks.balls"
+def _norm(*names: str, even: bool = False) -> Norm:
+    """A norm of four functions of `balls`."""
+    length, steepest, ball, start = (Lazy(f"attnlab.attacks.balls:{name}") for name in names)
+    return Norm(length, steepest, ball, start, even)
+
+
 #: norms of perturbations; a new one is four functions and a line here
 NORMS = Registry(
     "--norm",
     {
-        "linf": Norm(*(Lazy(f"{_IN}:{name}") for name in ("largest", "sign", "cube", "in_cube"))),
-        "l2": Norm(*(Lazy(f"{_IN}:{name}") for name in ("euclidean", "unit", "sphere", "on_sphere"))),
+        "linf": _norm("largest", "sign", "cube", "in_cube", even=True),
+        "l2": _norm("euclidean", "unit", "sphere", "on_sphere"),
     },
 )

@@ -127,19 +127,17 @@ def ways_to_hyperplanes(starts: Sequence[tuple[Images, PerImage]], normals: Tens
     along = norm.steepest(normals).flatten(1)
     gain = along * normals.flatten(1)
     slowness = None if norm.even else along.abs().clamp_(min=torch.finfo(along.dtype).tiny).reciprocal_()
-    # in place, and without a product where a sum of some will do: a CPU waits for memory here
-    part, free, none, ways = torch.empty_like(gain), torch.empty_like(gain, dtype=torch.bool), gain.new_zeros(()), []
+    # in place, and by kernels that work on many numbers at once, as where does not
+    part, ways = torch.empty_like(gain), []
     whole = gain.sum(1)
     for points, offsets in starts:
-        heading, flat = along * torch.where(offsets >= 0, -1, 1)[:, None], points.flatten(1)
-        met = torch.where(torch.gt(heading, 0, out=free), 1 - flat, flat)  # length to the bound
+        heading = along * torch.where(offsets >= 0, -1, 1)[:, None]
+        bound = torch.gt(heading, 0, out=torch.empty_like(heading))  # 1 or 0
+        met = bound.sub_(points.flatten(1)).abs_()  # length to it
         met = met if slowness is None else met.mul_(slowness)
         needed, before = offsets.abs(), whole
         length = (needed / whole).nan_to_num_(0)
-        while True:
-            slope = torch.where(torch.gt(met, length[:, None], out=free), gain, none, out=part).sum(1)
-            if torch.equal(slope, before):
-                break
+        while not torch.equal(slope := torch.gt(met, length[:, None], out=part).mul_(gain).sum(1), before):
             reached = torch.minimum(met, length[:, None], out=part).mul_(gain).sum(1)
             further = ((needed - reached) / slope).nan_to_num_(0)
             length, before = torch.maximum(length, (length + further).nan_to_num_()), slope

@@ -26,12 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Search from now on, but not among what was imported: tests that count objects look through theirs alone.
-
-    Search seldom: what was frozen counts as nothing, so that each search would soon be one through everything else.
-    """
+    """Search from now on, but not among what was imported: tests that count objects look through theirs alone."""
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
     gc.enable()
 
 

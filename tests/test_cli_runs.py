@@ -77,7 +77,9 @@ def test_out_that_is_no_run_is_refused(analyze, attnlab):
         assert analyze("--out", name).error == f"{name} exists and is no run; choose another --out"
         assert attnlab("tables", name).code == 1
     assert Path("foreign/notes.txt").read_text() == "mine"
-    assert analyze("--out", "file/below").error == "Not a directory: file/below"
+    refused = "cannot write file/below: Not a directory; choose another --out"
+    assert analyze("--out", "file/below").error == refused
+    assert attnlab("train", "--smoke", "--workers", 0, "--out", "file/below").error == refused
     assert attnlab("tables", "nowhere").error == "expected nowhere to be a run, but it has no run.json"
 
 

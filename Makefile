@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak fuzz lint docs weights bench coverage mutation gpu gpu-cifar clean
+.PHONY: demo test test-slow lowest soak fuzz lint docs weights bench coverage mutation gpu gpu-cifar clean
 
 demo: .venv/attnlab   ## analyse and attack the built-in model: Tables 1-5 in runs/demo, Table 6 in runs/demo-evaluate
 	$(BIN)/attnlab analyze --split val --method grad-cam,lime --lime-superpixels slic --lime-samples 50 --out runs/demo
@@ -14,6 +14,9 @@ test: .venv/dev   ## the whole test suite, up to four tests at a time
 
 test-slow: .venv/dev   ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+lowest: .venv-lowest/ready   ## the suite with the oldest library of each kind that pyproject.toml allows; PYTHON is 3.11
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 SOAK ?= --count 200 --seed 0 --out runs/soak
 
@@ -58,7 +61,7 @@ gpu-cifar:   ## the whole CIFAR-10 block of Table 6 on one GPU, nine minutes a c
 	$(PYTHON) -m benchmarks.gpu_cifar $(if $(ROOT),--root $(ROOT)) --out $(OUT)
 
 clean:
-	rm -rf .venv .venv-docs site build dist *.egg-info
+	rm -rf .venv .venv-docs .venv-lowest site build dist *.egg-info
 
 .venv/attnlab: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -67,6 +70,15 @@ clean:
 
 .venv/dev: .venv/attnlab
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .[dev]
+	touch $@
+
+# torchattacks asks for a requests of 2020, with which no datasets of today works
+.venv-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	echo "requests>=2.32.2" > .venv-lowest/overrides.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct \
+		--override .venv-lowest/overrides.txt -e .[test]
 	touch $@
 
 .venv-docs/ready: pyproject.toml docs/constraints.txt

@@ -6,7 +6,7 @@ A box is (x0, y0, x1, y1) in pixels, half-open: x0 <= x < x1 and y0 <= y < y1; s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,13 +28,17 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes clipped to the image, in their order; empty and inverted ones are dropped."""
     import torch
 
-    return torch.from_numpy(clipped(boxes.numpy(), height, width))
+    values = boxes.numpy()
+    return torch.from_numpy(np.array(clipped(values.tolist(), height, width), values.dtype).reshape(-1, 4))
 
 
-def clipped(boxes: Array, height: int, width: int) -> Array:
-    """`usable` for arrays, which take a tenth of the time where boxes are few."""
-    inside = np.minimum(np.maximum(boxes, 0), np.array([width, height, width, height], boxes.dtype))
-    return inside[(inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])]
+def clipped(boxes: Iterable[Sequence[float]], height: int, width: int) -> list[tuple[float, float, float, float]]:
+    """`usable` for plain numbers, which take a fifth of the time where boxes are few."""
+    inside = (
+        (min(max(x0, 0), width), min(max(y0, 0), height), min(max(x1, 0), width), min(max(y1, 0), height))
+        for x0, y0, x1, y1 in boxes
+    )
+    return [box for box in inside if box[2] > box[0] and box[3] > box[1]]
 
 
 def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
@@ -71,8 +75,7 @@ def rasterise(boxes: Array, height: int, width: int) -> np.ndarray[Any, np.dtype
 
 def pixel_edges(boxes: Array) -> list[list[int]]:
     """The pixel border nearest to each edge of each box, half to even."""
-    edges: list[list[int]] = np.maximum(boxes.round(), 0).astype(int).tolist()
-    return edges
+    return [[max(round(edge), 0) for edge in box] for box in boxes.tolist()]
 
 
 def mask_of(boxes: Tensor, height: int, width: int) -> Tensor:

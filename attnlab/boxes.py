@@ -33,7 +33,7 @@ def usable(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def clipped(boxes: Iterable[Sequence[float]], height: int, width: int) -> list[tuple[float, float, float, float]]:
-    """`usable` for plain numbers, which take a fifth of the time where boxes are few."""
+    """`usable` for plain numbers, which take less time than arrays where boxes are few."""
     inside = (
         (min(max(x0, 0), width), min(max(y0, 0), height), min(max(x1, 0), width), min(max(y1, 0), height))
         for x0, y0, x1, y1 in boxes

@@ -44,7 +44,7 @@ def check_outputs(
             logits = classifier(watched)
         signs = [*_probabilities(passes[0]), *_normalised_twice(classifier, images, seen)]
         random = _random(classifier, [*passes, logits.detach()])
-        if random and gradients:  # or a pass that is differentiated takes other kernels: it is held against such a one
+        if random and gradients:  # a pass with a graph may use other kernels: compare it with another of its kind
             with torch.enable_grad():
                 again = classifier(watched)
             random = _random(classifier, passes) or _random(classifier, [logits.detach(), again.detach()])

@@ -41,10 +41,10 @@ def clipped(boxes: Iterable[Sequence[float]], height: int, width: int) -> list[t
     return [box for box in inside if box[2] > box[0] and box[3] > box[1]]
 
 
-def doubts(boxes: Tensor, height: int, width: int) -> list[str]:
+def doubts(boxes: Iterable[Sequence[float]], height: int, width: int) -> list[str]:
     """Reasons to doubt boxes as they were given, in words that follow "3 of 12 images"."""
     beyond = swapped = tiny = False
-    for x0, y0, x1, y1 in boxes.tolist():
+    for x0, y0, x1, y1 in boxes:
         if x1 < x0 or y1 < y0:
             swapped = True
             continue

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from attnlab.boxes import doubts, frame_of, matched_box, same_aspect
 
@@ -29,13 +28,13 @@ BEYOND, SWAPPED, TINY = "beyond the frame", "swapped corners", "smaller than a p
     ],
 )
 def test_what_is_odd_about_a_box_of_an_image_10_wide_and_20_high(box, words):
-    notes = doubts(torch.tensor([box]), height=20, width=10)
+    notes = doubts([box], height=20, width=10)
     assert [words in note for note in notes] == ([] if words is None else [True])
 
 
 def test_each_doubt_of_several_boxes_is_said_once():
     rows = [[6.0, 2, 4, 8], [-3, 0, 4, 4], [-5, 0, 4, 4], [0.25, 0.25, 0.75, 0.75]]
-    notes = doubts(torch.tensor(rows), height=20, width=10)
+    notes = doubts(rows, height=20, width=10)
     assert len(notes) == 3
     assert all(words in note for words, note in zip((BEYOND, SWAPPED, TINY), notes, strict=True))
 

@@ -1,7 +1,7 @@
 """Where an image, its boxes and its mask come to lie at the model's size."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -38,8 +38,10 @@ def crop(image: Size, size: Size) -> Size:
     return int(side * height / width), side
 
 
-def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) -> tuple[Tensor, Tensor, float]:
-    """Bring an image and its boxes, half-open pixels (B, 4) float64, to the model's size, each channel for itself.
+def place(
+    image: Image.Image | Bands, boxes: Sequence[Sequence[float]], size: Size, resize: str
+) -> tuple[Tensor, Array, float]:
+    """Bring an image and its boxes, half-open pixels, to the model's size, each channel for itself.
 
     Returns pixels (C, H, W) uint8, the boxes that are still in the frame (B', 4) float32, and the share of the boxes'
     area that is, NaN without boxes; raises Unusable of an image whose frame would be out of all proportion.
@@ -59,11 +61,11 @@ def place(image: Image.Image | Bands, boxes: Tensor, size: Size, resize: str) ->
         bands = [band.crop((left, top, left + size[1], top + size[0])) for band in bands]
     pixels = [torch.from_numpy(np.array(band)) for band in bands]
     pixels = [values.permute(2, 0, 1) if values.ndim == 3 else values[None] for values in pixels]
-    moved, share = place_boxes(boxes.numpy(), stored, frame, size)
-    return pixels[0] if len(pixels) == 1 else torch.cat(pixels), torch.from_numpy(moved), share
+    moved, share = place_boxes(boxes, stored, frame, size)
+    return pixels[0] if len(pixels) == 1 else torch.cat(pixels), moved, share
 
 
-def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Array, float]:
+def place_boxes(boxes: Sequence[Sequence[float]], image: Size, frame: Size, size: Size) -> tuple[Array, float]:
     """Bring boxes from an image's size to that of a frame, of which the centre is cut out; see `place`.
 
     The arithmetic is that of torchvision's transforms, on plain numbers: for a few boxes tensors take a millisecond.
@@ -73,8 +75,7 @@ def place_boxes(boxes: Array, image: Size, frame: Size, size: Size) -> tuple[Arr
     # in float64, since edges that fall halfway between pixels must be seen to do so; torchvision scales in float32
     (height, width), (rows, columns) = image, frame
     scaled = [
-        (x0 * columns / width, y0 * rows / height, x1 * columns / width, y1 * rows / height)
-        for x0, y0, x1, y1 in boxes.tolist()
+        (x0 * columns / width, y0 * rows / height, x1 * columns / width, y1 * rows / height) for x0, y0, x1, y1 in boxes
     ]
     before = np.array(clipped(scaled, *frame), np.float32).reshape(-1, 4)
     if frame == size:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attnlab.arrays import Areas, Images, Labels
-from attnlab.boxes import doubts, frame_of, mask_of, usable
+from attnlab.boxes import clipped, doubts, frame_of, rasterise
 from attnlab.data import TRUTHS, Size
 from attnlab.data.base import ImageSet
 from attnlab.data.placing import place, place_mask
@@ -97,12 +97,12 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         image_id = self.images.image_ids[index]
         try:
             example = self.images.read(index)
-            stored, notes = example.boxes, example.notes
-            needed = self.truth == "mask" or not len(stored)
-            mask, why = example.mask_that_counts() if needed else (None, ())
-            if mask is not None and not len(stored):
-                stored = torch.tensor(frame_of(mask), dtype=torch.float64).reshape(-1, 4)
-            boxes = usable(stored, *example.size)
+            # as plain numbers: for a few boxes each step on tensors takes longer
+            stored, notes = example.boxes.tolist(), example.notes
+            mask, why = example.mask_that_counts() if self.truth == "mask" or not stored else (None, ())
+            if mask is not None and not stored:
+                stored = frame_of(mask)
+            boxes = clipped(stored, *example.size)
             pixels, moved, share = place(example.image, boxes, self.size, self.resize)
         except Unusable as reason:
             return Skipped(index, image_id, str(reason))
@@ -112,7 +112,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
         if masked := self.truth == "mask" and mask is not None:
             truth, share = place_mask(mask, self.size, self.resize)
         else:
-            truth = mask_of(moved, *self.size)
+            truth = torch.from_numpy(rasterise(moved, *self.size))
         if lacking := lacks_region(self.where, truth):
             return Skipped(index, image_id, lacking)
         return Sample(
@@ -120,7 +120,7 @@ class ResizedDataset(Dataset["Sample | Skipped"]):
             image_id=image_id,
             pixels=pixels,
             label=example.label,
-            boxes=moved,
+            boxes=torch.from_numpy(moved),
             dropped_boxes=len(stored) - len(boxes),
             mask=truth,
             box_share=share,

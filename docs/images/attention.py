@@ -39,13 +39,12 @@ CLASS = 967
 def main(model: str, attack: str, eps: str, out: Path) -> None:
     """Draw the picture."""
     classifier = load_model(model)
-    boxes = torch.tensor([BOX], dtype=torch.float64)
-    pixels, boxes, _ = place(Image.fromarray(data.coffee()), boxes, classifier.input_size, "squash")
+    pixels, boxes, _ = place(Image.fromarray(data.coffee()), [BOX], classifier.input_size, "squash")
     image, label = pixels[None] / 255, torch.tensor([CLASS])
     attacked = perturb(classifier, image, label, replace(parse_attack(attack), eps=parse_eps(eps)))
     both = torch.cat([image, attacked])
     maps = grad_cam(classifier, both, label.repeat(2))
-    ious = map_mask_iou(maps, mask_of(boxes, *classifier.input_size).expand(2, -1, -1)).tolist()
+    ious = map_mask_iou(maps, mask_of(torch.from_numpy(boxes), *classifier.input_size).expand(2, -1, -1)).tolist()
     with torch.no_grad():
         confidences = classifier(both).softmax(1)[:, CLASS].tolist()
     matplotlib.rcParams["font.size"] = 12

@@ -9,7 +9,6 @@ from unittest import mock
 
 import numpy as np
 import tifffile
-import torch
 from endurance.cases import ACCEPTED, REFUSED, Skipped, check_message, damage
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
@@ -197,9 +196,9 @@ def _compare(pixels: np.ndarray, reference: np.ndarray, what: str) -> None:
 def _placed(draw: Random, image: Image.Image) -> None:
     """Bring the image to a model's size; one box that is the whole image stays the whole image."""
     size = draw.choice(((8, 8), (5, 9), (32, 32)))
-    box = torch.tensor([[0, 0, image.width, image.height]], dtype=torch.float64)
+    box = [0, 0, image.width, image.height]
     try:
-        pixels, boxes, share = place(image, box, size, draw.choice(("squash", "crop")))
+        pixels, boxes, share = place(image, [box], size, draw.choice(("squash", "crop")))
     except Unusable:
         assert max(image.size) > 100 * min(image.size)
         return

@@ -1,16 +1,34 @@
-"""Worker processes that are killed: what each command reports, and what counts as a lost worker."""
+"""Worker processes: what each command reports of one that is killed, what counts as lost, and that they end."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import BrokenExecutor
 
 import pytest
 import torch
 from common import error_of, last
+from PIL import Image
 
+from attnlab.data.base import Example
 from attnlab.data.resizing import ResizedDataset, load_batches
+from attnlab.errors import UserError
 from attnlab.failures import WorkerLost, is_lost_worker, keeping, lost_worker
 from attnlab.superpixels import segmenting
+
+
+class Lost:
+    """Images of which the second cannot be read, which no image is to blame for."""
+
+    name, channels, has_boxes, classes = "lost", 3, False, ()
+    image_ids = tuple("abcd")
+
+    def read(self, index):
+        if index == 1:
+            raise UserError("the store is gone")
+        return Example(Image.new("RGB", (8, 8)), 0, torch.empty(0, 4))
 
 
 class Deadly:
@@ -28,6 +46,36 @@ def test_a_worker_that_is_killed_while_it_reads_images_is_one_line():
     line = error_of(list, batches)
     assert line.startswith("a worker process ended before its work was done (")
     assert line.endswith("most often because the machine had too little memory: try fewer --workers (0 works without)")
+
+
+@pytest.mark.parametrize("end", ["an error", "no more interest", "the caller's own error"])
+def test_the_processes_that_read_end_with_the_reading_however_that_ends(end):
+    before = set(multiprocessing.active_children())  # of tests that ended
+    batches = load_batches(ResizedDataset(Lost(), (8, 8)), [[0], [1], [2], [3]], workers=2)
+    first = next(batches)
+    assert (first.positions, len(set(multiprocessing.active_children()) - before)) == ([0], 2)
+    if end == "an error":
+        assert error_of(list, batches) == "the store is gone"
+    elif end == "no more interest":
+        batches.close()
+    else:
+        with pytest.raises(KeyError):
+            batches.throw(KeyError("mine"))
+    assert set(multiprocessing.active_children()) <= before
+
+
+LEFT = """
+import test_lost_workers as tests
+batches = tests.load_batches(tests.ResizedDataset(tests.Lost(), (8, 8)), [[0], [2], [3]] * 4, workers=2)
+unread = tests.load_batches(tests.ResizedDataset(tests.Lost(), (8, 8)), [[0], [2]], workers=2)
+print(next(batches).positions)
+"""
+
+
+def test_a_program_that_leaves_batches_unread_ends():
+    code = [sys.executable, "-c", LEFT]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=60, check=False, cwd=os.path.dirname(__file__))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0]\n", "")
 
 
 def kill(_image, _seed):

@@ -1,5 +1,6 @@
 """Images at the model's size: the samples that are made of a data set, and batches of them."""
 
+import atexit
 import hashlib
 import signal
 import warnings
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from attnlab.failures import keeping
 from attnlab.words import counted
 
 FIRST = 8  # images of a batch that nobody chose
+_reading: WeakSet[Any] = WeakSet()  # what `load_batches` gave and is still held
 
 
 class Sample(NamedTuple):
@@ -202,7 +205,8 @@ def load_batches(
     """Read the batches in order, in worker processes unless `workers` is 0.
 
     After the last batch it warns, unless `warn` is False, of what was decided in reading, such as transparency shown
-    over white. Reading on raises WorkerLost where a process was killed.
+    over white. Reading on raises WorkerLost where a process was killed. The processes end with the last batch, an
+    error, or when the iterator is closed.
     """
     workers = min(workers, len(batches))
     arrays = [((*prepared.size, prepared.images.channels), torch.uint8), (prepared.size, torch.bool)]
@@ -215,7 +219,9 @@ def load_batches(
         worker_init_fn=_leave_signals_to_the_parent,
     )
     read = iter(loader)  # processes start now
-    return _warning(_taken(shared, read) if shared else read, warn)
+    read = _warning(_taken(shared, read) if shared else read, warn)
+    _reading.add(read)
+    return read
 
 
 def _put(shared: SharedBatches, items: "Sequence[Sample | Skipped]") -> tuple[Where, dict[str, list[Any]]]:
@@ -223,10 +229,20 @@ def _put(shared: SharedBatches, items: "Sequence[Sample | Skipped]") -> tuple[Wh
     return shared.put(_arrays(items)), _about(items)
 
 
-def _taken(shared: SharedBatches, read: Iterator[tuple[Where, dict[str, list[Any]]]]) -> Iterator[Batch]:
-    """The batches that worker processes put there."""
-    for where, about in read:
-        yield _batch(about, *shared.take(where))
+def _taken(shared: SharedBatches, read: Any) -> Iterator[Batch]:
+    """The batches that worker processes put there; they end with it."""
+    try:
+        for where, about in read:
+            yield _batch(about, *shared.take(where))
+    finally:
+        read._shutdown_workers()
+
+
+@atexit.register
+def _end_processes() -> None:
+    """End those that still read: Python would wait for them at its end, since they ignore the SIGTERM it sends."""
+    for batches in list(_reading):
+        batches.close()
 
 
 def _warning(batches: Iterator[Batch], warn: bool) -> Iterator[Batch]:

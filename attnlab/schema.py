@@ -78,8 +78,8 @@ OUTCOME = pa.struct(
         "margin": pa.float32(),  # logit of the label less the highest of the others
         "loss": pa.float32(),  # cross-entropy of the label
         "steps_to_success": pa.int32(),  # until the attack succeeded at a point; 0: it had before; null: never
-        "distance": pa.float32(),  # of the map from the clean one, of an attack on maps; null: it is on the prediction
-        "shared_cells": pa.list_(pa.int32()),  # of both maps, as those of an analysis; null likewise, or constant map
+        "distance": pa.float32(),  # of the map from the clean one; null: not of such an attack, or a map shows nothing
+        "shared_cells": pa.list_(pa.int32()),  # of both maps; null likewise, or where a map is constant
         "target": pa.int32(),  # class that a targeted attack moved the image to; null: it is untargeted
     }
 )

@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from evaluations import MODELS, attack, manifest, write
+from torch import nn
 from twins import EPS, IMAGES, run_evaluation
 
 from attnlab.attacks import ATTACKS, DISTANCES
+from attnlab.attacks.gaze import compared
 from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.map_metrics import topk_intersection
+from attnlab.models import Classifier
 from attnlab.records import read_checks, read_evaluation
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.accuracy import gaze
@@ -59,6 +62,46 @@ def test_records_equal_attacks_made_one_image_at_a_time(run, twins, scenes_batch
                 assert record["prediction"] == classifier(made).argmax(1)
         assert records.loc[(image_id, "explain4")]["prediction"] == predicted
         assert records.loc[(image_id, "explain4"), "distance"] >= records.loc[(image_id, "explain2"), "distance"]
+
+
+def test_a_clean_map_that_shows_nothing_counts_for_no_attack_and_an_attacked_one_for_no_distance():
+    clean = torch.tensor([[[1.0, -1.0]], [[-1.0, -2.0]], [[3.0, 1.0]], [[0.0, 0.0]]])
+    maps = torch.tensor([[[-1.0, 1.0]], [[1.0, 0.0]], [[-1.0, -2.0]], [[1.0, 0.0]]])
+    distances, shared = compared(clean, maps, replace(ATTACKS["explain"], distance="l2"))
+    assert distances.tolist() == pytest.approx([2**0.5, np.nan, np.nan, np.nan], nan_ok=True)
+    assert shared.tolist() == [[0, 2], [-1, -1], [1, 2], [-1, -1]]
+    distances, shared = compared(clean, maps, replace(ATTACKS["explain"], distance="cosine"))
+    assert distances.tolist() == pytest.approx([2, 1 + 1 / 5**0.5, 1 + 5 / 50**0.5, np.nan], nan_ok=True)
+    assert shared[:, 0].tolist() == [0, 1, 1, -1]
+
+
+class Dark(nn.Module):
+    """Class 0 wins wherever nothing speaks for it: its map is below 0 everywhere."""
+
+    input_size = (8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.Conv2d(3, 3, 1, bias=False)
+        self.last = nn.Linear(3, 10)
+        nn.init.eye_(self.cells.weight[..., 0, 0])
+        nn.init.constant_(self.last.weight, -5)
+        nn.init.constant_(self.last.weight[0], -1)
+
+    def forward(self, x):
+        return self.last(self.cells(x).relu().mean((2, 3)))
+
+
+def test_a_network_whose_maps_show_nothing_does_not_seem_to_hold_its_gaze(tmp_path):
+    classifier = Classifier(Dark())
+    options = {"attacks": {"explain2": ON_MAPS["explain2"]}, "check": True}
+    run_evaluation({"dark": classifier}, tmp_path / "r", options, positions=range(40))
+    records = read_evaluation(tmp_path / "r")
+    assert (records["distance"].isna().all(), records["shared_cells"].isna().all()) == (True, True)
+    table = write_tables(tmp_path / "r").frames["gaze"]
+    assert (table["of"] > 0).all()
+    assert (table["n"] == 0).all()
+    assert "nothing in the clean maps is positive" in str(read_checks(tmp_path / "r"))
 
 
 def test_another_batch_size_changes_little(run, twins, tmp_path):

@@ -89,6 +89,8 @@ def test_what_is_climbed_and_kept_by_hand():
     assert moved(point, 1.0).tolist() == pytest.approx([0.2, -torch.inf, -torch.inf])
     assert keep_map(point, 0.0).tolist() == pytest.approx([-2.0, -0.5, -0.4])
     assert kept(point, 0.0).tolist() == pytest.approx([-2.0, -0.5, torch.exp(torch.tensor(-0.4)).item()])
+    changed = MapPoint(logits[[2, 2]], torch.tensor([0, 0]), torch.tensor([0.0, 5.0]))
+    assert kept(changed, 0.0).tolist() == pytest.approx([0, torch.exp(torch.tensor(-5.0)).item()])  # 0: nothing shown
     best = Best(torch.zeros(3, 1, 1, 1), torch.tensor([0.2, -torch.inf, -torch.inf]).double())
     better = best.or_better(torch.ones(3, 1, 1, 1), torch.tensor([0.2, 0.0, torch.nan]).double())
     assert better.images.flatten().tolist() == [0, 1, 0]

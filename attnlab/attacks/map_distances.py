@@ -1,8 +1,8 @@
 """How far a map has moved from the clean one: a value per image, (N,), 0 at the clean map, with a gradient by the map.
 
 A map with no positive value does not show where a classifier looks. Its distance is 0, so that an attack gains nothing
-by removing the evidence. All but `cosine` are of maps after the ReLU, scaled to a sum
-of 1.
+by removing the evidence; records leave it out, see `shows`. All but `cosine` are of maps after the ReLU, scaled to a
+sum of 1.
 """
 
 import torch
@@ -34,15 +34,19 @@ def euclidean(clean: Maps, maps: Maps) -> PerImage:
 
 def cosine(clean: Maps, maps: Maps) -> PerImage:
     """1 less the cosine of the signed maps, from 0 to 2."""
-    first, second = clean.flatten(1), maps.flatten(1)
-    there = first.any(1) & second.any(1)
-    return (1 - F.cosine_similarity(first, second)) * there
+    there = shows(clean, "cosine") & shows(maps, "cosine")
+    return (1 - F.cosine_similarity(clean.flatten(1), maps.flatten(1))) * there
 
 
 def shift_of_centre(clean: Maps, maps: Maps) -> PerImage:
     """Distance of the maps' centres of mass, in heights and widths of the image (Ghorbani et al. 2019, mass centre)."""
     distance: PerImage = torch.linalg.vector_norm(_centres(clean) - _centres(maps), dim=1)
     return distance * _both_positive(clean, maps)
+
+
+def shows(maps: Maps, distance: str) -> PerImage:
+    """Which maps have what a distance is about, (N,), bool: a positive value, of `cosine` one that is not 0."""
+    return maps.flatten(1).any(1) if distance == "cosine" else maps.amax((1, 2)) > 0
 
 
 def _mass(maps: Maps) -> Maps:

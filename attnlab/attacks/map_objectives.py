@@ -46,8 +46,13 @@ def keep_map(point: MapPoint, _keep: float) -> PerImage:
 
 
 def kept(point: MapPoint, _keep: float) -> PerImage:
-    """Higher the nearer the map of a changed prediction is, (N,), float64; below all those the lower the margin is."""
-    return torch.where(point.holds(0), -point.margins.double().clamp(min=0), (-point.distances.double().abs()).exp())
+    """Higher the nearer the map of a changed prediction is, (N,), float64; below all those the lower the margin is.
+
+    A distance of exactly 0 is that of a map that shows nothing any more: 0, below those that show something.
+    """
+    distances = point.distances.double().abs()
+    nearness = (-distances).exp().masked_fill(distances == 0, 0)
+    return torch.where(point.holds(0), -point.margins.double().clamp(min=0), nearness)
 
 
 class Best(NamedTuple):

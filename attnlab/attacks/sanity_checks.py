@@ -98,7 +98,7 @@ def check_maps(attacks: Mapping[str, Attack], kept: Held, distances: Mapping[str
     holding = {name: attack for name, attack in attacks.items() if attack.holds == "prediction"}
     signs = []
     for name in holding:
-        count, still = len(kept[name]), int((distances[name] <= 0).sum())
+        count, still = len(kept[name]), int((~(distances[name] > 0)).sum())  # NaN where a map shows nothing
         if lost := int((~kept[name]).sum()):
             signs.append(
                 f"{name} lost the prediction of {lost} of {counted(count, 'image')}, which it holds: outputs that "
@@ -107,7 +107,8 @@ def check_maps(attacks: Mapping[str, Attack], kept: Held, distances: Mapping[str
         if still > 0.5 * count:
             signs.append(
                 f"{name} moved no map of {still} of {counted(count, 'image')}: the maps' gradient vanishes (ReLUs have "
-                "no second derivative: --explain-softplus 10), or the margin to be kept leaves no room"
+                "no second derivative: --explain-softplus 10), nothing in the clean maps is positive, or the margin "
+                "to be kept leaves no room"
             )
     for (weaker, weak), (stronger, strong) in permutations(holding.items(), 2):
         back = int((distances[stronger] < distances[weaker] - ROUNDED).sum())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -205,12 +206,13 @@ def looked_at(target: AttackBatch, adversarial: Images, steps: int = 0, targets:
 def _columns(result: AttackResult) -> Row:
     """A value per image of what the records hold of an outcome."""
     nothing, shared = [None] * len(result.steps), result.shared_cells
+    distances = nothing if result.distances is None else result.distances.tolist()
     return {
         "prediction": result.predictions.tolist(),
         "margin": result.margins.tolist(),
         "loss": result.losses.tolist(),
         "steps_to_success": [None if steps < 0 else steps for steps in result.steps.tolist()],
-        "distance": nothing if result.distances is None else result.distances.tolist(),
+        "distance": [None if distance is None or isnan(distance) else distance for distance in distances],
         "shared_cells": nothing if shared is None else [None if cells[0] < 0 else cells for cells in shared.tolist()],
         "target": nothing if result.targets is None else result.targets.tolist(),
     }

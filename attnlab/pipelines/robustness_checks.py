@@ -97,7 +97,9 @@ def write_checks(
         held = {str(attack): group.to_numpy(bool) for attack, group in right.groupby(own["attack"], sort=False)}
         if white_box and held:
             signs += check_accuracies({attack: loop[attack] for attack in loop if attack in held}, blind, held)
-            by_attack = {str(attack): group for attack, group in own[own["distance"].notna()].groupby("attack")}
+            by_attack = {
+                str(attack): group for attack, group in own[own["attack"].isin(list(on_maps))].groupby("attack")
+            }
             kept = {
                 name: (group["prediction"] == group["clean_prediction"]).to_numpy(bool)
                 for name, group in by_attack.items()

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -254,3 +255,21 @@ def test_fewer_images_than_a_batch_are_refused(networks, tmp_path):
     with pytest.raises(UserError) as error:
         training(networks, tmp_path, images=noise(3, 0)).run()
     assert str(error.value) == "expected at least a batch of 4 training images, got 3; a smaller --batch-size may do"
+
+
+# ------------------------------------------------------------------ maps that show nothing
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_training_whose_maps_show_nothing_says_so(networks, tmp_path, sign):
+    """Only channels below 0 speak for a class where its weights are; those of a ReLU never are."""
+    ours = training(networks, tmp_path, build="plain", plan=replace(PLAN, epochs=1, learning_rate=1e-9))
+    last = ours.classifier.network.last.weight
+    last.data = sign * last.data.abs()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        ours.run()
+    said = [str(one.message) for one in found if "have nothing positive" in str(one.message)]
+    assert len(said) == (1 if sign < 0 else 0)
+    (line,) = (line for line in read_log(tmp_path / "log.jsonl") if "without_area" in line)
+    assert line["without_area"] == (1 if sign < 0 else 0)

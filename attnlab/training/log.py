@@ -1,6 +1,7 @@
 """The log of a training: JSON lines in a file, and the same as curves in TensorBoard."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,7 @@ class Log:
 
     def __init__(self, path: Path, progress: Progress, on_log: OnLog) -> None:
         self.path = path
-        self.listeners = [on_log]
+        self.listeners = [on_log, warn_of_maps]
         lines = read_log(path) if path.exists() else []
         at = (progress.epoch, progress.step)
         kept = [line for line in lines if (line["epoch"] - ("step" in line), line.get("step", 0)) <= at]
@@ -37,6 +38,16 @@ class Log:
             file.write(json.dumps(line) + "\n")
         for listener in self.listeners:
             listener(line)
+
+
+def warn_of_maps(line: Line) -> None:
+    """Warn where most maps show nothing: the attention terms are about few images then, and may have put maps out."""
+    if line.get("without_area", 0) > 0.5:
+        warnings.warn(
+            "more than half of the maps in training have nothing positive: the attention terms leave their images out, "
+            "and a map that is put out is preserved at no cost; a smaller --beta keeps more of them",
+            stacklevel=2,
+        )
 
 
 def read_log(path: Path | str) -> list[Line]:

@@ -143,7 +143,7 @@ def test_images_of_which_none_are_kept_for_a_test_are_told(train, place):
     words += ["--batch-size", 6, "--held-out", 2, "--workers", 0]
     message = "Warning: this training uses all images of flat: evaluate and analyze it on others, or keep these in "
     assert message in train(*words, "--root", "flat", "--out", "one").err
-    assert "Warning" not in train(*words, "--root", "split", "--out", "two").err
+    assert "this training uses all images" not in train(*words, "--root", "split", "--out", "two").err
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,14 @@ def test_equal_maps_and_those_without_evidence_have_a_distance_of_0_and_a_finite
 
 def test_what_is_climbed_and_kept_by_hand():
     logits = torch.tensor([[3.0, 1.0], [1.0, 0.5], [0.0, 2.0]])
-    point = MapPoint(logits, torch.tensor([0, 0, 0]), torch.tensor([0.2, 0.3, 0.4]))
+    point = MapPoint(logits, torch.tensor([0, 0, 0]), torch.tensor([0.2, 0.3, 0.4]), torch.tensor([True] * 3))
     assert move_map(point, 1.0).tolist() == pytest.approx([0.2, 0.5, -2.0])
     assert moved(point, 1.0).tolist() == pytest.approx([0.2, -torch.inf, -torch.inf])
     assert keep_map(point, 0.0).tolist() == pytest.approx([-2.0, -0.5, -0.4])
     assert kept(point, 0.0).tolist() == pytest.approx([-2.0, -0.5, torch.exp(torch.tensor(-0.4)).item()])
-    changed = MapPoint(logits[[2, 2]], torch.tensor([0, 0]), torch.tensor([0.0, 5.0]))
-    assert kept(changed, 0.0).tolist() == pytest.approx([0, torch.exp(torch.tensor(-5.0)).item()])  # 0: nothing shown
+    distances, shown = torch.tensor([0.0, 0.0, 5.0]), torch.tensor([False, True, True])
+    changed = MapPoint(logits[[2, 2, 2]], torch.tensor([0, 0, 0]), distances, shown)
+    assert kept(changed, 0.0).tolist() == pytest.approx([0, 1, torch.exp(torch.tensor(-5.0)).item()])
     best = Best(torch.zeros(3, 1, 1, 1), torch.tensor([0.2, -torch.inf, -torch.inf]).double())
     better = best.or_better(torch.ones(3, 1, 1, 1), torch.tensor([0.2, 0.0, torch.nan]).double())
     assert better.images.flatten().tolist() == [0, 1, 0]

@@ -10,6 +10,7 @@ from attnlab.arrays import Areas, Images, Labels, Logits, Maps
 from attnlab.attacks import MAP_OBJECTIVES, Attack
 from attnlab.attacks.clean_pass import CleanPass, clean_areas
 from attnlab.attacks.limits import MOST_STEPS
+from attnlab.attacks.map_distances import shows
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.seeding import reseed, uniform
@@ -86,7 +87,7 @@ def attack_context(
 def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
     """Clean predictions, their maps, and the clean images as the best points so far, of an attack on maps."""
     logits, maps = maps_under_attack(classifier, images, None, attack)
-    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]))
+    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]), shows(maps, str(attack.distance)))
     best = Best(images, MAP_OBJECTIVES[attack.objective].score(clean, attack.keep))
     return AttackContext(images, labels, clean.classes, maps=maps, best=best)
 

@@ -19,6 +19,7 @@ class MapPoint(NamedTuple):
     logits: Logits
     classes: Labels  # predictions of the clean images, whose maps are looked at
     distances: PerImage  # of the map from the clean one
+    shown: PerImage  # whether the distance is one of two maps that show something, bool
 
     @property
     def margins(self) -> PerImage:
@@ -48,10 +49,9 @@ def keep_map(point: MapPoint, _keep: float) -> PerImage:
 def kept(point: MapPoint, _keep: float) -> PerImage:
     """Higher the nearer the map of a changed prediction is, (N,), float64; below all those the lower the margin is.
 
-    A distance of exactly 0 is that of a map that shows nothing any more: 0, below those that show something.
+    0 where a map shows nothing, below those that show something.
     """
-    distances = point.distances.double().abs()
-    nearness = (-distances).exp().masked_fill(distances == 0, 0)
+    nearness = (-point.distances.double().abs()).exp() * point.shown
     return torch.where(point.holds(0), -point.margins.double().clamp(min=0), nearness)
 
 

@@ -235,7 +235,7 @@ def _taken(shared: SharedBatches, read: Any) -> Iterator[Batch]:
         for where, about in read:
             yield _batch(about, *shared.take(where))
     finally:
-        read._shutdown_workers()
+        read._shutdown_workers()  # as torch does once it is garbage, which may be after its queues, and in vain
 
 
 @atexit.register

@@ -76,7 +76,7 @@ def test_a_clean_map_that_shows_nothing_counts_for_no_attack_and_an_attacked_one
 
 
 class Dark(nn.Module):
-    """Class 0 wins wherever nothing speaks for it: its map is below 0 everywhere."""
+    """A network whose maps are below 0 everywhere: of no class is a weight positive."""
 
     input_size = (8, 8)
 

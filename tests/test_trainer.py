@@ -262,7 +262,7 @@ def test_fewer_images_than_a_batch_are_refused(networks, tmp_path):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_training_whose_maps_show_nothing_says_so(networks, tmp_path, sign):
-    """Only channels below 0 speak for a class where its weights are; those of a ReLU never are."""
+    """Channels behind a ReLU are at least 0, so that weights below 0 make every map negative."""
     ours = training(networks, tmp_path, build="plain", plan=replace(PLAN, epochs=1, learning_rate=1e-9))
     last = ours.classifier.network.last.weight
     last.data = sign * last.data.abs()

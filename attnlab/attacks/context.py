@@ -86,8 +86,9 @@ def attack_context(
 
 def _map_context(classifier: Classifier, images: Images, labels: Labels, attack: Attack) -> AttackContext:
     """Clean predictions, their maps, and the clean images as the best points so far, of an attack on maps."""
+    assert attack.distance is not None
     logits, maps = maps_under_attack(classifier, images, None, attack)
-    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]), shows(maps, str(attack.distance)))
+    clean = MapPoint(logits, logits.argmax(1), torch.zeros_like(logits[:, 0]), shows(maps, attack.distance))
     best = Best(images, MAP_OBJECTIVES[attack.objective].score(clean, attack.keep))
     return AttackContext(images, labels, clean.classes, maps=maps, best=best)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from attnlab.arrays import Areas, Images, Labels, Logits, Maps, PerImage
 from attnlab.attacks import DISTANCES, Attack
 from attnlab.attacks.context import maps_under_attack
-from attnlab.attacks.map_distances import shows
+from attnlab.attacks.map_distances import both_show, shows
 from attnlab.attacks.pgd import best_points
 from attnlab.attacks.trajectory import AttackResult, attack_result
 from attnlab.attention.map_metrics import topk_intersection
@@ -52,12 +52,9 @@ def compared(clean: Maps, maps: Maps, attack: Attack) -> tuple[PerImage, Tensor]
     """Distance that the attack is about, (N,), and shared cells as of `topk_intersection`, (N, h * w).
 
     A clean map that shows nothing cannot move, however weak the defence: its image has a distance of NaN and -1 shared
-    cells. Nor has one a distance whose attacked map shows nothing.
+    cells. Where the attacked map shows nothing, the distance is NaN.
     """
     assert attack.distance is not None
-    there = shows(clean, attack.distance)
-    distances = DISTANCES[attack.distance](clean, maps)
-    return (
-        distances.masked_fill(~(there & shows(maps, attack.distance)), torch.nan),
-        topk_intersection(clean, maps).masked_fill(~there[:, None], -1),
-    )
+    distances, shared = DISTANCES[attack.distance](clean, maps), topk_intersection(clean, maps)
+    distances = distances.masked_fill(~both_show(clean, maps, attack.distance), torch.nan)
+    return distances, shared.masked_fill(~shows(clean, attack.distance)[:, None], -1)

@@ -23,25 +23,24 @@ def mass_out_of_top_k(clean: Maps, maps: Maps) -> PerImage:
     count = max(1, round(SHARE * clean[0].numel()))
     highest = clean.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :count]
     left = (_mass(clean) - _mass(maps)).flatten(1).gather(1, highest).sum(1)
-    return left * _both_positive(clean, maps)
+    return left * both_show(clean, maps, "top-k")
 
 
 def euclidean(clean: Maps, maps: Maps) -> PerImage:
     """Euclidean distance of the maps, from 0 to the root of 2 (Dombrowski et al. 2019: their loss has its square)."""
     distance: PerImage = torch.linalg.vector_norm(_mass(clean) - _mass(maps), dim=(1, 2))
-    return distance * _both_positive(clean, maps)
+    return distance * both_show(clean, maps, "l2")
 
 
 def cosine(clean: Maps, maps: Maps) -> PerImage:
     """1 less the cosine of the signed maps, from 0 to 2."""
-    there = shows(clean, "cosine") & shows(maps, "cosine")
-    return (1 - F.cosine_similarity(clean.flatten(1), maps.flatten(1))) * there
+    return (1 - F.cosine_similarity(clean.flatten(1), maps.flatten(1))) * both_show(clean, maps, "cosine")
 
 
 def shift_of_centre(clean: Maps, maps: Maps) -> PerImage:
     """Distance of the maps' centres of mass, in heights and widths of the image (Ghorbani et al. 2019, mass centre)."""
     distance: PerImage = torch.linalg.vector_norm(_centres(clean) - _centres(maps), dim=1)
-    return distance * _both_positive(clean, maps)
+    return distance * both_show(clean, maps, "centre")
 
 
 def shows(maps: Maps, distance: str) -> PerImage:
@@ -49,16 +48,16 @@ def shows(maps: Maps, distance: str) -> PerImage:
     return maps.flatten(1).any(1) if distance == "cosine" else maps.amax((1, 2)) > 0
 
 
+def both_show(clean: Maps, maps: Maps, distance: str) -> PerImage:
+    """Where both maps have that, (N,), bool: elsewhere the distance is 0 and says nothing."""
+    return shows(clean, distance) & shows(maps, distance)
+
+
 def _mass(maps: Maps) -> Maps:
     """Maps after the ReLU, each scaled to a sum of 1; all 0 where nothing is positive."""
     positive = maps.relu()
     total = positive.sum((1, 2), keepdim=True)
     return positive / total.where(total > 0, 1)
-
-
-def _both_positive(clean: Maps, maps: Maps) -> Tensor:
-    """Where both maps have something positive, (N,), bool."""
-    return (clean.amax((1, 2)) > 0) & (maps.amax((1, 2)) > 0)
 
 
 def _centres(maps: Maps) -> Tensor:

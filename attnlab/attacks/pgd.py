@@ -11,7 +11,7 @@ from attnlab.arrays import Areas, Images, Labels, Logits, PerImage
 from attnlab.attacks import DISTANCES, MAP_OBJECTIVES, RULES, Attack, State
 from attnlab.attacks.clean_pass import CleanPass
 from attnlab.attacks.context import AttackContext, attack_context, start_of
-from attnlab.attacks.map_distances import shows
+from attnlab.attacks.map_distances import both_show
 from attnlab.attacks.map_objectives import Best, MapPoint
 from attnlab.attacks.norms import NORMS
 from attnlab.attacks.objectives import attention_deviation, lead
@@ -205,5 +205,5 @@ def _look(
     logits, maps = logits_and_maps(
         classifier, point, aim.target, detach_input=cut, create_graph=create_graph, method=maps_of
     )
-    shown = shows(aim.maps, attack.distance) & shows(maps, attack.distance)
-    return MapPoint(logits, aim.target, DISTANCES[attack.distance](aim.maps, maps), shown)
+    distances, shown = DISTANCES[attack.distance](aim.maps, maps), both_show(aim.maps, maps, attack.distance)
+    return MapPoint(logits, aim.target, distances, shown)

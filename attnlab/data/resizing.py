@@ -219,9 +219,9 @@ def load_batches(
         worker_init_fn=_leave_signals_to_the_parent,
     )
     read = iter(loader)  # processes start now
-    read = _warning(_taken(shared, read) if shared else read, warn)
-    _reading.add(read)
-    return read
+    reading = _warning(_taken(shared, read) if shared else read, warn)
+    _reading.add(reading)
+    return reading
 
 
 def _put(shared: SharedBatches, items: "Sequence[Sample | Skipped]") -> tuple[Where, dict[str, list[Any]]]:

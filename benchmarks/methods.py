@@ -16,6 +16,7 @@ from functools import partial
 from io import StringIO
 from itertools import combinations
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import torch
@@ -29,7 +30,6 @@ from attnlab.data import load_dataset
 from attnlab.data.resizing import read_batch
 from attnlab.hooks import capture, find_layer, frozen_eval
 from attnlab.measures import faithfulness
-from attnlab.measures.faithfulness import STEPS
 from attnlab.models import Classifier, load_model
 from attnlab.pipelines.hardware import lime_batch_size
 from benchmarks.timing import installed, machine, say_figures, side_by_side
@@ -39,6 +39,7 @@ MODELS = {  # name -> what load_model takes, within the folder of data
     "SqueezeNet 1.1": ("squeezenet1_1", "{}/weights/squeezenet1_1.safetensors"),
 }
 BATCH_SIZES = (2, 4, 8, 16, 32, 64)  # that captum is tried at
+STEPS = 24  # of deletion
 FUSED = ("grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam")
 
 
@@ -209,16 +210,16 @@ def by_captum(setup: Setup) -> Comparison:
 
 
 def deletion(setup: Setup) -> Comparison:
-    """Deletion of all images in STEPS steps by attnlab and by Quantus (PixelFlipping), and the bare passes it takes.
+    """Deletion of all images in as many steps by attnlab and by Quantus (PixelFlipping), and the bare passes it takes.
 
     Quantus gets the network and all images at once, as attnlab's passes are of the batch size that is found for them.
-    torch-cam and grad-cam have no deletion.
+    attnlab also looks at the whole image, which Quantus does not. torch-cam and grad-cam have no deletion.
     """
     maps = torch.rand(len(setup.images), *setup.images.shape[2:], generator=torch.Generator().manual_seed(0))
     batch_size, _ = lime_batch_size(setup.placed)
 
     def own() -> object:
-        with frozen_eval(setup.placed):
+        with frozen_eval(setup.placed), patch.object(faithfulness, "STEPS", STEPS):
             return faithfulness.deletion(setup.placed, setup.images, maps, setup.labels, batch_size)
 
     ways: dict[str, Callable[[], object]] = {
@@ -229,7 +230,7 @@ def deletion(setup: Setup) -> Comparison:
     if installed("quantus"):
         ways["quantus"] = _by_quantus(setup, maps)
         goals.append(Goal("quantus", "attnlab", at_least=3))
-    return Comparison(ways, len(setup.images), tuple(goals), f"{STEPS} steps at batch {batch_size}, quantus 24")
+    return Comparison(ways, len(setup.images), tuple(goals), f"{STEPS} steps at batch {batch_size}")
 
 
 def _bare_passes(setup: Setup, count: int) -> Callable[[], object]:
@@ -246,13 +247,13 @@ def _bare_passes(setup: Setup, count: int) -> Callable[[], object]:
 
 
 def _by_quantus(setup: Setup, maps: Tensor) -> Callable[[], object]:
-    """PixelFlipping of Quantus, which replaces values of channels one by one, in 24 steps.
+    """PixelFlipping of Quantus, which replaces values of channels one by one, in STEPS steps.
 
-    A step must divide the pixels of a channel but is of the values of all three: so there are 24 or 42, not 28.
+    A step must divide the pixels of a channel but is of the values of all three: so there are 24 or 42 of 224 px.
     """
     import quantus
 
-    step = setup.images[0, 0].numel() // 8
+    step = setup.images[0].numel() // STEPS
     metric = quantus.PixelFlipping(features_in_step=step, perturb_baseline=0.5, normalise=False, disable_warnings=True)
     images, labels = setup.images.cpu().numpy(), setup.labels.cpu().numpy()
     scores = maps[:, None].numpy()

@@ -103,17 +103,21 @@ def test_method_draws_from_no_global_stream_and_leaves_the_model_as_it_was(name,
 @pytest.mark.parametrize("name", METHODS)
 def test_method_that_raises_leaves_the_model_and_the_streams_as_they_were(name, small, monkeypatch):
     before, stream = state_of(small), torch.get_rng_state().tolist()
-    forward, calls = small.forward, []
+    calls = []
 
-    def fail_at_the_second(images):
-        calls.append(1)
-        if len(calls) == 2:
-            raise RuntimeError("no")
-        return forward(images)
+    def fail_at_the_second(make_pass):
+        def pass_or_fail(images):
+            calls.append(1)
+            if len(calls) == 2:
+                raise RuntimeError("no")
+            return make_pass(images)
+
+        return pass_or_fail
 
     images = images_for(small)
     with monkeypatch.context() as patch:
-        patch.setattr(small, "forward", fail_at_the_second)
+        for way in ("forward", "infer"):
+            patch.setattr(small, way, fail_at_the_second(getattr(small, way)))
         with pytest.raises(RuntimeError, match="no"):
             maps_of(METHODS[name], small, images, torch.tensor([0, 1, 4]), batch_size=1)
     assert torch.get_rng_state().tolist() == stream
@@ -163,16 +167,20 @@ def test_kernel_shap_of_a_single_superpixel_is_the_whole_difference(pooled, monk
 def test_passes_are_halved_for_good_when_memory_runs_out(small, monkeypatch):
     forward, sizes = small.forward, []
 
-    def fits_five(images):
-        sizes.append(len(images))
-        if len(images) > 5:
-            raise RuntimeError("CUDA out of memory")
-        return forward(images)
+    def fits_five(make_pass):
+        def pass_or_fail(images):
+            sizes.append(len(images))
+            if len(images) > 5:
+                raise RuntimeError("CUDA out of memory")
+            return make_pass(images)
+
+        return pass_or_fail
 
     images, classes = images_for(small), torch.tensor([0, 1, 4])
     expected = maps_of(captum_methods.smoothgrad, small, images, classes, batch_size=3)
     passes = Passes(small, 16)
-    monkeypatch.setattr(small, "forward", fits_five)
+    monkeypatch.setattr(small, "forward", fits_five(forward))
+    monkeypatch.setattr(small, "infer", fits_five(small.infer))
     torch.testing.assert_close(passes(images.repeat(4, 1, 1, 1)), forward(images).repeat(4, 1).detach())
     assert passes.size == 4
     assert sizes == [12, 8, 4, 4, 4]

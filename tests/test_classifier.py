@@ -135,4 +135,4 @@ def test_traced_passes_are_those_of_the_network_and_others_are_its_own(monkeypat
     classifier, images, _ = compiled()
     assert classifier(images).requires_grad
     classifier.place("cpu")
-    assert classifier._compiled is None
+    assert classifier._inference is None

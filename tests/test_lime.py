@@ -163,14 +163,14 @@ def test_running_out_of_memory_halves_the_batch(resnet8, scenes_batch, monkeypat
     labels = torch.tensor(superpixels(images[0].numpy(), "grid", 0).astype(np.int64))[None]
     shown = [perturbations("a", 64, 32, 0)]
     expected = explain(MaskedInference(resnet8, images, classes, labels, "grey", 4), shown, LimeSettings(samples=32))
-    logits = type(resnet8).logits
+    infer = type(resnet8).infer
 
     def small_device(self, normalised):
         if len(normalised) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return logits(self, normalised)
+        return infer(self, normalised)
 
-    monkeypatch.setattr(type(resnet8), "logits", small_device)
+    monkeypatch.setattr(type(resnet8), "infer", small_device)
     sampler = MaskedInference(resnet8, images, classes, labels, "grey", 32)
     (ours,) = explain(sampler, shown, LimeSettings(samples=32))
     assert sampler.batch_size == 4
@@ -263,7 +263,7 @@ def test_composed_images_show_each_superpixel_or_hide_it_to_the_bit(scenes_batch
     )
     shown = [perturbations(name, int(segments.max()) + 1, 6, 0) for name in "ab"]
     seen = []
-    monkeypatch.setattr(classifier, "logits", lambda batch: seen.append(batch) or torch.zeros(len(batch), 10))
+    monkeypatch.setattr(classifier, "infer", lambda batch: seen.append(batch) or torch.zeros(len(batch), 10))
     MaskedInference(classifier, images, classes, segments, "mean", 5)([(0, shown[0]), (1, shown[1])])
     normal, hidden = (classifier.normalise(part) for part in (images, hidden_images(images, segments, "mean")))
     expected = [

@@ -172,9 +172,9 @@ def test_labels_are_known_without_reading_the_images(shared):
 
 
 def test_nan_names_the_image(tmp_path, resnet8, monkeypatch):
-    logits = type(resnet8).logits
+    infer = type(resnet8).infer
     monkeypatch.setattr(
-        type(resnet8), "logits", lambda self, x: logits(self, x) * (torch.nan if len(x) == SAMPLES else 1)
+        type(resnet8), "infer", lambda self, x: infer(self, x) * (torch.nan if len(x) == SAMPLES else 1)
     )
     settings = LIME | {"method": "lime"}
     with pytest.raises(UserError, match="perturbed copy of image val-0000"):
@@ -210,14 +210,14 @@ def test_numbers_of_features_below_1_are_refused(lime_run):
 
 
 def test_the_fastest_batch_is_found_where_memory_is_short(resnet8, monkeypatch):
-    logits = type(resnet8).logits
+    infer = type(resnet8).infer
 
     def small_device(self, normalised):
         if len(normalised) > 4:
             raise RuntimeError("CUDA out of memory")
-        return logits(self, normalised)
+        return infer(self, normalised)
 
-    monkeypatch.setattr(type(resnet8), "logits", small_device)
+    monkeypatch.setattr(type(resnet8), "infer", small_device)
     size, speed = lime_batch_size(resnet8)
     assert size in (1, 2, 4)
     assert speed > 0

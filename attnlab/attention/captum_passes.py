@@ -33,7 +33,8 @@ class Passes:
     @torch.no_grad()
     def __call__(self, images: Images) -> Logits:
         """Logits without a gradient, (N, K)."""
-        return self.in_parts(len(images), lambda part: self.classifier(images[part]))
+        infer, normalise = self.classifier.infer, self.classifier.normalise
+        return self.in_parts(len(images), lambda part: infer(normalise(images[part])))
 
     def gradient(
         self,

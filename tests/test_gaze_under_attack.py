@@ -18,13 +18,14 @@ from attnlab.attacks.pgd import perturb
 from attnlab.attention.gradcam import grad_cam
 from attnlab.attention.map_metrics import topk_intersection
 from attnlab.models import Classifier
-from attnlab.records import read_checks, read_evaluation
+from attnlab.records import read_checks, read_evaluation, read_records
 from attnlab.report.tables import TABLES
 from attnlab.report.tables.accuracy import gaze
 from attnlab.report.tables.export import write_tables
 from attnlab.report.tables.sources import evaluation
 from attnlab.runs import Run
 from attnlab.seeding import seed_of
+from attnlab.words import counted
 
 ON_MAPS = {
     name: replace(ATTACKS[stem], eps=EPS, steps=steps, step_size=2 / 255)
@@ -259,3 +260,32 @@ def test_an_analysis_under_an_attack_on_maps_names_the_group_that_kept_its_predi
     assert set(pd.read_csv("exported/records.csv")["group"]) <= {"kept", "misclassified"}
     refused = attnlab("figures", "out", "--only", "success-against-iou").error
     assert "the attack is to leave predictions as they are" in refused
+
+
+#: resnet8 with evidence against class 6 alone, which it always predicts: none of its maps has a positive value
+AGAINST = """
+from attnlab.models import load_model
+
+def build():
+    network = load_model("resnet8").network
+    network.classifier.weight.data[6] = -network.classifier.weight.data[6].abs()
+    network.classifier.bias.data[6] = 1000
+    return network
+"""
+
+
+def test_an_analysis_says_of_how_many_images_the_map_has_nothing_to_move(attnlab, tmp_path):
+    (tmp_path / "against.py").write_text(AGAINST)
+    words = ["analyze", "--model", f"{tmp_path}/against.py:build", "--limit", 20]
+    line = "nothing to move: the clean grad-cam map of {} has no positive value"
+    said = {
+        name: " ".join(attnlab(*words, "--attack", "explain2", *options, "--out", tmp_path / name).out.split())
+        for name, options in {"top-k": (), "cosine": ("--explain-distance", "cosine")}.items()
+    }
+    records = read_records(tmp_path / "top-k")
+    correct = records[records["prediction"] == records["label"]]
+    assert set(correct["label"]) == {6}
+    assert all(max(values) <= 0 for values in correct["map"])
+    assert line.format(counted(len(correct), "image")) in said["top-k"]
+    assert all((np.array(shared) == np.arange(1, 65)).all() for shared in correct["shared_cells"])
+    assert "nothing to move" not in said["cosine"]

@@ -1,13 +1,14 @@
 """Lines about a run for people: how many images, what was left out and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from attnlab.records import CHECKS, SANITY, read_checks, under_random_weights
 from attnlab.report.attack_words import eps_of, falls_short
-from attnlab.report.description import predicted_labels
+from attnlab.report.description import holds_prediction, predicted_labels
 from attnlab.report.tables import BOXES, LIME, MAPS, TABLES
 from attnlab.report.tables.iou import each_method
 from attnlab.report.tables.sources import Source
@@ -56,10 +57,33 @@ def of_analysis(run: Run, source: Source, frames: Mapping[str, pd.DataFrame]) ->
             lines.append(
                 f"constant maps{of}: {counted(constant, 'image')} at eps {as_fraction(eps)}: no area, empty IoU"
             )
+    lines += _nothing_to_move(run, options, set(images["image_id"]))
     likeness = [f"{name} {alike:.2f}" for name, alike in under_random_weights(run.folder).items()]
     if likeness:
         lines.append(f"rank correlation of |maps| under trained and random weights ({SANITY}): {', '.join(likeness)}")
     return lines + _checks(run.folder)
+
+
+def _nothing_to_move(run: Run, options: Mapping[str, Any], images: Set[str]) -> list[str]:
+    """A line about images that an attack on maps leaves as they are, for it moves what is positive in a clean map."""
+    attack, methods = options["attack"] or {}, options["methods"]
+    if not holds_prediction(attack) or attack["method"] not in methods:
+        return []
+    place, shows = methods.index(attack["method"]), any if attack["distance"] == "cosine" else _any_positive
+    blank = 0
+    for part in run.parts(["image_id", "maps"]):
+        for image, maps in zip(part["image_id"].to_pylist(), part["maps"].to_pylist(), strict=True):
+            blank += image in images and not shows(maps[place]["values"])
+    if not blank:
+        return []
+    return [
+        f"nothing to move: the clean {attack['method']} map of {counted(blank, 'image')} has no positive value; "
+        "such an image stays as it is, with an IoU of 1 in Table 3"
+    ]
+
+
+def _any_positive(values: Iterable[float]) -> bool:
+    return any(value > 0 for value in values)
 
 
 def of_evaluation(run: Run, source: Source) -> list[str]:

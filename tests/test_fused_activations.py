@@ -56,6 +56,7 @@ MIDDLES = {  # what lies behind the first convolution, and how many activations 
     "methods": (lambda net, x: net.second(x.relu_()).relu(), 2),
     "limits": (lambda net, x: F.relu6(net.second(F.hardtanh(x, -0.2, max_val=0.1))), 2),
     "limits by default": (lambda net, x: nn.ReLU6()(net.second(nn.Hardtanh()(x))), 2),
+    "in place by position": (lambda net, x: F.relu6(net.second(F.relu(x, True)), True), 2),
     "none to fuse": (lambda net, x: net.second(x).sigmoid(), 0),
     "padding by name": (lambda net, x: net.same(F.relu(x)).relu(), 1),
     "one module twice, once behind a sum": (twice_by_one_module, 1),

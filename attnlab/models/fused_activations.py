@@ -23,7 +23,7 @@ Activation = tuple[str, tuple[float, ...]]  # as oneDNN names it, and its number
 Pass = Callable[[Tensor], Logits]
 
 RELU: Activation = ("relu", ())
-#: those that give the same number by themselves and in a convolution, with the limits that they have by default
+#: those that give the same number by themselves and in a convolution; hardtanh takes its limits
 ACTIVATIONS: dict[Function, Activation] = {
     F.relu: RELU,
     torch.relu: RELU,
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[Function, Activation] = {
     Tensor.relu: RELU,
     Tensor.relu_: RELU,
     F.relu6: ("hardtanh", (0.0, 6.0)),
-    F.hardtanh: ("hardtanh", (-1.0, 1.0)),
+    F.hardtanh: ("hardtanh", ()),
 }
 PRECISIONS = (torch.float32, torch.bfloat16)  # that oneDNN has
 
@@ -51,8 +51,7 @@ class FusedActivations:
     @classmethod
     def of(cls, run: Pass, images: Tensor) -> "FusedActivations":
         """Watch a pass of some images; none where there are none to fuse, or the fused pass does not give the same."""
-        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        if images.device.type != "cpu" or images.dtype not in PRECISIONS or not has_onednn:
+        if images.device.type != "cpu" or images.dtype not in PRECISIONS or not _has_onednn():
             return cls()
         with _Watch() as watch:
             expected = run(images)
@@ -116,7 +115,8 @@ class _Watch(TorchFunctionMode):
             else:
                 self.fused.pop(convolution, None)
             del self.outputs[id(tensor)]
-        if func is torch.conv2d and not isinstance(kwargs.get("padding", (*args, *[0] * 5)[4]), str):
+        batches = func is torch.conv2d and result.ndim == 4 and result.dtype in PRECISIONS
+        if batches and not _pads_by_name(*args, **kwargs):
             self.outputs[id(result)] = result, place
         return result
 
@@ -160,18 +160,29 @@ def _convolve(
     groups: int = 1,
 ) -> Tensor:
     """torch.conv2d and the activation, as torch.compile has them made."""
-    steps = [[value, value] if isinstance(value, int) else [*value] for value in (padding, stride, dilation)]
+    steps = [[value] * 2 if isinstance(value, int) else [*value] for value in (padding, stride, dilation)]
     name, numbers = activation
     output: Tensor = torch.ops.mkldnn._convolution_pointwise(input, weight, bias, *steps, groups, name, [*numbers], "")
     return output
 
 
-def _activation(func: Function, *limits: Any, **named: Any) -> Activation:
-    """Name and numbers of an activation as it is called; `inplace` comes last."""
-    name, numbers = ACTIVATIONS[func]
-    given = (*limits, *numbers[len(limits) :])[: len(numbers)]
-    low_high = zip(("min_val", "max_val"), given, strict=False)
-    return name, tuple(float(named.get(limit, value)) for limit, value in low_high) if numbers else ()
+def _pads_by_name(
+    _input: Tensor, _weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, *_: Any, **__: Any
+) -> bool:
+    return isinstance(padding, str)
+
+
+def _activation(func: Function, *settings: Any, **named: Any) -> Activation:
+    """Name and numbers of an activation as it is called."""
+    return ("hardtanh", _limits(*settings, **named)) if func is F.hardtanh else ACTIVATIONS[func]
+
+
+def _limits(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> tuple[float, float]:
+    return float(min_val), float(max_val)
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)  # type: ignore[no-untyped-call]
 
 
 def _name(func: Function) -> str:

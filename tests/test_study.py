@@ -1,13 +1,11 @@
 """Claims of a study, from runs whose generator is known."""
 
-import html
 import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
 import studies
-from common import error_of
 
 from attnlab.study import CLAIMS
 from attnlab.study.adjudicate import COLUMNS as OF_CLAIMS
@@ -16,9 +14,7 @@ from attnlab.study.comparisons import comparisons, is_blind
 from attnlab.study.effects import permutation_p
 from attnlab.study.images import COLUMNS, log_odds
 from attnlab.study.inputs import read_runs
-from attnlab.study.tables import of_claim
 from attnlab.study.verdict import sentence, verdict
-from attnlab.study.write import study
 
 
 @pytest.fixture(scope="module")
@@ -233,83 +229,3 @@ def test_a_sentence_says_the_power_and_what_the_margin_explains():
         "0.03 would have been seen with 82%, one of 0.040 with 80%; after control odds 1.50 [1.10, 2.00] a standard "
         "deviation, p = 0.01; 40% [20%, 70%] of it goes when the margin enters"
     )
-
-
-# ------------------------------------------------------------------ what is given
-
-
-def test_runs_of_different_images_are_compared_on_those_they_share(tmp_path):
-    records = studies.rows(60)
-    folders = [studies.write(tmp_path / "a", records), studies.write(tmp_path / "b", records[20:])]
-    inputs = read_runs(folders)
-    assert inputs.images.groupby("run").size().tolist() == [40, 40]
-    assert (
-        f"runs of different images ({folders[0]} 60, {folders[1]} 40): the 40 that all have are compared"
-        in inputs.notes
-    )
-
-
-def test_runs_that_share_few_images_or_disagree_on_a_label_are_refused(tmp_path):
-    records = studies.rows(60)
-    folders = [studies.write(tmp_path / "a", records), studies.write(tmp_path / "b", records[40:])]
-    assert error_of(read_runs, folders).startswith("expected runs that share at least 30 images, got 20 (images: ")
-    other = [{**row, "label": (row["label"] + 1) % 30} for row in records]
-    folders[1] = studies.write(tmp_path / "c", other)
-    assert "expected one label for each image, got " in error_of(read_runs, folders)
-    assert error_of(read_runs, folders[:1] * 2) == f"expected each run once, got {folders[0]} twice"
-
-
-def test_an_older_run_has_no_margin_and_its_log_odds_stand_for_it(tmp_path):
-    run = studies.write(tmp_path / "old", [{**row, "margin": None} for row in studies.rows(400)])
-    inputs = read_runs([run])
-    assert f"{run}: margin not recorded for 400 images (made by an older attnlab)" in inputs.notes[0]
-    row = adjudicate(comparisons(inputs, ["1"])).iloc[0]
-    assert row["controls"].startswith("log_odds, box_area")
-    assert row["margin"] == "log-odds of the label"
-
-
-def test_an_attack_that_never_fails_is_said(tmp_path):
-    records = studies.rows(40)
-    for row in records:
-        row["adversarial"][0]["prediction"] = (row["label"] + 1) % 30
-    row = adjudicate(comparisons(read_runs([studies.write(tmp_path / "all", records)]), ["1"])).iloc[0]
-    assert row["sentence"] == "cannot be told at this n: 0 images of fail, 40 of succeed"
-    assert np.isnan(row["difference"])
-
-
-def test_a_study_writes_its_files(tmp_path):
-    made = study([studies.write(tmp_path / "run", studies.rows(60))])
-    names = made.write(tmp_path / "out")
-    assert {"images.csv", "claims.csv", "summary.md", "study.html", "claim1.png", "claim1.pdf", "claim1.tex"} <= {
-        *names
-    }
-    assert all((tmp_path / "out" / name).stat().st_size for name in names)
-    read = pd.read_csv(tmp_path / "out/claims.csv", keep_default_na=False)
-    assert read["verdict"].tolist() == made.claims["verdict"].tolist()
-    assert len(pd.read_csv(tmp_path / "out/images.csv")) == 60
-    page = (tmp_path / "out/study.html").read_text()
-    assert page.count("data:image/svg+xml;base64,") == len(made.names) == 4
-    assert made.claims["sentence"][0] in html.unescape(page)
-    assert "http" not in page.replace("http-equiv", "")
-    assert (tmp_path / "out/summary.md").read_text().count("## Claim") == 4
-    assert "matched" in of_claim(made.claims, "1").heads
-    assert "gone with margin" not in of_claim(made.claims, "2-confidence").heads  # which is not controlled for
-
-
-def test_the_command_that_repeats_a_study_has_all_its_options(tmp_path):
-    run = studies.write(tmp_path / "run", studies.rows(60))
-    made = study([run], called=["a"], cells=3, smallest=0.1, defended=["a"])
-    assert made.command == "attnlab study a --defended a --cells 3 --smallest 0.1"
-    assert study([run], called=["a"]).command == "attnlab study a"
-
-
-def test_runs_without_boxes_or_whose_attack_holds_predictions_say_what_cannot_be_looked_at(tmp_path):
-    described = studies.manifest(40)
-    described["data"]["has_boxes"] = False
-    described["options"]["attack"] = {**studies.ATTACK, "objective": "move-map", "distance": "cosine"}
-    read = read_runs([studies.write(tmp_path / "r", studies.rows(40), described)], called=["r"])
-    assert read.notes == [
-        "r: its attack holds predictions, so no claim about its success is looked at",
-        "r has no boxes: claims 1 and 2 cannot be looked at",
-    ]
-    assert read.images["succeed"].isna().all()

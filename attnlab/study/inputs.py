@@ -17,6 +17,8 @@ from attnlab.words import counted, in_norm
 
 FEWEST = 30  # images that runs must share to be compared
 Manifest = Mapping[str, Any]
+#: columns of an image that no method has a part in
+PASSES = ["image_id", "eps", "label", "prediction", "adv_prediction", "confidence", "margin", "adv_confidence"]
 
 
 class Inputs(NamedTuple):
@@ -58,14 +60,14 @@ def read_runs(
     analyses, evaluations = _of_kind(manifests, "analyze"), _of_kind(manifests, "evaluate")
     shared = {kind: shared_images({name: runs[name] for name in of_kind}, notes)
               for kind, of_kind in (("analyze", analyses), ("evaluate", evaluations))}  # fmt: skip
-    titles = _titles({name: manifests[name] for name in analyses})
     areas = cells, features
-    frames = [_images(runs[name], name, titles[name], manifests[name], areas, notes) for name in analyses]
-    images = _joined(frames, shared["analyze"])
+    frames = [_images(runs[name], name, manifests[name], areas, notes) for name in analyses]
+    images = _of_one_model_together(_joined(frames, shared["analyze"]), manifests, notes)
     outcomes = _joined([_outcomes(runs[name], name, manifests[name]) for name in evaluations], shared["evaluate"])
     if images is None and outcomes is None:
         raise UserError(f"nothing can be told from {', '.join(runs)}: {'; '.join(notes)}")
     if images is not None:
+        images["model"] = images["run"].map(_titles({name: manifests[name] for name in images["run"].unique()}))
         if defended:
             said = images["run"].isin([*defended]).astype(float)
             images["defended"] = images["defended"].where(images["defended"].notna(), said)
@@ -139,7 +141,7 @@ def labels_of(run: Run) -> dict[str, int]:
 
 
 def _images(
-    run: Run, name: str, title: str, manifest: Manifest, areas: tuple[int | None, int | None], notes: list[str]
+    run: Run, name: str, manifest: Manifest, areas: tuple[int | None, int | None], notes: list[str]
 ) -> pd.DataFrame:
     options, defense = manifest["options"], manifest.get("defense")
     frame = table_of_images(run, manifest, *areas)
@@ -148,7 +150,7 @@ def _images(
         frame["succeed"] = np.nan
     if not manifest["data"]["has_boxes"]:
         notes.append(f"{name} has no boxes: claims 1 and 2 cannot be looked at")
-    described = {"run": name, "model": title, "attack": _called(options["attack_name"], options["attack"])}
+    described = {"run": name, "attack": _called(options["attack_name"], options["attack"])}
     return frame.assign(**described, defended=np.nan if defense is None else float(defense != "none"))
 
 
@@ -193,6 +195,42 @@ def _joined(frames: list[pd.DataFrame], common: set[str]) -> pd.DataFrame | None
     if len(frames) == 1:
         return frames[0].reset_index(drop=True)
     return pd.concat([frame[frame["image_id"].isin(common)] for frame in frames], ignore_index=True)
+
+
+def _of_one_model_together(
+    images: pd.DataFrame | None, manifests: Mapping[str, Manifest], notes: list[str]
+) -> pd.DataFrame | None:
+    """Analyses that differ in their methods alone as one run, so that p-values are corrected over all methods.
+
+    They are of one network, layer, attack and data, and the numbers of each image but those of maps are equal to the
+    bit. A method that several have is the first one's.
+    """
+    if images is None:
+        return None
+    together: dict[str, pd.DataFrame] = {}
+    for name, frame in images.groupby("run", sort=False):
+        run = str(name)
+        for into, first in together.items():
+            more = frame[~frame["method"].isin(first["method"])]
+            if len(more) and _described(manifests[into]) == _described(manifests[run]) and _same_passes(first, frame):
+                together[into] = pd.concat([first, more.assign(run=into)])
+                notes.append(f"{into} and {run} differ in their methods alone: they are studied as one run")
+                break
+        else:
+            together[run] = frame
+    return pd.concat(together.values(), ignore_index=True)
+
+
+def _described(manifest: Manifest) -> tuple[object, ...]:
+    """What an analysis is of, but for its methods."""
+    options = manifest["options"]
+    return manifest["model"], manifest["data"], options["attack_name"], options["attack"], options["eps"]
+
+
+def _same_passes(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    """Whether two runs have equal numbers, to the bit, of each image clean and attacked."""
+    once = [frame.drop_duplicates(["image_id", "eps"])[PASSES].reset_index(drop=True) for frame in (first, second)]
+    return once[0].equals(once[1])
 
 
 def _missing_margins(images: pd.DataFrame) -> list[str]:

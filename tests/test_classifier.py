@@ -9,6 +9,7 @@ from common import NET
 from torch import nn
 
 from attnlab.models import MEMORY_FORMATS, Classifier, load_model
+from attnlab.models.fused_activations import FusedInference
 
 
 class Shared(nn.Module):
@@ -135,4 +136,4 @@ def test_traced_passes_are_those_of_the_network_and_others_are_its_own(monkeypat
     classifier, images, _ = compiled()
     assert classifier(images).requires_grad
     classifier.place("cpu")
-    assert classifier._inference is None
+    assert isinstance(classifier._inference, FusedInference)

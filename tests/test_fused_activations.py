@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,11 +46,6 @@ def twice_by_one_module(net, x):
     return net.relu(net.second(net.relu(x)) + 1)
 
 
-def branches(net, x):
-    x = net.relu(x)
-    return net.second(x).relu() if x.mean() > 0.5 else net.same(x) * 2
-
-
 MIDDLES = {  # what lies behind the first convolution, and how many activations are fused
     "modules": (lambda net, x: net.relu(net.second(net.relu(x))), 2),
     "functions": (in_functions, 2),
@@ -83,22 +79,149 @@ def test_the_fused_pass_gives_the_same_logits(name, images, monkeypatch):
         return _convolve(*arguments)
 
     monkeypatch.setattr(fused_activations, "_convolve", convolve)
-    fused = FusedActivations.of(net, images[:2])
+    fused = FusedActivations.of(net, net, images[:2])
     assert len(convolved) == count
     torch.testing.assert_close(fused(net, images), net(images), atol=1e-6, rtol=1e-5)
     assert len(convolved) == 2 * count
 
 
+# ------------------------------------------------------------------ passes that are not as they were watched
+
+
+def by_the_images(net, x):
+    x = net.relu(x)
+    return net.second(x).relu() if x.mean() > 0.5 else net.same(x) * 2
+
+
+def limits_of_the_images(net, x):
+    largest = float(net.seen.abs().amax()) / 4
+    return F.hardtanh(x, -largest, largest)
+
+
+def read_on_one_way(net, x):
+    shown = F.relu(x)
+    return shown + (x if net.seen.abs().mean() > 1 else net.seen.mean())
+
+
+def caught(net, x):
+    try:
+        shown = net.second(x.relu()).neg() if net.seen.abs().mean() > 1 else net.second(x.relu()).abs()
+    except Exception:
+        shown = net.second(x.abs())
+    return net.same(shown).relu()
+
+
+def in_place_on_the_images(net, x):
+    mean = float(net.seen.abs().mean())
+    net.seen.sub_(mean)
+    shown = net.relu(net.first(net.seen))
+    return shown if mean < 1 else shown.amax((2, 3), keepdim=True)
+
+
+def by_a_gradient(net, x):
+    with torch.enable_grad():
+        other = net.seen.detach().requires_grad_()
+        energy = F.relu(net.first(other)).square().sum() + other.sum()
+        (gradient,) = torch.autograd.grad(energy, other)
+    return net.first(net.seen - gradient).relu()
+
+
+def standardised(net, x):
+    spread = net.seen.std((1, 2, 3), keepdim=True)
+    return F.relu(net.first((net.seen - net.seen.mean((1, 2, 3), keepdim=True)) / spread))
+
+
+def divided_in_place(net, x):
+    shown = F.relu(x)
+    shown[:, :, :, 1:].div_(net.seen[:, :1, :, 1:].abs().amax((1, 2, 3), keepdim=True))
+    return F.relu(net.second(shown))
+
+
+def alone(net, x):
+    if len(x) == 1:
+        return net.second(net.seen.new_ones(8, 32, 32) * x.amax()).relu()[None]
+    return net.second(x.relu()).relu()
+
+
+OTHERS = {
+    "another function by the images": by_the_images,
+    "limits by the images": limits_of_the_images,
+    "another reader by the images": read_on_one_way,
+    "an exception that the network catches": caught,
+    "work in place on the images": in_place_on_the_images,
+    "a gradient inside": by_a_gradient,
+    "NaN by the images": standardised,
+    "NaN in place": divided_in_place,
+    "one image by itself": alone,
+}
+
+
+class Seeing(Net):
+    """The same, whose middle finds the images in `seen`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_network_that_takes_another_way_gives_its_own_logits(name, images):
+    net = Seeing(OTHERS[name])
+    classifier = Classifier(net, input_size=32).eval()
+    grey = torch.full_like(images, 0.5)
+    grey[1:] = images[1:]
+    with torch.no_grad():
+        for some in (images, 10 * images, grey, images[:1], 0 * images):
+            expected = classifier.logits(some.clone())
+            found = classifier.infer(some.clone())
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("stride", [1, (2,), np.int64(2)])
+@pytest.mark.parametrize("named", [True, False])
 @torch.no_grad()
-def test_a_network_that_takes_another_way_gives_its_own_logits(images):
-    net = Net(branches)
-    fused = FusedActivations.of(net, images[:2])
-    assert fused.fused
-    several = [images * scale for scale in (1, 10)]
-    means = [net.first(one).relu().mean() for one in several]
-    assert min(means) < 0.5 < max(means)
-    for one in several:
-        torch.testing.assert_close(fused(net, one), net(one), atol=1e-6, rtol=1e-5)
+def test_convolutions_are_fused_however_they_are_called(stride, named, images):
+    weight, bias = torch.randn(8, 8, 3, 3), torch.randn(16)[::2].contiguous()
+
+    def middle(net, x):
+        if named:
+            return F.conv2d(x.relu(), weight=weight, bias=bias, stride=stride).relu()
+        return F.conv2d(x.relu(), weight, bias, stride).relu()
+
+    net = Net(middle)
+    fused = FusedActivations.of(net, net, images[:2])
+    assert len(fused.fused) == 2
+    torch.testing.assert_close(fused(net, images), net(images), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_onednn_does_otherwise_is_left_to_torch(images):
+    weight, bias = torch.randn(8, 8, 3, 3), torch.randn(16)[::2]  # of which it would take the first eight
+    for middle in (
+        lambda net, x: F.conv2d(x, weight, bias).relu(),
+        lambda net, x: net.second(x[0])[None].relu(),
+        lambda net, x: net.second.double()(x.double()).relu().float(),
+    ):
+        net = Net(middle)
+        assert FusedActivations.of(net, net, images[:2]).fused == {}
+    with torch.backends.mkldnn.flags(enabled=False):
+        net = Net(in_functions)
+        assert FusedActivations.of(net, net, images[:2]).fused == {}
+
+
+def test_an_encoder_that_leaves_padding_out_is_left_as_it_is(images):
+    net = Net(in_functions)
+    net.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, batch_first=True), 1)
+    assert FusedActivations.of(net, net, images[:2]) == FusedActivations()
+
+
+def test_a_first_pass_draws_nothing_that_others_would_have_drawn(images):
+    classifier = Classifier(Net(lambda net, x: x.relu() * torch.rand(())), input_size=32).eval()
+    torch.manual_seed(3)
+    first = classifier.infer(images), torch.rand(3)
+    torch.manual_seed(3)
+    second = classifier.infer(images), torch.rand(3)
+    assert all(map(torch.equal, first, second))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
@@ -106,12 +229,13 @@ def test_a_network_that_takes_another_way_gives_its_own_logits(images):
 def test_what_the_watch_cannot_see_is_seen_by_its_logits(images):
     hidden = torch.jit.trace(lambda x: x.amin((2, 3), keepdim=True), images[:, :1].expand(-1, 8, -1, -1))
     net = Net(lambda net, x: hidden(x) + F.relu(x))
-    assert FusedActivations.of(net, images[:2]) == FusedActivations()
+    assert FusedActivations.of(net, net, images[:2]) == FusedActivations()
 
 
 @torch.no_grad()
 def test_none_in_double_precision(images):
-    assert FusedActivations.of(Net(MIDDLES["modules"][0]).double(), images[:2].double()) == FusedActivations()
+    net = Net(MIDDLES["modules"][0]).double()
+    assert FusedActivations.of(net, net, images[:2].double()).fused == {}
 
 
 def test_every_pass_of_a_classifier_is_the_same_to_the_bit(images):
@@ -125,13 +249,16 @@ def test_every_pass_of_a_classifier_is_the_same_to_the_bit(images):
     assert torch.equal(copied.infer(normal), first)
 
 
-def test_new_weights_are_the_ones_that_count(images):
+@pytest.mark.parametrize("change", ["other", "nan", "double"])
+def test_new_weights_are_the_ones_that_count(change, images):
     classifier = Classifier(Net(in_functions), input_size=32).place("cpu")
     classifier.eval()
-    normal = classifier.normalise(images)
-    before = classifier.infer(normal)
+    before = classifier.infer(classifier.normalise(images))
+    if change == "double":
+        classifier.double()
     with torch.no_grad():
-        classifier.network.first.weight.neg_()
+        classifier.network.first.weight.neg_() if change != "nan" else classifier.network.first.bias.fill_(torch.nan)
+    normal = classifier.normalise(images)
     after = classifier.infer(normal)
-    assert not torch.allclose(before, after)
-    torch.testing.assert_close(after, classifier.logits(normal), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(before, after.float())
+    torch.testing.assert_close(after, classifier.logits(normal), atol=1e-6, rtol=1e-5, equal_nan=True)

@@ -18,7 +18,7 @@ from attnlab.models.bn_folding import ConvBN, fold_batch_norms, foldable
 from attnlab.models.channels import channels_of
 from attnlab.models.class_order import labels_of
 from attnlab.models.feature_map import find_feature_map, prove, weights_key
-from attnlab.models.fused_activations import fused_inference
+from attnlab.models.fused_activations import FusedInference
 from attnlab.models.layouts import FIRST, split_layer
 from attnlab.models.outputs import at_least_float32, logits_of, two_classes
 from attnlab.models.preprocessing import Statistic, size_of, statistics_of
@@ -99,7 +99,7 @@ class Classifier(nn.Module):
         self._placed: tuple[str, str] | None = None  # SHA-256 of the weights before `place` and after
         self.folded = 0
         self.code = ""  # SHA-256 of the file that builds it, of a user's own
-        self._inference: Callable[[Tensor], Tensor] | None = None  # what `infer` calls, from its first call on
+        self._inference: Callable[..., Logits] = FusedInference()  # that makes the passes of `infer`
         self.class_order: tuple[int, ...] = ()
         self._outputs = 0  # logits of the network; not known yet
         images = self.noise()
@@ -146,7 +146,7 @@ class Classifier(nn.Module):
         other = copy(self)
         other.class_order = tuple((self.class_order or range(self.classes))[index] for index in indices)
         other.labels = tuple(self.labels[index] for index in indices) if self.labels else ()
-        other.classes, other._inference = len(indices), None
+        other.classes, other._inference = len(indices), FusedInference()
         other._modules, other._buffers = dict(self._modules), dict(self._buffers)
         other._non_persistent_buffers_set = set(self._non_persistent_buffers_set)
         other.register_buffer("places", torch.tensor(other.class_order, device=self.device), persistent=False)
@@ -155,15 +155,14 @@ class Classifier(nn.Module):
     def duplicate(self) -> "Classifier":
         """A classifier whose weights can be changed without a change of this one's."""
         other = copy(self)
-        other._modules, other._inference = {"network": deepcopy(self.network)}, None
+        other._modules, other._inference = {"network": deepcopy(self.network)}, FusedInference()
         other._buffers = {name: None if value is None else value.clone() for name, value in self._buffers.items()}
         return other
 
     def infer(self, normalised: Tensor) -> Logits:
-        """The same, faster, for passes that are neither differentiated nor hooked; see `fused_inference`."""
+        """The same, faster, for passes that are neither differentiated nor hooked; see `FusedInference`."""
         with torch.no_grad():
-            self._inference = self._inference or fused_inference(self, self.logits, self.normalise(self.noise()))
-            return self._inference(normalised)
+            return self._inference(self, self.logits, lambda: self.normalise(self.noise()), normalised)
 
     def compile_inference(self) -> None:
         """Let torch.compile make the passes of `infer`, with the weights of now as constants, until it is placed again.
@@ -173,7 +172,8 @@ class Classifier(nn.Module):
         from torch._inductor import config  # takes seconds
 
         frozen = config.patch(freezing=True)  # torch looks at it when it traces, within the first call
-        self._inference = frozen(torch.compile(self.logits))
+        compiled = frozen(torch.compile(self.logits))
+        self._inference = lambda *given: compiled(given[-1])
 
     @property
     def device(self) -> torch.device:
@@ -258,7 +258,7 @@ class Classifier(nn.Module):
         """
         with naming(NOISE):
             self.prove_head()
-        came, self._inference = self.sha256, None
+        came, self._inference = self.sha256, FusedInference()
         with warnings.catch_warnings():  # torch 2.9 announces another way to set them
             warnings.filterwarnings("ignore", message="Please use the new API settings")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"

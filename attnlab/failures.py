@@ -24,12 +24,14 @@ class WorkerLost(UserError):  # noqa: N818
 def naming(what: str, names: Sequence[str] = ()) -> Iterator[None]:
     """Turn an error of the network's own code into NetworkFailed, whose one line says on what it was raised.
 
-    Memory that ran out and errors of attnlab are passed on as they are.
+    Memory that ran out and errors of attnlab and of torch's compiler are passed on as they are.
     """
     try:
         yield
     except (Exception, SystemExit) as error:
-        if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or not _is_networks(error):
+        if isinstance(error, UserError) or _is_memory(error) or is_lost_worker(error) or _is_compilers(error):
+            raise
+        if not _is_networks(error):
             raise
         listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
         raise NetworkFailed(f"the network failed on {f'{what} {listed}'.strip()} ({one_line(error)})") from error
@@ -78,6 +80,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it calls sys.exit({text}); keep what a script does below if __name__ == '__main__'"
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _is_compilers(error: BaseException) -> bool:
+    return any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -114,7 +114,6 @@ def answers(folder: Path, root: Path, model: str, samples: tuple[str, ...], imag
     wanted = {name: int(number) for name, _, number in (text.partition(":") for text in samples)}
     classifier = load_model(model).place("cpu", "bf16", "folded")
     classifier.network.requires_grad_(False).eval()
-    classifier.compile_inference()
     found = load_dataset("imagenet", root)
     sized = ResizedDataset(found, classifier.input_size)
     for number, (sample, pixels) in enumerate(

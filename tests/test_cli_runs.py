@@ -133,7 +133,7 @@ def test_a_machine_without_memory_is_told_by_its_name(analyze, monkeypatch):
 
 
 def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path):
-    words = ["analyze", "--limit", 1, "--method", "lime", "--lime-superpixels", "grid", "--lime-compile"]
+    words = ["train", "--smoke", "--defense", "none", "--compile"]
     code = f"from torch._inductor import config; config.cpp.cxx = None, '{tmp_path}/no compiler'"
     process = start(*words, "--out", tmp_path / "out", code=code, TORCHINDUCTOR_CACHE_DIR=tmp_path / "cache")
     assert process.wait() == 1
@@ -142,11 +142,20 @@ def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path):
 
 def test_compiled_and_plain_passes_do_not_share_a_run(analyze, monkeypatch):
     monkeypatch.setattr(Classifier, "compile_inference", lambda self: None)
+    monkeypatch.setattr("attnlab.pipelines.analyze.check_compilable", lambda classifier: None)
     words = ["--method", "lime", "--lime-samples", "20", "--lime-superpixels", "grid"]
     assert analyze(*words, "--lime-compile").code == 0
     assert "lime_compile" in analyze(*words).error
     assert analyze(*words, "--lime-compile").code == 0
     assert "expected --lime-compile with --method lime, got grad-cam" in analyze("--lime-compile").error
+
+
+def test_compiled_passes_on_a_cpu_are_refused_before_anything_is_written(analyze):
+    error = analyze("--method", "lime", "--lime-compile", "--device", "cpu").error
+    assert error.startswith(
+        "expected --lime-compile on a GPU, got the CPU: a ReLU that is compiled there makes 0 of NaN"
+    )
+    assert not Path("out").exists()
 
 
 def test_other_errors_of_the_program_keep_their_traceback(analyze, monkeypatch):

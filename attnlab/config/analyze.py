@@ -95,8 +95,7 @@ class LimeOptions(Options):
             the box as it is.
         floor: Explain clean images a second time from another seed: the noise floor of Tables 4 and 5.
         batch_size: LIME samples per forward pass; by default the fastest of those tried.
-        compile: Compile LIME's passes with torch.compile: up to a minute at first, then faster (MobileNetV2 by a
-            quarter); needs a C++ compiler, on a GPU Triton.
+        compile: Compile LIME's passes on a GPU with torch.compile: up to a minute at first, then faster; needs Triton.
         engine: `batched` composes the samples of several images at once; `lime` calls the lime package itself, which
             finds the same weights and takes longer: random sampling of a fixed number alone.
         sampling: Which superpixels the samples show: a `random` half; `paired`, each followed by its complement; or

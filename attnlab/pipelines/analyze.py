@@ -21,6 +21,7 @@ from attnlab.pipelines import hardware
 from attnlab.pipelines.attention_records import attention_records
 from attnlab.pipelines.checks import (
     check_attackable,
+    check_compilable,
     check_corruptions,
     check_map_attacks,
     check_passes,
@@ -202,6 +203,7 @@ def open_analysis(
     for method in config.methods:
         METHODS[method].check(classifier)
     if config.lime.compile:
+        check_compilable(classifier)
         classifier.compile_inference()
     if not isinstance(attack, Corruption):
         check_attackable(classifier)

@@ -100,6 +100,16 @@ def check_attackable(classifier: Classifier) -> None:
     )
 
 
+def check_compilable(classifier: Classifier) -> None:
+    """Refuse compiled passes on a CPU, before anything is computed."""
+    if classifier.device.type == "cpu":
+        raise UserError(
+            "expected --lime-compile on a GPU, got the CPU: a ReLU that is compiled there makes 0 of NaN, so that "
+            "nobody would learn of images for which the model gives NaN; do without it in another --out: passes on a "
+            "CPU are nearly as fast"
+        )
+
+
 def check_corruptions(attacks: Iterable[Threat | None]) -> None:
     """Refuse frost without its photographs, before anything is computed."""
     if any(isinstance(attack, Corruption) and attack.corruption == "frost" for attack in attacks):

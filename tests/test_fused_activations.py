@@ -262,3 +262,14 @@ def test_new_weights_are_the_ones_that_count(change, images):
     after = classifier.infer(normal)
     assert not torch.allclose(before, after.float())
     torch.testing.assert_close(after, classifier.logits(normal), atol=1e-6, rtol=1e-5, equal_nan=True)
+
+
+def test_a_network_that_cannot_be_watched_is_left_as_it_is(images):
+    def middle(net, x):
+        if torch.overrides._get_current_function_mode() is not None:
+            raise RuntimeError("watched")
+        return in_functions(net, x)
+
+    classifier = Classifier(Net(middle), input_size=32).eval()
+    with torch.no_grad():
+        assert torch.equal(classifier.infer(images), classifier.logits(images))

@@ -70,12 +70,12 @@ class FusedActivations:
             return cls()
         with torch.random.fork_rng([]), frozen_eval(network), torch.no_grad():
             expected = run(images.clone())
-            with _Watch() as watch:
-                run(images.clone())
-            found = cls(tuple(watch.calls), watch.fused)
             try:
+                with _Watch() as watch:
+                    run(images.clone())
+                found = cls(tuple(watch.calls), watch.fused)
                 logits = found._fused(run, images, trial=True)
-            except Exception:  # oneDNN does not have what the network asks for, which is told nowhere
+            except Exception:  # the network cannot be watched, or oneDNN does not have what it asks for
                 return cls()
         return cls() if logits is None or not close(logits, expected, images.dtype) else found
 
@@ -170,7 +170,8 @@ class _Fuse(TorchFunctionMode):
             self._other_way()
         if place in self.awaited:
             output, activated, activation = self.awaited.pop(place)
-            if not args or args[0] is not output or _activation(func, *args[1:], **kwargs) != activation:
+            same = func in ACTIVATIONS and args and args[0] is output
+            if not same or _activation(func, *args[1:], **kwargs) != activation:
                 self._other_way()
             if not activation.in_place:
                 return self.numbers.add(activated.view_as(activated))

@@ -206,6 +206,10 @@ def test_a_yaml_that_cannot_be_meant_is_refused(tmp_path, yaml, message):
 def test_a_folder_without_names_or_labels_says_what_to_write(tmp_path):
     lay(tmp_path, {"images/a.png": None}, None)
     assert "expected class names of YOLO in " in error_of(load_dataset, "yolo", tmp_path)
+    (tmp_path / "images/a.txt").write_text(BOX)
+    (tmp_path / "classes.txt").write_text("\n")
+    assert "expected class names, one a line, in " in error_of(load_dataset, "yolo", tmp_path)
+    (tmp_path / "images/a.txt").unlink()
     (tmp_path / "classes.txt").write_text("cat\n")
     assert "expected labels of YOLO beside the images or in `labels`" in error_of(load_dataset, "yolo", tmp_path)
     lay(tmp_path, {"images/train/a.png": BOX}, None)

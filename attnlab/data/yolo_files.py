@@ -46,7 +46,9 @@ def find(root: Root, split: str) -> Layout:
         if said_by is None:
             listed = f"data.yaml, {' or '.join(NAME_FILES)}"
             raise UserError(f"expected class names of YOLO in {top}, got none of {listed}")
-        return Layout(top, read_names(said_by), said_by, _by_folder(top, split))
+        if not (names := read_names(said_by)):
+            raise UserError(f"expected class names, one a line, in {said_by}, got none")
+        return Layout(top, names, said_by, _by_folder(top, split))
     about = _read_yaml(path)
     top = _below(top, str(about["path"])) if about.get("path") and _is_there(top, str(about["path"])) else top
     return Layout(top, _names(about, path), path, _by_yaml(about, top, split, path))

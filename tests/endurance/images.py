@@ -152,12 +152,14 @@ def _written(draw: Random, image: Image.Image, form: str, orientation: int | Non
 
 
 def _may_be_refused(form: str, path: Path) -> bool:
-    """Whether a whole file may be left out: PostScript, an array's suffix, an icon, deeper pixels, LAB."""
+    """Whether a whole file may be left out: PostScript, an array's suffix, an icon, deeper pixels, LAB, packed bands."""
     if form in ("EPS", "ICNS") or path.suffix == ".npy":  # of an icon Pillow loses the palette
         return True
     try:
         with Image.open(path) as image:
             mode = image.mode
+            if form == "TIFF" and image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES) == (0,):
+                return image.info["compression"] != "raw"  # a fourth band, which imagecodecs alone unpacks
     except UnidentifiedImageError:
         raise Skipped(f"Pillow does not read {form}") from None
     return mode in (*DEEP, "LAB")

@@ -152,7 +152,7 @@ def _written(draw: Random, image: Image.Image, form: str, orientation: int | Non
 
 
 def _may_be_refused(form: str, path: Path) -> bool:
-    """Whether a whole file may be left out: PostScript, an array's suffix, an icon, deeper pixels, LAB, packed bands."""
+    """Whether a whole file may be left out: PostScript, an array's suffix, an icon, deep pixels, LAB, packed bands."""
     if form in ("EPS", "ICNS") or path.suffix == ".npy":  # of an icon Pillow loses the palette
         return True
     try:

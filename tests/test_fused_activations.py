@@ -99,8 +99,10 @@ def limits_of_the_images(net, x):
 
 
 def read_on_one_way(net, x):
+    """Where the functions are the same either way."""
+    large, other = bool(net.seen.abs().mean() > 1), net.seen.mean(1, keepdim=True).expand(-1, 8, -1, -1)
     shown = F.relu(x)
-    return shown + (x if net.seen.abs().mean() > 1 else net.seen.mean())
+    return shown + (x if large else other)
 
 
 def caught(net, x):

@@ -49,7 +49,7 @@ def shows(maps: Maps, distance: str) -> PerImage:
 
 
 def both_show(clean: Maps, maps: Maps, distance: str) -> PerImage:
-    """Where both maps have that, (N,), bool: elsewhere the distance is 0 and says nothing."""
+    """Whether both maps have what a distance is about, (N,), bool; if one has not, the distance is 0."""
     return shows(clean, distance) & shows(maps, distance)
 
 

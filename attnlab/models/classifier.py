@@ -173,7 +173,7 @@ class Classifier(nn.Module):
 
         frozen = config.patch(freezing=True)  # torch looks at it when it traces, within the first call
         compiled = frozen(torch.compile(self.logits))
-        self._inference = lambda *given: compiled(given[-1])
+        self._inference = lambda *given: compiled(given[-1])  # of what `infer` gives, the images
 
     @property
     def device(self) -> torch.device:

@@ -144,7 +144,7 @@ class _Watch(TorchFunctionMode):
             else:
                 self.fused.pop(convolution, None)
             del self.outputs[id(tensor)]
-        if func is torch.conv2d and _has(*args, **kwargs):
+        if func is torch.conv2d and _in_onednn(*args, **kwargs):
             self.outputs[id(result)] = result, place
         return result
 
@@ -159,7 +159,7 @@ class _Fuse(TorchFunctionMode):
         self.lost = False  # also where the network caught the exception
         self.awaited: dict[int, tuple[Tensor, Tensor, Activation]] = {}  # by the place of the activation
         self.outputs: dict[int, weakref.ref[Tensor]] = {}  # of convolutions, by identity: nothing else may read them
-        self.numbers = _Tensors()  # in which there is no NaN
+        self.numbers = _Unchanged()  # in which there is no NaN
 
     def __torch_function__(
         self, func: Function, types: object, args: Arguments = (), kwargs: Named | None = None
@@ -185,7 +185,7 @@ class _Fuse(TorchFunctionMode):
             return self.numbers.add(result) if func in KEEPING and all(one in self.numbers for one in read) else result
         images = args[0] if args else kwargs["input"]
         # oneDNN's activations make 0 of NaN
-        if not _has(*args, **kwargs) or not (images in self.numbers or images.sum().isfinite()):
+        if not _in_onednn(*args, **kwargs) or not (images in self.numbers or images.sum().isfinite()):
             self._other_way()
         activation_place, activation = self.known.fused[place]
         activated = _convolve(activation, *args, **kwargs)
@@ -199,7 +199,7 @@ class _Fuse(TorchFunctionMode):
         raise _OtherWay
 
 
-class _Tensors:
+class _Unchanged:
     """Tensors by their identity, for as long as others hold them and nothing works on them in place."""
 
     def __init__(self) -> None:
@@ -215,7 +215,7 @@ class _Tensors:
         return known is not None and known() is tensor and tensor._version == version
 
 
-def _has(
+def _in_onednn(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
 ) -> bool:
     """Whether oneDNN has what torch.conv2d is called with."""

@@ -69,15 +69,15 @@ def _nothing_to_move(run: Run, options: Mapping[str, Any], images: Set[str]) -> 
     attack, methods = options["attack"] or {}, options["methods"]
     if not holds_prediction(attack) or attack["method"] not in methods:
         return []
-    place, shows = methods.index(attack["method"]), any if attack["distance"] == "cosine" else _any_positive
-    blank = 0
+    place, blank = methods.index(attack["method"]), 0
+    shows, lacking = (any, "no value but 0") if attack["distance"] == "cosine" else (_any_positive, "no positive value")
     for part in run.parts(["image_id", "maps"]):
         for image, maps in zip(part["image_id"].to_pylist(), part["maps"].to_pylist(), strict=True):
             blank += image in images and not shows(maps[place]["values"])
     if not blank:
         return []
     return [
-        f"nothing to move: the clean {attack['method']} map of {counted(blank, 'image')} has no positive value; "
+        f"nothing to move: the clean {attack['method']} map of {counted(blank, 'image')} has {lacking}; "
         "such an image stays as it is, with an IoU of 1 in Table 3"
     ]
 
